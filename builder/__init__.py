@@ -1,0 +1,1 @@
+"""Dockerfile in, image out: plan, cache, solver, layers."""

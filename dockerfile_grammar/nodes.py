@@ -1,0 +1,270 @@
+"""The typed, frozen tree a Dockerfile parses into.
+
+Words are kept unexpanded, exactly as written; ``expand`` gives them their values. Every node knows the
+physical lines it came from. Dockerfile reference; BuildKit frontend 1.26 for what the reference leaves open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SourceRange:
+    """First and last physical line, counted from 1; both inclusive."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heredoc:
+    """One here-document: ``name`` is the delimiter without quotes, ``content`` the body with its newlines."""
+
+    name: str
+    content: str
+    expand: bool
+    """False when any part of the delimiter was quoted."""
+    chomp: bool
+    """True for ``<<-``: leading tabs were stripped."""
+    file_descriptor: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What every instruction has: its range, its text with continuations joined, the comment block above it."""
+
+    range: SourceRange
+    original: str
+    keyword: str
+    """The keyword as written; compare upper-cased."""
+    comments: tuple[str, ...] = field(default=(), kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ShellForm:
+    """A command line for the shell, after the keyword and flags, continuations joined."""
+
+    text: str
+    heredocs: tuple[Heredoc, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExecForm:
+    """A JSON array of strings."""
+
+    args: tuple[str, ...]
+
+
+Command: TypeAlias = ShellForm | ExecForm
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    """``key=value`` as written; ``value`` is None where there was no ``=`` (ARG only)."""
+
+    key: str
+    value: str | None
+    legacy: bool = False
+    """True for the ``ENV key rest of the line`` form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One ``RUN --mount``: options in the order written, values unexpanded; bare keys map to None."""
+
+    options: tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class From(Node):
+    image: str
+    platform: str | None = None
+    alias: str | None = None
+    """Stage name, lower-cased; ``alias_written`` is as typed."""
+    alias_written: str | None = None
+    as_keyword: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arg(Node):
+    args: tuple[KeyValue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Env(Node):
+    pairs: tuple[KeyValue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Label(Node):
+    pairs: tuple[KeyValue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Node):
+    command: Command
+    mounts: tuple[Mount, ...] = ()
+    network: str | None = None
+    security: str | None = None
+    devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Copy(Node):
+    """COPY, and the flags that ADD shares with it. ``sources`` are paths; heredocs are sources of their own."""
+
+    sources: tuple[str, ...]
+    destination: str
+    heredocs: tuple[Heredoc, ...] = ()
+    chown: str | None = None
+    chmod: str | None = None
+    link: bool = False
+    parents: bool = False
+    exclude: tuple[str, ...] = ()
+    from_: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Add(Node):
+    sources: tuple[str, ...]
+    destination: str
+    heredocs: tuple[Heredoc, ...] = ()
+    chown: str | None = None
+    chmod: str | None = None
+    link: bool = False
+    parents: bool = False
+    exclude: tuple[str, ...] = ()
+    checksum: str | None = None
+    keep_git_dir: bool | None = None
+    unpack: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cmd(Node):
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Entrypoint(Node):
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Shell(Node):
+    args: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Workdir(Node):
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class User(Node):
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expose(Node):
+    ports: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Volume(Node):
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stopsignal(Node):
+    signal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Maintainer(Node):
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Healthcheck(Node):
+    """``command`` is None for HEALTHCHECK NONE. Durations in nanoseconds, 0 where not given."""
+
+    command: Command | None
+    interval: int = 0
+    timeout: int = 0
+    start_period: int = 0
+    start_interval: int = 0
+    retries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Onbuild(Node):
+    trigger: str
+    """The trigger's text with its heredoc bodies, as stored in the image config."""
+    instruction: Instruction
+
+
+Instruction: TypeAlias = (
+    From
+    | Arg
+    | Env
+    | Label
+    | Run
+    | Copy
+    | Add
+    | Cmd
+    | Entrypoint
+    | Shell
+    | Workdir
+    | User
+    | Expose
+    | Volume
+    | Stopsignal
+    | Maintainer
+    | Healthcheck
+    | Onbuild
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Directive:
+    """A parser directive: ``# name=value``."""
+
+    name: Literal["syntax", "escape", "check"]
+    value: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A FROM and what follows it, up to the next FROM."""
+
+    index: int
+    base: From
+    instructions: tuple[Instruction, ...]
+
+    @property
+    def name(self) -> str | None:
+        """The lower-cased name given by AS."""
+        return self.base.alias
+
+
+@dataclass(frozen=True, slots=True)
+class ParseWarning:
+    """Something the parser saw that lint reports, under BuildKit's rule name."""
+
+    rule: str
+    message: str
+    range: SourceRange
+
+
+@dataclass(frozen=True, slots=True)
+class Dockerfile:
+    """A parsed file: directives, global ARGs, stages, and what lint wants to know."""
+
+    directives: tuple[Directive, ...]
+    escape: str
+    global_args: tuple[Arg, ...]
+    stages: tuple[Stage, ...]
+    warnings: tuple[ParseWarning, ...] = ()

@@ -1,0 +1,1 @@
+"""Image content: digests, references, manifests, blobs, layers, snapshots, the registry client."""

@@ -1,0 +1,113 @@
+"""Platforms: ``os/arch[/variant]``, normalised as containerd does.
+
+OCI image specification, image-index.md, "platform"; Go's GOOS and GOARCH.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from images.errors import InvalidPlatformError
+
+_PART = re.compile(r"[A-Za-z0-9_.-]+\Z")
+_ARCH_ALIASES: dict[str, tuple[str, str]] = {
+    "x86_64": ("amd64", ""),
+    "x86-64": ("amd64", ""),
+    "i386": ("386", ""),
+    "i686": ("386", ""),
+    "aarch64": ("arm64", ""),
+    "armhf": ("arm", "v7"),
+    "armel": ("arm", "v6"),
+    "armv7l": ("arm", "v7"),
+    "armv6l": ("arm", "v6"),
+}
+_OS_ALIASES = {"macos": "darwin"}
+_DEFAULT_VARIANTS = {("amd64", "v1"), ("arm64", "v8"), ("arm64", "8")}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Platform:
+    """An operating system, an architecture and perhaps a variant, in Go's spelling."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+    os_version: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse ``os[(version)]/arch[/variant]``, or an architecture or ``linux`` alone.
+
+        Raises:
+            InvalidPlatformError: empty or malformed parts.
+        """
+        parts = text.strip().lower().split("/")
+        os_part, os_version = _split_version(parts[0])
+        parts[0] = os_part
+        if len(parts) > 3 or not all(_PART.match(part) for part in parts):
+            raise InvalidPlatformError(
+                f"invalid platform {text!r}", fix="write os/arch or os/arch/variant, e.g. linux/arm64"
+            )
+        if len(parts) == 1:
+            known_os = parts[0] in ("linux", "windows", "darwin", "macos", "freebsd")
+            parts = [parts[0], cls.host().architecture] if known_os else ["linux", parts[0]]
+        return cls.normalised(parts[0], parts[1], parts[2] if len(parts) == 3 else "", os_version)
+
+    @classmethod
+    def normalised(cls, os_name: str, architecture: str, variant: str = "", os_version: str = "") -> Self:
+        """Fold aliases: ``x86_64`` is ``amd64``, ``arm64/v8`` is ``arm64``, ``arm`` is ``arm/v7``."""
+        os_name = _OS_ALIASES.get(os_name, os_name)
+        alias = _ARCH_ALIASES.get(architecture)
+        if alias is not None:
+            architecture, variant = alias[0], variant or alias[1]
+        if (architecture, variant) in _DEFAULT_VARIANTS:
+            variant = ""
+        if architecture == "arm":
+            variant = variant or "v7"
+            variant = variant if variant.startswith("v") else f"v{variant}"
+        return cls(os_name, architecture, variant, os_version)
+
+    @classmethod
+    def host(cls) -> Self:
+        """The platform of the running kernel."""
+        return cls.normalised("linux", os.uname().machine)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read a descriptor's ``platform`` object, or the same fields of an image config."""
+        return cls.normalised(
+            str(data.get("os", "linux")),
+            str(data.get("architecture", "")),
+            str(data.get("variant", "")),
+            str(data.get("os.version", "")),
+        )
+
+    def to_json(self) -> dict[str, str]:
+        """The ``platform`` object of a descriptor."""
+        data = {"architecture": self.architecture, "os": self.os}
+        if self.os_version:
+            data["os.version"] = self.os_version
+        if self.variant:
+            data["variant"] = self.variant
+        return data
+
+    def matches(self, wanted: Platform) -> bool:
+        """Whether content of this platform may be used where ``wanted`` was asked for."""
+        if (self.os, self.architecture) != (wanted.os, wanted.architecture):
+            return False
+        return not wanted.variant or not self.variant or self.variant == wanted.variant
+
+    def __str__(self) -> str:
+        version = f"({self.os_version})" if self.os_version else ""
+        return "/".join(filter(None, (f"{self.os}{version}", self.architecture, self.variant)))
+
+
+def _split_version(text: str) -> tuple[str, str]:
+    if text.endswith(")") and "(" in text:
+        name, _, version = text[:-1].partition("(")
+        return name, version
+    return text, ""

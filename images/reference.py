@@ -1,0 +1,148 @@
+"""Image references: ``[registry/]repository[:tag][@digest]``, normalised as Docker does.
+
+Grammar: distribution/reference (the Docker reference grammar); design D12.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Self
+
+from images.digest import Digest
+from images.errors import InvalidReferenceError
+
+DEFAULT_REGISTRY = "docker.io"
+DEFAULT_NAMESPACE = "library"
+DEFAULT_TAG = "latest"
+NAME_LIMIT = 255
+"""Longest registry plus repository, in characters."""
+
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*\Z")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
+_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_REGISTRY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?\Z")
+_HEX64 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Reference:
+    """A fully qualified image name; at least one of ``tag`` and ``digest`` is set after ``parse``."""
+
+    registry: str
+    repository: str
+    tag: str | None = None
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str, *, default_tag: str | None = DEFAULT_TAG) -> Self:
+        """Parse and normalise: ``debian`` is ``docker.io/library/debian:latest``.
+
+        ``default_tag`` is given to names with neither tag nor digest; None leaves them bare.
+
+        Raises:
+            InvalidReferenceError: says which part is malformed and shows a good one.
+            InvalidDigestError: the part after ``@`` is not a digest.
+        """
+        if _HEX64.match(text):
+            raise InvalidReferenceError(
+                f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings"
+            )
+        name, at, digest_text = text.partition("@")
+        digest = Digest.parse(digest_text) if at else None
+        name, tag = _split_tag(name, text)
+        registry, repository = _split_registry(name)
+        if not _REGISTRY.match(registry):
+            raise InvalidReferenceError(f"invalid registry host {registry!r}", where=text)
+        if repository != repository.lower():
+            raise InvalidReferenceError(
+                "invalid reference format: repository name must be lowercase",
+                where=text,
+                fix=f"try {text.replace(repository, repository.lower())}",
+            )
+        if not _REPOSITORY.match(repository):
+            raise InvalidReferenceError(
+                "invalid reference format", where=text or "''", fix="write [registry/]name[:tag][@digest]"
+            )
+        if len(registry) + 1 + len(repository) > NAME_LIMIT:
+            raise InvalidReferenceError(f"name is longer than {NAME_LIMIT} characters", where=text)
+        if tag is None and digest is None:
+            tag = default_tag
+        return cls(registry, repository, tag, digest)
+
+    @property
+    def name(self) -> str:
+        """Registry and repository, without tag and digest."""
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def familiar_name(self) -> str:
+        """The name as Docker shows it: default registry and namespace left out."""
+        if self.registry != DEFAULT_REGISTRY:
+            return self.name
+        return self.repository.removeprefix(f"{DEFAULT_NAMESPACE}/")
+
+    @property
+    def familiar(self) -> str:
+        """The whole reference as Docker shows it."""
+        return self.familiar_name + self._suffix()
+
+    @property
+    def wire_reference(self) -> str:
+        """What goes behind ``/manifests/`` in a request: the digest if there is one, else the tag."""
+        return str(self.digest) if self.digest is not None else (self.tag or DEFAULT_TAG)
+
+    def with_digest(self, digest: Digest) -> Reference:
+        """The same repository and tag, pinned."""
+        return replace(self, digest=digest)
+
+    def with_tag(self, tag: str) -> Reference:
+        """The same repository with another tag and no digest.
+
+        Raises:
+            InvalidReferenceError: the tag is malformed.
+        """
+        if not _TAG.match(tag):
+            raise InvalidReferenceError(f"invalid tag {tag!r}", where=self.name)
+        return replace(self, tag=tag, digest=None)
+
+    def _suffix(self) -> str:
+        tag = f":{self.tag}" if self.tag is not None else ""
+        return tag + (f"@{self.digest}" if self.digest is not None else "")
+
+    def __str__(self) -> str:
+        return self.name + self._suffix()
+
+
+def is_repository(text: str) -> bool:
+    """Whether ``text`` is a repository path of the distribution specification."""
+    return bool(_REPOSITORY.match(text)) and len(text) <= NAME_LIMIT
+
+
+def is_tag(text: str) -> bool:
+    """Whether ``text`` is a tag of the distribution specification."""
+    return bool(_TAG.match(text))
+
+
+def _split_tag(name: str, whole: str) -> tuple[str, str | None]:
+    head, colon, tail = name.rpartition(":")
+    if not colon or "/" in tail:
+        return name, None
+    if not _TAG.match(tail):
+        raise InvalidReferenceError(
+            "invalid reference format", where=whole, fix="a tag is 1 to 128 of A-Z a-z 0-9 _ . -"
+        )
+    return head, tail
+
+
+def _split_registry(name: str) -> tuple[str, str]:
+    first, slash, rest = name.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
+        registry = DEFAULT_REGISTRY if first == "index.docker.io" else first
+        repository = rest
+    else:
+        registry, repository = DEFAULT_REGISTRY, name
+    if registry == DEFAULT_REGISTRY and "/" not in repository:
+        repository = f"{DEFAULT_NAMESPACE}/{repository}"
+    return registry, repository

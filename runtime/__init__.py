@@ -1,0 +1,1 @@
+"""An OCI runtime: bundle in, container out."""

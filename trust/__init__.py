@@ -1,0 +1,1 @@
+"""Keys, signatures and policies: bytes in, verdict out."""
