@@ -1,0 +1,175 @@
+"""What the builder asks of a container runtime: run one command over a stack of directories.
+
+The builder never imports a runtime; ``engine`` implements ``StepRunner`` on top of one (design D3).
+Everything in a ``RunStep`` is already decided: no field is looked up again by the runner except user
+names, which live in the step's own root filesystem.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol, TypeAlias
+
+STDOUT: Final = 1
+STDERR: Final = 2
+
+OutputSink: TypeAlias = Callable[[int, bytes], None]
+"""Receives ``(STDOUT or STDERR, bytes)``; called from any one thread at a time, never after run returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class BindMount:
+    """A file or directory of the host over ``target``. Writes go to ``source`` unless ``read_only``."""
+
+    target: str
+    source: Path
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayMount:
+    """The subtree ``subpath`` of the merged ``lower`` directories (topmost first) over ``target``.
+
+    With ``upper`` and ``work`` set it is writable and the writes are thrown away after the step.
+    """
+
+    target: str
+    lower: tuple[Path, ...]
+    subpath: str = ""
+    upper: Path | None = None
+    work: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TmpfsMount:
+    """An empty memory file system; ``size`` in bytes, 0 for the kernel's default."""
+
+    target: str
+    size: int = 0
+    mode: int = 0o1777
+
+
+@dataclass(frozen=True, slots=True)
+class SecretMount:
+    """``content`` as one file that is never written to a disk: on a tmpfs, read-only."""
+
+    target: str
+    content: bytes = field(repr=False)
+    mode: int = 0o400
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SshMount:
+    """The agent socket ``source`` of the host at ``target``."""
+
+    target: str
+    source: Path
+    mode: int = 0o600
+    uid: int = 0
+    gid: int = 0
+
+
+StepMount: TypeAlias = BindMount | OverlayMount | TmpfsMount | SecretMount | SshMount
+
+
+@dataclass(frozen=True, slots=True)
+class Ulimit:
+    """One resource limit: the name without ``RLIMIT_`` in lower case, soft and hard value."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Limits of a step. Bytes; 0 means the runtime's default."""
+
+    shm_size: int = 0
+    ulimits: tuple[Ulimit, ...] = ()
+    cgroup_parent: str = ""
+
+
+class Cancellation:
+    """A one-way switch that several threads watch; cancelling twice is harmless."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._callbacks: dict[int, Callable[[], None]] = {}
+        self._next = 0
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether ``cancel`` was called."""
+        return self._event.is_set()
+
+    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call ``callback`` once on cancellation (at once if that has happened); returns the unsubscriber."""
+        with self._lock:
+            if not self._event.is_set():
+                handle = self._next
+                self._next += 1
+                self._callbacks[handle] = callback
+                return lambda: self._forget(handle)
+        callback()
+        return lambda: None
+
+    def cancel(self) -> None:
+        """Set the switch and call every subscriber."""
+        with self._lock:
+            self._event.set()
+            callbacks, self._callbacks = list(self._callbacks.values()), {}
+        for callback in callbacks:
+            callback()
+
+    def _forget(self, handle: int) -> None:
+        with self._lock:
+            self._callbacks.pop(handle, None)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStep:
+    """One command to run.
+
+    ``lower`` is the root filesystem, topmost first, never written; ``upper`` receives every change as an
+    overlay upper directory without redirects or metacopy, so that it stands alone as a layer. The runner
+    leaves no trace of mount points, /etc/hosts, /etc/resolv.conf or /etc/hostname in ``upper``.
+    ``network`` is ``default``, ``none`` or ``host``; ``security`` is ``sandbox`` or ``insecure``.
+    """
+
+    args: tuple[str, ...]
+    env: tuple[str, ...]
+    cwd: str
+    user: str
+    lower: tuple[Path, ...]
+    upper: Path
+    work: Path
+    output: OutputSink
+    cancellation: Cancellation
+    mounts: tuple[StepMount, ...] = ()
+    network: str = "default"
+    security: str = "sandbox"
+    hostname: str = "buildkitsandbox"
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    resources: Resources = Resources()
+
+
+class StepRunner(Protocol):
+    """Runs steps, several at once from different threads."""
+
+    def run(self, step: RunStep) -> int:
+        """Run to the end and return the exit code (128 + n for signal n).
+
+        Output is delivered to ``step.output`` before this returns. When ``step.cancellation`` fires, every process of the step is
+        killed and this returns soon after, with any code.
+
+        Raises:
+            ImagesError or another exception with ``what where fix code``: the command could not be
+                started. Codes ``command-not-found``, ``command-not-executable``, ``user-unknown`` are the step's own fault.
+        """
