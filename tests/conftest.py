@@ -1,0 +1,77 @@
+"""What every test may rely on: markers that skip honestly, and a CI that refuses skips.
+
+A test marked ``root``, ``network`` or ``peer`` is skipped where the machine cannot run it. With
+``LADING_MUST_RUN="root network peer"`` in the environment such a skip fails the run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from functools import cache
+
+import pytest
+
+MARKS = ("root", "network", "peer")
+
+
+@cache
+def _missing(mark: str) -> str | None:
+    if mark == "root" and os.geteuid() != 0:
+        return "needs root"
+    if mark == "network" and not _mirror_reachable():
+        return "needs Debian's package mirror"
+    return None
+
+
+def _mirror_reachable() -> bool:
+    try:
+        socket.getaddrinfo("deb.debian.org", 80)
+    except OSError:
+        return False
+    return True
+
+
+def require_program(name: str) -> str:
+    """The path of a peer program, or a skip that CI counts."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"needs {name}")
+    return path
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in MARKS:
+        reason = _missing(mark) if item.get_closest_marker(mark) else None
+        if reason is not None:
+            pytest.skip(reason)
+
+
+class MustRun:
+    """Turns skips of tests that must run into a failed session."""
+
+    def __init__(self, marks: list[str]) -> None:
+        self._marks = set(marks)
+        self._skipped: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail") and self._marks & set(report.keywords):
+            self._skipped.append(f"{report.nodeid}: {report.longreprtext or report.longrepr}")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._skipped and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._skipped:
+            terminalreporter.section("tests that must run were skipped", red=True)
+            for line in self._skipped:
+                terminalreporter.line(line)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    marks = os.environ.get("LADING_MUST_RUN", "").split()
+    if marks:
+        config.pluginmanager.register(MustRun(marks), "lading-must-run")
