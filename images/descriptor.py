@@ -44,7 +44,9 @@ class Descriptor:
         if not isinstance(media_type, str) or not isinstance(digest, str):
             raise InvalidManifestError("a descriptor needs mediaType and digest")
         annotations, platform = data.get("annotations") or {}, data.get("platform")
-        if not isinstance(annotations, dict) or not all(isinstance(v, str) for v in annotations.values()):
+        if not isinstance(annotations, dict) or not all(
+            isinstance(v, str) for v in annotations.values()
+        ):
             raise InvalidManifestError("descriptor annotations must map strings to strings")
         urls = data.get("urls") or ()
         return cls(

@@ -10,8 +10,9 @@ from __future__ import annotations
 class ImagesError(Exception):
     """Base of every error of this package and of those built on it.
 
-    ``what`` is one lower-case sentence without a full stop, ``where`` names the place (file, reference,
-    digest, URL), ``fix`` tells the reader what to do, ``code`` is stable and never translated.
+    ``what`` is one lower-case sentence without a full stop, ``where`` names the place (file,
+    reference, digest, URL), ``fix`` tells the reader what to do, ``code`` is stable and never
+    translated.
     """
 
     code = "images"
@@ -96,3 +97,9 @@ class ImageUnknownError(InputError):
     """No image of this name or id is in the store."""
 
     code = "image-unknown"
+
+
+class PlatformUnknownError(InputError):
+    """The image exists, but not for the platform asked for."""
+
+    code = "platform-unknown"

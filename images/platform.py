@@ -50,7 +50,8 @@ class Platform:
         parts[0] = os_part
         if len(parts) > 3 or not all(_PART.match(part) for part in parts):
             raise InvalidPlatformError(
-                f"invalid platform {text!r}", fix="write os/arch or os/arch/variant, e.g. linux/arm64"
+                f"invalid platform {text!r}",
+                fix="write os/arch or os/arch/variant, e.g. linux/arm64",
             )
         if len(parts) == 1:
             known_os = parts[0] in ("linux", "windows", "darwin", "macos", "freebsd")
@@ -58,7 +59,9 @@ class Platform:
         return cls.normalised(parts[0], parts[1], parts[2] if len(parts) == 3 else "", os_version)
 
     @classmethod
-    def normalised(cls, os_name: str, architecture: str, variant: str = "", os_version: str = "") -> Self:
+    def normalised(
+        cls, os_name: str, architecture: str, variant: str = "", os_version: str = ""
+    ) -> Self:
         """Fold aliases: ``x86_64`` is ``amd64``, ``arm64/v8`` is ``arm64``, ``arm`` is ``arm/v7``."""
         os_name = _OS_ALIASES.get(os_name, os_name)
         alias = _ARCH_ALIASES.get(architecture)

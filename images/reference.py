@@ -63,7 +63,9 @@ class Reference:
             )
         if not _REPOSITORY.match(repository):
             raise InvalidReferenceError(
-                "invalid reference format", where=text or "''", fix="write [registry/]name[:tag][@digest]"
+                "invalid reference format",
+                where=text or "''",
+                fix="write [registry/]name[:tag][@digest]",
             )
         if len(registry) + 1 + len(repository) > NAME_LIMIT:
             raise InvalidReferenceError(f"name is longer than {NAME_LIMIT} characters", where=text)
