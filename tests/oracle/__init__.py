@@ -1,0 +1,1 @@
+"""Conformance: answers that BuildKit's own packages gave, compared with ours."""

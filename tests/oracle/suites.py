@@ -1,0 +1,13 @@
+"""The suites by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tests.oracle.expand import check_expand
+from tests.oracle.verdict import Verdict
+
+SUITES: Mapping[str, Callable[[dict[str, Any]], Verdict]] = {
+    "expand": check_expand,
+}
