@@ -1,0 +1,7 @@
+"""``python -m lading``."""
+
+import sys
+
+from lading.main import main
+
+sys.exit(main())

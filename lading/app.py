@@ -1,0 +1,59 @@
+"""What every command gets: where the state lives, and the services that open on first use."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from images.store import ImageStore
+
+
+@dataclass
+class App:
+    """One command's surroundings."""
+
+    root: Path
+    runtime_dir: Path
+    debug: bool = False
+
+    @classmethod
+    def create(cls, *, root: str | None, config: str | None, debug: bool) -> Self:
+        """Read the environment where flags are silent.
+
+        ``config`` overrides $DOCKER_CONFIG for this process, as ``docker --config`` does.
+        """
+        if config is not None:
+            os.environ["DOCKER_CONFIG"] = config
+        return cls(state_root(root), runtime_directory(), debug)
+
+    @cached_property
+    def store(self) -> ImageStore:
+        """The image store, opened (and created) on first use."""
+        from images.store import ImageStore
+
+        return ImageStore.open(self.root)
+
+
+def state_root(flag: str | None) -> Path:
+    """``--root``, $LADING_ROOT, else /var/lib/lading as root, $XDG_DATA_HOME/lading otherwise."""
+    chosen = flag or os.environ.get("LADING_ROOT")
+    if chosen:
+        return Path(chosen).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/lading")
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return Path(data) / "lading"
+
+
+def runtime_directory() -> Path:
+    """$LADING_RUNTIME_DIR, else /run/lading as root, $XDG_RUNTIME_DIR/lading otherwise."""
+    chosen = os.environ.get("LADING_RUNTIME_DIR")
+    if chosen:
+        return Path(chosen).absolute()
+    if os.geteuid() == 0:
+        return Path("/run/lading")
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/lading-{os.geteuid()}") / "lading"

@@ -1,0 +1,131 @@
+"""The command tree: names, one-line helps, and where each command lives until it is called.
+
+Exit status: 0 success, 1 a command failed, 125 the command line itself is wrong or `run` could not
+start (Docker's numbers), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from lading import __version__
+from lading.app import App
+from lading.errors import render_error
+
+USAGE_STATUS = 125
+INTERRUPTED_STATUS = 130
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "build": ("build:build", "Build an image from a Dockerfile"),
+    "history": ("history:history", "Show the history of an image"),
+    "image": ("image:image", "Manage images"),
+    "images": ("images:images", "List images"),
+    "import": ("archives:import_", "Make an image of a root filesystem tarball"),
+    "inspect": ("inspect:inspect", "Return low-level information on images"),
+    "load": ("archives:load", "Load images from a tar archive or stdin"),
+    "login": ("login:login", "Log in to a registry"),
+    "logout": ("login:logout", "Log out from a registry"),
+    "pull": ("transfer:pull", "Download an image from a registry"),
+    "push": ("transfer:push", "Upload an image to a registry"),
+    "registry": ("registry:registry", "Serve and look after a registry"),
+    "rmi": ("images:rmi", "Remove one or more images"),
+    "run": ("run:run", "Create and run a new container from an image"),
+    "save": ("archives:save", "Save one or more images to a tar archive"),
+    "system": ("system:system", "Check, measure and clean the local store"),
+    "tag": ("images:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
+    "trust": ("trust:trust", "Manage keys, signatures and policies"),
+    "version": ("version:version", "Show version information"),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are named in a table and imported only when one is called.
+
+    ``table`` maps a command to ``(module:attribute, one-line help)``, below ``lading.commands``.
+    """
+
+    def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, sorted."""
+        return sorted(self._table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command, or None where the table has none."""
+        entry = self._table.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, attribute = entry[0].partition(":")
+        command = getattr(importlib.import_module(f"lading.commands.{module}"), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; an unknown one gets the nearest name as a suggestion."""
+        name = args[0]
+        if name not in self._table and not name.startswith("-"):
+            from dockerfile_grammar.suggest import nearest
+
+            near = nearest(name, self._table)
+            hint = f" (did you mean {near}?)" if near else ""
+            raise click.UsageError(f"unknown command: {ctx.command_path} {name}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table, so that help imports nothing."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._table[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+)
+@click.option("--root", metavar="DIR", help="State directory [env: LADING_ROOT]")
+@click.option("--config", metavar="DIR", help="Client config directory [env: DOCKER_CONFIG]")
+@click.option("-D", "--debug", is_flag=True, help="Show tracebacks and debug messages")
+@click.version_option(__version__, "-v", "--version", message="lading version %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, root: str | None, config: str | None, *, debug: bool) -> None:
+    """Build, sign, serve and run container images."""
+    ctx.obj = App.create(root=root, config=config, debug=debug)
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command line; every error becomes a message on stderr and an exit status."""
+    debug = "--debug" in arguments[:4] or "-D" in arguments[:4]
+    try:
+        status = cli.main(arguments, prog_name="lading", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        return _usage_error(error)
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED_STATUS
+    except BrokenPipeError:
+        # The reader of our output went away (`lading images | head`): not an error of ours.
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        return render_error(error, sys.stderr)
+    return status if isinstance(status, int) else 0
+
+
+def _usage_error(error: click.ClickException) -> int:
+    context = getattr(error, "ctx", None)
+    print(f"lading: {error.format_message()}", file=sys.stderr)
+    if context is not None:
+        print(f"\nRun '{context.command_path} --help' for more information", file=sys.stderr)
+    return USAGE_STATUS

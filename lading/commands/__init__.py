@@ -1,0 +1,1 @@
+"""One module per command or family: parse flags, call a package below, render the answer."""

@@ -1,0 +1,52 @@
+"""How errors reach a person: what, where, how to fix it (design D11); errors become status here."""
+
+from __future__ import annotations
+
+import errno
+import os
+import traceback
+from typing import TextIO
+
+FAILED_STATUS = 1
+REPORT_HINT = "this is a bug in lading: run again with --debug and report what it prints"
+
+
+def render_error(error: BaseException, stream: TextIO, *, prefix: str = "lading") -> int:
+    """Write one error as text and return the exit status for it.
+
+    Errors of our packages carry ``what``, ``where`` and ``fix``; a Dockerfile error also has an
+    excerpt.
+    """
+    what = getattr(error, "what", None)
+    if what is None:
+        what, where, fix = _foreign(error)
+    else:
+        where, fix = getattr(error, "where", None), getattr(error, "fix", None)
+    place = f"{where}: " if where else ""
+    excerpt = getattr(error, "excerpt", None)
+    text = excerpt() if callable(excerpt) else ""
+    if text:
+        print(text.rstrip("\n"), file=stream)
+    print(f"{prefix}: {place}{what}", file=stream)
+    if fix:
+        print(f"  {fix}", file=stream)
+    for note in getattr(error, "__notes__", ()):
+        print(f"  {note}", file=stream)
+    status = getattr(error, "exit_status", FAILED_STATUS)
+    return status if isinstance(status, int) else FAILED_STATUS
+
+
+def _foreign(error: BaseException) -> tuple[str, str | None, str | None]:
+    if isinstance(error, OSError) and error.errno is not None:
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        return os.strerror(error.errno), " -> ".join(names) or None, _os_fix(error.errno)
+    summary = traceback.format_exception_only(error)[-1].strip()
+    return summary, None, REPORT_HINT
+
+
+def _os_fix(number: int) -> str | None:
+    if number == errno.ENOSPC:
+        return "free some space: `lading system prune` removes what nothing refers to"
+    if number in (errno.EACCES, errno.EPERM):
+        return "run as root, or choose a state directory of your own with --root"
+    return None

@@ -1,0 +1,1 @@
+"""Tables, templates and units as Docker prints them."""

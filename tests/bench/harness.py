@@ -1,0 +1,90 @@
+"""Timing that can be trusted on a noisy machine: interleaved runs, medians, ratios from one run.
+
+A benchmark builds `Case`s (a name, our callable, the peers' callables, a target) and hands them to `main`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Action = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison. ``prepare`` runs untimed before each timed run of the contestant of that name."""
+
+    name: str
+    contestants: Mapping[str, Action]
+    target: str = ""
+    runs: int = 5
+    prepare: Mapping[str, Action] = field(default_factory=dict)
+    unit: str = "ms"
+
+
+def measure(case: Case, runs: int) -> dict[str, Any]:
+    """Run the contestants in turn, ``runs`` times after one warm-up each; times in milliseconds."""
+    times: dict[str, list[float]] = {name: [] for name in case.contestants}
+    for turn in range(runs + 1):
+        for name, action in case.contestants.items():
+            case.prepare.get(name, lambda: None)()
+            started = time.perf_counter()
+            action()
+            elapsed = (time.perf_counter() - started) * 1000
+            if turn:
+                times[name].append(elapsed)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    ours = next(iter(medians.values()))
+    return {
+        "case": case.name,
+        "target": case.target,
+        "runs": runs,
+        "median_ms": {name: round(value, 2) for name, value in medians.items()},
+        "ratio": {
+            name: round(ours / value, 3) for name, value in list(medians.items())[1:] if value
+        },
+        "all_ms": {name: [round(v, 2) for v in values] for name, values in times.items()},
+    }
+
+
+def show(row: Mapping[str, Any]) -> None:
+    """Print one result as a line a person reads."""
+    medians = "  ".join(f"{name} {value:.1f} ms" for name, value in row["median_ms"].items())
+    ratios = "  ".join(f"{value:.2f} x {name}" for name, value in row["ratio"].items())
+    print(f"{row['case']:<44} {medians}   {ratios}   target {row['target'] or '-'}", flush=True)
+
+
+def main(cases: Callable[[bool], Sequence[Case]], description: str) -> None:
+    """Parse the flags, measure each case, print, and write the JSON file if asked."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="end within a minute")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    options = parser.parse_args()
+    rows = []
+    for case in cases(options.quick):
+        rows.append(measure(case, min(case.runs, 3) if options.quick else case.runs))
+        show(rows[-1])
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def quietly(*argv: str | Path, **kwargs: Any) -> Action:
+    """A callable that runs a command, throws its output away and fails loudly."""
+
+    def run() -> None:
+        done = subprocess.run(argv, capture_output=True, text=True, **kwargs)
+        if done.returncode != 0:
+            sys.exit(
+                f"{' '.join(map(str, argv))}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+            )
+
+    return run

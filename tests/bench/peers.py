@@ -1,0 +1,89 @@
+"""The peers the benchmarks run beside us, started by hand on state of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.harness import Action, quietly
+
+
+@dataclass(frozen=True)
+class Docker:
+    """A dockerd of our own and the client that matches it (Debian's, with BuildKit built in)."""
+
+    socket: Path
+    client: str = "/usr/bin/docker"
+
+    def command(self, *argv: str | Path) -> Action:
+        """A callable that runs one docker command against this daemon, with BuildKit."""
+        environment = {
+            **os.environ,
+            "DOCKER_BUILDKIT": "1",
+            "DOCKER_CONFIG": str(self.socket.parent),
+        }
+        return quietly(self.client, "-H", f"unix://{self.socket}", *argv, env=environment)
+
+
+@contextmanager
+def dockerd() -> Iterator[Docker]:
+    """Start a dockerd on a socket, state and bridge of its own; stop it afterwards."""
+    base = Path(tempfile.mkdtemp(prefix="bench-dockerd-"))
+    log = (base / "log").open("wb")
+    process = subprocess.Popen(
+        [
+            "dockerd",
+            f"--host=unix://{base}/docker.sock",
+            f"--data-root={base}/data",
+            f"--exec-root={base}/exec",
+            f"--pidfile={base}/pid",
+        ],
+        stdout=log,
+        stderr=log,
+    )
+    docker = Docker(base / "docker.sock")
+    try:
+        _wait_for(docker, process, base / "log")
+        yield docker
+    finally:
+        process.terminate()
+        process.wait(30)
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def _wait_for(docker: Docker, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(300):
+        if process.poll() is not None:
+            raise RuntimeError(f"dockerd ended: {log.read_text()[-2000:]}")
+        probe = [docker.client, "-H", f"unix://{docker.socket}", "version"]
+        if subprocess.run(probe, capture_output=True).returncode == 0:
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"dockerd does not answer: {log.read_text()[-2000:]}")
+
+
+def busybox_rootfs(folder: Path) -> Path:
+    """A root filesystem of one static busybox and its links, as a tar file."""
+    root = folder / "busybox-root"
+    for name in ("bin", "etc", "tmp", "proc", "sys", "dev", "root"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    shutil.copy2("/bin/busybox", root / "bin/busybox")
+    names = subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True)
+    for name in names.stdout.split():
+        link = root / "bin" / name
+        if not link.exists():
+            link.symlink_to("busybox")
+    (root / "etc/passwd").write_text(
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
+    )
+    (root / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
+    archive = folder / "busybox.tar"
+    subprocess.run(["tar", "-C", root, "-cf", archive, "."], check=True)
+    return archive
