@@ -1,0 +1,144 @@
+"""The bridge that containers of a network share: made on first use, found again afterwards.
+
+A bridge is the truth about itself: its subnet is the address it carries, so a lost ledger costs
+nothing. Creation runs under the ledger's lock; another tool that makes the same bridge meanwhile is
+met by looking again.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from dataclasses import dataclass
+
+from runtime.network import addresses, rtnetlink
+from runtime.network.errors import NetlinkError, NetworkFault
+from runtime.network.namespaces import ensure_setting
+from runtime.network.netlink import NetlinkSocket
+from runtime.network.ruleset import Subnet
+
+DEFAULT_BRIDGE = "lading0"
+_ETHERNET_MTU = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A bridge that is up and has an address: the gateway of its subnet."""
+
+    name: str
+    index: int
+    gateway: str
+    mtu: int
+    subnet: Subnet
+
+
+def ensure_bridge(netlink: NetlinkSocket, name: str) -> Bridge:
+    """Find the bridge or make it, in the caller's network namespace.
+
+    A new one takes the first of Docker's pools that overlaps no route of this host, and the MTU of
+    the link that the default route uses. Forwarding is switched on.
+
+    Raises:
+        AddressPoolError: every pool overlaps a route.
+        NetlinkError: the kernel refused.
+        NetworkFault: a link of this name has no IPv4 address and is none of ours.
+    """
+    try:
+        bridge = find_bridge(netlink, name)
+    except NetlinkError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        bridge = _create(netlink, name)
+    _configure(name)
+    return bridge
+
+
+def find_bridge(netlink: NetlinkSocket, name: str) -> Bridge:
+    """Look the bridge up; one without an address (a creation that was cut short) gets its address.
+
+    Raises:
+        NetlinkError: ENODEV if there is no such link.
+    """
+    link = next(rtnetlink.parse_links(netlink.query(rtnetlink.get_link(name))))
+    found = rtnetlink.parse_addresses(netlink.query(rtnetlink.dump_addresses()))
+    own = next((address for address in found if address.index == link.index), None)
+    if own is None:
+        own = _address(netlink, link)
+    elif not link.up:
+        netlink.execute([rtnetlink.set_up(link.index, name)])
+    network = addresses.network_of(own.address, own.prefix_length)
+    return Bridge(name, link.index, own.address, link.mtu, Subnet(name, network, own.prefix_length))
+
+
+def _create(netlink: NetlinkSocket, name: str) -> Bridge:
+    mtu = default_mtu(netlink)
+    hardware = addresses.random_hardware_address()
+    try:
+        netlink.execute([rtnetlink.new_bridge(name, hardware_address=hardware, mtu=mtu)])
+    except NetlinkError as error:
+        if error.errno != errno.EEXIST:
+            raise
+    # Router advertisements of a container must not give this host a route (CVE-2020-13401).
+    ensure_setting(f"ipv6/conf/{name}/accept_ra", "0")
+    ensure_setting(f"ipv6/conf/{name}/disable_ipv6", "1")
+    return find_bridge(netlink, name)
+
+
+def _address(netlink: NetlinkSocket, link: rtnetlink.Link) -> rtnetlink.Address:
+    routes = list(rtnetlink.parse_routes(netlink.query(rtnetlink.dump_routes())))
+    network, length = addresses.free_pool(
+        (route.destination, route.prefix_length) for route in routes
+    )
+    gateway = addresses.first_host(network)
+    netlink.execute(
+        [
+            rtnetlink.add_address(link.index, gateway, length),
+            rtnetlink.set_up(link.index, link.name),
+        ]
+    )
+    return rtnetlink.Address(link.index, gateway, length)
+
+
+def _configure(name: str) -> None:
+    ensure_setting("ipv4/ip_forward", "1")
+    # Connections to a port published on 127.0.0.1 reach the container through this bridge.
+    ensure_setting(f"ipv4/conf/{name}/route_localnet", "1")
+
+
+def default_mtu(netlink: NetlinkSocket) -> int:
+    """The MTU of the link with the best default route; Ethernet's where there is none."""
+    routes = rtnetlink.parse_routes(netlink.query(rtnetlink.dump_routes()))
+    defaults = [route for route in routes if route.prefix_length == 0 and route.link]
+    if not defaults:
+        return _ETHERNET_MTU
+    best = min(defaults, key=lambda route: route.metric)
+    link = next(rtnetlink.parse_links(netlink.query(rtnetlink.get_link_by_index(best.link))))
+    return min(link.mtu, 65535)
+
+
+def delete_bridge(netlink: NetlinkSocket, name: str) -> None:
+    """Delete a bridge; ENODEV if there is none."""
+    netlink.execute([rtnetlink.delete_link(name)])
+
+
+def index_of(name: str) -> int:
+    """The index of a link of the caller's namespace, 0 if there is none."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0
+
+
+def check_name(name: str) -> None:
+    """Refuse what the kernel would not take as a link name.
+
+    Raises:
+        NetworkFault: says what is wrong with it.
+    """
+    if (
+        not 1 <= len(name.encode()) <= 15
+        or "/" in name
+        or name in (".", "..")
+        or name.split() != [name]
+    ):
+        raise NetworkFault(f"invalid bridge name {name!r}", fix="1 to 15 bytes, no slash, no blank")
