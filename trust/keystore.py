@@ -1,0 +1,219 @@
+"""Keys on disk: ``<root>/trust/keys/<name>.key`` (encrypted) with ``<name>.pub`` beside it.
+
+    <root>/trust/          0700
+        keys/              0700
+            .lock          flock; held exclusively while a key is added or removed
+            <name>.key     0600, cosign's encrypted form; what makes the key exist
+            <name>.pub     0600, written first, so that a key never lacks it
+
+Rules: files are staged, fsynced and renamed, and the directory is fsynced, so a key is there whole
+or not at all; a key is never overwritten. A ``.pub`` alone is the trace of an interrupted
+``generate`` and does not count. Unencrypted private keys are never written.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from trust.errors import KeyExistsError, KeyNameError, KeyStoreFault, KeyUnknownError
+from trust.keyfile import MAX_KEY_FILE
+from trust.keys import Algorithm, Passphrase, PrivateKey, PublicKey
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """One key of the store. The paths are those of the encrypted and the public file."""
+
+    name: str
+    public: PublicKey
+    private_path: Path
+    public_path: Path
+
+
+class KeyStore:
+    """The keys under ``root`` (the store root, which holds ``trust/``). Opening touches no disk."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / "trust" / "keys"
+
+    def generate(
+        self, name: str, passphrase: Passphrase, *, algorithm: Algorithm = Algorithm.ECDSA_P256
+    ) -> StoredKey:
+        """Make a key, store it encrypted under ``passphrase()`` and return it.
+
+        Raises:
+            KeyNameError: ``name`` cannot name a key.
+            KeyExistsError: there is one of this name.
+            KeyStoreFault: the disk refused.
+        """
+        self._must_be_free(name)
+        return self._add(name, PrivateKey.generate(algorithm), passphrase())
+
+    def load(
+        self,
+        name: str,
+        pem: bytes,
+        passphrase: Passphrase,
+        *,
+        new_passphrase: Passphrase | None = None,
+    ) -> StoredKey:
+        """Import the private key in ``pem``; it is stored encrypted whatever form it came in.
+
+        ``passphrase`` opens it, ``new_passphrase`` (or again ``passphrase``) seals the stored copy.
+
+        Raises:
+            KeyFileError: ``pem`` is not a private key.
+            PassphraseError: ``passphrase`` does not open it.
+            KeyNameError, KeyExistsError, KeyStoreFault: as for ``generate``.
+        """
+        self._must_be_free(name)
+        asked: list[bytes] = []
+
+        def once() -> bytes:
+            asked.append(passphrase())
+            return asked[-1]
+
+        key = PrivateKey.from_pem(pem, once, where=name)
+        if new_passphrase is not None:
+            return self._add(name, key, new_passphrase())
+        return self._add(name, key, asked[0] if asked else passphrase())
+
+    def list(self) -> tuple[StoredKey, ...]:
+        """All keys, sorted by name; needs no passphrase.
+
+        Raises:
+            KeyStoreFault: the folder cannot be read.
+            KeyFileError: a stored public key is damaged.
+        """
+        with _disk(self._folder):
+            try:
+                names = sorted(entry.name for entry in self._folder.iterdir())
+            except FileNotFoundError:
+                return ()
+        return tuple(
+            self._stored(name.removesuffix(".key"))
+            for name in names
+            if name.endswith(".key") and _NAME.match(name)
+        )
+
+    def get(self, name: str) -> StoredKey:
+        """The key called ``name``; raises ``KeyNameError`` or ``KeyUnknownError``."""
+        if not self._path(name, "key").exists():
+            known = ", ".join(key.name for key in self.list()) or "none yet"
+            raise KeyUnknownError(
+                f"no key called {name!r}",
+                fix=f"keys here: {known}; `lading trust key generate {name}` makes one",
+            )
+        return self._stored(name)
+
+    def private(self, name: str, passphrase: Passphrase) -> PrivateKey:
+        """Open the private key called ``name``.
+
+        Raises:
+            KeyUnknownError: there is none.
+            PassphraseError: ``passphrase`` does not open it.
+            KeyFileError: the file is damaged.
+        """
+        path = self.get(name).private_path
+        return PrivateKey.from_pem(_read(path), passphrase, where=str(path))
+
+    def rm(self, name: str) -> StoredKey:
+        """Remove the key called ``name`` and return what it was; raises ``KeyUnknownError``."""
+        with self._locked():
+            stored = self.get(name)
+            with _disk(stored.private_path):
+                # The key goes first: what an interruption leaves is a .pub, which does not count.
+                stored.private_path.unlink()
+                stored.public_path.unlink(missing_ok=True)
+                _sync(self._folder)
+        return stored
+
+    def _path(self, name: str, suffix: str) -> Path:
+        if not _NAME.match(name):
+            raise KeyNameError(
+                f"invalid key name {name[:80]!r}",
+                fix="use 1 to 64 of A-Z a-z 0-9 . _ -, starting with a letter or digit",
+            )
+        return self._folder / f"{name}.{suffix}"
+
+    def _must_be_free(self, name: str) -> None:
+        path = self._path(name, "key")
+        if path.exists():
+            raise KeyExistsError(
+                f"a key called {name!r} exists",
+                where=str(path),
+                fix=f"choose another name, or remove it with `lading trust key rm {name}`",
+            )
+
+    def _add(self, name: str, key: PrivateKey, passphrase: bytes) -> StoredKey:
+        sealed = key.to_pem(passphrase)
+        with self._locked():
+            self._must_be_free(name)
+            _write(self._path(name, "pub"), key.public.pem)
+            _write(self._path(name, "key"), sealed)
+        return self._stored(name)
+
+    def _stored(self, name: str) -> StoredKey:
+        public = self._path(name, "pub")
+        key = PublicKey.from_pem(_read(public), where=str(public))
+        return StoredKey(name, key, self._path(name, "key"), public)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with _disk(self._folder):
+            for folder in (self._folder.parent, self._folder):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+
+def _write(path: Path, data: bytes) -> None:
+    stage = path.with_name(f".{path.name}.stage")
+    with _disk(path):
+        # The lock is held, so a stage that is there was left by a crash.
+        stage.unlink(missing_ok=True)
+        descriptor = os.open(stage, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        stage.rename(path)
+        _sync(path.parent)
+
+
+def _read(path: Path) -> bytes:
+    with _disk(path), path.open("rb") as file:
+        return file.read(MAX_KEY_FILE + 1)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise KeyStoreFault(
+            f"cannot use the key store: {error.strerror}",
+            where=str(path),
+            fix="check the owner, the mode and the free space of this folder",
+        ) from error
