@@ -1,7 +1,7 @@
 """What the builder asks of a container runtime: run one command over a stack of directories.
 
-The builder never imports a runtime; ``engine`` implements ``StepRunner`` on top of one (design D3).
-Everything in a ``RunStep`` is already decided: no field is looked up again by the runner except user
+The builder never imports a runtime; ``engine`` implements ``StepRunner`` on top of one (design
+D3). Everything in a ``RunStep`` is already decided: the runner looks nothing up again except user
 names, which live in the step's own root filesystem.
 """
 
@@ -17,12 +17,12 @@ STDOUT: Final = 1
 STDERR: Final = 2
 
 OutputSink: TypeAlias = Callable[[int, bytes], None]
-"""Receives ``(STDOUT or STDERR, bytes)``; called from any one thread at a time, never after run returns."""
+"""Takes ``(STDOUT or STDERR, bytes)``; one thread at a time, never after ``run`` has returned."""
 
 
 @dataclass(frozen=True, slots=True)
 class BindMount:
-    """A file or directory of the host over ``target``. Writes go to ``source`` unless ``read_only``."""
+    """A file or directory of the host over ``target``; writes go to it unless ``read_only``."""
 
     target: str
     source: Path
@@ -110,7 +110,7 @@ class Cancellation:
         return self._event.is_set()
 
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call ``callback`` once on cancellation (at once if that has happened); returns the unsubscriber."""
+        """Call ``callback`` once, when cancelled or now if that is past; returns the undo."""
         with self._lock:
             if not self._event.is_set():
                 handle = self._next
@@ -137,9 +137,9 @@ class Cancellation:
 class RunStep:
     """One command to run.
 
-    ``lower`` is the root filesystem, topmost first, never written; ``upper`` receives every change as an
-    overlay upper directory without redirects or metacopy, so that it stands alone as a layer. The runner
-    leaves no trace of mount points, /etc/hosts, /etc/resolv.conf or /etc/hostname in ``upper``.
+    ``lower`` is the root filesystem, topmost first, never written; ``upper`` receives every change
+    as an overlay upper directory without redirects or metacopy, so that it stands alone as a layer.
+    The runner leaves no trace of mount points, hosts, resolv.conf or hostname files in ``upper``.
     ``network`` is ``default``, ``none`` or ``host``; ``security`` is ``sandbox`` or ``insecure``.
     """
 
@@ -157,7 +157,7 @@ class RunStep:
     security: str = "sandbox"
     hostname: str = "buildkitsandbox"
     extra_hosts: tuple[tuple[str, str], ...] = ()
-    resources: Resources = Resources()
+    resources: Resources = field(default_factory=Resources)
 
 
 class StepRunner(Protocol):
@@ -166,10 +166,11 @@ class StepRunner(Protocol):
     def run(self, step: RunStep) -> int:
         """Run to the end and return the exit code (128 + n for signal n).
 
-        Output is delivered to ``step.output`` before this returns. When ``step.cancellation`` fires, every process of the step is
-        killed and this returns soon after, with any code.
+        Output is delivered to ``step.output`` before this returns. When ``step.cancellation``
+        fires, every process of the step is killed and this returns soon after, with any code.
 
         Raises:
-            ImagesError or another exception with ``what where fix code``: the command could not be
-                started. Codes ``command-not-found``, ``command-not-executable``, ``user-unknown`` are the step's own fault.
+            Exception: with attributes ``what where fix code``; the command could not be started.
+                Codes ``command-not-found``, ``command-not-executable`` and ``user-unknown`` are the
+                step's own fault, all others the environment's.
         """

@@ -1,0 +1,1 @@
+"""From a Dockerfile tree to a frozen plan; pure."""

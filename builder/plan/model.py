@@ -1,0 +1,128 @@
+"""The plan: frozen steps in an order that puts every input before its users.
+
+A plan is data alone. It can be printed, compared and tested without root, and nothing in it changes
+while it is executed (design D4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from builder.plan.ops import BindSpec, CacheSpec, Copy, Op, Run, SourceImage, SourceScratch, StepId
+
+if TYPE_CHECKING:
+    from builder.errors import Source
+    from images.config import HistoryEntry
+    from images.platform import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One node of the build graph: an operation on top of ``parent``'s files."""
+
+    id: StepId
+    op: Op
+    parent: StepId | None
+    name: str
+    """As Docker shows it: ``[build 2/5] RUN make``."""
+    source: Source | None = None
+    created_by: str = ""
+
+    @property
+    def inputs(self) -> tuple[StepId, ...]:
+        """Steps whose files this one reads besides its parent's, in the order of the operation."""
+        match self.op:
+            case Copy(from_=int() as step):
+                return (step,)
+            case Run():
+                return tuple(
+                    mount.from_
+                    for mount in self.op.mounts
+                    if isinstance(mount, BindSpec | CacheSpec) and mount.from_ is not None
+                )
+        return ()
+
+    @property
+    def makes_layer(self) -> bool:
+        """Whether the result is the parent's files plus one layer."""
+        return not isinstance(self.op, SourceImage | SourceScratch)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryDraft:
+    """A history entry to be dated later; ``step`` made its layer, None for an empty one."""
+
+    created_by: str
+    step: StepId | None = None
+    inherited: HistoryEntry | None = None
+    """Set for entries of a base image, which are kept as they are."""
+    created: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDraft:
+    """The image config without layers and dates; ``config`` is its inner object."""
+
+    platform: Platform
+    config: Mapping[str, Any]
+    history: tuple[HistoryDraft, ...]
+    author: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """A stage that the target needs: its steps and metadata changes as ``lines`` for people."""
+
+    index: int
+    name: str | None
+    base: str
+    result: StepId
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanWarning:
+    """Something that works but is probably not meant."""
+
+    message: str
+    source: Source | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BasePin:
+    """A name that the plan resolved, and the platform it was resolved for."""
+
+    reference: str
+    platform: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be done for one target on one platform."""
+
+    target: str
+    platform: Platform
+    steps: tuple[Step, ...]
+    stages: tuple[PlannedStage, ...]
+    result: StepId
+    image: ImageDraft
+    epoch: int | None = None
+    """SOURCE_DATE_EPOCH in seconds, when one was set."""
+    bases: tuple[BasePin, ...] = ()
+    warnings: tuple[PlanWarning, ...] = ()
+
+    def closure(self, step: StepId) -> tuple[StepId, ...]:
+        """``step`` and everything it stands on, in plan order."""
+        needed: set[StepId] = set()
+        pending = [step]
+        while pending:
+            current = self.steps[pending.pop()]
+            if current.id in needed:
+                continue
+            needed.add(current.id)
+            pending.extend(current.inputs)
+            if current.parent is not None:
+                pending.append(current.parent)
+        return tuple(sorted(needed))

@@ -1,0 +1,25 @@
+"""What a caller may say about a plan, besides the Dockerfile itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from builder.runner import Resources
+from images.platform import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """Everything that changes the plan; all of it is data."""
+
+    platform: Platform
+    build_platform: Platform
+    target: str | None = None
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    network: str = "default"
+    """For every RUN that does not choose for itself."""
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    resources: Resources = field(default_factory=Resources)
+    filename: str = "Dockerfile"

@@ -1,0 +1,437 @@
+"""The planner: a parsed Dockerfile and options in, a frozen plan out. It never touches a disk.
+
+Stages are planned on demand, starting with the target, so what the target does not need is neither
+resolved nor checked nor executed. Base images come through a ``BaseResolver``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from builder.errors import PlanError, Source, TargetUnknownError
+from builder.plan.config import ConfigDraft
+from builder.plan.model import (
+    BasePin,
+    HistoryDraft,
+    ImageDraft,
+    Plan,
+    PlannedStage,
+    PlanWarning,
+    Step,
+)
+from builder.plan.ops import Op, SourceImage, SourceScratch, StepId
+from builder.plan.options import PlanOptions
+from builder.plan.scope import (
+    CONTROL_ARGS,
+    StageScope,
+    is_proxy,
+    platform_args,
+    split_environment,
+)
+from builder.plan.stage import StageReader
+from dockerfile_grammar import nodes
+from dockerfile_grammar.errors import ExpansionError, GrammarError
+from dockerfile_grammar.expand import expand
+from dockerfile_grammar.suggest import with_suggestion
+from images.errors import ImagesError
+from images.platform import Platform
+from images.reference import Reference
+
+if TYPE_CHECKING:
+    from builder.bases import BaseResolver, ResolvedBase
+
+SCRATCH = "scratch"
+LAYER_NODES = (nodes.Run, nodes.Copy, nodes.Add, nodes.Workdir)
+
+
+@dataclass(frozen=True, slots=True)
+class StageOutcome:
+    """What a finished stage hands to stages that start from it."""
+
+    result: StepId
+    draft: ConfigDraft
+    env: Mapping[str, str]
+    args: Mapping[str, str | None]
+    platform: Platform
+
+
+def plan(
+    dockerfile: nodes.Dockerfile,
+    lines: Sequence[str],
+    options: PlanOptions,
+    resolver: BaseResolver,
+) -> Plan:
+    """Plan the target of ``options``, or the last stage. ``lines`` are the file's, for messages.
+
+    Raises:
+        TargetUnknownError: no such stage.
+        PlanError: the Dockerfile says something that cannot be built; carries the lines at fault.
+        ImagesError: a base image cannot be resolved.
+    """
+    return _Planner(dockerfile, tuple(lines), options, resolver).plan()
+
+
+class _Planner:
+    def __init__(
+        self,
+        dockerfile: nodes.Dockerfile,
+        lines: tuple[str, ...],
+        options: PlanOptions,
+        resolver: BaseResolver,
+    ) -> None:
+        self.options = options
+        self.escape = dockerfile.escape
+        self._dockerfile = dockerfile
+        self._lines = lines
+        self._resolver = resolver
+        self._steps: list[Step] = []
+        self._stages: dict[int, PlannedStage] = {}
+        self._outcomes: dict[int, StageOutcome] = {}
+        self._active: list[tuple[int, nodes.SourceRange]] = []
+        self._images: dict[tuple[str, Platform], StepId] = {}
+        self._scratch: StepId | None = None
+        self._pins: dict[BasePin, None] = {}
+        self._warnings: list[PlanWarning] = []
+        self._used: set[str] = set()
+        self._target = self._find_target()
+        self._globals, self._epoch = self._global_args()
+
+    def plan(self) -> Plan:
+        outcome = self._outcome(self._target.index, self._target.base.range)
+        draft = outcome.draft.fork()
+        draft.set_labels(self.options.labels)
+        self._warn_unused()
+        return Plan(
+            target=self._target.name or "",
+            platform=outcome.platform,
+            steps=tuple(self._steps),
+            stages=tuple(self._stages[index] for index in sorted(self._stages)),
+            result=outcome.result,
+            image=ImageDraft(outcome.platform, draft.config, tuple(draft.history), draft.author),
+            epoch=self._epoch,
+            bases=tuple(self._pins),
+            warnings=tuple(self._warnings),
+        )
+
+    # What a StageReader asks of its surroundings.
+
+    def source(self, *locations: nodes.SourceRange) -> Source:
+        ranges = tuple((location.start, location.end) for location in locations)
+        return Source(self.options.filename, self._lines, ranges)
+
+    def add_step(
+        self,
+        op: Op,
+        parent: StepId | None,
+        name: str,
+        *,
+        source: Source | None = None,
+        created_by: str = "",
+    ) -> StepId:
+        self._steps.append(Step(len(self._steps), op, parent, name, source, created_by))
+        return len(self._steps) - 1
+
+    def copy_source(self, name: str, stage: int, location: nodes.SourceRange) -> StepId:
+        if name.isascii() and name.isdigit():
+            index = int(name)
+            if index >= len(self._dockerfile.stages):
+                raise PlanError(f"invalid stage index {name}", source=self.source(location))
+            return self._earlier(index, stage, name, location)
+        return self._named_source(name, stage, location)
+
+    def mount_source(self, name: str, stage: int, location: nodes.SourceRange) -> StepId | None:
+        if name.lower() == "context" and self._stage_index("context", stage) is None:
+            return None
+        return self._named_source(name, stage, location)
+
+    def _named_source(self, name: str, stage: int, location: nodes.SourceRange) -> StepId:
+        if not name:
+            raise PlanError("the name after from= is empty", source=self.source(location))
+        index = self._stage_index(name.lower(), stage)
+        if index is not None:
+            return self._earlier(index, stage, name, location)
+        if name.lower() == SCRATCH:
+            return self._scratch_step()
+        platform = self._platform_here(stage)
+        return self._image_step(name, platform, f"FROM {self._familiar(name)}", location)
+
+    def _earlier(self, index: int, stage: int, name: str, location: nodes.SourceRange) -> StepId:
+        here = self._dockerfile.stages[stage]
+        if index == stage:
+            raise PlanError(
+                f"circular dependency detected on stage: {here.name or stage}",
+                source=self.source(location),
+            )
+        if index > stage:
+            raise PlanError(
+                f'cannot copy from stage "{name}", it needs to be defined before current stage '
+                f'"{here.name or stage}"',
+                source=self.source(location),
+                fix=f"move the stage {name} above this one",
+            )
+        return self._outcome(index, location).result
+
+    def _stage_index(self, name: str, stage: int) -> int | None:
+        """The last stage of this name before ``stage``, else the first one at or after it."""
+        named = [other.index for other in self._dockerfile.stages if other.name == name]
+        before = [index for index in named if index < stage]
+        return before[-1] if before else (named[0] if named else None)
+
+    # Stages.
+
+    def _outcome(self, index: int, location: nodes.SourceRange) -> StageOutcome:
+        known = self._outcomes.get(index)
+        if known is not None:
+            return known
+        self._active.append((index, location))
+        outcome = self._plan_stage(self._dockerfile.stages[index])
+        self._active.pop()
+        self._outcomes[index] = outcome
+        return outcome
+
+    def _plan_stage(self, stage: nodes.Stage) -> StageOutcome:
+        base = self._from_text(stage)
+        platform = self._stage_platform(stage)
+        parent = self._base_stage(base, stage)
+        many = len(self._dockerfile.stages) > 1
+        label = f"{stage.name or f'stage-{stage.index}'} " if many else ""
+        scope = StageScope(self.options.build_args, self._globals)
+        if parent is not None:
+            outcome = self._outcome(parent, stage.base.range)
+            draft, step, counted = outcome.draft.fork(), outcome.result, 0
+            scope.enter(outcome.env, outcome.args)
+            platform = outcome.platform if stage.base.platform is None else platform
+        elif base == SCRATCH:
+            draft, step, counted = ConfigDraft(), self._scratch_step(), 0
+            draft.config["WorkingDir"] = "/"
+            scope.enter({}, {})
+        else:
+            draft, counted = ConfigDraft(), 1
+            resolved = self._resolve(base, platform, stage.base.range)
+            _adopt_config(draft, resolved)
+            scope.enter(split_environment(draft.config.get("Env") or ()), {})
+            step = -1
+        draft.created = _date(self._epoch)
+        draft.set_env(scope.env)
+        triggers = self._triggers(draft, stage)
+        total = counted + sum(
+            isinstance(node, LAYER_NODES) for node in (*triggers, *stage.instructions)
+        )
+        if step < 0:
+            name = f"[{label}1/{total}] FROM {self._familiar(base)}"
+            step = self._image_step(base, platform, name, stage.base.range)
+        reader = StageReader(
+            around=self,
+            index=stage.index,
+            label=label,
+            total=total,
+            scope=scope,
+            draft=draft,
+            step=step,
+            platform=platform,
+            number=counted,
+        )
+        reader.trigger = True
+        reader.read(triggers)
+        reader.trigger = False
+        reader.read(stage.instructions)
+        self._used |= scope.used
+        planned = PlannedStage(stage.index, stage.name, base, reader.step, tuple(reader.lines))
+        self._stages[stage.index] = planned
+        return StageOutcome(reader.step, draft, scope.env, scope.args, platform)
+
+    def _triggers(self, draft: ConfigDraft, stage: nodes.Stage) -> list[nodes.Instruction]:
+        texts = draft.take_triggers()
+        if not texts:
+            return []
+        from dockerfile_grammar import parse
+
+        found: list[nodes.Instruction] = []
+        for text in texts:
+            try:
+                parsed = parse(f"FROM {SCRATCH}\n{text}\n", filename="ONBUILD")
+            except GrammarError as error:
+                raise PlanError(
+                    f"the base image's trigger ONBUILD {text} cannot be parsed: {error.what}",
+                    source=self.source(stage.base.range),
+                    fix="the base image must be rebuilt with a correct ONBUILD",
+                ) from error
+            found.extend(
+                replace(node, range=stage.base.range) for node in parsed.stages[0].instructions
+            )
+        return found
+
+    def _base_stage(self, base: str, stage: nodes.Stage) -> int | None:
+        """The stage a FROM names: an earlier one, compared as written with lower-cased names."""
+        named = [
+            other.index
+            for other in self._dockerfile.stages
+            if other.index < stage.index and other.name == base
+        ]
+        return named[-1] if named else None
+
+    def _from_text(self, stage: nodes.Stage) -> str:
+        text = self._expand_global(stage.base.image, stage.base.range)
+        if not text:
+            raise PlanError(
+                f"base name ({stage.base.image}) should not be blank",
+                source=self.source(stage.base.range),
+                fix="give the argument a default: ARG NAME=value before the first FROM",
+            )
+        return text
+
+    def _stage_platform(self, stage: nodes.Stage) -> Platform:
+        if stage.base.platform is None:
+            return self.options.platform
+        text = self._expand_global(stage.base.platform, stage.base.range)
+        if not text:
+            raise PlanError(
+                f"empty platform value from expression {stage.base.platform}",
+                source=self.source(stage.base.range),
+            )
+        try:
+            return Platform.parse(text)
+        except ImagesError as error:
+            raise PlanError(
+                error.what, source=self.source(stage.base.range), fix=error.fix
+            ) from error
+
+    def _platform_here(self, stage: int) -> Platform:
+        return self._stage_platform(self._dockerfile.stages[stage])
+
+    # Images.
+
+    def _scratch_step(self) -> StepId:
+        if self._scratch is None:
+            self._scratch = self.add_step(SourceScratch(), None, f"FROM {SCRATCH}")
+        return self._scratch
+
+    def _image_step(
+        self, text: str, platform: Platform, name: str, location: nodes.SourceRange
+    ) -> StepId:
+        resolved = self._resolve(text, platform, location)
+        key = (str(resolved.descriptor.digest), platform)
+        known = self._images.get(key)
+        if known is None:
+            op = SourceImage(self._reference(text, location), platform, resolved)
+            known = self.add_step(op, None, name, source=self.source(location))
+            self._images[key] = known
+        return known
+
+    def _resolve(self, text: str, platform: Platform, location: nodes.SourceRange) -> ResolvedBase:
+        reference = self._reference(text, location)
+        self._pins[BasePin(_full(reference), str(platform))] = None
+        return self._resolver.resolve(reference, platform)
+
+    def _reference(self, text: str, location: nodes.SourceRange) -> Reference:
+        try:
+            return Reference.parse(text)
+        except ImagesError as error:
+            raise PlanError(
+                f'failed to parse stage name "{text}": {error.what}',
+                source=self.source(location),
+                fix=error.fix,
+            ) from error
+
+    def _familiar(self, text: str) -> str:
+        return _full(Reference.parse(text)) if _parses(text) else text
+
+    # Global scope.
+
+    def _find_target(self) -> nodes.Stage:
+        stages = self._dockerfile.stages
+        if not stages:
+            raise PlanError(
+                "dockerfile contains no stages to build",
+                where=self.options.filename,
+                fix="add a FROM line",
+            )
+        wanted = self.options.target
+        if not wanted:
+            return stages[-1]
+        for stage in reversed(stages):
+            if stage.name == wanted.lower():
+                return stage
+        names = [stage.name for stage in stages if stage.name]
+        raise TargetUnknownError(
+            with_suggestion(f'target stage "{wanted}" could not be found', wanted, names),
+            where=self.options.filename,
+            fix=f"the stages are {', '.join(names)}" if names else "no stage has a name",
+        )
+
+    def _global_args(self) -> tuple[dict[str, str | None], int | None]:
+        target_name = self._target.name or "default"
+        values: dict[str, str | None] = dict(
+            platform_args(self.options.build_platform, self.options.platform, target_name)
+        )
+        build_args = self.options.build_args
+        values.update((name, build_args[name]) for name in values if name in build_args)
+        self._globals = values
+        for node in self._dockerfile.global_args:
+            for pair in node.args:
+                value = None if pair.value is None else self._expand_global(pair.value, node.range)
+                if pair.key in build_args:
+                    self._used.add(pair.key)
+                    value = build_args[pair.key]
+                if value is not None or pair.key not in values:
+                    values[pair.key] = value
+        return values, self._read_epoch(values)
+
+    def _read_epoch(self, values: Mapping[str, str | None]) -> int | None:
+        text = self.options.build_args.get("SOURCE_DATE_EPOCH", values.get("SOURCE_DATE_EPOCH"))
+        if not text:
+            return None
+        if not (text.isascii() and text.isdigit()):
+            raise PlanError(
+                f"invalid SOURCE_DATE_EPOCH: {text}",
+                where=self.options.filename,
+                fix="give seconds since 1970, for instance from git log -1 --format=%ct",
+            )
+        return int(text)
+
+    def _expand_global(self, word: str, location: nodes.SourceRange) -> str:
+        values = {name: value for name, value in self._globals.items() if value is not None}
+        try:
+            return expand(word, values, escape=self.escape)
+        except ExpansionError as error:
+            raise PlanError(error.what, source=self.source(location)) from error
+
+    def _warn_unused(self) -> None:
+        everything_planned = len(self._stages) == len(self._dockerfile.stages)
+        for name in self.options.build_args:
+            if name in self._used or name in CONTROL_ARGS or is_proxy(name):
+                continue
+            if name in self._globals or not everything_planned:
+                continue
+            message = f"build argument {name} is not used by any ARG"
+            self._warnings.append(PlanWarning(message))
+
+
+def _adopt_config(draft: ConfigDraft, base: ResolvedBase) -> None:
+    draft.config = {name: value for name, value in base.config.config.items() if value is not None}
+    draft.author = base.config.author
+    draft.history = [
+        HistoryDraft(entry.created_by, inherited=entry) for entry in base.config.history
+    ]
+
+
+def _date(epoch: int | None) -> str | None:
+    from builder.dates import timestamp
+
+    return None if epoch is None else timestamp(epoch)
+
+
+def _full(reference: Reference) -> str:
+    tag = f":{reference.tag}" if reference.tag is not None else ""
+    digest = f"@{reference.digest}" if reference.digest is not None else ""
+    return f"{reference.name}{tag}{digest}"
+
+
+def _parses(text: str) -> bool:
+    try:
+        Reference.parse(text)
+    except ImagesError:
+        return False
+    return True
