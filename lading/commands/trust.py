@@ -1,0 +1,30 @@
+"""``lading trust``: keys, signatures, policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lading.app import App
+from lading.cli import LazyGroup
+
+TABLE = {
+    "inspect": ("trust_images:inspect", "Show who signed an image, and the policy's verdict"),
+    "key": ("trust_keys:key", "Manage signing keys"),
+    "policy": ("trust_images:policy", "Check the policy, or explain its decision"),
+    "sign": ("trust_images:sign", "Sign an image in its registry"),
+    "verify": ("trust_images:verify", "Verify an image in its registry"),
+}
+
+
+@click.group(cls=LazyGroup, table=TABLE)
+def trust() -> None:
+    """Manage keys, signatures and policies."""
+
+
+def policy_path(app: App, flag: Path | None) -> Path | None:
+    """The policy file in effect, or None where there is none."""
+    from trust.policyfile import find_policy
+
+    return find_policy(app.root, explicit=flag)
