@@ -51,15 +51,15 @@ class LazyGroup(click.Group):
 
     def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._table = table
+        self.table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, sorted."""
-        return sorted(self._table)
+        return sorted(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command, or None where the table has none."""
-        entry = self._table.get(cmd_name)
+        entry = self.table.get(cmd_name)
         if entry is None:
             return None
         module, _, attribute = entry[0].partition(":")
@@ -72,10 +72,10 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; an unknown one gets the nearest name as a suggestion."""
         name = args[0]
-        if name not in self._table and not name.startswith("-"):
+        if name not in self.table and not name.startswith("-"):
             from dockerfile_grammar.suggest import nearest
 
-            near = nearest(name, self._table)
+            near = nearest(name, self.table)
             hint = f" (did you mean {near}?)" if near else ""
             raise click.UsageError(f"unknown command: {ctx.command_path} {name}{hint}", ctx)
         return super().resolve_command(ctx, args)
@@ -83,7 +83,7 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table, so that help imports nothing."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, self._table[name][1]) for name in self.list_commands(ctx)])
+            formatter.write_dl([(name, self.table[name][1]) for name in self.list_commands(ctx)])
 
 
 @click.group(

@@ -23,7 +23,9 @@ def key() -> None:
 @key.command()
 @click.argument("name")
 @click.option("--algorithm", default="ecdsa-p256", show_default=True, help="Kind of key")
-@click.option("--output", type=click.Path(path_type=Path), help="Also write NAME.pub to this folder")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Also write NAME.pub to this folder"
+)
 @click.option("--passphrase-fd", type=int, help=_FD_HELP)
 @click.pass_obj
 def generate(
