@@ -103,3 +103,9 @@ class PlatformUnknownError(InputError):
     """The image exists, but not for the platform asked for."""
 
     code = "platform-unknown"
+
+
+class InvalidArchiveError(InputError):
+    """The archive is malformed, uses a form we do not read, or tries to leave its root."""
+
+    code = "archive-invalid"

@@ -1,0 +1,268 @@
+"""Entries to tar, the same bytes every time.
+
+POSIX ustar (IEEE Std 1003.1, pax, "ustar Interchange Format"), with PAX extended headers only where
+ustar cannot say it: names that are long or not ASCII, sizes of 8 GiB and more, large ids, times
+before 1970, extended attributes. Times are whole seconds. No user or group names, no access or
+change times, nothing of the host. The order of the entries is the caller's.
+
+Output comes in blocks of exactly ``BLOCK`` bytes (the last one may be shorter), because files are
+read straight into the block and because compressors want equal cuts. A block handed out is never
+touched again.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from images.errors import InputError
+from images.layers import entry as kinds
+from images.layers.compress import BLOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from images.layers.entry import Entry
+
+_RECORD: Final = 512
+_TYPES: Final = {
+    kinds.FILE: b"0",
+    kinds.HARDLINK: b"1",
+    kinds.SYMLINK: b"2",
+    kinds.CHARACTER: b"3",
+    kinds.BLOCK: b"4",
+    kinds.DIRECTORY: b"5",
+    kinds.FIFO: b"6",
+}
+_MAX_ID: Final = 0o7777777
+_MAX_SIZE: Final = 0o77777777777
+_ZEROS: Final = bytes(_RECORD)
+_TAIL: Final = bytes(_RECORD - 345)
+_MAGIC: Final = b"ustar\x0000" + bytes(64)
+_OPEN_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+def write_tar(entries: Iterable[Entry], sink: Callable[[bytearray | memoryview], object]) -> int:
+    """Write an archive of ``entries`` to ``sink``; returns its length in bytes.
+
+    Raises:
+        InputError: a file is shorter than its entry says, or an entry cannot be said in tar.
+        OSError: a source cannot be read.
+    """
+    blocks = _Blocks(sink)
+    for entry in entries:
+        blocks.write(header(entry))
+        if entry.kind == kinds.FILE and entry.size:
+            _write_body(entry, blocks)
+            blocks.pad()
+    blocks.write(_ZEROS * 2)
+    return blocks.finish()
+
+
+def header(entry: Entry) -> bytes:
+    """The header records of one entry: 512 bytes, or more when it needs a PAX header."""
+    name = os.fsencode(entry.path) if entry.path else b"./"
+    if entry.kind == kinds.DIRECTORY and entry.path:
+        name += b"/"
+    link = os.fsencode(entry.linkname)
+    seconds = entry.mtime // 1_000_000_000
+    prefix = b""
+    plain = (
+        len(link) <= 100
+        and entry.uid <= _MAX_ID
+        and entry.gid <= _MAX_ID
+        and entry.size <= _MAX_SIZE
+        and 0 <= seconds <= _MAX_SIZE
+        and not entry.xattrs
+        and name.isascii()
+        and link.isascii()
+    )
+    if len(name) > 100:
+        split = _split(name) if name.isascii() else None
+        if split is None:
+            plain = False
+        else:
+            prefix, name = split
+    if plain:
+        return _ustar(entry, name, prefix, link, entry.size, entry.uid, entry.gid, seconds)
+    return _extended(entry, name, prefix, link, seconds)
+
+
+def _extended(entry: Entry, name: bytes, prefix: bytes, link: bytes, seconds: int) -> bytes:
+    """A PAX header with what ustar cannot hold, then a ustar header with what fits."""
+    records: dict[str, bytes] = {}
+    if not (_is_utf8(name) and _is_utf8(link)):
+        records["hdrcharset"] = b"BINARY"
+    if not _fits(name):
+        records["path"] = name
+        name = _ascii(name)
+    if not _fits(link):
+        records["linkpath"] = link
+        link = _ascii(link)
+    numbers = {"size": entry.size, "uid": entry.uid, "gid": entry.gid, "mtime": seconds}
+    for key, value in numbers.items():
+        if not 0 <= value <= (_MAX_ID if key.endswith("id") else _MAX_SIZE):
+            records[key] = b"%d" % value
+            numbers[key] = 0
+    for key, attribute in entry.xattrs.items():
+        if "=" in key:
+            raise InputError(f"extended attribute {key!r} cannot be archived", where=entry.path)
+        records[f"SCHILY.xattr.{key}"] = attribute
+    plain = _ustar(
+        entry, name, prefix, link, numbers["size"], numbers["uid"], numbers["gid"], numbers["mtime"]
+    )
+    return _pax(entry.name, records) + plain if records else plain
+
+
+def _pax(name: str, records: dict[str, bytes]) -> bytes:
+    body = b"".join(_pax_record(os.fsencode(key), records[key]) for key in sorted(records))
+    title = b"PaxHeaders.0/" + _ascii(os.fsencode(name))[:80]
+    fields = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (0o644, 0, 0, len(body), 0)
+    return _checksummed(title, fields, b"x", b"", b"0000000\x000000000\0", b"") + _padded(body)
+
+
+def _pax_record(key: bytes, value: bytes) -> bytes:
+    """``length key=value\\n`` where the length counts its own digits."""
+    rest = len(key) + len(value) + 3
+    length = rest + len(str(rest))
+    length = rest + len(str(length))
+    return b"%d %s=%s\n" % (length, key, value)
+
+
+def _ustar(
+    entry: Entry,
+    name: bytes,
+    prefix: bytes,
+    link: bytes,
+    size: int,
+    uid: int,
+    gid: int,
+    seconds: int,
+) -> bytes:
+    fields = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (entry.mode & 0o7777, uid, gid, size, seconds)
+    devices = b"%07o\0%07o\0" % (entry.major, entry.minor)
+    return _checksummed(name, fields, _TYPES[entry.kind], link, devices, prefix)
+
+
+def _checksummed(
+    name: bytes, fields: bytes, kind: bytes, link: bytes, devices: bytes, prefix: bytes
+) -> bytes:
+    head = name.ljust(100, b"\0") + fields
+    tail = kind + link.ljust(100, b"\0") + _MAGIC + devices + prefix.ljust(167, b"\0")
+    total = sum(head) + sum(tail) + 8 * 0x20
+    return b"%s%06o\0 %s" % (head, total, tail)
+
+
+def _split(name: bytes) -> tuple[bytes, bytes] | None:
+    """Cut a name at a slash into a prefix of at most 155 bytes and a rest of at most 100."""
+    if len(name) > 256:
+        return None
+    cut = name.rfind(b"/", 0, min(156, len(name) - 1))
+    if cut <= 0 or len(name) - cut - 1 > 100:
+        return None
+    return name[:cut], name[cut + 1 :]
+
+
+def _fits(name: bytes) -> bool:
+    """Whether a ustar field can hold the name: short, and ASCII or not text at all."""
+    if len(name) > 100:
+        return False
+    return name.isascii() or not _is_utf8(name)
+
+
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _ascii(name: bytes) -> bytes:
+    """What an archiver that knows no PAX shall see of a long or non-ASCII name."""
+    return bytes(byte if byte < 0x80 else 0x5F for byte in name[-100:].lstrip(b"/"))
+
+
+def _padded(body: bytes) -> bytes:
+    return body + bytes(-len(body) % _RECORD)
+
+
+def _write_body(entry: Entry, blocks: _Blocks) -> None:
+    source = entry.source
+    if isinstance(source, bytes):
+        if len(source) != entry.size:
+            raise _changed(entry, len(source))
+        blocks.write(source)
+        return
+    if isinstance(source, str):
+        fd = os.open(source, _OPEN_FLAGS)
+        try:
+            missing = blocks.read_from(lambda view: os.readv(fd, (view,)), entry.size)
+        finally:
+            os.close(fd)
+    else:
+        with entry.open_source() as file:
+            # RawIOBase and BufferedIOBase both have readinto; BinaryIO does not say so.
+            missing = blocks.read_from(file.readinto, entry.size)  # type: ignore[attr-defined]
+    if missing:
+        raise _changed(entry, entry.size - missing)
+
+
+def _changed(entry: Entry, found: int) -> InputError:
+    return InputError(
+        f"has {found} bytes where {entry.size} were expected; it changed while it was read",
+        where=entry.source if isinstance(entry.source, str) else entry.path,
+        fix="let nothing write to the files of a build while it runs",
+    )
+
+
+class _Blocks:
+    """The stream, cut into blocks that are filled in place."""
+
+    def __init__(self, sink: Callable[[bytearray | memoryview], object]) -> None:
+        self._sink = sink
+        self._block = bytearray(BLOCK)
+        self._used = 0
+        self._sunk = 0
+
+    def write(self, data: bytes) -> None:
+        end = self._used + len(data)
+        if end <= BLOCK:
+            self._block[self._used : end] = data
+            self._used = end
+            return
+        view = memoryview(data)
+        while view:
+            if self._used == BLOCK:
+                self._flush()
+            piece = view[: BLOCK - self._used]
+            self._block[self._used : self._used + len(piece)] = piece
+            self._used += len(piece)
+            view = view[len(piece) :]
+
+    def read_from(self, readinto: Callable[[memoryview], int | None], size: int) -> int:
+        """Fill from a file; returns how many of ``size`` bytes it could not give."""
+        while size:
+            if self._used == BLOCK:
+                self._flush()
+            with memoryview(self._block) as whole:
+                got = readinto(whole[self._used : min(BLOCK, self._used + size)])
+            if not got:
+                return size
+            self._used += got
+            size -= got
+        return 0
+
+    def pad(self) -> None:
+        self.write(_ZEROS[: -(self._sunk + self._used) % _RECORD])
+
+    def finish(self) -> int:
+        length = self._sunk + self._used
+        if self._used:
+            self._sink(memoryview(self._block)[: self._used])
+        return length
+
+    def _flush(self) -> None:
+        self._sink(self._block)
+        self._sunk += self._used
+        self._block, self._used = bytearray(BLOCK), 0
