@@ -48,7 +48,12 @@ class SyntaxFault(GrammarError):
     code = "dockerfile-syntax"
 
     def __init__(
-        self, what: str, *, code: str | None = None, fix: str | None = None, offset: int | None = None
+        self,
+        what: str,
+        *,
+        code: str | None = None,
+        fix: str | None = None,
+        offset: int | None = None,
     ) -> None:
         super().__init__(what, fix=fix, code=code)
         self.offset = offset

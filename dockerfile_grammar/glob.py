@@ -118,7 +118,9 @@ def replace(value: str, pattern: str, replacement: str, *, every: bool) -> str:
 def _find(segment: Segment, text: str, start: int, *, last: bool = False) -> int | None:
     literals = [char for char in segment if char is not None]
     if len(literals) == len(segment):
-        found = text.rfind("".join(literals), start) if last else text.find("".join(literals), start)
+        found = (
+            text.rfind("".join(literals), start) if last else text.find("".join(literals), start)
+        )
         return None if found < 0 else found
     stop = len(text) - len(segment)
     positions = range(stop, start - 1, -1) if last else range(start, stop + 1)

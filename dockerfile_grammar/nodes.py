@@ -27,8 +27,20 @@ class Heredoc:
     expand: bool
     """False when any part of the delimiter was quoted."""
     chomp: bool
-    """True for ``<<-``: leading tabs were stripped."""
+    """True for ``<<-``; ``content`` keeps the tabs, ``body`` is without them."""
     file_descriptor: int = 0
+
+    @property
+    def body(self) -> str:
+        """The content as a file holds it: without leading tabs where ``<<-`` was written."""
+        if not self.chomp:
+            return self.content
+        return "".join(line.lstrip("\t") for line in self.content.splitlines(keepends=True))
+
+    @property
+    def written(self) -> str:
+        """The whole here-document as a shell reads it: ``content`` and the bare delimiter."""
+        return f"{self.content}{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
