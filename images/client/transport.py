@@ -1,0 +1,438 @@
+"""One HTTP exchange with a registry: scheme, TLS, proxy, authorization, redirects and retries.
+
+Nothing above this module sees a 401, a redirect or a broken connection that passed by itself, and
+nothing in it reads a body beyond the limit it is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from images.client import limits
+from images.client.auth import Authenticator
+from images.client.challenge import parse_challenges
+from images.client.errors import (
+    HostUnknownError,
+    ProtocolError,
+    RegistryConnectionError,
+    RegistryError,
+    Target,
+    TlsError,
+    error_from_response,
+)
+from images.client.hosts import Endpoint, check_hop, endpoint, same_origin
+from images.client.proxy import proxy_for
+from images.client.retry import RETRYABLE, Effects, retry_after
+from images.client.tls import certificate_directory, context, has_roots
+
+if TYPE_CHECKING:
+    from images.client.options import ClientOptions
+    from images.credentials import Credentials
+
+    Body = Callable[[], bytes | AsyncIterator[bytes]]
+
+_T = TypeVar("_T")
+
+AUTH_ROUNDS = 3
+"""Most 401 answers to one request."""
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_BODY_KEEPING = frozenset({307, 308})
+
+
+class CredentialSource(Protocol):
+    """Where credentials come from; may run a helper program, so it is called in a thread."""
+
+    def get(self, registry: str, repository: str = "") -> Credentials | None:
+        """The credentials for one registry, or None."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Repository:
+    """A repository at a registry; ``name`` is empty for the registry as a whole."""
+
+    registry: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.registry}/{self.name}" if self.name else self.registry
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to ask: ``path`` is a path below the registry's origin, or a URL the registry gave us.
+
+    ``body`` makes the body anew for each attempt; ``length`` is its size in bytes. ``replay`` false
+    means that a failure is the caller's to handle, because the other side's state is unknown.
+    ``anonymous`` requests never carry credentials.
+    """
+
+    method: str
+    repository: Repository
+    path: str | URL
+    target: Target
+    scopes: frozenset[str] = frozenset()
+    expected: frozenset[int] = frozenset({200})
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Body | None = None
+    length: int = 0
+    replay: bool = True
+    anonymous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: where it came from in the end, its headers, and its body."""
+
+    url: URL
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(slots=True)
+class _Origin:
+    """What is known of one registry: how to reach it, and who we are to its repositories."""
+
+    endpoint: Endpoint
+    authenticators: dict[tuple[str, bool], Authenticator] = field(default_factory=dict)
+    scheme: str | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Transport:
+    """Sends requests; one per client, used by parallel tasks of one event loop."""
+
+    def __init__(
+        self, credentials: CredentialSource | None, options: ClientOptions, effects: Effects
+    ) -> None:
+        self.options = options
+        self.effects = effects
+        self._credentials = credentials
+        self._origins: dict[str, _Origin] = {}
+        self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
+        self._lock = asyncio.Lock()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    @asynccontextmanager
+    async def send(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send until an expected status arrives; the response is open inside the block.
+
+        Raises:
+            RegistryError: of the class that says what went wrong, after the retries.
+        """
+        response = await self._persist(request, _as_it_is)
+        try:
+            yield response
+        finally:
+            response.release()
+
+    async def fetch(self, request: Request, limit: int) -> Answer:
+        """Send and read a body of at most ``limit`` bytes, again if it breaks; errors as ``send``."""
+
+        async def read(response: aiohttp.ClientResponse) -> Answer:
+            async with response:
+                return Answer(response.url, response.headers, await read_limited(response, limit))
+
+        return await self._persist(request, read)
+
+    async def exchange(
+        self, method: str, url: URL, *, headers: Mapping[str, str], form: Mapping[str, str] | None
+    ) -> tuple[int, bytes]:
+        """Talk to a token server (``auth.TokenTransport``); transient failures are retried."""
+        attempt = 1
+        while True:
+            asked = None
+            try:
+                async with await self._open(method, url, headers, data=form) as response:
+                    if response.status not in RETRYABLE:
+                        return response.status, await read_limited(response, limits.TOKEN)
+                    asked = retry_after(response.headers.get("Retry-After"), self.effects.wall())
+                    answer = response.status, await read_limited(response, limits.ERROR_BODY)
+            except (aiohttp.ClientError, OSError) as error:
+                pause = self._pause(attempt, asked)
+                if pause is None or _is_final(error):
+                    raise _connection_error(error, url.host or "", "token server") from error
+            else:
+                pause = self._pause(attempt, asked)
+                if pause is None:
+                    return answer
+            await self.effects.sleep(pause)
+            attempt += 1
+
+    def _pause(self, attempt: int, asked: float | None) -> float | None:
+        return self.options.retry.wait(attempt, self.effects.jitter(), asked)
+
+    async def _persist(
+        self, request: Request, read: Callable[[aiohttp.ClientResponse], Awaitable[_T]]
+    ) -> _T:
+        """Send and ``read``, repeated over failures that pass by themselves."""
+        attempt = 1
+        while True:
+            asked: float | None = None
+            try:
+                response = await self._authorized(request)
+                if response.status in request.expected:
+                    return await read(response)
+            except (aiohttp.ClientError, OSError) as error:
+                failure: RegistryError = _connection_error(
+                    error, request.repository.registry, request.target.subject
+                )
+                cause: BaseException | None = error
+                transient = not _is_final(error)
+            else:
+                asked = retry_after(response.headers.get("Retry-After"), self.effects.wall())
+                transient, cause = response.status in RETRYABLE, None
+                failure = await _failure(request, response, asked)
+            pause = self._pause(attempt, asked) if transient and request.replay else None
+            if pause is None:
+                raise failure from cause
+            await self.effects.sleep(pause)
+            attempt += 1
+
+    async def _authorized(self, request: Request) -> aiohttp.ClientResponse:
+        """Send once per authorization that seems worth trying."""
+        origin = await self._origin(request.repository.registry)
+        authenticator = await self._authenticator(origin, request)
+        for round_ in range(1, AUTH_ROUNDS + 1):
+            sent = await authenticator.header(request.scopes)
+            response = await self._hops(origin, request, sent)
+            # Only the registry itself may ask for its credentials, not a host it redirects to.
+            if response.status != 401 or not same_origin(response.url, _base(origin)):
+                return response
+            challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
+            again = authenticator.challenged(
+                response.url, challenges, request.scopes, sent=sent, round_=round_
+            )
+            if not again or round_ == AUTH_ROUNDS:
+                return response
+            response.release()
+        raise AssertionError("the last round returns")
+
+    async def _probe(self, where: Endpoint) -> str:
+        """The first scheme that brings any answer."""
+        for scheme in where.schemes[:-1]:
+            try:
+                url = URL(f"{scheme}://{where.host}/v2/")
+                async with await self._open("GET", url, {}, verify=where.verify):
+                    return scheme
+            except (aiohttp.ClientError, OSError):
+                continue
+        return where.schemes[-1]
+
+    async def _hops(
+        self, origin: _Origin, request: Request, authorization: str | None
+    ) -> aiohttp.ClientResponse:
+        """Send along redirects; authorization and registry headers stay with the first origin."""
+        base = _base(origin)
+        url = self._locate(base, request)
+        method, body = request.method, request.body
+        for _ in range(limits.REDIRECTS):
+            headers = dict(request.headers)
+            at_home = same_origin(url, base)
+            if authorization is not None and at_home:
+                headers["Authorization"] = authorization
+            data = body() if body is not None else None
+            if body is not None:
+                headers["Content-Length"] = str(request.length)
+            response = await self._open(
+                method, url, headers, data=data, verify=origin.endpoint.verify or not at_home
+            )
+            location = response.headers.get("Location")
+            if (
+                response.status not in _REDIRECTS
+                or location is None
+                or response.status in request.expected
+            ):
+                return response
+            response.release()
+            if method not in ("GET", "HEAD") and response.status not in _BODY_KEEPING:
+                raise ProtocolError(
+                    f"{method} was answered by a redirect", where=request.target.subject
+                )
+            target = url.join(URL(location, encoded=True)).with_user(None)
+            check_hop(url, target, what="a redirect")
+            url = target
+        raise ProtocolError(f"more than {limits.REDIRECTS} redirects", where=request.target.subject)
+
+    def _locate(self, base: URL, request: Request) -> URL:
+        if isinstance(request.path, str):
+            return base.join(URL(request.path, encoded=True))
+        url = base.join(request.path).with_user(None)
+        if url.scheme == "http" and base.scheme == "https" and url.host == base.host:
+            # A registry behind a TLS proxy often does not know that it is.
+            return url.with_scheme("https").with_port(base.port)
+        check_hop(base, url, what="an address given by the registry")
+        return url
+
+    async def _origin(self, registry: str) -> _Origin:
+        """The registry's origin, with the scheme it turned out to speak."""
+        async with self._lock:
+            origin = self._origins.get(registry)
+            if origin is None:
+                directories = self.options.directories()
+                directory = await asyncio.to_thread(certificate_directory, registry, directories)
+                own_ca = await asyncio.to_thread(has_roots, directory)
+                where = endpoint(registry, insecure=self.options.insecure, has_own_ca=own_ca)
+                origin = self._origins[registry] = _Origin(where)
+        async with origin.lock:
+            if origin.scheme is None:
+                origin.scheme = await self._probe(origin.endpoint)
+        return origin
+
+    async def _authenticator(self, origin: _Origin, request: Request) -> Authenticator:
+        repository = request.repository
+        key = (repository.name, request.anonymous)
+        async with origin.lock:
+            if key not in origin.authenticators:
+                credentials = None
+                if self._credentials is not None and not request.anonymous:
+                    credentials = await asyncio.to_thread(
+                        self._credentials.get, repository.registry, repository.name
+                    )
+                origin.authenticators[key] = Authenticator(
+                    repository.registry, credentials, self, self.effects
+                )
+            return origin.authenticators[key]
+
+    async def base_url(self, registry: str) -> URL:
+        """The root URL under which the registry answers."""
+        return _base(await self._origin(registry))
+
+    async def _open(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        *,
+        data: bytes | AsyncIterator[bytes] | Mapping[str, str] | None = None,
+        verify: bool = True,
+    ) -> aiohttp.ClientResponse:
+        """One request on the wire, no redirect followed, body not read."""
+        session = self._ensure_session()
+        host, port = url.host or "", url.port or 0
+        proxy = proxy_for(url.scheme, host, port, self.options.environ)
+        return await session.request(
+            method,
+            url,
+            headers={"Accept-Encoding": "identity", **headers},
+            data=data,
+            allow_redirects=False,
+            ssl=await self._tls(url, verify=verify) if url.scheme == "https" else True,
+            proxy=proxy,
+        )
+
+    async def _tls(self, url: URL, *, verify: bool) -> ssl.SSLContext:
+        host = url.host_port_subcomponent or ""
+        key = (host, verify)
+        if key not in self._contexts:
+            directory = certificate_directory(host, self.options.directories())
+            self._contexts[key] = await asyncio.to_thread(context, directory, verify=verify)
+        return self._contexts[key]
+
+    def _ensure_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            options = self.options
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=4 * options.parallel, resolver=options.resolver
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                headers={"User-Agent": options.user_agent},
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=options.connect_timeout, sock_read=options.read_timeout
+                ),
+                read_bufsize=limits.CHUNK,
+            )
+        return self._session
+
+
+def _base(origin: _Origin) -> URL:
+    return URL(f"{origin.scheme}://{origin.endpoint.host}/")
+
+
+async def _as_it_is(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
+    return response
+
+
+async def read_limited(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Read a whole body of at most ``limit`` bytes.
+
+    Raises:
+        ProtocolError: it is longer.
+    """
+    announced = response.content_length
+    if announced is not None and announced > limit and response.method != "HEAD":
+        raise ProtocolError(
+            f"an answer of {announced} bytes is over the limit of {limit}", where=response.url.host
+        )
+    parts, total = [], 0
+    async for part in response.content.iter_any():
+        total += len(part)
+        if total > limit:
+            raise ProtocolError(
+                f"an answer is longer than the limit of {limit} bytes", where=response.url.host
+            )
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _failure(
+    request: Request, response: aiohttp.ClientResponse, asked: float | None
+) -> RegistryError:
+    try:
+        body = await read_limited(response, limits.ERROR_BODY)
+    except (aiohttp.ClientError, OSError, ProtocolError):
+        body = b""  # the status alone says enough
+    finally:
+        response.release()
+    sent = "Authorization" in response.request_info.headers
+    return error_from_response(
+        request.target, response.status, body, credentials_sent=sent, retry_after=asked
+    )
+
+
+def _is_final(error: BaseException) -> bool:
+    """Whether trying again cannot help: a bad certificate or a bad address stays bad."""
+    return isinstance(
+        error,
+        aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL | ssl.SSLCertVerificationError,
+    )
+
+
+def _connection_error(error: BaseException, registry: str, subject: str) -> RegistryError:
+    """Say in the user's words why there is no answer."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        what = f"the host of {registry} is unknown: {error.os_error.strerror or error.os_error}"
+        return HostUnknownError(
+            what, where=subject, fix="check the spelling, the network and the DNS server"
+        )
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        what = f"the certificate of {registry} is not trusted: {error.certificate_error}"
+        fix = f"put the CA's certificate into /etc/docker/certs.d/{registry}/ca.crt"
+        return TlsError(what, where=subject, fix=fix)
+    if isinstance(error, aiohttp.ClientSSLError):
+        what = f"no TLS with {registry}: {error.os_error.strerror or error}"
+        fix = (
+            f"if it speaks plain HTTP and you accept that, name it: --insecure-registry {registry}"
+        )
+        return TlsError(what, where=subject, fix=fix)
+    reason = str(error) or type(error).__name__
+    return RegistryConnectionError(
+        f"no answer from {registry}: {reason}",
+        where=subject,
+        fix="check that it runs and that the network reaches it",
+    )

@@ -1,0 +1,265 @@
+"""Blobs on their way out: skipped when there, mounted when a neighbour has them, else sent.
+
+OCI distribution specification 1.1, "Pushing blobs": one POST for a session and one PUT with the
+bytes, or PATCHes of a fixed size when the user asks for them; these resume where they broke off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from yarl import URL
+
+from images.client import limits
+from images.client.auth import scope
+from images.client.errors import (
+    ProtocolError,
+    RegistryConnectionError,
+    RegistryError,
+    RegistryUnavailableError,
+    Target,
+    TooManyRequestsError,
+)
+from images.client.progress import LayerState
+from images.client.transport import Repository, Request
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from images.client.transport import Transport
+    from images.descriptor import Descriptor
+
+_PASSING = (RegistryConnectionError, RegistryUnavailableError, TooManyRequestsError)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One blob to one repository; ``open`` opens its bytes, ``mount_from`` may have it already."""
+
+    repository: Repository
+    descriptor: Descriptor
+    open: Callable[[], BinaryIO]
+    mount_from: str | None = None
+    report: Callable[[int], None] = lambda _current: None
+
+    @property
+    def target(self) -> Target:
+        """The words for errors."""
+        subject = f"{self.repository}@{self.descriptor.digest}"
+        return Target(self.repository.registry, subject, "upload")
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """Rights needed for anything but a mount."""
+        return frozenset({scope(self.repository.name, "pull", "push")})
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """An upload session: where to send, and the smallest chunk the registry takes."""
+
+    location: URL
+    least_chunk: int = 0
+
+
+async def exists(transport: Transport, repository: Repository, descriptor: Descriptor) -> bool:
+    """Whether the repository has the blob."""
+    return await _head(transport, repository, descriptor, scope(repository.name, "pull"))
+
+
+async def send(transport: Transport, upload: Upload) -> LayerState:
+    """Bring the blob there: EXISTS, MOUNTED or DONE says how it was done.
+
+    Raises:
+        RegistryError: after the retries.
+    """
+    # The rights to push at once: one token serves the whole upload.
+    (push_scope,) = upload.scopes
+    attempt = 1
+    while True:
+        if await _head(transport, upload.repository, upload.descriptor, push_scope):
+            return LayerState.EXISTS if attempt == 1 else LayerState.DONE
+        session = await _post(transport, upload, upload.mount_from)
+        if session is None:
+            return LayerState.MOUNTED
+        try:
+            await _transfer(transport, upload, session)
+        except _PASSING:
+            pause = transport.options.retry.wait(attempt, transport.effects.jitter(), None)
+            if pause is None:
+                raise
+            await transport.effects.sleep(pause)
+            attempt += 1
+        else:
+            return LayerState.DONE
+
+
+async def _head(
+    transport: Transport, repository: Repository, descriptor: Descriptor, right: str
+) -> bool:
+    request = Request(
+        "HEAD",
+        repository,
+        f"/v2/{repository.name}/blobs/{descriptor.digest}",
+        Target(repository.registry, f"{repository}@{descriptor.digest}", "blob"),
+        scopes=frozenset({right}),
+        expected=frozenset({200, 404}),
+    )
+    async with transport.send(request) as response:
+        length = response.headers.get("Content-Length", "")
+        if response.status == 200 and length.isdigit() and int(length) != descriptor.size:
+            raise ProtocolError(
+                f"the registry holds {length} bytes as {descriptor.digest}, "
+                f"which has {descriptor.size}",
+                where=str(repository),
+                fix="the registry's storage is damaged; ask its operator",
+            )
+        return response.status == 200
+
+
+async def _post(transport: Transport, upload: Upload, neighbour: str | None) -> _Session | None:
+    """Open a session; None when a mount from ``neighbour`` made it unnecessary."""
+    path, scopes = f"/v2/{upload.repository.name}/blobs/uploads/", upload.scopes
+    expected = frozenset({202})
+    if neighbour is not None:
+        path += f"?mount={upload.descriptor.digest}&from={neighbour}"
+        scopes |= {scope(neighbour, "pull")}
+        expected = frozenset({201, 202})
+    request = Request(
+        "POST", upload.repository, path, upload.target, scopes=scopes, expected=expected
+    )
+    async with transport.send(request) as response:
+        if response.status == 201:
+            return None
+        least = response.headers.get("OCI-Chunk-Min-Length", "")
+        return _Session(_location(response, upload), int(least[:12]) if least.isdigit() else 0)
+
+
+async def _transfer(transport: Transport, upload: Upload, session: _Session) -> None:
+    chunk = transport.options.chunk_size
+    if chunk is None or upload.descriptor.size <= chunk:
+        await _finish(transport, upload, session.location, 0, upload.descriptor.size)
+        return
+    location = await _send_chunks(transport, upload, session, max(chunk, session.least_chunk))
+    await _finish(transport, upload, location, upload.descriptor.size, 0)
+
+
+async def _send_chunks(transport: Transport, upload: Upload, session: _Session, chunk: int) -> URL:
+    location, offset, attempt = session.location, 0, 1
+    while offset < upload.descriptor.size:
+        length = min(chunk, upload.descriptor.size - offset)
+        try:
+            location, reached = await _patch(transport, upload, location, offset, length)
+        except RegistryError as error:
+            pause = transport.options.retry.wait(attempt, transport.effects.jitter(), None)
+            if pause is None or not (isinstance(error, _PASSING) or error.status == 416):
+                raise
+            await transport.effects.sleep(pause)
+            attempt += 1
+            location, reached = await _status(transport, upload, location)
+        else:
+            attempt = 1
+            if reached <= offset:
+                raise ProtocolError(
+                    "the registry takes chunks and keeps nothing", where=upload.target.subject
+                )
+        if reached > upload.descriptor.size:
+            raise ProtocolError(
+                "the registry claims more than was sent", where=upload.target.subject
+            )
+        offset = reached
+    return location
+
+
+async def _patch(
+    transport: Transport, upload: Upload, location: URL, offset: int, length: int
+) -> tuple[URL, int]:
+    request = Request(
+        "PATCH",
+        upload.repository,
+        location,
+        upload.target,
+        scopes=upload.scopes,
+        expected=frozenset({202}),
+        headers={
+            "Content-Type": "application/octet-stream",
+            "Content-Range": f"{offset}-{offset + length - 1}",
+        },
+        body=lambda: _read(upload, offset, length),
+        length=length,
+        replay=False,
+    )
+    async with transport.send(request) as response:
+        return _location(response, upload), _reached(response, offset + length)
+
+
+async def _status(transport: Transport, upload: Upload, location: URL) -> tuple[URL, int]:
+    request = Request(
+        "GET", upload.repository, location, upload.target,
+        scopes=upload.scopes, expected=frozenset({204}),
+    )  # fmt: skip
+    async with transport.send(request) as response:
+        return _location(response, upload, fallback=location), _reached(response, 0)
+
+
+async def _finish(
+    transport: Transport, upload: Upload, location: URL, offset: int, length: int
+) -> None:
+    request = Request(
+        "PUT",
+        upload.repository,
+        location.update_query({"digest": str(upload.descriptor.digest)})
+        if not location.raw_query_string
+        else URL(f"{location}&digest={upload.descriptor.digest}", encoded=True),
+        upload.target,
+        scopes=upload.scopes,
+        expected=frozenset({201, 204}),
+        headers={"Content-Type": "application/octet-stream"},
+        body=(lambda: _read(upload, offset, length)) if length else lambda: b"",
+        length=length,
+        replay=False,
+    )
+    async with transport.send(request):
+        pass
+
+
+async def _read(upload: Upload, offset: int, length: int) -> AsyncIterator[bytes]:
+    """``length`` bytes of the blob from ``offset`` on, read in a thread."""
+    file = await asyncio.to_thread(upload.open)
+    try:
+        await asyncio.to_thread(file.seek, offset)
+        sent = 0
+        while sent < length:
+            data = await asyncio.to_thread(file.read, min(limits.CHUNK, length - sent))
+            if not data:
+                return
+            yield data
+            sent += len(data)
+            upload.report(offset + sent)
+    finally:
+        file.close()
+
+
+def _location(
+    response: aiohttp.ClientResponse, upload: Upload, *, fallback: URL | None = None
+) -> URL:
+    location = response.headers.get("Location")
+    if location is None and fallback is not None:
+        return fallback
+    if location is None:
+        raise ProtocolError(
+            "the registry opened an upload without a Location", where=upload.target.subject
+        )
+    # The query often holds a signed state, so not one byte of it may be normalised.
+    return response.url.join(URL(location, encoded=True))
+
+
+def _reached(response: aiohttp.ClientResponse, default: int) -> int:
+    """The number of bytes the session holds, from ``Range: 0-<last>``; 0-0 is an empty session."""
+    last = response.headers.get("Range", "").removeprefix("bytes=").partition("-")[2]
+    if not last.isdigit():
+        return default
+    return int(last) + 1 if int(last) else 0
