@@ -1,0 +1,126 @@
+"""What the registry answers when it refuses: every wire code with its status, in one table.
+
+OCI distribution specification 1.1, "Error Codes"; the codes below the line are Docker's, which
+clients know as well. Faults of configuration and start-up are ``RegistryError``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from images.errors import ImagesError
+
+
+class RegistryError(ImagesError):
+    """Base of what goes wrong outside of a request."""
+
+    code = "registry"
+
+
+class RegistryConfigError(RegistryError):
+    """The configuration cannot be served; ``where`` names the field."""
+
+    code = "registry-config"
+
+
+class RegistryStartError(RegistryError):
+    """The server cannot start: address in use, certificate unreadable, store locked."""
+
+    code = "registry-start"
+
+
+class IndexFormatError(RegistryError):
+    """The index on disk was written by another, newer version."""
+
+    code = "registry-index-format"
+
+
+class MissingContentError(RegistryError):
+    """A manifest names content that its repository does not have; ``digests`` lists it."""
+
+    code = "registry-content-missing"
+
+    def __init__(self, digests: Sequence[str]) -> None:
+        self.digests = tuple(digests)
+        super().__init__(f"{len(self.digests)} referenced digests are not in this repository")
+
+
+class WrongSizeError(RegistryError):
+    """A manifest states a size that its content does not have."""
+
+    code = "registry-size-mismatch"
+
+    def __init__(self, digest: str, stated: int, actual: int) -> None:
+        self.digest = digest
+        super().__init__(f"{digest} has {actual} bytes, the manifest says {stated}")
+
+
+@dataclass(frozen=True, slots=True)
+class WireCode:
+    """One row of the table: the HTTP status it usually comes with, and its English message."""
+
+    status: int
+    message: str
+
+
+CODES: Final[Mapping[str, WireCode]] = MappingProxyType(
+    {
+        "BLOB_UNKNOWN": WireCode(404, "blob unknown to registry"),
+        "BLOB_UPLOAD_INVALID": WireCode(400, "blob upload invalid"),
+        "BLOB_UPLOAD_UNKNOWN": WireCode(404, "blob upload unknown to registry"),
+        "DIGEST_INVALID": WireCode(400, "provided digest did not match uploaded content"),
+        "MANIFEST_BLOB_UNKNOWN": WireCode(400, "manifest references content unknown to repository"),
+        "MANIFEST_INVALID": WireCode(400, "manifest invalid"),
+        "MANIFEST_UNKNOWN": WireCode(404, "manifest unknown to registry"),
+        "NAME_INVALID": WireCode(400, "invalid repository name"),
+        "NAME_UNKNOWN": WireCode(404, "repository name not known to registry"),
+        "SIZE_INVALID": WireCode(400, "provided length did not match content length"),
+        "UNAUTHORIZED": WireCode(401, "authentication required"),
+        "DENIED": WireCode(403, "requested access to the resource is denied"),
+        "UNSUPPORTED": WireCode(405, "the operation is unsupported"),
+        "TOOMANYREQUESTS": WireCode(429, "too many requests"),
+        # Docker's extras
+        "UNKNOWN": WireCode(500, "unknown error"),
+        "UNAVAILABLE": WireCode(503, "service unavailable"),
+        "RANGE_INVALID": WireCode(416, "invalid content range"),
+        "TAG_INVALID": WireCode(400, "manifest tag did not match URI"),
+        "PAGINATION_NUMBER_INVALID": WireCode(400, "invalid number of results requested"),
+    }
+)
+
+
+class ApiError(Exception):
+    """A refusal on its way to the client.
+
+    ``code`` is a key of ``CODES``; ``status`` and ``message`` replace the table's where the
+    specification gives one code several statuses.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        *,
+        detail: Any = None,
+        status: int | None = None,
+        message: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        row = CODES[code]
+        self.code = code
+        self.status = row.status if status is None else status
+        self.message = row.message if message is None else message
+        self.detail = detail
+        self.headers: Mapping[str, str] = headers or {}
+        super().__init__(f"{code}: {self.message}")
+
+    def body(self) -> bytes:
+        """The JSON body that the specification prescribes."""
+        import orjson
+
+        error: dict[str, Any] = {"code": self.code, "message": self.message}
+        if self.detail is not None:
+            error["detail"] = self.detail
+        return orjson.dumps({"errors": [error]})

@@ -1,0 +1,13 @@
+"""``GET /v2/``: that this is a registry, and that the caller may talk to it."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from registry.routing import Target
+from registry.service import API_VERSION, Registry
+
+
+async def get_base(registry: Registry, request: web.Request, target: Target) -> web.Response:
+    """Answer 200 with an empty object."""
+    return web.Response(body=b"{}", headers={**API_VERSION, "Content-Type": "application/json"})

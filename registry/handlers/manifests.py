@@ -1,0 +1,128 @@
+"""Manifests: fetched by tag or digest, kept byte for byte, deleted with what points to them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from aiohttp import web
+
+from images.digest import Digest
+from registry import body
+from registry.errors import ApiError, MissingContentError, WrongSizeError
+from registry.handlers.conditional import not_modified
+from registry.manifests import examine
+from registry.records import NewManifest
+from registry.routing import Target, parse_tag
+from registry.service import API_VERSION, CachedContent, Registry, content_headers
+
+TAGS_PER_PUT: Final = 128
+"""Most ``?tag=`` parameters of one PUT; more are answered with 414."""
+
+_REPORTED: Final = 100
+
+
+async def get_manifest(registry: Registry, request: web.Request, target: Target) -> web.Response:
+    """GET and HEAD of a manifest by tag or digest."""
+    found = registry.manifests.get(target.name, target.tail)
+    if found is None:
+        found = await _load(registry, target)
+    if "If-None-Match" in request.headers:
+        unchanged = not_modified(request, found.etag)
+        if unchanged is not None:
+            return unchanged
+    return web.Response(body=found.body, headers=found.headers)
+
+
+async def put_manifest(registry: Registry, request: web.Request, target: Target) -> web.Response:
+    """Store a manifest under a digest or a tag; 201 means that it survives a power loss."""
+    reference = target.reference()
+    tags = _tags_of(request, reference)
+    config = registry.config
+    raw = await body.read(request, limit=config.manifest_limit, idle=config.idle_timeout)
+    expected = reference if isinstance(reference, Digest) else None
+    content_type = request.headers.get("Content-Type")
+    manifest = await registry.workers.io(partial(_store, registry, raw, content_type, expected))
+    await _record(registry, target.name, manifest, tags)
+    headers = {
+        **API_VERSION,
+        "Location": f"/v2/{target.name}/manifests/{target.tail}",
+        "Docker-Content-Digest": manifest.digest,
+    }
+    if manifest.subject is not None:
+        headers["OCI-Subject"] = manifest.subject
+    if expected is not None and tags:
+        headers["OCI-Tag"] = ", ".join(tags)
+    return web.Response(status=201, headers=headers)
+
+
+async def delete_manifest(registry: Registry, request: web.Request, target: Target) -> web.Response:
+    """By tag: the tag alone. By digest: the manifest with all its tags."""
+    reference = target.reference()
+    if isinstance(reference, Digest):
+        delete = partial(registry.index.delete_manifest, target.name, str(reference))
+    else:
+        delete = partial(registry.index.delete_tag, target.name, reference)
+    if not await registry.committer.write(target.name, delete):
+        raise await _unknown(registry, target)
+    return web.Response(status=202, headers=API_VERSION)
+
+
+async def _load(registry: Registry, target: Target) -> CachedContent:
+    generation = registry.manifests.generation(target.name)
+    reference = target.reference()
+    if isinstance(reference, Digest):
+        read = partial(registry.index.manifest, target.name, str(reference))
+    else:
+        read = partial(registry.index.tagged_manifest, target.name, reference)
+    row = await registry.workers.look_up(read)
+    if row is None:
+        raise await _unknown(registry, target)
+    digest = Digest.parse(row.digest)
+    raw = await registry.workers.io(partial(registry.storage.read, digest, limit=row.size))
+    content = CachedContent(raw, content_headers(row.media_type, row.digest, row.size), row.digest)
+    registry.manifests.put(target.name, target.tail, content, generation=generation, size=row.size)
+    return content
+
+
+def _store(
+    registry: Registry, raw: bytes, content_type: str | None, expected: Digest | None
+) -> NewManifest:
+    manifest = examine(raw, content_type, expected)
+    registry.storage.put(raw, Digest.parse(manifest.digest))
+    return manifest
+
+
+async def _record(
+    registry: Registry, repository: str, manifest: NewManifest, tags: tuple[str, ...]
+) -> None:
+    record = partial(
+        registry.index.put_manifest,
+        repository,
+        manifest,
+        tags,
+        sparse=registry.config.allow_missing,
+    )
+    try:
+        await registry.committer.write(repository, record)
+    except MissingContentError as error:
+        detail = [{"digest": digest} for digest in error.digests[:_REPORTED]]
+        raise ApiError("MANIFEST_BLOB_UNKNOWN", detail=detail) from error
+    except WrongSizeError as error:
+        raise ApiError("SIZE_INVALID", message=error.what) from error
+
+
+def _tags_of(request: web.Request, reference: Digest | str) -> tuple[str, ...]:
+    if isinstance(reference, str):
+        return (reference,)
+    tags = request.query.getall("tag", [])
+    if len(tags) > TAGS_PER_PUT:
+        raise ApiError("TAG_INVALID", status=414, message=f"more than {TAGS_PER_PUT} tags")
+    return tuple(dict.fromkeys(parse_tag(tag) for tag in tags))
+
+
+async def _unknown(registry: Registry, target: Target) -> ApiError:
+    known = partial(registry.index.has_repository, target.name)
+    if await registry.workers.look_up(known):
+        return ApiError("MANIFEST_UNKNOWN", detail={"reference": target.tail})
+    return ApiError("NAME_UNKNOWN", detail={"name": target.name})

@@ -1,0 +1,179 @@
+"""Uploads: begun, mounted, continued, finished, asked about, cancelled.
+
+What ends a session: a finished upload, a cancelled one, and a digest that does not match (its bytes
+are dropped; a client begins anew). What does not: a chunk at the wrong place (416), a dropped
+connection, a restart of the server.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from aiohttp import web
+
+from images.digest import HEX_LENGTHS, Digest
+from images.errors import DigestMismatchError
+from registry import body, ranges
+from registry.errors import ApiError
+from registry.protocols import Access, Stage
+from registry.routing import Target, parse_digest, parse_name
+from registry.service import API_VERSION, Registry
+
+_CANDIDATES = 16
+
+
+async def post_upload(registry: Registry, request: web.Request, target: Target) -> web.Response:
+    """Begin a session, mount a blob, or take a whole blob in one request."""
+    query = request.query
+    if "mount" in query:
+        digest = parse_digest(query["mount"])
+        if await _mount(registry, request, target.name, digest):
+            return _created(target.name, digest)
+    elif "digest" in query:
+        return await _single(registry, request, target, parse_digest(query["digest"]))
+    algorithm = query.get("digest-algorithm", "sha256")
+    if algorithm not in HEX_LENGTHS:
+        raise ApiError(
+            "DIGEST_INVALID", message="unsupported digest algorithm", detail=algorithm[:50]
+        )
+    upload = await registry.uploads.start(target.name, algorithm)
+    return _progress(202, target.name, upload, 0)
+
+
+async def get_upload(registry: Registry, request: web.Request, target: Target) -> web.Response:
+    """How far a session is."""
+    async with registry.uploads.hold(target.name, target.tail) as stage:
+        return _progress(204, target.name, target.tail, stage.size)
+
+
+async def patch_upload(registry: Registry, request: web.Request, target: Target) -> web.Response:
+    """Append a chunk, or a stream of unknown length."""
+    async with registry.uploads.hold(target.name, target.tail) as stage:
+        _check_range(request, stage, target)
+        await _receive(registry, request, stage)
+        size = stage.size
+    await registry.uploads.touch(target.name, target.tail)
+    return _progress(202, target.name, target.tail, size)
+
+
+async def put_upload(registry: Registry, request: web.Request, target: Target) -> web.Response:
+    """Append what is left, verify, and make the blob the repository's."""
+    if "digest" not in request.query:
+        raise ApiError("DIGEST_INVALID", message="the digest parameter is missing")
+    digest = parse_digest(request.query["digest"])
+    async with registry.uploads.hold(target.name, target.tail) as stage:
+        _check_range(request, stage, target)
+        await _receive(registry, request, stage)
+        try:
+            size = await registry.workers.io(partial(stage.commit, digest))
+        except DigestMismatchError as error:
+            await registry.workers.io(stage.discard)
+            await registry.uploads.end(target.name, target.tail)
+            raise ApiError("DIGEST_INVALID", detail=error.what) from error
+        await registry.committer.write(
+            target.name, partial(_finish, registry, target, str(digest), size)
+        )
+        registry.uploads.forget(target.tail)
+    return _created(target.name, digest)
+
+
+async def delete_upload(registry: Registry, request: web.Request, target: Target) -> web.Response:
+    """Cancel a session and drop its bytes."""
+    async with registry.uploads.hold(target.name, target.tail) as stage:
+        await registry.workers.io(stage.discard)
+        await registry.uploads.end(target.name, target.tail)
+    return web.Response(status=204, headers=API_VERSION)
+
+
+async def _single(
+    registry: Registry, request: web.Request, target: Target, digest: Digest
+) -> web.Response:
+    async with registry.uploads.single(digest.algorithm) as stage:
+        await _receive(registry, request, stage)
+        try:
+            size = await registry.workers.io(partial(stage.commit, digest))
+        except DigestMismatchError as error:
+            raise ApiError("DIGEST_INVALID", detail=error.what) from error
+        link = partial(registry.index.link_blob, target.name, str(digest), size)
+        await registry.committer.write(target.name, link)
+    return _created(target.name, digest)
+
+
+async def _mount(registry: Registry, request: web.Request, repository: str, digest: Digest) -> bool:
+    """Link a blob of another repository that the caller may read; False: upload it instead."""
+    source = request.query.get("from")
+    if source is not None:
+        candidates = [parse_name(source)]
+    else:
+        holders = partial(registry.index.blob_holders, str(digest), limit=_CANDIDATES)
+        candidates = await registry.workers.look_up(holders)
+    authorization = request.headers.get("Authorization")
+    for candidate in candidates:
+        try:
+            await registry.authorizer.authorize(authorization, Access("pull", candidate))
+        except ApiError:
+            continue
+        mount = partial(registry.index.mount_blob, candidate, repository, str(digest))
+        if await registry.committer.write(repository, mount):
+            return True
+    return False
+
+
+async def _receive(registry: Registry, request: web.Request, stage: Stage) -> None:
+    if not request.body_exists:
+        return
+    limit = registry.config.blob_limit
+    await body.receive(
+        request,
+        stage.append,
+        registry.workers,
+        limit=None if limit is None else limit - stage.size,
+        idle=registry.config.idle_timeout,
+    )
+
+
+def _check_range(request: web.Request, stage: Stage, target: Target) -> None:
+    """Refuse a chunk that does not continue where the last one ended; the session goes on."""
+    header = request.headers.get("Content-Range")
+    if header is None:
+        return
+    chunk = ranges.parse_content_range(header)
+    if chunk is None:
+        raise ApiError(
+            "BLOB_UPLOAD_INVALID", message="malformed Content-Range", detail=header[:100]
+        )
+    first, last = chunk
+    if first != stage.size:
+        progress = _progress(416, target.name, target.tail, stage.size)
+        raise ApiError("RANGE_INVALID", headers=dict(progress.headers))
+    length = request.content_length
+    if length is not None and length != last - first + 1:
+        raise ApiError("SIZE_INVALID", message="Content-Range and Content-Length disagree")
+
+
+def _finish(registry: Registry, target: Target, digest: str, size: int) -> None:
+    registry.index.link_blob(target.name, digest, size)
+    registry.index.delete_upload(target.tail)
+
+
+def _progress(status: int, name: str, upload: str, size: int) -> web.Response:
+    return web.Response(
+        status=status,
+        headers={
+            **API_VERSION,
+            "Location": f"/v2/{name}/blobs/uploads/{upload}",
+            "Docker-Upload-UUID": upload,
+            "Range": f"0-{max(size - 1, 0)}",
+        },
+    )
+
+
+def _created(name: str, digest: Digest) -> web.Response:
+    return web.Response(
+        status=201,
+        headers={
+            **API_VERSION,
+            "Location": f"/v2/{name}/blobs/{digest}",
+            "Docker-Content-Digest": str(digest),
+        },
+    )

@@ -1,0 +1,59 @@
+"""The rows that travel between the index and the handlers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BlobLink:
+    """That a repository has a blob of ``size`` bytes."""
+
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """A stored manifest: its type exactly as pushed, its size in bytes."""
+
+    digest: str
+    media_type: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewManifest:
+    """All that a manifest PUT writes, decided before the transaction begins.
+
+    ``blobs`` and ``children`` are (digest, size) pairs that this repository must have unless the
+    push is sparse; ``optional`` digests are recorded as references but need not be here.
+    ``referrer`` is the descriptor to list under ``subject``.
+    """
+
+    digest: str
+    media_type: str
+    size: int
+    blobs: tuple[tuple[str, int], ...] = ()
+    children: tuple[tuple[str, int], ...] = ()
+    optional: tuple[str, ...] = ()
+    subject: str | None = None
+    artifact_type: str = ""
+    referrer: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRow:
+    """An upload session: where it belongs and what it hashes with."""
+
+    id: str
+    repository: str
+    algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
+class TagEvent:
+    """One move of a tag at ``moment`` (seconds since the epoch); no digest means it was deleted."""
+
+    digest: str | None
+    moment: int

@@ -1,0 +1,99 @@
+"""Everything a handler needs, made once per application from its configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from registry.auth import Everybody, HtpasswdUsers, load_htpasswd
+from registry.cache import AnswerCache
+from registry.committer import Committer
+from registry.config import RegistryConfig
+from registry.index import SqliteIndex
+from registry.protocols import Authorizer, Storage
+from registry.storage import FileStorage
+from registry.uploads import Uploads
+from registry.workers import Workers
+
+API_VERSION: Final = {"Docker-Distribution-API-Version": "registry/2.0"}
+"""The header that every answer carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedContent:
+    """A manifest or small blob with the headers of its answer."""
+
+    body: bytes
+    headers: CIMultiDictProxy[str]
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The parts of one registry, as handlers see them."""
+
+    config: RegistryConfig
+    index: SqliteIndex
+    storage: Storage
+    committer: Committer
+    workers: Workers
+    uploads: Uploads
+    authorizer: Authorizer
+    manifests: AnswerCache[CachedContent]
+    blobs: AnswerCache[CachedContent]
+    blob_sizes: AnswerCache[int]
+
+    def close(self) -> None:
+        """Finish writes and release files; blocks."""
+        self.committer.close()
+        self.workers.close()
+        self.index.close()
+
+
+def open_registry(config: RegistryConfig) -> Registry:
+    """Open the store under ``config.root``; blocks, and creates what is missing.
+
+    Raises:
+        RegistryConfigError: the users file is unusable.
+        IndexFormatError: a newer release wrote the index.
+    """
+    users = None if config.htpasswd is None else load_htpasswd(config.htpasswd)
+    index = SqliteIndex(config.root)
+    storage = FileStorage(config.root)
+    committer = Committer(index)
+    workers = Workers()
+    cache = partial(AnswerCache, index.generations)
+    return Registry(
+        config=config,
+        index=index,
+        storage=storage,
+        committer=committer,
+        workers=workers,
+        uploads=Uploads(storage, index, committer, workers),
+        authorizer=Everybody()
+        if users is None
+        else HtpasswdUsers(
+            users, workers, realm=config.realm, anonymous_pull=config.anonymous_pull
+        ),
+        manifests=cache(limit=config.cache_bytes // 2),
+        blobs=cache(limit=config.cache_bytes // 4),
+        blob_sizes=cache(limit=config.cache_bytes // 4),
+    )
+
+
+def content_headers(media_type: str, digest: str, size: int) -> CIMultiDictProxy[str]:
+    """The headers of an answer with content."""
+    return CIMultiDictProxy(
+        CIMultiDict(
+            {
+                **API_VERSION,
+                "Content-Type": media_type,
+                "Content-Length": str(size),
+                "Docker-Content-Digest": digest,
+                "ETag": f'"{digest}"',
+            }
+        )
+    )

@@ -1,0 +1,196 @@
+"""Blobs and uploads as files.
+
+Blobs live where ``images.blobs`` keeps them. An upload grows in ``uploads/<id>``, is hashed while
+it is written, and becomes a blob by fsync, rename and fsync of the directory. hashlib cannot save
+its state, so an upload that comes back after a restart, or at another process, is hashed again from
+its start; one that stays with its process is not. Growth is append-only below ``size``, which is
+why an unchanged length proves that a kept hash still fits. flock(2) keeps two processes off one
+upload.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from images.blobs import BlobStore
+from images.digest import Digest
+from images.errors import DigestMismatchError
+
+_REHASH_BUFFER: Final = 1 << 20
+_WRITE_VECTORS: Final = 512
+
+
+class FileStorage:
+    """The storage of one registry root."""
+
+    def __init__(self, root: Path) -> None:
+        self._blobs = BlobStore(root)
+        self._uploads = root / "uploads"
+        self._uploads.mkdir(parents=True, exist_ok=True)
+        for algorithm in ("sha256", "sha512"):
+            directory = root / "blobs" / algorithm
+            directory.mkdir(parents=True, exist_ok=True)
+            sync_directory(directory.parent)
+        sync_directory(root)
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """Open a blob for reading; raises ``BlobUnknownError``."""
+        return self._blobs.open(digest)
+
+    def read(self, digest: Digest, *, limit: int) -> bytes:
+        """Read and verify a small blob; raises ``BlobUnknownError`` or ``InternalError``."""
+        return self._blobs.read(digest, limit=limit)
+
+    def put(self, data: bytes, digest: Digest) -> None:
+        """Store bytes that hash to ``digest``, durably."""
+        with self._blobs.writer(expected=digest) as writer:
+            writer.write(data)
+            writer.commit()
+
+    def create(self, upload: str, algorithm: str) -> FileStage:
+        """Begin the stage of a new upload."""
+        path = self._uploads / upload
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        os.close(os.open(path, flags, 0o644))
+        return FileStage(self._blobs, path, algorithm)
+
+    def resume(self, upload: str, algorithm: str) -> FileStage:
+        """The stage of an upload begun before, perhaps by another process."""
+        return FileStage(self._blobs, self._uploads / upload, algorithm)
+
+    def sweep(self, *, before: float) -> int:
+        """Remove stages that nobody touched since ``before`` (seconds since the epoch)."""
+        removed = 0
+        with os.scandir(self._uploads) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    if entry.stat().st_mtime < before:
+                        os.unlink(entry.path)
+                        removed += 1
+        return removed
+
+
+class FileStage:
+    """One upload's file, open only while a request holds it."""
+
+    def __init__(self, blobs: BlobStore, path: Path, algorithm: str) -> None:
+        self._blobs = blobs
+        self._path = path
+        self._hash = hashlib.new(algorithm)
+        self._hashed = 0
+        self._descriptor = -1
+        self.size = 0
+
+    def acquire(self) -> bool:
+        """Open and lock the file; False when another request has it.
+
+        Raises:
+            FileNotFoundError: the upload was finished or removed.
+        """
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            status = os.fstat(descriptor)
+            if status.st_nlink == 0 or not self._is_current(status):
+                raise FileNotFoundError(self._path)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        self.size = status.st_size
+        if self._hashed != self.size:
+            self._restart_hash()
+        return True
+
+    def release(self) -> None:
+        """Close the file, which unlocks it."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def append(self, buffers: Sequence[bytes]) -> None:
+        """Write and hash; a failed write is cut off again, so ``size`` stays true."""
+        self._catch_up()
+        position = self.size
+        try:
+            for start in range(0, len(buffers), _WRITE_VECTORS):
+                position = self._write_all(buffers[start : start + _WRITE_VECTORS], position)
+        except BaseException:
+            os.ftruncate(self._descriptor, self.size)
+            raise
+        for buffer in buffers:
+            self._hash.update(buffer)
+        self.size = self._hashed = position
+
+    def commit(self, digest: Digest) -> int:
+        """Verify, fsync, rename into the blob store, fsync the directory.
+
+        Raises:
+            DigestMismatchError: the bytes are others; the stage is left as it is.
+        """
+        actual = self._digest(digest.algorithm)
+        if actual != digest:
+            raise DigestMismatchError(f"content hashes to {actual}", where=str(digest))
+        os.fsync(self._descriptor)
+        target = self._blobs.path(digest)
+        os.rename(self._path, target)
+        sync_directory(target.parent)
+        return self.size
+
+    def discard(self) -> None:
+        """Remove the file."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)
+
+    def _is_current(self, status: os.stat_result) -> bool:
+        named = os.stat(self._path, follow_symlinks=False)
+        return (named.st_dev, named.st_ino) == (status.st_dev, status.st_ino)
+
+    def _write_all(self, buffers: Sequence[bytes], position: int) -> int:
+        end = position + sum(map(len, buffers))
+        written = os.pwritev(self._descriptor, buffers, position)
+        if position + written < end:
+            rest = memoryview(b"".join(buffers))[written:]
+            position += written
+            while rest:
+                written = os.pwrite(self._descriptor, rest, position)
+                position += written
+                rest = rest[written:]
+        return end
+
+    def _restart_hash(self) -> None:
+        self._hash = hashlib.new(self._hash.name)
+        self._hashed = 0
+
+    def _catch_up(self) -> None:
+        while self._hashed < self.size:
+            data = os.pread(self._descriptor, _REHASH_BUFFER, self._hashed)
+            if not data:
+                raise OSError(f"{self._path} is shorter than it was")
+            self._hash.update(data)
+            self._hashed += len(data)
+
+    def _digest(self, algorithm: str) -> Digest:
+        if algorithm != self._hash.name:
+            self._hash = hashlib.new(algorithm)
+            self._hashed = 0
+        self._catch_up()
+        return Digest.from_hash(self._hash)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
