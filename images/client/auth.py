@@ -57,12 +57,16 @@ class Token:
 
 @dataclass(slots=True)
 class Authenticator:
-    """Authorization for one repository; learns from 401 answers, shared by parallel requests."""
+    """Authorization for one repository; learns from 401 answers, shared by parallel requests.
+
+    ``offline`` asks the token server for a refresh token to be stored in place of the password.
+    """
 
     registry: str
     credentials: Credentials | None
     transport: TokenTransport
     effects: Effects
+    offline: bool = False
     _basic: bool = False
     _realm: Challenge | None = None
     _origin: URL | None = None
@@ -72,7 +76,7 @@ class Authenticator:
     refresh_token: str | None = field(default=None, repr=False)
 
     async def header(self, scopes: frozenset[str]) -> str | None:
-        """The Authorization value for a request that needs ``scopes``; None while none is wanted."""
+        """The Authorization value for a request with these ``scopes``; None if none is wanted."""
         if self.credentials is not None and self.credentials.registry_token:
             return f"Bearer {self.credentials.registry_token}"
         if self._realm is not None:
@@ -179,6 +183,8 @@ class Authenticator:
         if self.credentials is not None:
             headers["Authorization"] = basic(self.credentials)
             query += [("account", self.credentials.username), ("client_id", CLIENT_ID)]
+            if self.offline:
+                query.append(("offline_token", "true"))
         return await self.transport.exchange(
             "GET", realm.extend_query(query), headers=headers, form=None
         )

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 class BlobRequest:
     """One blob of one repository.
 
-    ``report`` hears the bytes so far, ``retrying`` the same at each interruption, ``verifying`` that
-    all bytes are here.
+    ``report`` hears the bytes so far, ``retrying`` the same at each interruption, ``verifying``
+    that all bytes are here.
     """
 
     repository: Repository
@@ -145,7 +145,7 @@ async def _read_from(transport: Transport, wanted: BlobRequest, start: int) -> A
                 f"the layer {wanted.descriptor.digest} is kept outside the registry, "
                 f"at {wanted.descriptor.urls[0]}",
                 where=str(wanted.repository),
-                fix="allow foreign layer URLs if you trust the author, or use an image that includes it",
+                fix="allow foreign layer URLs if you trust the author, or use another image",
             ) from error
     async for chunk in _read_foreign(transport, wanted, start):
         yield chunk

@@ -32,7 +32,7 @@ async def login(transport: Transport, registry: str, credentials: Credentials) -
     Raises:
         UnauthorizedError: they are refused.
     """
-    trial = Transport(_Fixed(credentials), transport.options, transport.effects)
+    trial = Transport(_Fixed(credentials), transport.options, transport.effects, offline=True)
     try:
         repository = Repository(registry)
         target = Target(registry, registry, "login")

@@ -5,8 +5,8 @@ Nothing is computed anew; what is pushed is what the store holds, byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -115,7 +115,7 @@ class _Push:
             return
         document = await in_thread(lambda: _document(self.store.blobs, child.digest))
         await self.send_content(document)
-        by_digest = target.pinned_only()
+        by_digest = replace(target, tag=None)
         await manifests.put(self.transport, by_digest, document.raw, document.media_type)
 
     async def _blob(self, descriptor: Descriptor, *, show: bool) -> None:

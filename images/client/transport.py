@@ -110,8 +110,14 @@ class Transport:
     """Sends requests; one per client, used by parallel tasks of one event loop."""
 
     def __init__(
-        self, credentials: CredentialSource | None, options: ClientOptions, effects: Effects
+        self,
+        credentials: CredentialSource | None,
+        options: ClientOptions,
+        effects: Effects,
+        *,
+        offline: bool = False,
     ) -> None:
+        self._offline = offline
         self.options = options
         self.effects = effects
         self._credentials = credentials
@@ -140,7 +146,7 @@ class Transport:
             response.release()
 
     async def fetch(self, request: Request, limit: int) -> Answer:
-        """Send and read a body of at most ``limit`` bytes, again if it breaks; errors as ``send``."""
+        """Send and read at most ``limit`` bytes of body, again if it breaks; raises as ``send``."""
 
         async def read(response: aiohttp.ClientResponse) -> Answer:
             async with response:
@@ -303,9 +309,15 @@ class Transport:
                         self._credentials.get, repository.registry, repository.name
                     )
                 origin.authenticators[key] = Authenticator(
-                    repository.registry, credentials, self, self.effects
+                    repository.registry, credentials, self, self.effects, self._offline
                 )
             return origin.authenticators[key]
+
+    async def refresh_token(self, repository: Repository) -> str | None:
+        """The refresh token that a token server handed out for ``repository``, if one did."""
+        origin = await self._origin(repository.registry)
+        authenticator = origin.authenticators.get((repository.name, False))
+        return authenticator.refresh_token if authenticator is not None else None
 
     async def base_url(self, registry: str) -> URL:
         """The root URL under which the registry answers."""
