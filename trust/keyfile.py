@@ -128,8 +128,10 @@ def _fields(envelope: bytes) -> tuple[int, bytes, bytes, bytes]:
         raise FieldError("kdf is not scrypt")
     if text(cipher["name"], at="cipher.name") != "nacl/secretbox":
         raise FieldError("cipher is not nacl/secretbox")
-    n = params["N"]
-    if type(n) is not int or n not in SCRYPT_ACCEPTED or (params["r"], params["p"]) != (_R, _P):
+    n, r, p = params["N"], params["r"], params["p"]
+    # The types too, since 65536.0 and True compare equal to what is accepted.
+    whole = all(type(value) is int for value in (n, r, p))
+    if not whole or n not in SCRYPT_ACCEPTED or (r, p) != (_R, _P):
         raise FieldError("scrypt settings are not ones that cosign writes")
     salt = canonical_base64(kdf["salt"], at="kdf.salt")
     nonce = canonical_base64(cipher["nonce"], at="cipher.nonce")

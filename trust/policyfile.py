@@ -3,11 +3,12 @@
 One file decides, the first of: the one named on the command line, ``$LADING_TRUST_POLICY``,
 ``<root>/trust/policy.json``, ``/etc/containers/policy.json``. The last is the machine owner's word
 to every container tool, so it is obeyed here too. Without any of them, anything is accepted, as
-docker does. The environment comes in as a mapping; this module reads no variable by itself.
+docker does.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -20,11 +21,11 @@ VARIABLE: Final = "LADING_TRUST_POLICY"
 SYSTEM: Final = Path("/etc/containers/policy.json")
 
 
-def find(
+def find_policy(
     root: Path,
     *,
     explicit: Path | None = None,
-    environ: Mapping[str, str],
+    environ: Mapping[str, str] = os.environ,
     system: Path = SYSTEM,
 ) -> Path | None:
     """The policy file that decides, or None. A file that was named need not exist: reading it will
@@ -37,7 +38,7 @@ def find(
     return next((path for path in (root / "trust" / "policy.json", system) if path.exists()), None)
 
 
-def load(path: Path) -> Policy:
+def load_policy(path: Path) -> Policy:
     """Read and parse one policy file.
 
     Raises:
@@ -55,16 +56,16 @@ def load(path: Path) -> Policy:
     return Policy.parse(data, source=str(path))
 
 
-def current(
+def current_policy(
     root: Path,
     *,
     explicit: Path | None = None,
-    environ: Mapping[str, str],
+    environ: Mapping[str, str] = os.environ,
     system: Path = SYSTEM,
 ) -> Policy:
     """The policy in force for the store at ``root``; raises ``PolicyFileError``."""
-    path = find(root, explicit=explicit, environ=environ, system=system)
-    return Policy.accept_anything() if path is None else load(path)
+    path = find_policy(root, explicit=explicit, environ=environ, system=system)
+    return Policy.accept_anything() if path is None else load_policy(path)
 
 
 def read_key(path: str) -> bytes:
