@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class GrammarError(Exception):
     """Base of this package's errors.
 
-    ``what`` is BuildKit's message text, ``where`` names file and line, ``fix`` tells the author what to
-    do, ``code`` is stable and never translated.
+    ``what`` is BuildKit's message text, ``where`` names file and line, ``fix`` tells the author
+    what to do, ``code`` is stable and never translated.
     """
 
     code = "dockerfile"
@@ -42,7 +42,8 @@ class GrammarError(Exception):
 class SyntaxFault(GrammarError):
     """A fault found in one piece of text, before its place in a file is known.
 
-    ``offset`` counts characters from the start of the text that was given, None where it is unknown.
+    ``offset`` counts characters from the start of the text that was given, None where it is
+    unknown.
     """
 
     code = "dockerfile-syntax"
@@ -80,7 +81,7 @@ class DockerfileError(GrammarError):
         *,
         filename: str,
         lines: Sequence[str],
-        range: SourceRange,  # noqa: A002 - the contract's name
+        range: SourceRange,
         caret: tuple[int, int] | None = None,
         fix: str | None = None,
         code: str | None = None,

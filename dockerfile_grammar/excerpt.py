@@ -1,4 +1,6 @@
-"""Source excerpts: the lines at fault, marked the way BuildKit marks them, with a caret where the column is known."""
+"""Source excerpts: the lines at fault, marked the way BuildKit marks them, with a caret where the
+column is known.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 r"""Variable expansion: what a word means once its variables, quotes and escapes are resolved.
 
-Dockerfile reference, "Environment replacement"; POSIX shell 2.6.2 for the operators. Forms: ``$name``,
-``${name}``, the operators ``- + ?`` with and without colon, ``# ## % %%`` and ``/ //``. Words inside an
-operator are expanded in turn. Single quotes keep everything, double quotes unescape only ``\" \$ \\``,
-elsewhere an escape keeps its character.
+Dockerfile reference, "Environment replacement"; POSIX shell 2.6.2 for the operators. Forms:
+``$name``, ``${name}``, the operators ``- + ?`` with and without colon, ``# ## % %%`` and ``/ //``.
+Words inside an operator are expanded in turn. Single quotes keep everything, double quotes unescape
+only ``\" \$ \\``, elsewhere an escape keeps its character.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _END = "\ufffd"
 class Expansion:
     """A word's value and how it came about.
 
-    ``unmatched`` names every variable that was not set, in order of use; ``guarded`` those of them that an
-    operator (``-``, ``+``, ``?``) provides for, which lint need not report.
+    ``unmatched`` names every variable that was not set, in order of use; ``guarded`` those of them
+    that an operator (``-``, ``+``, ``?``) provides for, which lint need not report.
     """
 
     text: str
@@ -155,7 +155,9 @@ class _Expander:
         return self._position >= len(self._source)
 
     def _until(self, stop: str, *, keep_escapes: bool) -> list[tuple[str, bool]]:
-        """Read up to and including ``stop`` (empty: the end); parts are (text, may be split at blanks)."""
+        """Read up to and including ``stop`` (empty: the end); parts are (text, may be split at
+        blanks).
+        """
         parts: list[tuple[str, bool]] = []
         plain = _plain(self._escape, self._quotes, stop)
         while not self._ended():

@@ -1,6 +1,7 @@
 """Which flags each instruction takes, and reading their values.
 
-Dockerfile reference; the messages are BuildKit's. ARG, STOPSIGNAL and HEALTHCHECK NONE drop flags unread.
+Dockerfile reference; the messages are BuildKit's. ARG, STOPSIGNAL and HEALTHCHECK NONE drop flags
+unread.
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ def _unknown(keyword: str, flag: Flag, known: Mapping[str, str]) -> SyntaxFault:
 
 
 def _check_value(flag: Flag, kind: str) -> None:
-    if kind != BOOLEAN and flag.value is None or kind == BOOLEAN and flag.value == "":
+    missing = "" if kind == BOOLEAN else None
+    if flag.value == missing:
         raise SyntaxFault(
             f"missing a value on flag: --{flag.name}",
             code="dockerfile-flag",

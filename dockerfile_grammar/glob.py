@@ -1,7 +1,7 @@
 """Shell patterns of ``${name#pattern}`` and its kin: ``*``, ``?`` and escapes, nothing else.
 
-POSIX shell command language, 2.6.2 and 2.13, without bracket expressions. A pattern is cut at its stars
-into segments, each searched for once from left to right, so matching needs no backtracking.
+POSIX shell command language, 2.6.2 and 2.13, without bracket expressions. A pattern is cut at its
+stars into segments, each searched for once from left to right, so matching needs no backtracking.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Glob:
         begin = _find(self.segments[0], text, start)
         if begin is None:
             return None
-        # What follows a star may lie anywhere behind, so a later begin cannot succeed where this one fails.
+        # What follows a star may lie anywhere behind, so a later begin cannot succeed where this
+        # one fails.
         end = self._rest(text, begin + len(self.segments[0]), longest=True)
         return None if end is None else (begin, end)
 

@@ -1,8 +1,8 @@
 """Where a line opens here-documents, and how each is to be read.
 
-Dockerfile reference, "Here-Documents". Only RUN, COPY and ADD have them, and ONBUILD of those. An opening is
-a word of its own that is ``<<`` and a delimiter, perhaps after a file descriptor and with a ``-``; a word
-that was quoted whole is none.
+Dockerfile reference, "Here-Documents". Only RUN, COPY and ADD have them, and ONBUILD of those. An
+opening is a word of its own that is ``<<`` and a delimiter, perhaps after a file descriptor and
+with a ``-``; a word that was quoted whole is none.
 """
 
 from __future__ import annotations

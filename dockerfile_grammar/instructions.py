@@ -1,7 +1,7 @@
 """From statements to typed instructions: what each instruction demands of its arguments.
 
-Dockerfile reference; the messages are BuildKit's. Values stay unexpanded, so what depends on a variable
-(ports, signals, modes, owners, mount options) is checked by whoever expands it.
+Dockerfile reference; the messages are BuildKit's. Values stay unexpanded, so what depends on a
+variable (ports, signals, modes, owners, mount options) is checked by whoever expands it.
 """
 
 from __future__ import annotations

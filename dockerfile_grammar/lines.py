@@ -1,8 +1,10 @@
-"""Physical lines to logical lines: byte order mark, line ends, comments, continuations, heredoc bodies.
+"""Physical lines to logical lines: byte order mark, line ends, comments, continuations, heredoc
+bodies.
 
-Line structure comes before the grammar because it is context sensitive: an ``# escape=`` directive changes
-which lines continue, and a heredoc's delimiter changes where instructions begin again. The result is a list
-of logical lines, each of which the grammar reads by itself. Every character can be traced to its place.
+Line structure comes before the grammar because it is context sensitive: an ``# escape=`` directive
+changes which lines continue, and a heredoc's delimiter changes where instructions begin again. The
+result is a list of logical lines, each of which the grammar reads by itself. Every character can be
+traced to its place.
 """
 
 from __future__ import annotations
@@ -10,9 +12,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from dockerfile_grammar.errors import DockerfileError, SyntaxFault
+from dockerfile_grammar.errors import DockerfileError
 from dockerfile_grammar.heredocs import Opening, openings
 from dockerfile_grammar.nodes import Directive, Heredoc, SourceRange
 
@@ -25,8 +27,6 @@ LINE_LIMIT = 65535
 SOURCE_LIMIT = 16 << 20
 """Bytes in one file."""
 
-DIRECTIVES = ("syntax", "escape", "check")
-
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
 _CONTINUED = {
     "\\": re.compile(r"(?:(?<=[^\\])|^)\\[ \t]*$"),
@@ -35,7 +35,7 @@ _CONTINUED = {
 
 
 class Piece(NamedTuple):
-    """From ``offset`` on, a logical line's text was written at ``line``, ``column`` (both from 1)."""
+    """From ``offset`` on, a logical line's text was written at this line and column (from 1)."""
 
     offset: int
     line: int
@@ -77,7 +77,8 @@ def read_source(source: bytes | str, *, filename: str) -> Source:
     """Cut a file into logical lines.
 
     Raises:
-        DockerfileError: not UTF-8, a NUL, a limit, a bad directive, an unterminated heredoc, no instruction.
+        DockerfileError: not UTF-8, a NUL, a limit, a bad directive, an unterminated heredoc, no
+            instruction.
     """
     text = _decode(source, filename)
     physical = text.split("\n")
@@ -158,31 +159,36 @@ def _directives(physical: Sequence[str], filename: str) -> tuple[tuple[Directive
     found: dict[str, Directive] = {}
     for index, line in enumerate(physical):
         match = _DIRECTIVE.match(line.lstrip().rstrip("\r"))
-        name = match[1].lower() if match else ""
-        value = match[2] if match else ""
-        problem = fix = None
-        if name == "syntax" or name == "escape" or name == "check":  # noqa: PLR1714 - narrows the type
-            if name in found:
-                problem = f"only one {name} parser directive can be used"
-                fix = "remove this line"
-            elif name == "escape" and value not in ("\\", "`"):
-                problem = f"invalid escape token '{value}' does not match ` or \\"
-                fix = "write # escape=\\ or # escape=`"
-            else:
-                found[name] = Directive(name, value, index + 1)
-                continue
-        if problem is not None and match is not None:
-            raise DockerfileError(
-                problem,
-                filename=filename,
-                lines=physical,
-                range=SourceRange(index + 1, index + 1),
-                caret=(index + 1, line.index(value, line.index("=")) + 1),
-                fix=fix,
-                code="dockerfile-directive",
-            )
-        return tuple(found.values()), index
+        name = _directive_name(match[1]) if match else None
+        if match is None or name is None:
+            return tuple(found.values()), index
+        value = match[2]
+        if name in found:
+            problem, fix = f"only one {name} parser directive can be used", "remove this line"
+        elif name == "escape" and value not in _CONTINUED:
+            problem = f"invalid escape token '{value}' does not match ` or \\"
+            fix = "write # escape=\\ or # escape=`"
+        else:
+            found[name] = Directive(name, value, index + 1)
+            continue
+        raise DockerfileError(
+            problem,
+            filename=filename,
+            lines=physical,
+            range=SourceRange(index + 1, index + 1),
+            caret=(index + 1, line.index(value, line.index("=")) + 1),
+            fix=fix,
+            code="dockerfile-directive",
+        )
     return tuple(found.values()), len(physical)
+
+
+def _directive_name(written: str) -> Literal["syntax", "escape", "check"] | None:
+    """The directive of a comment ``# written=...``; an unknown key is an ordinary comment."""
+    match written.lower():
+        case "syntax" | "escape" | "check" as name:
+            return name
+    return None
 
 
 class _Reader:
@@ -214,7 +220,9 @@ class _Reader:
         return lines
 
     def _instruction(self, comments: tuple[str, ...]) -> LogicalLine:
-        """Read one instruction with its continuations and heredocs; the reader stands on its first line."""
+        """Read one instruction with its continuations and heredocs; the reader stands on its first
+        line.
+        """
         start = self._index
         texts: list[str] = []
         pieces: list[Piece] = []
@@ -256,9 +264,8 @@ class _Reader:
                 return Heredoc(
                     opening.name, content, opening.expand, opening.chomp, opening.file_descriptor
                 )
-        fault = SyntaxFault("unterminated heredoc")
         raise DockerfileError(
-            fault.what,
+            "unterminated heredoc",
             filename=self._filename,
             lines=self._physical,
             range=SourceRange(start + 1, len(self._physical)),

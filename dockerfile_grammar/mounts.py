@@ -6,7 +6,7 @@ Dockerfile reference, "RUN --mount"; the messages are BuildKit's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from dockerfile_grammar.errors import MountError
 from dockerfile_grammar.quoting import quoted
@@ -90,8 +90,8 @@ def resolve(mount: Mount, expand: Callable[[str], str]) -> MountSpec:
         expand: gives a value its variables.
 
     Raises:
-        MountError: an unknown key or type, a value of the wrong kind, or a key its type does not allow.
-        ExpansionError: raised by ``expand``.
+        MountError: an unknown key or type, a value of the wrong kind, or a key its type does not
+            allow. ExpansionError: raised by ``expand``.
     """
     check_from(mount)
     values: dict[str, str] = {}
@@ -125,7 +125,8 @@ def resolve(mount: Mount, expand: Callable[[str], str]) -> MountSpec:
 
 
 def check_from(mount: Mount, *, offset: int | None = None) -> None:
-    """Refuse what no value of a variable can mend: a ``from`` with a variable, a bare key that needs a value.
+    """Refuse what no value of a variable can mend: a ``from`` with a variable, a bare key that
+    needs a value.
 
     Raises:
         MountError: one of the two.
@@ -239,14 +240,3 @@ def _size(text: str) -> int:
     if scale is None or not 0 <= value < 2**40:
         raise MountError(f"invalid value for size: {text}", fix="write a size such as 64m")
     return int(value * scale)
-
-
-def mount_type(name: str) -> MountType:
-    """A checked mount type.
-
-    Raises:
-        MountError: no such type.
-    """
-    if name not in TYPES:
-        raise MountError(with_suggestion(f"unsupported mount type {quoted(name)}", name, TYPES))
-    return cast("MountType", name)

@@ -1,7 +1,8 @@
 """The typed, frozen tree a Dockerfile parses into.
 
-Words are kept unexpanded, exactly as written; ``expand`` gives them their values. Every node knows the
-physical lines it came from. Dockerfile reference; BuildKit frontend 1.26 for what the reference leaves open.
+Words are kept unexpanded, exactly as written; ``expand`` gives them their values. Every node knows
+the physical lines it came from. Dockerfile reference; BuildKit frontend 1.26 for what the reference
+leaves open.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ class SourceRange:
 
 @dataclass(frozen=True, slots=True)
 class Heredoc:
-    """One here-document: ``name`` is the delimiter without quotes, ``content`` the body with its newlines."""
+    """One here-document: ``name`` is the delimiter without quotes, ``content`` the body with its
+    newlines.
+    """
 
     name: str
     content: str
@@ -45,7 +48,9 @@ class Heredoc:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What every instruction has: its range, its text with continuations joined, the comment block above it."""
+    """What every instruction has: its range, its text with continuations joined, the comment block
+    above it.
+    """
 
     range: SourceRange
     original: str
@@ -84,13 +89,15 @@ class KeyValue:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One ``RUN --mount``: options in the order written, values unexpanded; bare keys map to None."""
+    """One ``RUN --mount``: options as written and in that order; bare keys map to None."""
 
     options: tuple[tuple[str, str | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class From(Node):
+    """FROM: a stage begins."""
+
     image: str
     platform: str | None = None
     alias: str | None = None
@@ -101,21 +108,29 @@ class From(Node):
 
 @dataclass(frozen=True, slots=True)
 class Arg(Node):
+    """ARG: build arguments, with or without a default."""
+
     args: tuple[KeyValue, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Env(Node):
+    """ENV: variables of the image."""
+
     pairs: tuple[KeyValue, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Label(Node):
+    """LABEL: metadata of the image."""
+
     pairs: tuple[KeyValue, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Run(Node):
+    """RUN: a command whose changes become a layer."""
+
     command: Command
     mounts: tuple[Mount, ...] = ()
     network: str | None = None
@@ -125,7 +140,9 @@ class Run(Node):
 
 @dataclass(frozen=True, slots=True)
 class Copy(Node):
-    """COPY, and the flags that ADD shares with it. ``sources`` are paths; heredocs are sources of their own."""
+    """COPY, and the flags that ADD shares with it. ``sources`` are paths; heredocs are sources of
+    their own.
+    """
 
     sources: tuple[str, ...]
     destination: str
@@ -140,6 +157,8 @@ class Copy(Node):
 
 @dataclass(frozen=True, slots=True)
 class Add(Node):
+    """ADD: COPY that also fetches and unpacks."""
+
     sources: tuple[str, ...]
     destination: str
     heredocs: tuple[Heredoc, ...] = ()
@@ -155,46 +174,64 @@ class Add(Node):
 
 @dataclass(frozen=True, slots=True)
 class Cmd(Node):
+    """CMD: what a container runs by default."""
+
     command: Command
 
 
 @dataclass(frozen=True, slots=True)
 class Entrypoint(Node):
+    """ENTRYPOINT: what a container always runs."""
+
     command: Command
 
 
 @dataclass(frozen=True, slots=True)
 class Shell(Node):
+    """SHELL: the interpreter of shell forms."""
+
     args: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Workdir(Node):
+    """WORKDIR: the current directory, created where missing."""
+
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class User(Node):
+    """USER: who runs what follows."""
+
     user: str
 
 
 @dataclass(frozen=True, slots=True)
 class Expose(Node):
+    """EXPOSE: ports the image listens on."""
+
     ports: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Volume(Node):
+    """VOLUME: directories kept outside the container."""
+
     paths: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Stopsignal(Node):
+    """STOPSIGNAL: what stops a container."""
+
     signal: str
 
 
 @dataclass(frozen=True, slots=True)
 class Maintainer(Node):
+    """MAINTAINER: the author, deprecated."""
+
     name: str
 
 
@@ -212,6 +249,8 @@ class Healthcheck(Node):
 
 @dataclass(frozen=True, slots=True)
 class Onbuild(Node):
+    """ONBUILD: an instruction kept for the builds on top of this image."""
+
     trigger: str
     """The trigger's text with its heredoc bodies, as stored in the image config."""
     instruction: Instruction

@@ -12,7 +12,8 @@ DISTANCE_LIMIT = 3
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate with the smallest edit distance below the limit, the first of equals; case is ignored.
+    """The candidate with the smallest edit distance below the limit, the first of equals; case is
+    ignored.
 
     None where nothing is near, or where ``word`` is itself a candidate.
     """
@@ -37,9 +38,11 @@ def with_suggestion(message: str, word: str, candidates: Iterable[str]) -> str:
 
 
 def edit_distance(left: str, right: str) -> int:
-    """How many insertions, deletions, substitutions and swaps of neighbours lead from one to the other.
+    """How many insertions, deletions, substitutions and swaps of neighbours lead from one to the
+    other.
 
-    Optimal string alignment: a swap counts one, so ``chwon`` is nearer to ``chown`` than to ``chmod``.
+    Optimal string alignment: a swap counts one, so ``chwon`` is nearer to ``chown`` than to
+    ``chmod``.
     """
     before: list[int] = []
     previous = list(range(len(right) + 1))

@@ -1,7 +1,7 @@
 """From a logical line to a statement: keyword, flags, arguments. Here lark does the reading.
 
-``dockerfile.lark`` holds one start rule per argument shape. A statement keeps words as they are written;
-``instructions`` gives them their types.
+``dockerfile.lark`` holds one start rule per argument shape. A statement keeps words as they are
+written; ``instructions`` gives them their types.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from dockerfile_grammar.suggest import nearest, with_suggestion
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lark.grammar import Symbol  # noqa: F401 - names lark's own type for the reader
     from lark.lexer import TerminalDef
 
 SHAPES: Mapping[str, tuple[str, ...]] = {
@@ -144,7 +143,9 @@ def read_mount(value: str, *, offset: int | None = None) -> tuple[tuple[str, str
 
 
 def unquote_flag(written: str) -> str:
-    r"""Remove quotes and escapes from a flag; in both kinds of quotes ``\`` keeps the next character."""
+    r"""Remove quotes and escapes from a flag; in both kinds of quotes ``\`` keeps the next
+    character.
+    """
     out: list[str] = []
     quote = ""
     chars = iter(written)
@@ -173,7 +174,9 @@ class _Values(Transformer[Token, Any]):
         return Arguments(tuple(map(str, children)), tuple(item.start_pos or 0 for item in children))
 
     def json(self, children: list[Token]) -> Arguments:
-        """Between the brackets stand strings, commas, and the first token of each value of another type."""
+        """Between the brackets stand strings, commas, and the first token of each value of another
+        type.
+        """
         strings: list[Token] = []
         for child in children[1:-1]:
             if child.type == "STRING":

@@ -1,4 +1,6 @@
-"""``python -m tests.oracle SUITE FILE``: print failing rows with their differences, then ``passed N of M``."""
+"""``python -m tests.oracle SUITE FILE``: print failing rows with their differences, then ``passed N
+of M``.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from tests.oracle.verdict import Verdict, compare
 _OPERATOR = re.compile(r"\$\{[\w@*#?$!-]+[-:+?#%/]")
 
 FORGOTTEN_WORDS = (
-    "the reference forgets the words in front of ${name<operator>...}: EXPOSE 80 ${P:-81} would lose 80"
+    "the reference forgets the words in front of ${name<operator>...}: "
+    "EXPOSE 80${P:-81} would become 81"
 )
 
 

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.oracle.expand import check_expand
+from tests.oracle.plan_parse import check_plan_parse
 from tests.oracle.verdict import Verdict
 
 SUITES: Mapping[str, Callable[[dict[str, Any]], Verdict]] = {
     "expand": check_expand,
+    "plan-parse": check_plan_parse,
 }
