@@ -246,7 +246,7 @@ class _Planner:
         texts = draft.take_triggers()
         if not texts:
             return []
-        from dockerfile_grammar import parse
+        from dockerfile_grammar.parser import parse
 
         found: list[nodes.Instruction] = []
         for text in texts:

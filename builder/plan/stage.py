@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from builder.errors import PlanError, Source
 from builder.plan import paths
 from builder.plan.config import ConfigDraft, ConfigError
-from builder.plan.mounts import MountError, MountSurroundings, parse_mount
+from builder.plan.mounts import MountSurroundings, plan_mount
 from builder.plan.ops import Copy, InlineFile, MountSpec, Op, Run, SshSpec, StepId, Workdir
 from builder.plan.options import PlanOptions
 from builder.plan.scope import StageScope, proxy_environment
 from dockerfile_grammar import nodes
-from dockerfile_grammar.errors import ExpansionError
+from dockerfile_grammar.errors import SyntaxFault
 from dockerfile_grammar.expand import expand, expand_heredoc, expand_words
 from images.platform import Platform
 
@@ -189,11 +189,11 @@ class StageReader:
         if not lone or first.file_descriptor:
             bodies = "".join(f"\n{doc.content}{doc.name}" for doc in command.heredocs)
             return (*shell, command.text + bodies), (), ""
-        summary = _summary(first.content)
-        if first.content.startswith("#!"):
-            script = InlineFile(first.name, first.content.encode("utf-8", "surrogateescape"))
-            return (*shell, f"/dev/pipes/{first.name}"), (script,), summary
-        return (*shell, first.content), (), summary
+        content = _body(first)
+        if content.startswith("#!"):
+            script = InlineFile(first.name, content.encode("utf-8", "surrogateescape"))
+            return (*shell, f"/dev/pipes/{first.name}"), (script,), _summary(content)
+        return (*shell, content), (), _summary(content)
 
     def _mounts(self, node: nodes.Run) -> tuple[MountSpec, ...]:
         mounts: list[MountSpec] = []
@@ -204,7 +204,7 @@ class StageReader:
         )
         for mount in node.mounts:
             agents = sum(isinstance(other, SshSpec) for other in mounts)
-            mounts.append(parse_mount(mount, around, ssh_index=agents))
+            mounts.append(plan_mount(mount, around, ssh_index=agents))
         return tuple(mounts)
 
     def _copy(self, node: nodes.Copy | nodes.Add) -> None:
@@ -255,7 +255,7 @@ class StageReader:
         return self._expand(node.checksum)
 
     def _inline(self, doc: nodes.Heredoc) -> InlineFile:
-        content = doc.content
+        content = _body(doc)
         if doc.expand:
             content = expand_heredoc(content, self.scope.visible)
         return InlineFile(doc.name, content.encode("utf-8", "surrogateescape"))
@@ -303,17 +303,24 @@ class StageReader:
         """The instruction on one line, with the values of the variables that are set."""
         first = node.original.partition("\n")[0].strip()
         keyword, space, rest = first.partition(" ")
-        shown = keyword.upper() + space + _show_values(rest, self.scope.visible)
+        if isinstance(node, nodes.Run | nodes.Onbuild):
+            rest = _show_values(rest, self.scope.visible)
+        elif not isinstance(node, nodes.Env | nodes.Arg):
+            with suppress(SyntaxFault):
+                rest = self._expand(rest)
+        shown = f"{keyword.upper()}{space}{rest}"
         return f"ONBUILD {shown}" if self.trigger else shown
 
     @contextmanager
     def _blame(self, location: nodes.SourceRange) -> Iterator[None]:
         try:
             yield
-        except (ConfigError, MountError) as error:
+        except ConfigError as error:
             raise PlanError(str(error), source=self.around.source(location)) from error
-        except ExpansionError as error:
-            raise PlanError(error.what, source=self.around.source(location)) from error
+        except SyntaxFault as error:
+            raise PlanError(
+                error.what, source=self.around.source(location), fix=error.fix
+            ) from error
 
 
 def _show_values(text: str, values: Mapping[str, str]) -> str:
@@ -322,6 +329,13 @@ def _show_values(text: str, values: Mapping[str, str]) -> str:
         return values.get(name, match[0]) if name else match[0]
 
     return _VARIABLE.sub(value, text)
+
+
+def _body(doc: nodes.Heredoc) -> str:
+    """The text as a file: ``<<-`` takes leading tabs away."""
+    if not doc.chomp:
+        return doc.content
+    return "".join(line.lstrip("\t") for line in doc.content.splitlines(keepends=True))
 
 
 def _summary(content: str) -> str:

@@ -1,0 +1,79 @@
+"""What happens in a build, as values; renderers turn them into text.
+
+``vertex`` numbers a step in the order in which steps first show up, from 1. Times are seconds
+since the epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class VertexStarted:
+    """A step began."""
+
+    vertex: int
+    name: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class VertexCached:
+    """A step was answered from the cache; it neither started nor will it end."""
+
+    vertex: int
+    name: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class VertexOutput:
+    """Bytes that a step wrote, as they came: lines may be split over events."""
+
+    vertex: int
+    stream: int
+    data: bytes
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class VertexDone:
+    """A step ended well."""
+
+    vertex: int
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class VertexFailed:
+    """A step ended badly, or was cancelled."""
+
+    vertex: int
+    message: str
+    time: float
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WarningRaised:
+    """Something the author should know; ``where`` is ``file:line`` or empty."""
+
+    message: str
+    where: str = ""
+
+
+Event: TypeAlias = (
+    VertexStarted | VertexCached | VertexOutput | VertexDone | VertexFailed | WarningRaised
+)
+
+
+class ProgressSink(Protocol):
+    """Takes events, one at a time."""
+
+    def emit(self, event: Event) -> None:
+        """Take one event; must not raise for a closed terminal."""
+
+    def close(self) -> None:
+        """The build is over, well or badly."""

@@ -1,0 +1,94 @@
+"""Plain progress: one line per event, the way BuildKit writes logs.
+
+``#5 [build 2/4] RUN make``, then ``#5 0.123 text`` for each line it writes, then ``#5 DONE 0.3s``.
+When output moves to another step, a blank line and the other step's title come first.
+"""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from builder.progress.events import (
+    Event,
+    VertexCached,
+    VertexDone,
+    VertexFailed,
+    VertexOutput,
+    VertexStarted,
+    WarningRaised,
+)
+
+
+class PlainProgress:
+    """Writes to ``out``, and flushes after each event."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._names: dict[int, str] = {}
+        self._started: dict[int, float] = {}
+        self._partial: dict[int, bytes] = {}
+        self._current: int | None = None
+
+    def emit(self, event: Event) -> None:
+        """Write the lines of one event."""
+        match event:
+            case VertexStarted(vertex=vertex, name=name, time=time):
+                self._names[vertex], self._started[vertex] = name, time
+                self._title(vertex)
+            case VertexCached(vertex=vertex, name=name):
+                self._names[vertex] = name
+                self._title(vertex)
+                self._finish(vertex, "CACHED")
+            case VertexOutput():
+                self._output(event)
+            case VertexDone(vertex=vertex, time=time):
+                self._flush(vertex, time)
+                self._finish(vertex, f"DONE {self._since(vertex, time):.1f}s")
+            case VertexFailed(vertex=vertex, time=time, cancelled=cancelled, message=message):
+                self._flush(vertex, time)
+                self._finish(vertex, "CANCELED" if cancelled else f"ERROR: {message}")
+            case WarningRaised(message=message, where=where):
+                self._line(f"WARN: {message}" + (f" ({where})" if where else ""))
+        self._out.flush()
+
+    def close(self) -> None:
+        """Nothing is left to write."""
+
+    def _output(self, event: VertexOutput) -> None:
+        lines = (self._partial.pop(event.vertex, b"") + event.data).split(b"\n")
+        self._partial[event.vertex] = lines.pop()
+        for line in lines:
+            self._log(event.vertex, line, event.time)
+
+    def _flush(self, vertex: int, time: float) -> None:
+        rest = self._partial.pop(vertex, b"")
+        if rest:
+            self._log(vertex, rest, time)
+
+    def _log(self, vertex: int, line: bytes, time: float) -> None:
+        self._title(vertex)
+        text = line.decode("utf-8", "replace").rstrip("\r")
+        # What comes before a carriage return was overwritten on the terminal it was meant for.
+        text = text.rpartition("\r")[2]
+        self._line(f"#{vertex} {self._since(vertex, time):.3f} {text}".rstrip())
+
+    def _since(self, vertex: int, time: float) -> float:
+        return max(0.0, time - self._started.get(vertex, time))
+
+    def _title(self, vertex: int) -> None:
+        if self._current == vertex:
+            return
+        if self._current is not None:
+            self._line(f"#{self._current} ...")
+            self._line("")
+        self._current = vertex
+        self._line(f"#{vertex} {self._names[vertex]}")
+
+    def _finish(self, vertex: int, ending: str) -> None:
+        self._title(vertex)
+        self._line(f"#{vertex} {ending}")
+        self._line("")
+        self._current = None
+
+    def _line(self, text: str) -> None:
+        self._out.write(f"{text}\n")

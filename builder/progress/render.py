@@ -1,0 +1,45 @@
+"""Chooses a renderer by the name that ``--progress`` takes."""
+
+from __future__ import annotations
+
+from typing import Final, TextIO
+
+from builder.errors import BuildInputError
+from builder.progress.events import Event, ProgressSink
+
+NAMES: Final = ("auto", "tty", "plain", "quiet", "rawjson")
+
+
+class QuietProgress:
+    """Shows nothing."""
+
+    def emit(self, event: Event) -> None:
+        """Forget the event."""
+
+    def close(self) -> None:
+        """Nothing is left to write."""
+
+
+def make_progress(name: str, out: TextIO) -> ProgressSink:
+    """The renderer called ``name``; ``auto`` is ``tty`` on a terminal and ``plain`` elsewhere.
+
+    Raises:
+        BuildInputError: no renderer has that name.
+    """
+    if name == "auto":
+        name = "tty" if out.isatty() else "plain"
+    if name == "tty":
+        from builder.progress.tty import TtyProgress
+
+        return TtyProgress(out)
+    if name == "plain":
+        from builder.progress.plain import PlainProgress
+
+        return PlainProgress(out)
+    if name == "rawjson":
+        from builder.progress.rawjson import RawJsonProgress
+
+        return RawJsonProgress(out)
+    if name == "quiet":
+        return QuietProgress()
+    raise BuildInputError(f"invalid progress mode {name!r}", fix=f"use one of {', '.join(NAMES)}")

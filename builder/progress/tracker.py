@@ -1,0 +1,83 @@
+"""Numbers steps, stamps times and hands events to one sink, from any thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from builder.progress.events import (
+    Event,
+    ProgressSink,
+    VertexCached,
+    VertexDone,
+    VertexFailed,
+    VertexOutput,
+    VertexStarted,
+    WarningRaised,
+)
+
+TAIL_LINES: Final = 20
+"""Log lines kept of each step for an error message."""
+TAIL_BYTES: Final = 16 << 10
+
+
+class Vertex:
+    """One running step, as the builder sees it."""
+
+    def __init__(self, tracker: Tracker, number: int) -> None:
+        self._tracker = tracker
+        self.number = number
+        self._tail = bytearray()
+
+    def output(self, stream: int, data: bytes) -> None:
+        """The step wrote ``data``."""
+        self._tail += data
+        del self._tail[:-TAIL_BYTES]
+        now = self._tracker.now()
+        self._tracker.send(VertexOutput(self.number, stream, bytes(data), now))
+
+    def done(self) -> None:
+        """The step ended well."""
+        self._tracker.send(VertexDone(self.number, self._tracker.now()))
+
+    def failed(self, message: str, *, cancelled: bool = False) -> None:
+        """The step ended badly."""
+        event = VertexFailed(self.number, message, self._tracker.now(), cancelled)
+        self._tracker.send(event)
+
+    def tail(self) -> list[str]:
+        """The last lines the step wrote."""
+        return self._tail.decode("utf-8", "replace").splitlines()[-TAIL_LINES:]
+
+
+class Tracker:
+    """The builder's end of the progress display; ``clock`` gives seconds since the epoch."""
+
+    def __init__(self, sink: ProgressSink, clock: Callable[[], float]) -> None:
+        self.now = clock
+        self._sink = sink
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def start(self, name: str) -> Vertex:
+        """A step begins."""
+        with self._lock:
+            self._count += 1
+            self._sink.emit(VertexStarted(self._count, name, self.now()))
+            return Vertex(self, self._count)
+
+    def cached(self, name: str) -> None:
+        """A step was answered from the cache."""
+        with self._lock:
+            self._count += 1
+            self._sink.emit(VertexCached(self._count, name, self.now()))
+
+    def warn(self, message: str, where: str = "") -> None:
+        """Tell the author something."""
+        self.send(WarningRaised(message, where))
+
+    def send(self, event: Event) -> None:
+        """Hand over one event."""
+        with self._lock:
+            self._sink.emit(event)

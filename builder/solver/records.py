@@ -1,0 +1,102 @@
+"""What the cache holds: for each key, the layers of the step's result, bottom first.
+
+A record names blobs; it is believed only while all of them are in the store, so garbage collection
+may take them at any time. Records are JSON with a format number of their own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from builder.keys import key_of
+from images.descriptor import Descriptor
+from images.digest import Digest
+
+RECORD_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLayer:
+    """A layer whose blob is in the store; ``created`` is RFC 3339 text, empty for base layers."""
+
+    diff_id: Digest
+    descriptor: Descriptor
+    created: str = ""
+
+
+class KeyValueStore(Protocol):
+    """The durable map that records live in; safe to use from several threads and processes."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, or None."""
+
+    def put(self, key: bytes, kind: str, value: bytes) -> None:
+        """Store or replace."""
+
+
+class BlobIndex(Protocol):
+    """Says which blobs exist."""
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the blob is there."""
+
+
+class StepRecords:
+    """Results of steps by cache key."""
+
+    def __init__(self, values: KeyValueStore, blobs: BlobIndex) -> None:
+        self._values = values
+        self._blobs = blobs
+
+    def find(self, key: bytes) -> tuple[StoredLayer, ...] | None:
+        """The layers recorded under ``key``; None when unknown or when a blob has gone."""
+        raw = self._values.get(key)
+        if raw is None:
+            return None
+        layers = decode_layers(raw)
+        if layers is None or not all(self._blobs.has(layer.descriptor.digest) for layer in layers):
+            return None
+        return layers
+
+    def save(self, key: bytes, layers: Iterable[StoredLayer]) -> None:
+        """Record a result; its blobs must be in the store already."""
+        self._values.put(key, "step", encode_layers(layers))
+
+
+def encode_layers(layers: Iterable[StoredLayer]) -> bytes:
+    """Layers as the bytes of a record."""
+    rows = [
+        {
+            "diffID": str(layer.diff_id),
+            "descriptor": layer.descriptor.to_json(),
+            "created": layer.created,
+        }
+        for layer in layers
+    ]
+    return json.dumps({"format": RECORD_FORMAT, "layers": rows}).encode()
+
+
+def decode_layers(raw: bytes) -> tuple[StoredLayer, ...] | None:
+    """The layers of a record; None for another format, which counts as no record."""
+    document: dict[str, Any] = json.loads(raw)
+    if document.get("format") != RECORD_FORMAT:
+        return None
+    return tuple(
+        StoredLayer(
+            Digest.parse(row["diffID"]), Descriptor.from_json(row["descriptor"]), row["created"]
+        )
+        for row in document["layers"]
+    )
+
+
+def chain_fields(layers: Sequence[StoredLayer]) -> tuple[str, ...]:
+    """What identifies the files of stacked layers in a key."""
+    return tuple(str(layer.diff_id) for layer in layers)
+
+
+def slot_key(fields: Sequence[str]) -> bytes:
+    """The key under which the latest components of one place in one Dockerfile are kept."""
+    return key_of("slot", [("slot", tuple(fields))])
