@@ -64,6 +64,7 @@ ROUTES: Final[Mapping[tuple[Kind, str], tuple[Handler, str]]] = MappingProxyType
 
 _SWEEP_SECONDS: Final = 600.0
 _CACHED_PATH: Final = 512
+_CLIENT_GONE: Final = 499
 
 
 def create_app(config: RegistryConfig) -> web.Application:
@@ -119,8 +120,11 @@ class _Entry:
             return await self._handle(request)
         except ApiError as error:
             return _refusal(error)
+        except web.RequestPayloadError as error:
+            return _refusal(ApiError("BLOB_UPLOAD_INVALID", message=f"malformed body: {error}"))
         except ConnectionError:
-            raise
+            # Nobody is left to read this; the status is for the log.
+            return web.Response(status=_CLIENT_GONE)
         except EnvironmentFault as error:
             self._report(request, error)
             return _refusal(ApiError("UNAVAILABLE", message=error.what))

@@ -272,7 +272,7 @@ class SqliteIndex:
     def create_upload(self, upload: UploadRow) -> None:
         """Remember a new session. Write."""
         self._writer.execute(
-            "INSERT INTO uploads (id, repository, algorithm, touched) VALUES (?, ?, ?, ?)",
+            "INSERT INTO uploads (id, repository, algorithm, created) VALUES (?, ?, ?, ?)",
             (upload.id, upload.repository, upload.algorithm, self._now()),
         )
 
@@ -282,21 +282,15 @@ class SqliteIndex:
         row = self._one(sql, upload_id)
         return None if row is None else UploadRow(*row)
 
-    def touch_upload(self, upload_id: str) -> None:
-        """The session was used just now. Write."""
-        self._writer.execute(
-            "UPDATE uploads SET touched = ? WHERE id = ?", (self._now(), upload_id)
-        )
-
     def delete_upload(self, upload_id: str) -> bool:
         """End a session; False when it had already ended. Write."""
         return self._writer.execute("DELETE FROM uploads WHERE id = ?", (upload_id,)).rowcount > 0
 
-    def idle_uploads(self, *, before: int, limit: int) -> list[UploadRow]:
-        """Sessions that nobody used since ``before``, oldest first."""
+    def old_uploads(self, *, before: int, limit: int) -> list[UploadRow]:
+        """Sessions begun before that moment, oldest first."""
         sql = (
-            "SELECT id, repository, algorithm FROM uploads WHERE touched < ?"
-            " ORDER BY touched LIMIT ?"
+            "SELECT id, repository, algorithm FROM uploads WHERE created < ?"
+            " ORDER BY created LIMIT ?"
         )
         return [UploadRow(*row) for row in self._all(sql, before, limit)]
 

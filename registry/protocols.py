@@ -42,6 +42,11 @@ class Stage(Protocol):
         """How many bytes have been taken so far."""
         ...
 
+    @property
+    def touched(self) -> float:
+        """When bytes last came, in seconds since the epoch."""
+        ...
+
     def acquire(self) -> bool:
         """Take the stage for one request; False when another request or process has it.
 

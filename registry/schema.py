@@ -79,9 +79,9 @@ CREATE TABLE uploads (
     id TEXT PRIMARY KEY,
     repository TEXT NOT NULL,
     algorithm TEXT NOT NULL,
-    touched INTEGER NOT NULL
+    created INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX uploads_by_age ON uploads (touched);
+CREATE INDEX uploads_by_age ON uploads (created);
 """
 
 

@@ -86,6 +86,7 @@ class FileStage:
         self._hashed = 0
         self._descriptor = -1
         self.size = 0
+        self.touched = 0.0
 
     def acquire(self) -> bool:
         """Open and lock the file; False when another request has it.
@@ -107,6 +108,7 @@ class FileStage:
             raise
         self._descriptor = descriptor
         self.size = status.st_size
+        self.touched = status.st_mtime
         if self._hashed != self.size:
             self._restart_hash()
         return True

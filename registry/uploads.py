@@ -107,21 +107,17 @@ class Uploads:
         """Drop what is kept of a session whose row was ended in another write."""
         self._kept.pop(upload, None)
 
-    async def touch(self, repository: str, upload: str) -> None:
-        """Put off a session's expiry."""
-        await self._committer.write(
-            repository, partial(self._index.touch_upload, upload), durable=False
-        )
-
     async def sweep(self, *, expiry: float) -> int:
         """End sessions that rested for ``expiry`` seconds; returns how many, strays included."""
         before = self._clock() - expiry
-        idle = partial(self._index.idle_uploads, before=int(before), limit=_SWEEP_LIMIT)
-        rows = await self._workers.look_up(idle)
+        old = partial(self._index.old_uploads, before=int(before), limit=_SWEEP_LIMIT)
+        rows = await self._workers.look_up(old)
         ended = 0
         for row in rows:
             try:
                 async with self.hold(row.repository, row.id) as stage:
+                    if stage.touched >= before:
+                        continue
                     await self._workers.io(stage.discard)
             except ApiError:
                 continue

@@ -49,10 +49,9 @@ async def get_upload(registry: Registry, request: web.Request, target: Target) -
 async def patch_upload(registry: Registry, request: web.Request, target: Target) -> web.Response:
     """Append a chunk, or a stream of unknown length."""
     async with registry.uploads.hold(target.name, target.tail) as stage:
-        _check_range(request, stage, target)
-        await _receive(registry, request, stage)
+        length = _check_range(request, stage, target)
+        await _receive(registry, request, stage, length)
         size = stage.size
-    await registry.uploads.touch(target.name, target.tail)
     return _progress(202, target.name, target.tail, size)
 
 
@@ -62,8 +61,8 @@ async def put_upload(registry: Registry, request: web.Request, target: Target) -
         raise ApiError("DIGEST_INVALID", message="the digest parameter is missing")
     digest = parse_digest(request.query["digest"])
     async with registry.uploads.hold(target.name, target.tail) as stage:
-        _check_range(request, stage, target)
-        await _receive(registry, request, stage)
+        length = _check_range(request, stage, target)
+        await _receive(registry, request, stage, length)
         try:
             size = await registry.workers.io(partial(stage.commit, digest))
         except DigestMismatchError as error:
@@ -89,7 +88,7 @@ async def _single(
     registry: Registry, request: web.Request, target: Target, digest: Digest
 ) -> web.Response:
     async with registry.uploads.single(digest.algorithm) as stage:
-        await _receive(registry, request, stage)
+        await _receive(registry, request, stage, request.content_length)
         try:
             size = await registry.workers.io(partial(stage.commit, digest))
         except DigestMismatchError as error:
@@ -119,24 +118,31 @@ async def _mount(registry: Registry, request: web.Request, repository: str, dige
     return False
 
 
-async def _receive(registry: Registry, request: web.Request, stage: Stage) -> None:
-    if not request.body_exists:
-        return
+async def _receive(
+    registry: Registry, request: web.Request, stage: Stage, length: int | None
+) -> None:
+    """Append the body; ``length`` is what the client announced, None when it did not."""
     limit = registry.config.blob_limit
-    await body.receive(
+    limits = [length, None if limit is None else limit - stage.size]
+    received = await body.receive(
         request,
         stage.append,
         registry.workers,
-        limit=None if limit is None else limit - stage.size,
+        limit=min((n for n in limits if n is not None), default=None),
         idle=registry.config.idle_timeout,
     )
+    if length is not None and received != length:
+        raise ApiError("SIZE_INVALID", message=f"{length} bytes announced, {received} received")
 
 
-def _check_range(request: web.Request, stage: Stage, target: Target) -> None:
-    """Refuse a chunk that does not continue where the last one ended; the session goes on."""
+def _check_range(request: web.Request, stage: Stage, target: Target) -> int | None:
+    """The announced length of the chunk, None when there is none.
+
+    Refuses a chunk that does not continue where the last one ended; the session goes on.
+    """
     header = request.headers.get("Content-Range")
     if header is None:
-        return
+        return request.content_length
     chunk = ranges.parse_content_range(header)
     if chunk is None:
         raise ApiError(
@@ -149,6 +155,7 @@ def _check_range(request: web.Request, stage: Stage, target: Target) -> None:
     length = request.content_length
     if length is not None and length != last - first + 1:
         raise ApiError("SIZE_INVALID", message="Content-Range and Content-Length disagree")
+    return last - first + 1
 
 
 def _finish(registry: Registry, target: Target, digest: str, size: int) -> None:
