@@ -7,20 +7,22 @@ leaves open.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from dockerfile_grammar.record import Record, keyword
 
-@dataclass(frozen=True, slots=True, order=True)
-class SourceRange:
+
+class SourceRange(Record):
     """First and last physical line, counted from 1; both inclusive."""
 
     start: int
     end: int
 
+    def __lt__(self, other: SourceRange) -> bool:
+        return (self.start, self.end) < (other.start, other.end)
 
-@dataclass(frozen=True, slots=True)
-class Heredoc:
+
+class Heredoc(Record):
     """One here-document: ``name`` is the delimiter without quotes, ``content`` the body with its
     newlines.
     """
@@ -46,8 +48,7 @@ class Heredoc:
         return f"{self.content}{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Record):
     """What every instruction has: its range, its text with continuations joined, the comment block
     above it.
     """
@@ -56,19 +57,17 @@ class Node:
     original: str
     keyword: str
     """The keyword as written; compare upper-cased."""
-    comments: tuple[str, ...] = field(default=(), kw_only=True)
+    comments: tuple[str, ...] = keyword(default=(), kw_only=True)
 
 
-@dataclass(frozen=True, slots=True)
-class ShellForm:
+class ShellForm(Record):
     """A command line for the shell, after the keyword and flags, continuations joined."""
 
     text: str
     heredocs: tuple[Heredoc, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ExecForm:
+class ExecForm(Record):
     """A JSON array of strings."""
 
     args: tuple[str, ...]
@@ -77,8 +76,7 @@ class ExecForm:
 Command: TypeAlias = ShellForm | ExecForm
 
 
-@dataclass(frozen=True, slots=True)
-class KeyValue:
+class KeyValue(Record):
     """``key=value`` as written; ``value`` is None where there was no ``=`` (ARG only)."""
 
     key: str
@@ -87,14 +85,12 @@ class KeyValue:
     """True for the ``ENV key rest of the line`` form."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Record):
     """One ``RUN --mount``: options as written and in that order; bare keys map to None."""
 
     options: tuple[tuple[str, str | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
 class From(Node):
     """FROM: a stage begins."""
 
@@ -106,28 +102,24 @@ class From(Node):
     as_keyword: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Arg(Node):
     """ARG: build arguments, with or without a default."""
 
     args: tuple[KeyValue, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Env(Node):
     """ENV: variables of the image."""
 
     pairs: tuple[KeyValue, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Label(Node):
     """LABEL: metadata of the image."""
 
     pairs: tuple[KeyValue, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Run(Node):
     """RUN: a command whose changes become a layer."""
 
@@ -138,7 +130,6 @@ class Run(Node):
     devices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Copy(Node):
     """COPY, and the flags that ADD shares with it. ``sources`` are paths; heredocs are sources of
     their own.
@@ -155,7 +146,6 @@ class Copy(Node):
     from_: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Add(Node):
     """ADD: COPY that also fetches and unpacks."""
 
@@ -172,70 +162,60 @@ class Add(Node):
     unpack: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Cmd(Node):
     """CMD: what a container runs by default."""
 
     command: Command
 
 
-@dataclass(frozen=True, slots=True)
 class Entrypoint(Node):
     """ENTRYPOINT: what a container always runs."""
 
     command: Command
 
 
-@dataclass(frozen=True, slots=True)
 class Shell(Node):
     """SHELL: the interpreter of shell forms."""
 
     args: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Workdir(Node):
     """WORKDIR: the current directory, created where missing."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
 class User(Node):
     """USER: who runs what follows."""
 
     user: str
 
 
-@dataclass(frozen=True, slots=True)
 class Expose(Node):
     """EXPOSE: ports the image listens on."""
 
     ports: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Volume(Node):
     """VOLUME: directories kept outside the container."""
 
     paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Stopsignal(Node):
     """STOPSIGNAL: what stops a container."""
 
     signal: str
 
 
-@dataclass(frozen=True, slots=True)
 class Maintainer(Node):
     """MAINTAINER: the author, deprecated."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
 class Healthcheck(Node):
     """``command`` is None for HEALTHCHECK NONE. Durations in nanoseconds, 0 where not given."""
 
@@ -247,7 +227,6 @@ class Healthcheck(Node):
     retries: int = 0
 
 
-@dataclass(frozen=True, slots=True)
 class Onbuild(Node):
     """ONBUILD: an instruction kept for the builds on top of this image."""
 
@@ -278,8 +257,7 @@ Instruction: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Directive:
+class Directive(Record):
     """A parser directive: ``# name=value``."""
 
     name: Literal["syntax", "escape", "check"]
@@ -287,8 +265,7 @@ class Directive:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(Record):
     """A FROM and what follows it, up to the next FROM."""
 
     index: int
@@ -301,8 +278,7 @@ class Stage:
         return self.base.alias
 
 
-@dataclass(frozen=True, slots=True)
-class ParseWarning:
+class ParseWarning(Record):
     """Something the parser saw that lint reports, under BuildKit's rule name."""
 
     rule: str
@@ -310,8 +286,7 @@ class ParseWarning:
     range: SourceRange
 
 
-@dataclass(frozen=True, slots=True)
-class Dockerfile:
+class Dockerfile(Record):
     """A parsed file: directives, global ARGs, stages, and what lint wants to know."""
 
     directives: tuple[Directive, ...]
