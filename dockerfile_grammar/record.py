@@ -27,7 +27,7 @@ class KeywordOnly:
         self.default = default
 
 
-def keyword(*, default: Any, kw_only: Literal[True]) -> Any:
+def by_name(*, default: Any, kw_only: Literal[True]) -> Any:
     """Declare a keyword-only field; type checkers want to see ``kw_only=True`` spelled out."""
     del kw_only
     return KeywordOnly(default)
@@ -79,7 +79,7 @@ class RecordType(type):
         return super().__new__(mcs, name, bases, namespace)
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(keyword,))
+@dataclass_transform(frozen_default=True, field_specifiers=(by_name,))
 class Record(metaclass=RecordType):
     """Base of the value types: compared, hashed and printed by their fields, never changed."""
 
