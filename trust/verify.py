@@ -43,7 +43,7 @@ from trust.errors import (
 )
 from trust.identity import MatchClaimedRepository, SignedIdentity
 from trust.keys import PublicKey
-from trust.policy import AcceptAnything, Decision, Policy, Reject, SigstoreSigned, Unsupported
+from trust.policy import Decision, Policy, Reject, SigstoreSigned, Unsupported
 from trust.policyfile import read_key as read_key_file
 from trust.signature import (
     MAX_PAYLOAD,
@@ -85,16 +85,18 @@ def verify(
         KeyFileError: a key of the policy cannot be read.
     """
     decision = policy.decide(reference)
-    found: tuple[Signature, ...] | None = None
+    signed: list[SigstoreSigned] = []
     for requirement in decision.requirements:
-        if isinstance(requirement, AcceptAnything):
-            continue
         if isinstance(requirement, Reject):
             _rejected(decision)
         if isinstance(requirement, Unsupported):
             _unsupported(decision, requirement)
-        if found is None:
-            found = _bounded(signatures.signatures(reference, digest), reference)
+        if isinstance(requirement, SigstoreSigned):
+            signed.append(requirement)
+    if not signed:
+        return
+    found = _bounded(signatures.signatures(reference, digest), reference)
+    for requirement in signed:
         keys = requirement_keys(requirement, read_key=read_key)
         _satisfy(requirement, keys, found, reference, digest, decision)
 

@@ -1,0 +1,172 @@
+"""Fetching the signatures of an image from its registry; what arrives is carried, not believed.
+
+Rules: work is bounded by ``MAX_SIGNATURES`` before anything is fetched; one damaged signature does
+not hide a good one, so damage is returned beside what was found; only the network's own errors are
+raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from images.client.errors import ManifestUnknownError, RemoteBlobUnknownError
+from images.client.threads import run_bounded
+from images.descriptor import Descriptor
+from images.digest import Digest
+from images.errors import DigestMismatchError, ImagesError, InputError
+from images.manifest import Manifest
+from images.reference import Reference
+from trust import bundle, cosign
+from trust.errors import MalformedSignatureError, TooManySignaturesError
+from trust.signature import (
+    MAX_BUNDLE,
+    MAX_PAYLOAD,
+    MAX_SIGNATURES,
+    BundleSignature,
+    Signature,
+)
+
+if TYPE_CHECKING:
+    from images.client import RegistryClient
+
+_T = TypeVar("_T")
+
+PARALLEL: Final = 8
+"""Signature blobs fetched at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a registry holds for a digest: signatures, and the damage met on the way."""
+
+    items: tuple[Signature, ...] = ()
+    damage: tuple[MalformedSignatureError, ...] = ()
+
+    def __add__(self, other: Found) -> Found:
+        return Found((*self.items, *other.items), (*self.damage, *other.damage))
+
+
+async def fetch_tag_signatures(
+    client: RegistryClient, reference: Reference, digest: Digest
+) -> Found:
+    """The signatures under the ``.sig`` tag of ``digest``.
+
+    Raises:
+        TooManySignaturesError: more than ``MAX_SIGNATURES``; nothing but the manifest was fetched.
+        RegistryError: the registry's side; that there is no such tag is no error.
+    """
+    if digest.algorithm != "sha256":
+        return Found()
+    try:
+        manifest = await signature_manifest(client, reference, digest)
+    except MalformedSignatureError as error:
+        return Found(damage=(error,))
+    if manifest is None:
+        return Found()
+    layers = cosign.signature_layers(manifest)
+    _check_count(len(layers), reference)
+    # Signatures by several keys mostly share one payload.
+    distinct = {layer.digest: layer for layer in layers}
+    jobs = [partial(_read, client, reference, blob, MAX_PAYLOAD) for blob in distinct.values()]
+    blobs = await _all(jobs)
+    payloads = dict(zip(distinct, blobs, strict=True))
+    return _gather([_paired(layer, payloads[layer.digest]) for layer in layers])
+
+
+async def fetch_bundles(client: RegistryClient, reference: Reference, digest: Digest) -> Found:
+    """The sigstore bundles that refer to ``digest``; raises as ``fetch_tag_signatures`` does."""
+    found = await client.referrers(reference, digest, artifact_type=bundle.BUNDLE)
+    _check_count(len(found), reference)
+    results = await _all([partial(_bundle, client, reference, digest, item) for item in found])
+    return _gather([item for item in results if item is not None])
+
+
+async def signature_manifest(
+    client: RegistryClient, reference: Reference, digest: Digest
+) -> Manifest | None:
+    """What the ``.sig`` tag holds, None if there is none; raises ``MalformedSignatureError``."""
+    tag = reference.with_tag(cosign.signature_tag(digest))
+    try:
+        raw, media_type = await client.manifest(tag)
+        return Manifest.parse(raw, media_type)
+    except ManifestUnknownError:
+        return None
+    except (InputError, DigestMismatchError) as error:
+        raise _damage(error, str(tag)) from error
+
+
+async def _read(
+    client: RegistryClient, reference: Reference, blob: Descriptor, limit: int
+) -> bytes | MalformedSignatureError:
+    """A small blob, or the damage that hides it; the network's errors are raised."""
+    try:
+        return await client.read_blob(reference, blob, limit=limit)
+    except (RemoteBlobUnknownError, DigestMismatchError, InputError) as error:
+        return _damage(error, f"{reference.name}@{blob.digest}")
+
+
+async def _bundle(
+    client: RegistryClient, reference: Reference, digest: Digest, item: Descriptor
+) -> Signature | MalformedSignatureError | None:
+    place = replace(reference, tag=None, digest=item.digest)
+    try:
+        raw, media_type = await client.manifest(place)
+        layer = bundle.referrer_layer(Manifest.parse(raw, media_type), digest, where=str(place))
+    except MalformedSignatureError as error:
+        return error
+    except (ManifestUnknownError, InputError, DigestMismatchError) as error:
+        return _damage(error, str(place))
+    if layer is None:
+        return None
+    data = await _read(client, reference, layer, MAX_BUNDLE)
+    return data if isinstance(data, MalformedSignatureError) else BundleSignature(data)
+
+
+def _paired(
+    layer: Descriptor, data: bytes | MalformedSignatureError
+) -> Signature | MalformedSignatureError:
+    if isinstance(data, MalformedSignatureError):
+        return data
+    try:
+        return cosign.signature_of(layer, data)
+    except MalformedSignatureError as error:
+        return error
+
+
+def _gather(results: Sequence[Signature | MalformedSignatureError]) -> Found:
+    damage = [item for item in results if isinstance(item, MalformedSignatureError)]
+    items = [item for item in results if not isinstance(item, MalformedSignatureError)]
+    return Found(tuple(items), tuple(damage))
+
+
+def _damage(error: ImagesError, where: str) -> MalformedSignatureError:
+    damage = MalformedSignatureError(
+        f"the registry's copy of a signature is damaged: {error.what}",
+        where=where,
+        fix="delete it in the registry and sign the image again",
+    )
+    damage.__cause__ = error
+    return damage
+
+
+def _check_count(count: int, reference: Reference) -> None:
+    if count > MAX_SIGNATURES:
+        raise TooManySignaturesError(
+            f"the registry lists {count} signatures, more than {MAX_SIGNATURES}",
+            where=str(reference),
+            fix="delete the signatures in the registry and sign the image again",
+        )
+
+
+async def _all(jobs: Sequence[Callable[[], Coroutine[Any, Any, _T]]]) -> list[_T]:
+    """The jobs' results in order; the first failure is raised."""
+    results: dict[int, _T] = {}
+
+    async def keep(position: int, job: Callable[[], Coroutine[Any, Any, _T]]) -> None:
+        results[position] = await job()
+
+    await run_bounded([partial(keep, *item) for item in enumerate(jobs)], PARALLEL)
+    return [results[position] for position in range(len(jobs))]

@@ -1,0 +1,237 @@
+"""What ``lading trust inspect`` shows: who signed an image, and the policy's verdict with its
+reason.
+
+Every signature found is listed, also those that do not count, each with why. The JSON has the
+members of ``docker trust inspect`` (SignedTags, Signers, AdministrativeKeys) and lading's
+Signatures and Policy beside them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from engine.signatures import Found, fetch_bundles, fetch_tag_signatures
+from engine.trusting import Format
+from images.descriptor import Descriptor
+from images.digest import Digest
+from images.reference import Reference
+from trust.errors import VerificationError
+from trust.identity import MatchClaimedRepository
+from trust.keys import PublicKey
+from trust.policy import Decision, Policy, SigstoreSigned
+from trust.policyfile import read_key as read_key_file
+from trust.signature import BundleSignature, Claim, Signature, Signatures
+from trust.verify import authenticate, check_claim, requirement_keys, verify
+
+if TYPE_CHECKING:
+    from images.client import RegistryClient
+
+UNKNOWN: str = "(unknown key)"
+"""Who made a signature that none of our keys opens."""
+
+_TAG_WIDTH, _DIGEST_WIDTH = 20, 68
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureReport:
+    """One signature: ``signer`` and ``key_id`` are None for a key we do not have.
+
+    ``problem`` says why it does not speak for this image, None if it does.
+    """
+
+    format: Format
+    signer: str | None
+    key_id: str | None
+    signed_as: str | None
+    annotations: Mapping[str, Any]
+    problem: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of the Signatures list."""
+        return {
+            "Format": self.format.value,
+            "Signer": self.signer,
+            "KeyID": self.key_id,
+            "Reference": self.signed_as,
+            "Annotations": dict(self.annotations),
+            "Problem": self.problem,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """All that is known about the trust in one image; ``refusal`` None means the policy accepts it."""
+
+    reference: Reference
+    descriptor: Descriptor
+    signatures: tuple[SignatureReport, ...]
+    decision: Decision
+    refusal: VerificationError | None
+
+    @property
+    def signers(self) -> dict[str, str]:
+        """Name to key id, of the signatures that speak for this image."""
+        good = (item for item in self.signatures if item.problem is None)
+        return {item.signer or UNKNOWN: item.key_id or "" for item in good}
+
+    def to_json(self) -> dict[str, Any]:
+        """One object of the list that ``lading trust inspect`` prints."""
+        signers = sorted(self.signers)
+        tags = [
+            {
+                "SignedTag": self.reference.tag or str(self.reference.digest),
+                "Digest": self.descriptor.digest.hex,
+                "Signers": signers,
+            }
+        ]
+        return {
+            "Name": self.reference.familiar,
+            "SignedTags": tags if signers else [],
+            "Signers": [
+                {"Name": name, "Keys": [{"ID": key}]} for name, key in sorted(self.signers.items())
+            ],
+            "AdministrativeKeys": [],
+            "Digest": str(self.descriptor.digest),
+            "MediaType": self.descriptor.media_type,
+            "Signatures": [item.to_json() for item in self.signatures],
+            "Policy": {
+                "Rule": self.decision.rule,
+                "Requires": [item.sentence for item in self.decision.requirements],
+                "Accepted": self.refusal is None,
+                "Code": None if self.refusal is None else self.refusal.code,
+                "Reason": None if self.refusal is None else self.refusal.what,
+                "Fix": None if self.refusal is None else self.refusal.fix,
+            },
+        }
+
+    def pretty(self) -> str:
+        """The tables of ``docker trust inspect --pretty``, with the policy's verdict below."""
+        name = self.reference.familiar
+        return "\n".join((*self._signed(name), "", *self._others(), *self._verdict(), ""))
+
+    def _signed(self, name: str) -> list[str]:
+        if not self.signers:
+            return ["", f"No signatures for {name}"]
+        tag = self.reference.tag or "(digest)"
+        row = _row(tag, self.descriptor.digest.hex, ", ".join(sorted(self.signers)))
+        keys = [f"{who:<{_TAG_WIDTH}}{key[:12]}" for who, key in sorted(self.signers.items())]
+        return [
+            "",
+            f"Signatures for {name}",
+            "",
+            _row("SIGNED TAG", "DIGEST", "SIGNERS"),
+            row,
+            "",
+            f"List of signers and their keys for {name}",
+            "",
+            f"{'SIGNER':<{_TAG_WIDTH}}KEYS",
+            *keys,
+        ]
+
+    def _others(self) -> list[str]:
+        others = [item for item in self.signatures if item.problem is not None]
+        if not others:
+            return []
+        lines = (f"  {item.format.value}: {item.problem}" for item in others)
+        return ["Signatures that do not count:", "", *lines, ""]
+
+    def _verdict(self) -> list[str]:
+        word = "accepted" if self.refusal is None else f"refused ({self.refusal.code})"
+        lines = [f"Policy: {word}", f"  decided by {self.decision.rule}"]
+        lines += [f"  requires: {item.sentence}" for item in self.decision.requirements]
+        if self.refusal is not None:
+            lines.append(f"  reason: {self.refusal.what}")
+            lines.append(f"  to fix: {self.refusal.fix}")
+        return lines
+
+
+async def inspect(
+    client: RegistryClient,
+    reference: Reference,
+    policy: Policy,
+    *,
+    known: Mapping[str, PublicKey],
+    read_key: Callable[[str], bytes] = read_key_file,
+) -> Inspection:
+    """Look at all signatures of ``reference``. ``known`` names keys beside those of the policy.
+
+    Raises:
+        KeyFileError: a key of the policy cannot be read.
+        RegistryError: the registry's side.
+    """
+    descriptor = await client.resolve(reference)
+    try:
+        found = await fetch_tag_signatures(client, reference, descriptor.digest)
+        found += await fetch_bundles(client, reference, descriptor.digest)
+    except VerificationError as error:
+        return Inspection(reference, descriptor, (), policy.decide(reference), error)
+    return await asyncio.to_thread(
+        _report, reference, descriptor, policy, found, known=known, read_key=read_key
+    )
+
+
+def _report(
+    reference: Reference,
+    descriptor: Descriptor,
+    policy: Policy,
+    found: Found,
+    *,
+    known: Mapping[str, PublicKey],
+    read_key: Callable[[str], bytes],
+) -> Inspection:
+    decision = policy.decide(reference)
+    names = {key: name for name, key in _policy_keys(decision, read_key).items()}
+    names |= {key: name for name, key in known.items()}
+    reports = [_examine(item, names, reference, descriptor.digest) for item in found.items]
+    reports += [
+        SignatureReport(Format.TAG, None, None, None, {}, str(error)) for error in found.damage
+    ]
+    refusal: VerificationError | None = None
+    try:
+        verify(reference, descriptor.digest, policy, Signatures(found.items), read_key=read_key)
+    except VerificationError as error:
+        refusal = error
+    return Inspection(reference, descriptor, tuple(reports), decision, refusal)
+
+
+def _examine(
+    signature: Signature, names: Mapping[PublicKey, str], reference: Reference, digest: Digest
+) -> SignatureReport:
+    kind = Format.BUNDLE if isinstance(signature, BundleSignature) else Format.TAG
+    try:
+        key, claim = authenticate(signature, list(names))
+    except VerificationError as error:
+        return SignatureReport(kind, None, None, None, {}, error.what)
+    return SignatureReport(
+        kind,
+        names[key],
+        key.key_id,
+        None if claim.reference is None else claim.reference.familiar,
+        claim.annotations,
+        _problem(claim, reference, digest),
+    )
+
+
+def _problem(claim: Claim, reference: Reference, digest: Digest) -> str | None:
+    try:
+        check_claim(claim, reference, digest, MatchClaimedRepository())
+    except VerificationError as error:
+        return error.what
+    return None
+
+
+def _policy_keys(decision: Decision, read_key: Callable[[str], bytes]) -> dict[str, PublicKey]:
+    """The policy's keys under their key ids, since a file's name is not a person's."""
+    return {
+        key.key_id[:12]: key
+        for requirement in decision.requirements
+        if isinstance(requirement, SigstoreSigned)
+        for key in requirement_keys(requirement, read_key=read_key)
+    }
+
+
+def _row(tag: str, digest: str, signers: str) -> str:
+    return f"{tag:<{_TAG_WIDTH}}{digest:<{_DIGEST_WIDTH}}{signers}"

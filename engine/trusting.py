@@ -1,0 +1,275 @@
+"""Signing in a registry, and the verdict that pull obeys.
+
+The glue between ``images.client`` and ``trust``: ``engine.signatures`` carries what a registry
+returns, ``trust.verify`` judges it, and nothing about an image is believed before.
+
+Requests of a verification: the ``.sig`` manifest and one payload; only if these do not satisfy the
+policy, the referrers and one manifest and one blob for each bundle. A policy that looks at no
+signature costs no request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from engine.signatures import Found, fetch_bundles, fetch_tag_signatures, signature_manifest
+from images import manifest as manifests
+from images.descriptor import Descriptor
+from images.digest import Digest
+from images.manifest import Index, Manifest
+from images.mediatype import OCI_MANIFEST, is_index
+from images.reference import Reference
+from trust import bundle, cosign
+from trust.errors import (
+    MalformedSignatureError,
+    SigningError,
+    UnsignedError,
+    VerificationError,
+    WrongKeyError,
+)
+from trust.keys import PrivateKey, PublicKey
+from trust.policy import Policy
+from trust.policyfile import read_key as read_key_file
+from trust.signature import BundleSignature, Signatures, SimpleSignature
+from trust.verify import authenticate, verify
+
+if TYPE_CHECKING:
+    from images.client import RegistryClient
+
+APPEND_ATTEMPTS: Final = 5
+"""How often an append to a ``.sig`` tag is repeated when another signer overwrote it."""
+
+MAX_PLATFORMS: Final = 256
+"""Most manifests of an index that are signed in one go."""
+
+
+class Format(StrEnum):
+    """Where a signature is kept."""
+
+    TAG = "cosign"
+    """The ``sha256-<hex>.sig`` tag, which skopeo, podman and every cosign read."""
+    BUNDLE = "bundle"
+    """A sigstore bundle as referrer, which cosign 3 writes and prefers."""
+
+
+DEFAULT_FORMATS: Final = (Format.TAG, Format.BUNDLE)
+"""Both, since neither is read by everybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedManifest:
+    """One manifest that carries the signature now; ``added`` says what was not there before."""
+
+    descriptor: Descriptor
+    added: tuple[Format, ...]
+
+
+def utc_now() -> datetime:
+    """The clock of a signature's ``created`` annotation."""
+    return datetime.now(UTC)
+
+
+async def sign(
+    client: RegistryClient,
+    reference: Reference,
+    key: PrivateKey,
+    *,
+    annotations: Mapping[str, str] | None = None,
+    formats: Sequence[Format] = DEFAULT_FORMATS,
+    recursive: bool = True,
+    now: Callable[[], datetime] = utc_now,
+) -> tuple[SignedManifest, ...]:
+    """Sign what ``reference`` points to in its registry and store the signatures there.
+
+    The name is resolved once. An index is signed itself and, unless ``recursive`` is off, with
+    every manifest in it, because other tools verify the manifest of their platform. Signing again
+    with the same key, name and annotations adds nothing.
+
+    Raises:
+        SigningError: the digest is not sha256, or the index is too large to sign.
+        RegistryError: the registry's side.
+    """
+    top = await client.resolve(reference)
+    signer = _Signer(client, reference, key, annotations, tuple(formats), now)
+    targets = [top, *(await _platforms(client, reference, top) if recursive else ())]
+    return tuple([await signer.sign(target) for target in targets])
+
+
+async def verify_digest(
+    client: RegistryClient,
+    reference: Reference,
+    digest: Digest,
+    policy: Policy,
+    *,
+    read_key: Callable[[str], bytes] = read_key_file,
+) -> None:
+    """Return if the policy accepts ``digest`` as ``reference``; fetch no more than that takes.
+
+    Raises:
+        VerificationError: a subclass for the reason, from ``trust.verify``.
+        KeyFileError: a key of the policy cannot be read.
+        RegistryError: signatures are needed and the registry does not answer.
+    """
+
+    async def judge(found: Found) -> None:
+        # Reading keys and checking signatures block, so they leave the event loop.
+        signatures = Signatures(found.items)
+        await asyncio.to_thread(verify, reference, digest, policy, signatures, read_key=read_key)
+
+    if not policy.decide(reference).needs_signatures:
+        return await judge(Found())
+    found = await fetch_tag_signatures(client, reference, digest)
+    if found.items:
+        try:
+            return await judge(found)
+        except VerificationError:
+            pass  # A bundle may satisfy the policy; if not, the verdict below covers both.
+    found += await fetch_bundles(client, reference, digest)
+    try:
+        return await judge(found)
+    except UnsignedError as error:
+        raise (found.damage[0] if found.damage else error) from error
+
+
+async def verify_reference(
+    client: RegistryClient,
+    reference: Reference,
+    policy: Policy,
+    *,
+    read_key: Callable[[str], bytes] = read_key_file,
+) -> Descriptor:
+    """Resolve ``reference`` once, verify it, and return what it points to; raises likewise."""
+    descriptor = await client.resolve(reference)
+    await verify_digest(client, reference, descriptor.digest, policy, read_key=read_key)
+    return descriptor
+
+
+def verifier(
+    client: RegistryClient,
+    policy: Policy,
+    *,
+    read_key: Callable[[str], bytes] = read_key_file,
+) -> Callable[[Reference, Descriptor], Awaitable[None]]:
+    """The ``verify`` argument of ``RegistryClient.pull``; what it raises refuses the pull."""
+
+    async def check(reference: Reference, descriptor: Descriptor) -> None:
+        await verify_digest(client, reference, descriptor.digest, policy, read_key=read_key)
+
+    return check
+
+
+@dataclass(frozen=True, slots=True)
+class _Signer:
+    """One signing of several manifests: what is the same for all of them."""
+
+    client: RegistryClient
+    reference: Reference
+    key: PrivateKey
+    annotations: Mapping[str, str] | None
+    formats: tuple[Format, ...]
+    now: Callable[[], datetime] = field(repr=False)
+
+    async def sign(self, target: Descriptor) -> SignedManifest:
+        """Add what is missing in each format."""
+        reference = self._name_for(target)
+        added: list[Format] = []
+        if Format.TAG in self.formats and await self._append(reference, target.digest):
+            added.append(Format.TAG)
+        if Format.BUNDLE in self.formats and await self._attach(reference, target):
+            added.append(Format.BUNDLE)
+        return SignedManifest(target, tuple(added))
+
+    def _name_for(self, target: Descriptor) -> Reference:
+        if self.reference.tag is None:
+            return replace(self.reference, digest=target.digest)
+        return replace(self.reference, digest=None)
+
+    async def _append(self, reference: Reference, digest: Digest) -> bool:
+        signature = await asyncio.to_thread(
+            cosign.sign, self.key, reference, digest, annotations=self.annotations
+        )
+        for attempt in range(APPEND_ATTEMPTS):
+            manifest = await signature_manifest(self.client, self.reference, digest)
+            if manifest is not None and self._signed(manifest, signature):
+                return attempt > 0
+            await self._push(digest, *cosign.append(manifest, signature), signature.payload)
+        # The tag is read, changed and written; another signer may write in between.
+        manifest = await signature_manifest(self.client, self.reference, digest)
+        if manifest is not None and self._signed(manifest, signature):
+            return True
+        raise SigningError(
+            "other signers keep overwriting the signature tag",
+            where=f"{self.reference.name}:{cosign.signature_tag(digest)}",
+            fix="sign again when they are done",
+        )
+
+    def _signed(self, manifest: Manifest, signature: SimpleSignature) -> bool:
+        """Whether the manifest has this key's signature over the same payload."""
+        expected = Digest.of(signature.payload)
+        return any(
+            layer.digest == expected
+            and _made_by(self.key.public, layer.annotations, signature.payload)
+            for layer in cosign.signature_layers(manifest)
+        )
+
+    async def _push(self, digest: Digest, manifest: Manifest, config: bytes, data: bytes) -> None:
+        await self.client.put_blob(self.reference, data)
+        await self.client.put_blob(self.reference, config)
+        tag = self.reference.with_tag(cosign.signature_tag(digest))
+        await self.client.put_manifest(tag, manifest.raw, OCI_MANIFEST)
+
+    async def _attach(self, reference: Reference, target: Descriptor) -> bool:
+        made = await asyncio.to_thread(
+            bundle.sign, self.key, reference, target.digest, annotations=self.annotations
+        )
+        wanted = bundle.parse_bundle(made.raw)
+        for item in (await fetch_bundles(self.client, self.reference, target.digest)).items:
+            if isinstance(item, BundleSignature) and _same_bundle(item, wanted, self.key.public):
+                return False
+        manifest, config = bundle.referrer(made, target, created=self.now())
+        await self.client.put_blob(self.reference, config)
+        await self.client.put_blob(self.reference, made.raw)
+        place = replace(self.reference, tag=None, digest=manifest.digest)
+        await self.client.put_manifest(place, manifest.raw, OCI_MANIFEST)
+        return True
+
+
+def _made_by(key: PublicKey, annotations: Mapping[str, str], payload: bytes) -> bool:
+    try:
+        signature = cosign.decode_signature(annotations.get(cosign.SIGNATURE_ANNOTATION, ""))
+        key.verify(signature, payload)
+    except (MalformedSignatureError, WrongKeyError):
+        return False
+    return True
+
+
+def _same_bundle(present: BundleSignature, wanted: bundle.Envelope, key: PublicKey) -> bool:
+    try:
+        authenticate(present, [key])
+        return bundle.parse_bundle(present.raw).payload == wanted.payload
+    except VerificationError:
+        return False
+
+
+async def _platforms(
+    client: RegistryClient, reference: Reference, top: Descriptor
+) -> tuple[Descriptor, ...]:
+    """The manifests directly in an index; nothing for a plain image."""
+    if not is_index(top.media_type):
+        return ()
+    raw, media_type = await client.manifest(replace(reference, digest=top.digest))
+    index = manifests.parse(raw, media_type)
+    if not isinstance(index, Index):
+        return ()
+    if len(index.manifests) > MAX_PLATFORMS:
+        raise SigningError(
+            f"the index has {len(index.manifests)} manifests",
+            where=str(reference),
+            fix=f"sign at most {MAX_PLATFORMS} at once, or the index alone",
+        )
+    return index.manifests
