@@ -1,0 +1,159 @@
+"""Pull, push and login as plain calls: one event loop each, policy and credentials joined in.
+
+This is the choke point for trust on the way in (design D10): every image that comes from a registry
+comes through ``pull``, which hands the resolved digest to the policy before any layer is fetched.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from images.client.progress import ProgressSink, ignore
+
+if TYPE_CHECKING:
+    from images.client import RegistryClient
+    from images.credentials import Credentials
+    from images.descriptor import Descriptor
+    from images.platform import Platform
+    from images.reference import Reference
+    from images.store import ImageStore
+    from trust.policy import Policy
+
+_T = TypeVar("_T")
+
+
+def _environ() -> Mapping[str, str]:
+    return dict(os.environ)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How registries are reached and what is demanded of images that come from them.
+
+    ``verify_keys`` (public key files) replace the policy file; ``policy_file`` names one in place of
+    the usual ones (``trust.policyfile.find``). ``insecure`` is ``ClientOptions.insecure``.
+    """
+
+    root: Path
+    insecure: frozenset[str] = frozenset()
+    policy_file: Path | None = None
+    verify_keys: tuple[Path, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=_environ, repr=False)
+
+    def client(self) -> RegistryClient:
+        """A client with the user's credentials, to be closed by ``async with``."""
+        from images.client import ClientOptions, RegistryClient
+        from images.credentials import CredentialStore
+
+        credentials = CredentialStore.from_environment(self.environ)
+        return RegistryClient(credentials, ClientOptions(self.insecure, environ=self.environ))
+
+    def policy(self) -> Policy:
+        """The policy in force.
+
+        Raises:
+            PolicyFileError: a file was named, or is in its usual place, and cannot be used.
+        """
+        from trust.policyfile import current
+
+        if self.verify_keys:
+            return _only_signed_by(self.verify_keys)
+        return current(self.root, explicit=self.policy_file, environ=self.environ)
+
+
+def pull(
+    reference: Reference,
+    store: ImageStore,
+    access: Access,
+    *,
+    platform: Platform | None = None,
+    all_platforms: bool = False,
+    progress: ProgressSink = ignore,
+) -> Descriptor:
+    """Bring an image into the store if the policy accepts it; returns what the name points to.
+
+    Raises:
+        TrustError: the policy refuses; nothing of the image is kept.
+        RegistryError, ImagesError: as ``RegistryClient.pull``.
+    """
+    from engine.trusting import verifier
+
+    policy = access.policy()
+
+    async def run() -> Descriptor:
+        async with access.client() as client:
+            return await client.pull(
+                reference,
+                store,
+                platform=platform,
+                all_platforms=all_platforms,
+                verify=verifier(client, policy),
+                progress=progress,
+            )
+
+    return _run(run)
+
+
+def push(
+    reference: Reference,
+    store: ImageStore,
+    access: Access,
+    *,
+    platform: Platform | None = None,
+    progress: ProgressSink = ignore,
+) -> Descriptor:
+    """Send a stored image under its own name; returns what is in the registry now.
+
+    Raises:
+        ImageUnknownError: nothing of this name is stored.
+        RegistryError: the registry's side.
+    """
+    descriptor = store.resolve(reference)
+    if descriptor is None:
+        from images.errors import ImageUnknownError
+
+        raise ImageUnknownError(
+            f"An image does not exist locally with the tag: {reference.familiar_name}",
+            fix=f"name one with `lading tag IMAGE {reference.familiar}`; `lading images` lists them",
+        )
+
+    async def run() -> Descriptor:
+        async with access.client() as client:
+            return await client.push(
+                reference, store, descriptor, platform=platform, progress=progress
+            )
+
+    return _run(run)
+
+
+def login(registry: str, credentials: Credentials, access: Access) -> None:
+    """Prove credentials to a registry and keep them.
+
+    Raises:
+        UnauthorizedError: they are refused; nothing is kept.
+    """
+    from images.credentials import CredentialStore
+
+    async def run() -> Credentials:
+        async with access.client() as client:
+            return await client.login(registry, credentials)
+
+    CredentialStore.from_environment(access.environ).store(registry, _run(run))
+
+
+def _run(coroutine: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+    import asyncio
+
+    return asyncio.run(coroutine())
+
+
+def _only_signed_by(keys: tuple[Path, ...]) -> Policy:
+    from trust.identity import MatchRepoDigestOrExact
+    from trust.policy import Policy, SigstoreSigned
+
+    paths = tuple(str(path) for path in keys)
+    return Policy((SigstoreSigned(paths, (), MatchRepoDigestOrExact()),), source="--verify-key")

@@ -1,0 +1,135 @@
+"""``lading pull`` and ``lading push``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.registries import Access
+from images.platform import Platform
+from images.reference import Reference
+from lading.app import App
+from lading.render.transfer import transfer_view
+
+Decorated = Callable[..., Any]
+
+
+def access_options(command: Decorated) -> Decorated:
+    """The flags every command has that reaches a registry."""
+    option = click.option(
+        "--insecure-registry",
+        multiple=True,
+        metavar="HOST[:PORT]",
+        help="A registry that may speak plain HTTP or show any certificate",
+    )
+    return option(command)
+
+
+def trust_options(command: Decorated) -> Decorated:
+    """The flags every command has that takes images from a registry."""
+    for decorate in (
+        click.option(
+            "--policy",
+            type=click.Path(path_type=Path),
+            help="Policy file in place of the usual ones",
+        ),
+        click.option(
+            "--verify-key",
+            multiple=True,
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Accept only images signed by this public key",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+def make_access(
+    app: App,
+    insecure_registry: tuple[str, ...] = (),
+    *,
+    policy: Path | None = None,
+    verify_key: tuple[Path, ...] = (),
+) -> Access:
+    """Join the flags of ``access_options`` and ``trust_options``."""
+    return Access(app.root, frozenset(insecure_registry), policy, verify_key)
+
+
+@click.command()
+@click.argument("image")
+@click.option("--platform", metavar="OS/ARCH", help="Platform to take from a multi-platform image")
+@click.option("--all-platforms", is_flag=True, help="Take every platform")
+@click.option("-q", "--quiet", is_flag=True, help="Only print the reference")
+@access_options
+@trust_options
+@click.pass_obj
+def pull(
+    app: App,
+    image: str,
+    *,
+    platform: str | None,
+    all_platforms: bool,
+    quiet: bool,
+    insecure_registry: tuple[str, ...],
+    policy: Path | None,
+    verify_key: tuple[Path, ...],
+) -> None:
+    """Download an image from a registry."""
+    from engine import registries
+
+    reference = Reference.parse(image)
+    if reference.tag == "latest" and ":" not in image.rpartition("/")[2] and not quiet:
+        click.echo("Using default tag: latest")
+    view = transfer_view("pull", sys.stdout, quiet=quiet)
+    try:
+        registries.pull(
+            reference,
+            app.store,
+            make_access(app, insecure_registry, policy=policy, verify_key=verify_key),
+            platform=Platform.parse(platform) if platform else None,
+            all_platforms=all_platforms,
+            progress=view,
+        )
+    finally:
+        view.close()
+    click.echo(str(reference))
+
+
+@click.command()
+@click.argument("image")
+@click.option("--platform", metavar="OS/ARCH", help="Push only this platform")
+@click.option("-q", "--quiet", is_flag=True, help="Only print the reference")
+@access_options
+@click.pass_obj
+def push(
+    app: App,
+    image: str,
+    *,
+    platform: str | None,
+    quiet: bool,
+    insecure_registry: tuple[str, ...],
+) -> None:
+    """Upload an image to a registry."""
+    from engine import registries
+
+    reference = Reference.parse(image)
+    view = transfer_view("push", sys.stdout, quiet=quiet)
+    if not quiet:
+        click.echo(f"The push refers to repository [{reference.name}]")
+    try:
+        registries.push(
+            reference,
+            app.store,
+            make_access(app, insecure_registry),
+            platform=Platform.parse(platform) if platform else None,
+            progress=view,
+        )
+    finally:
+        view.close()
+    if quiet:
+        click.echo(str(reference))
