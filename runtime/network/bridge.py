@@ -8,7 +8,10 @@ met by looking again.
 from __future__ import annotations
 
 import errno
+import fcntl
 import socket
+import struct
+from array import array
 from dataclasses import dataclass
 
 from runtime.network import addresses, rtnetlink
@@ -19,6 +22,8 @@ from runtime.network.ruleset import Subnet
 
 DEFAULT_BRIDGE = "lading0"
 _ETHERNET_MTU = 1500
+_SIOCETHTOOL = 0x8946
+_ETHTOOL_GLINK = 0x0A
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,18 @@ def index_of(name: str) -> int:
         return socket.if_nametoindex(name)
     except OSError:
         return 0
+
+
+def settle_carrier(name: str) -> None:
+    """Make the kernel handle a carrier change of this link now instead of from its work queue.
+
+    Until then a bridge does not forward from the port, and a container's first ARP request would be
+    lost and repeated a second later. Asking for the link state by ethtool handles what is pending.
+    """
+    value = array("I", (_ETHTOOL_GLINK, 0))
+    request = struct.pack("@16sP16x", name.encode(), value.buffer_info()[0])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+        fcntl.ioctl(control, _SIOCETHTOOL, request)
 
 
 def check_name(name: str) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from runtime.network.bridge import (
     check_name,
     ensure_bridge,
     index_of,
+    settle_carrier,
 )
 from runtime.network.errors import AddressPoolError
 from runtime.network.ledger import Lease, Ledger, Owner, locked
@@ -56,6 +56,15 @@ class Endpoint:
     ports: tuple[PortBinding, ...] = ()
     ledger_directory: Path = LEDGER_DIRECTORY
     reservations: tuple[socket.socket, ...] = field(default=(), repr=False, compare=False)
+    firewall: NetlinkSocket | None = field(default=None, repr=False, compare=False)
+
+    def close(self) -> None:
+        """Close the nfnetlink socket, which waits some 15 ms while the kernel cleans up deletions.
+
+        A shim leaves that to its own exit, after it has told everyone that the container is gone.
+        """
+        if self.firewall is not None:
+            self.firewall.close()
 
 
 def attach(
@@ -84,11 +93,9 @@ def attach(
     owner = Owner.of(os.getpid() if owner_pid is None else owner_pid)
     chosen, held = reserve(ports)
     lease: Lease | None = None
+    firewall = NetlinkSocket(nftables.NETLINK_NETFILTER)
     try:
-        with (
-            NetlinkSocket(rtnetlink.NETLINK_ROUTE) as links,
-            NetlinkSocket(nftables.NETLINK_NETFILTER) as firewall,
-        ):
+        with NetlinkSocket(rtnetlink.NETLINK_ROUTE) as links:
             place, lease = _claim(
                 links, firewall, identifier, bridge, chosen, address, owner, ledger_directory
             )
@@ -99,7 +106,8 @@ def attach(
     except BaseException:
         release(held)
         if lease is not None:
-            _give_back(bridge, identifier, ledger_directory)
+            _give_back(bridge, identifier, ledger_directory, firewall)
+        firewall.close()
         raise
     return Endpoint(
         identifier=identifier,
@@ -113,26 +121,20 @@ def attach(
         ports=tuple(chosen),
         ledger_directory=ledger_directory,
         reservations=tuple(held),
+        firewall=firewall,
     )
 
 
-def detach(endpoint: Endpoint, *, firewall: NetlinkSocket | None = None) -> None:
+def detach(endpoint: Endpoint) -> None:
     """Take back ports and address; the links go with their namespace. Twice is harmless.
 
-    Closing an nfnetlink socket after elements were deleted waits some 15 ms for the kernel's
-    cleaning. A shim that is about to exit passes a ``firewall`` socket of its own and leaves it
-    open; without one, one is opened and closed.
+    ``endpoint.firewall`` stays open: see ``Endpoint.close``.
 
     Raises:
         NetlinkError: the kernel refused.
     """
-    _give_back(endpoint.bridge, endpoint.identifier, endpoint.ledger_directory, firewall)
+    _give_back(endpoint.bridge, endpoint.identifier, endpoint.ledger_directory, endpoint.firewall)
     release(endpoint.reservations)
-
-
-def firewall_socket() -> NetlinkSocket:
-    """A socket for ``detach``; opened in the host's network namespace."""
-    return NetlinkSocket(nftables.NETLINK_NETFILTER)
 
 
 def bring_up_loopback(namespace: int) -> None:
@@ -165,11 +167,12 @@ def _claim(
         place = _known_bridge(ledger, name) or _remember(ledger, ensure_bridge(links, name))
         ruleset.ensure(firewall, place.subnet, lambda: _all_ports(ledger))
         foreign.let_pass(firewall, name)
-        _reclaim(firewall, ledger, everything=bool(ports))
+        taken = {(binding.protocol, binding.host_port) for binding in ports}
+        _unpublish(firewall, ledger.sweep(ports=taken))
         try:
             address = ledger.free_address(wanted)
         except AddressPoolError:
-            _reclaim(firewall, ledger, everything=True)
+            _unpublish(firewall, ledger.sweep(everything=True))
             address = ledger.free_address(wanted)
         published = tuple(
             Published(b.host_address, b.protocol, b.host_port, address, b.port) for b in ports
@@ -198,8 +201,8 @@ def _all_ports(ledger: Ledger) -> list[Published]:
     return [port for lease in ledger.leases.values() for port in lease.ports]
 
 
-def _reclaim(firewall: NetlinkSocket, ledger: Ledger, *, everything: bool) -> None:
-    for lease in ledger.sweep(everything=everything):
+def _unpublish(firewall: NetlinkSocket, leases: Sequence[Lease]) -> None:
+    for lease in leases:
         ruleset.unpublish(firewall, lease.ports)
 
 
@@ -232,14 +235,13 @@ def _connect(
                 rtnetlink.add_default_route(place.gateway),
             ]
         )
+    settle_carrier(host_link)
 
 
 def _give_back(
-    bridge: str, identifier: str, directory: Path, firewall: NetlinkSocket | None = None
+    bridge: str, identifier: str, directory: Path, firewall: NetlinkSocket | None
 ) -> None:
     with locked(directory, ledger_name(bridge)) as ledger:
         lease = ledger.leases.pop(identifier, None)
-        if lease is None or not lease.ports:
-            return
-        with nullcontext(firewall) if firewall else firewall_socket() as netlink:
-            ruleset.unpublish(netlink, lease.ports)
+        if lease is not None and lease.ports and firewall is not None:
+            ruleset.unpublish(firewall, lease.ports)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,14 +102,25 @@ class Ledger:
             "no available IPv4 addresses on this network", where=where, fix="stop some containers"
         )
 
-    def sweep(self, *, everything: bool = False) -> list[Lease]:
-        """Remove and return leases of dead owners, among a few or among all."""
+    def sweep(
+        self, *, everything: bool = False, ports: Collection[tuple[str, int]] = ()
+    ) -> list[Lease]:
+        """Remove and return leases of dead owners.
+
+        Looks at ``everything``, or at a few and at those that published one of ``ports`` (protocol,
+        host port).
+        """
         names = list(self.leases)
         if not everything:
             start = self.swept % max(1, len(names))
-            names = (names[start:] + names[:start])[:_SWEEP]
-            self.swept = start + len(names)
+            few = (names[start:] + names[:start])[:_SWEEP]
+            self.swept = start + len(few)
+            names = [name for name in names if self._published(name, ports)] if ports else []
+            names = list(dict.fromkeys(few + names))
         return [self.leases.pop(name) for name in names if not self.leases[name].owner.alive]
+
+    def _published(self, name: str, ports: Collection[tuple[str, int]]) -> bool:
+        return any((port.protocol, port.host_port) in ports for port in self.leases[name].ports)
 
     def to_json(self) -> dict[str, Any]:
         """The file's content."""

@@ -36,6 +36,8 @@ _NETLINK_EXT_ACK = 11
 _ACK_CAPPED = 0x100
 _ACK_TLVS = 0x200
 _EXT_ACK_MESSAGE = 1
+_SO_SNDBUFFORCE = 32
+_SEND_BYTES = 1 << 16
 _RECEIVE_BYTES = 1 << 17
 _RECEIVE_TIMEOUT = struct.pack("@ll", 10, 0)
 """The kernel answers in microseconds; a lost answer must not hang a container's start for ever."""
@@ -166,7 +168,7 @@ class NetlinkSocket:
             names[self._sequence] = message.name
             acked = Message(message.kind, message.flags | NLM_F_ACK, message.body, message.name)
             packet += encode(acked, self._sequence)
-        self._socket.send(packet)
+        self._send(packet)
         _raise_first(self.acknowledgements(names))
 
     def transact(self, opening: Message, messages: Sequence[Message], closing: Message) -> None:
@@ -189,7 +191,7 @@ class NetlinkSocket:
             packet += encode(
                 Message(message.kind, flags, message.body, message.name), self._sequence
             )
-        self._socket.send(packet)
+        self._send(packet)
         _raise_first(self.acknowledgements(names, whole=(first, opening.name)))
 
     def acknowledgements(
@@ -231,7 +233,7 @@ class NetlinkSocket:
             if dump
             else Message(message.kind, message.flags | NLM_F_ACK, message.body, message.name)
         )
-        self._socket.send(encode(sent, wanted))
+        self._send(encode(sent, wanted))
         answers: list[tuple[int, bytes]] = []
         while True:
             for kind, flags, sequence, body in decode(self._receive()):
@@ -245,6 +247,14 @@ class NetlinkSocket:
                         raise NetlinkError.from_ack(number, sentence, message.name)
                     return answers
                 answers.append((kind, body))
+
+    def _send(self, packet: bytes | bytearray) -> None:
+        if len(packet) > _SEND_BYTES:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 2 * len(packet))
+        try:
+            self._socket.send(packet)
+        except OSError as error:
+            raise NetlinkError.from_ack(error.errno or errno.EIO, "", "netlink request") from error
 
     def _receive(self) -> bytes:
         try:
