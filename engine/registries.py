@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from images.client.progress import ProgressSink, ignore
 
 if TYPE_CHECKING:
+    from images.store import ImageStore
+
     from images.client import RegistryClient
     from images.credentials import Credentials
     from images.descriptor import Descriptor
     from images.platform import Platform
     from images.reference import Reference
-    from images.store import ImageStore
     from trust.policy import Policy
 
 _T = TypeVar("_T")
@@ -34,8 +35,8 @@ def _environ() -> Mapping[str, str]:
 class Access:
     """How registries are reached and what is demanded of images that come from them.
 
-    ``verify_keys`` (public key files) replace the policy file; ``policy_file`` names one in place of
-    the usual ones (``trust.policyfile.find``). ``insecure`` is ``ClientOptions.insecure``.
+    ``verify_keys`` (public key files) replace the policy file; ``policy_file`` names one in place
+    of the usual ones (``trust.policyfile.find``). ``insecure`` is ``ClientOptions.insecure``.
     """
 
     root: Path
@@ -58,11 +59,11 @@ class Access:
         Raises:
             PolicyFileError: a file was named, or is in its usual place, and cannot be used.
         """
-        from trust.policyfile import current
+        from trust.policyfile import current_policy
 
         if self.verify_keys:
             return _only_signed_by(self.verify_keys)
-        return current(self.root, explicit=self.policy_file, environ=self.environ)
+        return current_policy(self.root, explicit=self.policy_file, environ=self.environ)
 
 
 def pull(
@@ -84,18 +85,17 @@ def pull(
 
     policy = access.policy()
 
-    async def run() -> Descriptor:
-        async with access.client() as client:
-            return await client.pull(
-                reference,
-                store,
-                platform=platform,
-                all_platforms=all_platforms,
-                verify=verifier(client, policy),
-                progress=progress,
-            )
-
-    return _run(run)
+    return call(
+        access,
+        lambda client: client.pull(
+            reference,
+            store,
+            platform=platform,
+            all_platforms=all_platforms,
+            verify=verifier(client, policy),
+            progress=progress,
+        ),
+    )
 
 
 def push(
@@ -118,16 +118,15 @@ def push(
 
         raise ImageUnknownError(
             f"An image does not exist locally with the tag: {reference.familiar_name}",
-            fix=f"name one with `lading tag IMAGE {reference.familiar}`; `lading images` lists them",
+            fix=f"`lading images` lists names; `lading tag IMAGE {reference.familiar}` gives one",
         )
 
-    async def run() -> Descriptor:
-        async with access.client() as client:
-            return await client.push(
-                reference, store, descriptor, platform=platform, progress=progress
-            )
-
-    return _run(run)
+    return call(
+        access,
+        lambda client: client.push(
+            reference, store, descriptor, platform=platform, progress=progress
+        ),
+    )
 
 
 def login(registry: str, credentials: Credentials, access: Access) -> None:
@@ -138,17 +137,19 @@ def login(registry: str, credentials: Credentials, access: Access) -> None:
     """
     from images.credentials import CredentialStore
 
-    async def run() -> Credentials:
-        async with access.client() as client:
-            return await client.login(registry, credentials)
-
-    CredentialStore.from_environment(access.environ).store(registry, _run(run))
+    proven = call(access, lambda client: client.login(registry, credentials))
+    CredentialStore.from_environment(access.environ).store(registry, proven)
 
 
-def _run(coroutine: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+def call(access: Access, action: Callable[[RegistryClient], Coroutine[Any, Any, _T]]) -> _T:
+    """Run one action with a client of its own, in an event loop of its own."""
     import asyncio
 
-    return asyncio.run(coroutine())
+    async def run() -> _T:
+        async with access.client() as client:
+            return await action(client)
+
+    return asyncio.run(run())
 
 
 def _only_signed_by(keys: tuple[Path, ...]) -> Policy:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from lading.app import App
 from lading.cli import LazyGroup
 
 TABLE = {
@@ -21,10 +18,3 @@ TABLE = {
 @click.group(cls=LazyGroup, table=TABLE)
 def trust() -> None:
     """Manage keys, signatures and policies."""
-
-
-def policy_path(app: App, flag: Path | None) -> Path | None:
-    """The policy file in effect, or None where there is none."""
-    from trust.policyfile import find_policy
-
-    return find_policy(app.root, explicit=flag)

@@ -96,6 +96,10 @@ def _split(text: str) -> list[tuple[bool, str]]:
     return pieces
 
 
+def _literal(text: str) -> Expression:
+    return lambda _data: text
+
+
 class _Parser:
     """Recursive descent over the pieces."""
 
@@ -110,7 +114,7 @@ class _Parser:
             is_action, text = self._pieces[self._next]
             self._next += 1
             if not is_action:
-                parts.append(lambda _data, text=text: text)
+                parts.append(_literal(text))
                 continue
             word, _, rest = text.partition(" ")
             if word in ("end", "else"):

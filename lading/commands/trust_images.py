@@ -1,0 +1,154 @@
+"""``lading trust sign|verify|inspect|policy``: signatures of images in their registries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from engine.registries import call
+from images.reference import Reference
+from lading.app import App
+from lading.commands.transfer import access_options, make_access, trust_options
+from lading.passphrase import passphrase
+from trust.keystore import KeyStore
+
+if TYPE_CHECKING:
+    from images.client import RegistryClient
+
+
+def _annotations(
+    _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    pairs = [value.partition("=") for value in values]
+    if any(not separator for _, separator, _ in pairs):
+        raise click.BadParameter("write KEY=VALUE")
+    return {key: value for key, _, value in pairs}
+
+
+@click.command()
+@click.argument("image")
+@click.option("--key", "name", required=True, help="Name in the key store, or a private key file")
+@click.option(
+    "-a", "--annotation", multiple=True, callback=_annotations, metavar="K=V", help="Signed too"
+)
+@click.option("--passphrase-fd", type=int, help="Read the passphrase from this file descriptor")
+@access_options
+@click.pass_obj
+def sign(
+    app: App,
+    image: str,
+    name: str,
+    annotation: dict[str, str],
+    passphrase_fd: int | None,
+    insecure_registry: tuple[str, ...],
+) -> None:
+    """Sign an image in its registry.
+
+    What the name points to there is signed, and so is the manifest of every platform.
+    """
+    from engine import trusting
+    from trust.keys import PrivateKey
+
+    secret = passphrase(f"key {name}", descriptor=passphrase_fd)
+    if Path(name).is_file():
+        key = PrivateKey.from_pem(Path(name).read_bytes(), secret, where=name)
+    else:
+        key = KeyStore(app.root).private(name, secret)
+    signed = call(
+        make_access(app, insecure_registry),
+        lambda client: trusting.sign(
+            client, Reference.parse(image), key, annotations=annotation or None
+        ),
+    )
+    for item in signed:
+        how = " and ".join(form.value for form in item.added) or "already signed"
+        click.echo(f"signed {item.descriptor.digest} ({how})")
+
+
+@click.command()
+@click.argument("image")
+@access_options
+@trust_options
+@click.pass_obj
+def verify(
+    app: App,
+    image: str,
+    insecure_registry: tuple[str, ...],
+    policy: Path | None,
+    verify_key: tuple[Path, ...],
+) -> None:
+    """Verify an image in its registry.
+
+    Prints the digest that was verified, or says which rule refused and why.
+    """
+    from engine import trusting
+
+    access = make_access(app, insecure_registry, policy=policy, verify_key=verify_key)
+    rules = access.policy()
+    found = call(
+        access, lambda client: trusting.verify_reference(client, Reference.parse(image), rules)
+    )
+    click.echo(f"{Reference.parse(image).familiar_name}@{found.digest}")
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True)
+@click.option("--pretty", is_flag=True, help="Tables for people")
+@access_options
+@trust_options
+@click.pass_obj
+def inspect(
+    app: App,
+    images: tuple[str, ...],
+    *,
+    pretty: bool,
+    insecure_registry: tuple[str, ...],
+    policy: Path | None,
+    verify_key: tuple[Path, ...],
+) -> None:
+    """Show who signed an image, and the policy's verdict."""
+    from engine import trust_inspection
+
+    access = make_access(app, insecure_registry, policy=policy, verify_key=verify_key)
+    rules = access.policy()
+    known = {stored.name: stored.public for stored in KeyStore(app.root).list()}
+
+    async def look(client: RegistryClient) -> list[trust_inspection.Inspection]:
+        references = [Reference.parse(image) for image in images]
+        return [
+            await trust_inspection.inspect(client, reference, rules, known=known)
+            for reference in references
+        ]
+
+    reports = call(access, look)
+    if pretty:
+        click.echo("\n".join(report.pretty() for report in reports), nl=False)
+    else:
+        click.echo(json.dumps([report.to_json() for report in reports], indent=4))
+
+
+@click.group()
+def policy() -> None:
+    """Check the policy, or explain its decision."""
+
+
+@policy.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.pass_obj
+def check(app: App, file: Path | None) -> None:
+    """Say whether a policy file is understood completely."""
+    rules = make_access(app, policy=file).policy()
+    click.echo(f"{rules.source}: understood, {len(rules.docker)} scopes besides the default")
+
+
+@policy.command()
+@click.argument("image")
+@trust_options
+@click.pass_obj
+def explain(app: App, image: str, *, policy: Path | None, verify_key: tuple[Path, ...]) -> None:
+    """Say which rule decides about an image, and what it wants."""
+    rules = make_access(app, policy=policy, verify_key=verify_key).policy()
+    click.echo(rules.explain(Reference.parse(image)))
