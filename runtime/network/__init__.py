@@ -1,7 +1,6 @@
-"""Links, addresses, firewall and names for containers, by our own netlink messages.
+"""Links, addresses, firewall rules and published ports of containers, by our own netlink messages.
 
-``endpoint.attach`` and ``endpoint.detach`` are what a container's shim calls; ``files`` generates
-the texts of resolv.conf, hosts and hostname. Standard library only, synchronous, nothing here
-starts a thread. IPv6 subnets, user-defined networks, embedded DNS and the proxy for ``[::1]`` are
-deliberately not here yet: they need a process that outlives one container.
+``endpoint.attach`` and ``endpoint.detach`` are what a container's shim calls. Standard library only,
+synchronous, nothing here starts a thread. IPv6 subnets, user-defined networks, embedded DNS and the
+proxy for ``[::1]`` are deliberately not here: they need a process that outlives one container.
 """
