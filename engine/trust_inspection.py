@@ -63,7 +63,7 @@ class SignatureReport:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """All that is known about the trust in one image; ``refusal`` None means the policy accepts it."""
+    """All that is known about the trust in one image; without ``refusal`` the policy accepts it."""
 
     reference: Reference
     descriptor: Descriptor
