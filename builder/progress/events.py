@@ -12,11 +12,12 @@ from typing import Protocol, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class VertexStarted:
-    """A step began."""
+    """A step began; ``reason`` says why the cache did not answer it, where it was asked."""
 
     vertex: int
     name: str
     time: float
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

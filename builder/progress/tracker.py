@@ -60,11 +60,11 @@ class Tracker:
         self._lock = threading.Lock()
         self._count = 0
 
-    def start(self, name: str) -> Vertex:
-        """A step begins."""
+    def start(self, name: str, reason: str = "") -> Vertex:
+        """A step begins; ``reason`` says why the cache did not answer it."""
         with self._lock:
             self._count += 1
-            self._sink.emit(VertexStarted(self._count, name, self.now()))
+            self._sink.emit(VertexStarted(self._count, name, self.now(), reason))
             return Vertex(self, self._count)
 
     def cached(self, name: str) -> None:

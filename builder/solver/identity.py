@@ -1,0 +1,138 @@
+"""The keys of a step: by definition, by content, and for linked copies without what is below.
+
+The definition key is computed from the plan and the context alone, so a whole build can be answered
+without executing or unpacking anything. The content key replaces every input by what is read of it;
+it is tried when the definition key is unknown, so a stage that was rebuilt to the same files does
+not invalidate those that copy from it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from builder.keys import KeyField, key_of
+from builder.plan.model import Plan, Step
+from builder.plan.ops import BindSpec, CacheSpec, Copy, Run, StepId
+from builder.solver.content import FileHasher, Selection, select
+from builder.solver.explain import Components, components
+from builder.solver.records import StoredLayer, chain_fields
+
+if TYPE_CHECKING:
+    from builder.solver.files import Directories, FilePlanner
+
+
+class Identities:
+    """Keys of the steps of one plan, each computed once; safe to use from several threads."""
+
+    def __init__(
+        self, plan: Plan, files: FilePlanner, hasher: FileHasher, *, compression: str
+    ) -> None:
+        self._plan = plan
+        self._files = files
+        self._hasher = hasher
+        self._compression = compression
+        self._lock = threading.RLock()
+        self._definitions: dict[StepId, bytes] = {}
+        self._contexts: dict[StepId, tuple[Selection, ...]] = {}
+
+    def definition(self, step: Step) -> bytes:
+        """The key by everything the step was defined from.
+
+        Raises:
+            BuildInputError: a source is not in the context.
+        """
+        with self._lock:
+            known = self._definitions.get(step.id)
+            if known is None:
+                known = key_of("definition", self._definition_fields(step))
+                self._definitions[step.id] = known
+            return known
+
+    def components(self, step: Step) -> Components:
+        """The definition key taken apart, for explanations."""
+        with self._lock:
+            files = {
+                path: digest
+                for selection in self._context(step)
+                for path, digest in selection.files.items()
+            }
+            return components(self._definition_fields(step), files)
+
+    def content(
+        self, step: Step, layers: Sequence[StoredLayer], inputs: Sequence[Selection]
+    ) -> bytes:
+        """The key by the files the step stands on and those it reads."""
+        fields = self._own_fields(step)
+        fields.append(("layers", chain_fields(layers)))
+        fields.append(("selections", tuple(selection.digest for selection in inputs)))
+        return key_of("content", fields)
+
+    def linked(self, step: Step) -> bytes:
+        """The key of a linked copy's own layer, whatever is below it."""
+        with self._lock:
+            fields = self._own_fields(step)
+            fields.append(("inputs", self._inputs(step)))
+            return key_of("linked", fields)
+
+    def selections(self, step: Step, directories: Sequence[Directories]) -> tuple[Selection, ...]:
+        """What the step reads of its inputs, whose ``directories`` come in the step's order.
+
+        Raises:
+            BuildInputError: a source is not there.
+        """
+        match step.op:
+            case Copy():
+                return tuple(
+                    select(self._files.selection(step.op, source), self._hasher)
+                    for source in directories
+                )
+            case Run(mounts=mounts):
+                paths = [
+                    mount.source or "/"
+                    for mount in mounts
+                    if isinstance(mount, BindSpec | CacheSpec) and mount.from_ is not None
+                ]
+                return tuple(
+                    select(self._files.tree(path, source), self._hasher)
+                    for path, source in zip(paths, directories, strict=True)
+                )
+        return ()
+
+    def _own_fields(self, step: Step) -> list[KeyField]:
+        with self._lock:
+            context = tuple(selection.digest for selection in self._context(step))
+        return [
+            *step.op.key_fields(),
+            ("epoch", self._plan.epoch),
+            ("compression", self._compression),
+            ("context", context),
+        ]
+
+    def _definition_fields(self, step: Step) -> list[KeyField]:
+        parent = None
+        if step.parent is not None:
+            parent = self.definition(self._plan.steps[step.parent])
+        return [*self._own_fields(step), ("parent", parent), ("inputs", self._inputs(step))]
+
+    def _inputs(self, step: Step) -> tuple[bytes, ...]:
+        return tuple(self.definition(self._plan.steps[index]) for index in step.inputs)
+
+    def _context(self, step: Step) -> tuple[Selection, ...]:
+        known = self._contexts.get(step.id)
+        if known is None:
+            known = self._contexts[step.id] = tuple(self._read_context(step))
+        return known
+
+    def _read_context(self, step: Step) -> list[Selection]:
+        match step.op:
+            case Copy(from_=None) if step.op.sources:
+                return [select(self._files.selection(step.op, None), self._hasher)]
+            case Run(mounts=mounts):
+                return [
+                    select(self._files.tree(mount.source, None), self._hasher)
+                    for mount in mounts
+                    if isinstance(mount, BindSpec) and mount.from_ is None
+                ]
+        return []

@@ -1,0 +1,230 @@
+"""From typed mounts to mounts a runner can make: directories found, secrets read, caches locked.
+
+Cache mounts live under the builder's state, one directory per id, and are in no key and no layer.
+``shared`` users hold a shared lock, ``locked`` ones an exclusive one, ``private`` ones take the
+first directory that nobody holds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.errors import BuildInputError, SecretUnknownError
+from builder.plan.ops import (
+    BindSpec,
+    CacheSpec,
+    Run,
+    SecretSpec,
+    SshSpec,
+    StepId,
+    TmpfsSpec,
+)
+from builder.runner import (
+    BindMount,
+    OverlayMount,
+    SecretMount,
+    SshMount,
+    StepMount,
+    TmpfsMount,
+)
+from builder.solver.locks import POLL_SECONDS
+
+if TYPE_CHECKING:
+    from builder.plan.ops import InlineFile
+    from builder.solver.results import Result
+    from builder.solver.session import Session
+
+
+@dataclass(slots=True)
+class PreparedMounts:
+    """What a command gets besides its root: mounts, and variables that come with them."""
+
+    mounts: list[StepMount] = field(default_factory=list)
+    """In the order written; a later one may lie inside an earlier one."""
+    env: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def prepare_mounts(
+    session: Session, op: Run, inputs: Mapping[StepId, Result], workspace: Path
+) -> Iterator[PreparedMounts]:
+    """Make ready everything ``op`` mounts; locks are let go at the end of the block.
+
+    Raises:
+        SecretUnknownError: a required secret or agent was not given to the build.
+        BuildInputError: a source is not there, or leads out of its cache.
+    """
+    prepared = PreparedMounts()
+    with ExitStack() as stack:
+        for number, mount in enumerate(op.mounts):
+            match mount:
+                case BindSpec():
+                    scratch = workspace / f"mount-{number}"
+                    prepared.mounts.append(_bind(session, mount, inputs, scratch))
+                case CacheSpec():
+                    prepared.mounts.append(_cache(session, mount, inputs, stack))
+                case TmpfsSpec(target=target, size=size):
+                    prepared.mounts.append(TmpfsMount(target, size))
+                case SecretSpec():
+                    _secret(session, mount, prepared)
+                case SshSpec():
+                    _ssh(session, mount, prepared)
+        for script in op.scripts:
+            prepared.mounts.append(_script(script, workspace / "pipes"))
+        yield prepared
+
+
+def _bind(
+    session: Session, mount: BindSpec, inputs: Mapping[StepId, Result], scratch: Path
+) -> StepMount:
+    if mount.from_ is None:
+        lower: tuple[Path, ...] = (_context_snapshot(session, mount),)
+        subpath = ""
+        single = lower[0] / SINGLE_FILE
+        if single.exists() and mount.read_only:
+            return BindMount(mount.target, single)
+        if single.exists():
+            subpath = SINGLE_FILE
+    else:
+        lower = inputs[mount.from_].directories(session.store)
+        subpath = mount.source.lstrip("/")
+    if mount.read_only:
+        return OverlayMount(mount.target, lower, subpath)
+    upper, work = scratch / "upper", scratch / "work"
+    upper.mkdir(parents=True)
+    work.mkdir()
+    return OverlayMount(mount.target, lower, subpath, upper, work)
+
+
+SINGLE_FILE = ".lading-file"
+
+
+def _context_snapshot(session: Session, mount: BindSpec) -> Path:
+    """The selected part of the context as a directory of its own, by content."""
+    from dataclasses import replace
+
+    from images.layers.pack import pack_layer
+
+    entries = session.files.tree(mount.source, None)
+    if len(entries) == 1 and entries[0].path == "" and entries[0].kind != "d":
+        entries = [replace(entries[0], path=SINGLE_FILE)]
+    packed = pack_layer(entries, session.store.blobs, compression="none")
+    pairs = [(packed.diff_id, packed.descriptor)]
+    return Path(session.store.snapshots.ensure(pairs, session.store.blobs)[0])
+
+
+def _cache(
+    session: Session, mount: CacheSpec, inputs: Mapping[StepId, Result], stack: ExitStack
+) -> StepMount:
+    name = hashlib.sha256(mount.id.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    root = _lock_cache(session, session.state / "cache-mounts" / name, mount, stack)
+    content = root / "fs"
+    if not content.exists():
+        _create_cache(session, mount, inputs, content)
+    source = content
+    if mount.source and mount.from_ is None:
+        source = Path(os.path.realpath(content / mount.source.lstrip("/")))
+        if not source.is_relative_to(os.path.realpath(content)):
+            raise BuildInputError(f"cache mount source {mount.source} leads out of the cache")
+        source.mkdir(parents=True, exist_ok=True)
+    return BindMount(mount.target, source, mount.read_only)
+
+
+def _create_cache(
+    session: Session, mount: CacheSpec, inputs: Mapping[StepId, Result], content: Path
+) -> None:
+    """Fill a new cache beside its place and move it there, so that it is never seen half full."""
+    stage = content.with_name(f"stage-{os.getpid()}-{time.monotonic_ns()}")
+    stage.mkdir(mode=0o700)
+    if mount.from_ is not None:
+        _seed_cache(session, mount, inputs[mount.from_], stage)
+    os.chown(stage, mount.uid, mount.gid)
+    stage.chmod(mount.mode)
+    try:
+        stage.rename(content)
+    except OSError:
+        if not content.exists():
+            raise
+        shutil.rmtree(stage)
+
+
+def _seed_cache(session: Session, mount: CacheSpec, seed: Result, stage: Path) -> None:
+    import tempfile
+
+    from images.layers.tar_write import write_tar
+    from images.layers.unpack import unpack
+
+    entries = session.files.tree(mount.source or "/", seed.directories(session.store))
+    with tempfile.TemporaryFile(dir=stage.parent) as archive:
+        write_tar((entry for entry in entries if entry.path), archive.write)
+        archive.seek(0)
+        unpack(archive, stage)
+
+
+def _lock_cache(session: Session, base: Path, mount: CacheSpec, stack: ExitStack) -> Path:
+    """Lock a directory for this id as its sharing mode asks, for the life of ``stack``."""
+    base.mkdir(parents=True, exist_ok=True, mode=0o700)
+    wanted = fcntl.LOCK_SH if mount.sharing == "shared" else fcntl.LOCK_EX
+    number = 0
+    while True:
+        root = base / str(number)
+        root.mkdir(exist_ok=True, mode=0o700)
+        fd = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, wanted | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            session.check()
+            if mount.sharing == "private":
+                number += 1
+            else:
+                time.sleep(POLL_SECONDS)
+            continue
+        stack.callback(os.close, fd)
+        return root
+
+
+def _secret(session: Session, mount: SecretSpec, prepared: PreparedMounts) -> None:
+    content = session.options.secrets.get(mount.id)
+    if content is None:
+        if mount.required:
+            raise SecretUnknownError(
+                f"secret {mount.id}: not found",
+                fix=f"pass --secret id={mount.id},src=path",
+            )
+        return
+    if mount.target is not None:
+        prepared.mounts.append(SecretMount(mount.target, content, mount.mode, mount.uid, mount.gid))
+    if mount.env is not None:
+        text = content.decode("utf-8", "surrogateescape")
+        prepared.env.append(f"{mount.env}={text}")
+
+
+def _ssh(session: Session, mount: SshSpec, prepared: PreparedMounts) -> None:
+    socket = session.options.ssh.get(mount.id)
+    if socket is None:
+        if mount.required:
+            raise SecretUnknownError(
+                f"agent {mount.id}: not found", fix=f"pass --ssh {mount.id}=path-of-the-socket"
+            )
+        return
+    prepared.mounts.append(SshMount(mount.target, socket, mount.mode, mount.uid, mount.gid))
+    if mount.sets_variable:
+        prepared.env.append(f"SSH_AUTH_SOCK={mount.target}")
+
+
+def _script(script: InlineFile, directory: Path) -> StepMount:
+    directory.mkdir(exist_ok=True)
+    path = directory / script.name.replace("/", "_")
+    path.write_bytes(script.content)
+    path.chmod(0o755)
+    return BindMount(f"/dev/pipes/{script.name}", path)

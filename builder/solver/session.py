@@ -1,0 +1,77 @@
+"""What all steps of one build share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.dates import timestamp
+from builder.errors import BuildCancelledError
+from builder.runner import Cancellation, StepRunner
+
+if TYPE_CHECKING:
+    from images.store import ImageStore
+
+    from builder.plan.model import Plan
+    from builder.progress.tracker import Tracker
+    from builder.solver.files import FilePlanner
+    from builder.solver.identity import Identities
+    from builder.solver.records import KeyValueStore, StepRecords
+    from images.platform import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class SolveOptions:
+    """Choices that change how steps are executed, not what they mean."""
+
+    host: Platform
+    no_cache: bool = False
+    compression: str = "gzip"
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    ssh: Mapping[str, Path] = field(default_factory=dict)
+    slot: tuple[str, ...] = ()
+    """Names the place whose previous build explanations compare with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One build in progress. ``pool`` packs layers; ``slots`` bounds the commands that run."""
+
+    plan: Plan
+    store: ImageStore
+    state: Path
+    """Where the builder keeps locks and cache mounts."""
+    runner: StepRunner
+    files: FilePlanner
+    identities: Identities
+    records: StepRecords
+    values: KeyValueStore
+    tracker: Tracker
+    cancellation: Cancellation
+    options: SolveOptions
+    clock: Callable[[], float]
+    pool: Executor
+    slots: threading.Semaphore
+
+    @property
+    def locks(self) -> Path:
+        """The directory of lock files."""
+        return self.state / "locks"
+
+    def created(self) -> str:
+        """The date of a layer that is finished now."""
+        epoch = self.plan.epoch
+        return timestamp(self.clock() if epoch is None else epoch)
+
+    def check(self) -> None:
+        """Stop here if the build was cancelled.
+
+        Raises:
+            BuildCancelledError: it was.
+        """
+        if self.cancellation.cancelled:
+            raise BuildCancelledError("the build was cancelled")

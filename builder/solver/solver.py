@@ -1,0 +1,296 @@
+"""The solver: from the target backwards, asking the cache before anything is done.
+
+A step is answered by its definition key if possible. Otherwise its inputs are demanded, all at the
+same time, and the step is answered by its content key or executed. Each step is solved once, by
+whichever thread needs it first; the graph has no cycles, so waiting cannot deadlock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from builder.errors import BuildCancelledError, BuildError
+from builder.plan.model import Step
+from builder.plan.ops import Copy, SourceImage, SourceScratch, StepId
+from builder.solver.execute import Execution, execute
+from builder.solver.explain import Components, explain_miss
+from builder.solver.locks import KeyLock
+from builder.solver.records import StoredLayer, slot_key
+from builder.solver.results import Layer, PendingLayer, Result
+from builder.solver.session import Session
+
+WAKE_SECONDS = 0.2
+"""How often the waiting main thread looks up, so that an interrupt is never missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """The finished target: its layers, bottom first, and the names of the steps behind it."""
+
+    layers: tuple[StoredLayer, ...]
+    executed: int
+    """Steps that had to be done."""
+
+
+def solve(session: Session) -> Solution:
+    """Bring about the plan's result.
+
+    Raises:
+        StepFailedError: a command failed; the other ones were stopped.
+        BuildError, ImagesError: something else went wrong.
+        KeyboardInterrupt: after every running step was killed.
+    """
+    return _Solver(session).solve()
+
+
+class _Solver:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._steps = session.plan.steps
+        self._lock = threading.Lock()
+        self._results: dict[StepId, Future[Result]] = {}
+        self._threads: list[threading.Thread] = []
+        self._executions: list[Execution] = []
+        self._announced: set[StepId] = set()
+        self._executed = 0
+
+    def solve(self) -> Solution:
+        target = self._demand_in_thread(self._session.plan.result)
+        try:
+            _wait(target)
+            error = target.exception()
+            if error is None:
+                self._finish_packing()
+        except BaseException:
+            self._session.cancellation.cancel()
+            raise
+        finally:
+            if not target.done() or target.exception() is not None:
+                self._session.cancellation.cancel()
+            self._join()
+            self._settle()
+        if error is not None:
+            raise self._first_cause(error)
+        return Solution(target.result().stored(), self._executed)
+
+    # Scheduling.
+
+    def _demand_in_thread(self, step: StepId) -> Future[Result]:
+        future, mine = self._claim(step)
+        if mine:
+            thread = threading.Thread(
+                target=self._fulfil, args=(step, future), name=f"step-{step}", daemon=True
+            )
+            with self._lock:
+                self._threads.append(thread)
+            thread.start()
+        return future
+
+    def _demand(self, step: StepId) -> Result:
+        future, mine = self._claim(step)
+        if mine:
+            self._fulfil(step, future)
+        return future.result()
+
+    def _demand_all(self, steps: Sequence[StepId]) -> list[Result]:
+        """Solve several steps at the same time, the first one in this thread."""
+        others = [self._demand_in_thread(step) for step in steps[1:]]
+        first = [self._demand(step) for step in steps[:1]]
+        return [*first, *(future.result() for future in others)]
+
+    def _claim(self, step: StepId) -> tuple[Future[Result], bool]:
+        with self._lock:
+            future = self._results.get(step)
+            if future is not None:
+                return future, False
+            future = self._results[step] = Future()
+            return future, True
+
+    def _fulfil(self, step: StepId, future: Future[Result]) -> None:
+        try:
+            future.set_result(self._solve(self._steps[step]))
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the step
+            future.set_exception(error)
+            # Whatever failed, nothing that is still running can be of use.
+            self._session.cancellation.cancel()
+
+    def _join(self) -> None:
+        while True:
+            with self._lock:
+                if not self._threads:
+                    return
+                thread = self._threads.pop()
+            thread.join()
+
+    def _finish_packing(self) -> None:
+        for execution in self._executions:
+            if isinstance(execution.layer, PendingLayer):
+                _wait(execution.layer.future)
+                execution.layer.future.result()
+
+    def _settle(self) -> None:
+        """Turn finished upper directories into snapshots and drop the rest."""
+        wait([e.layer.future for e in self._executions if isinstance(e.layer, PendingLayer)])
+        for execution in self._executions:
+            execution.settle(self._session)
+
+    def _first_cause(self, error: BaseException) -> BaseException:
+        """The error that stopped the build, rather than one of those it caused."""
+        with self._lock:
+            futures = list(self._results.values())
+        errors = [found for future in futures if future.done() and (found := future.exception())]
+        real = [found for found in errors if not isinstance(found, BuildCancelledError)]
+        return error if error in real or not real else real[0]
+
+    # One step.
+
+    def _solve(self, step: Step) -> Result:
+        session = self._session
+        session.check()
+        match step.op:
+            case SourceScratch():
+                return Result()
+            case SourceImage(base=base):
+                self._announce_cached(step)
+                pairs = zip(base.config.diff_ids, base.layers, strict=True)
+                return Result(tuple(StoredLayer(diff_id, layer) for diff_id, layer in pairs))
+        definition = session.identities.definition(step)
+        found = self._find(definition)
+        if found is not None:
+            self._announce_cached(step)
+            return Result(found)
+        assert step.parent is not None
+        parent, *inputs = self._demand_all((step.parent, *step.inputs))
+        if not (isinstance(step.op, Copy) and step.op.link):
+            return self._answer(step, definition, parent, inputs)
+        # A linked copy does not depend on what is below, so its layer has a key of its own.
+        own = self._answer(step, session.identities.linked(step), Result(), inputs)
+        result = parent.on_top(own.layers[-1])
+        if result.settled:
+            session.records.save(definition, result.stored())
+        return result
+
+    def _answer(self, step: Step, key: bytes, below: Result, inputs: Sequence[Result]) -> Result:
+        """The result on top of ``below``: by ``key``, by content, or by doing it."""
+        session = self._session
+        keys = [key]
+        if not session.options.no_cache and below.settled:
+            # Files that were made a moment ago cannot be in any record yet.
+            with blaming(step):
+                directories = [result.directories(session.store) for result in inputs]
+                selections = session.identities.selections(step, directories)
+            keys.append(session.identities.content(step, below.stored(), selections))
+        for known in keys:
+            found = self._find(known)
+            if found is not None:
+                session.records.save(key, found)
+                self._announce_cached(step)
+                return Result(found)
+        return self._do_once(step, keys, below, inputs)
+
+    def _do_once(
+        self, step: Step, keys: Sequence[bytes], below: Result, inputs: Sequence[Result]
+    ) -> Result:
+        """Execute, unless another build is doing the same just now; then take its result."""
+        session = self._session
+        if session.options.no_cache:
+            return below.on_top(self._execute(step, keys, below, inputs))
+        lock = KeyLock.acquire(session.locks, keys[0], session.cancellation)
+        try:
+            found = self._find(keys[0]) if lock.waited else None
+            layer = self._execute(step, keys, below, inputs) if found is None else None
+        except BaseException:
+            lock.release()
+            raise
+        if isinstance(layer, PendingLayer):
+            layer.future.add_done_callback(lambda _: lock.release())
+        else:
+            lock.release()
+        if layer is not None:
+            return below.on_top(layer)
+        self._announce_cached(step)
+        return Result(found or ())
+
+    def _execute(
+        self, step: Step, keys: Sequence[bytes], below: Result, inputs: Sequence[Result]
+    ) -> Layer:
+        session = self._session
+        session.check()
+        with self._lock:
+            self._announced.add(step.id)
+            self._executed += 1
+        reason = self._explain(step)
+        vertex = session.tracker.start(step.name, reason)
+
+        def record(layer: StoredLayer) -> None:
+            layers = (*below.stored(), layer)
+            for key in keys:
+                session.records.save(key, layers)
+
+        try:
+            with blaming(step):
+                execution = execute(
+                    session,
+                    step,
+                    below,
+                    dict(zip(step.inputs, inputs, strict=True)),
+                    vertex,
+                    record,
+                )
+        except BaseException as error:
+            vertex.failed(str(error), cancelled=isinstance(error, BuildCancelledError))
+            raise
+        vertex.done()
+        with self._lock:
+            self._executions.append(execution)
+        return execution.layer
+
+    def _find(self, key: bytes) -> tuple[StoredLayer, ...] | None:
+        return None if self._session.options.no_cache else self._session.records.find(key)
+
+    def _explain(self, step: Step) -> str:
+        """Why the step has to be done; remembers its components for the next time."""
+        session = self._session
+        if session.options.no_cache:
+            return "the cache is not asked"
+        position = step.name.partition("]")[0]
+        slot = slot_key((*session.options.slot, position))
+        raw = session.values.get(slot)
+        now = session.identities.components(step)
+        before = Components.decode(raw) if raw is not None else None
+        session.values.put(slot, "slot", now.encode())
+        return explain_miss(before, now)
+
+    def _announce_cached(self, step: Step) -> None:
+        """Show the step, and everything only it stood for, as cached."""
+        session = self._session
+        for index in session.plan.closure(step.id):
+            with self._lock:
+                if index in self._announced:
+                    continue
+                self._announced.add(index)
+            if not isinstance(self._steps[index].op, SourceScratch):
+                session.tracker.cached(self._steps[index].name)
+
+
+@contextmanager
+def blaming(step: Step) -> Iterator[None]:
+    """Give errors that know no Dockerfile line the line of ``step``."""
+    try:
+        yield
+    except BuildError as error:
+        if error.source is None and step.source is not None:
+            error.source = step.source
+            error.where = error.where or step.source.where
+        raise
+
+
+def _wait(future: Future[Any]) -> None:
+    """Wait in slices, so that the main thread stays open to signals."""
+    while not future.done():
+        wait([future], timeout=WAKE_SECONDS)
