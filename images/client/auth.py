@@ -14,8 +14,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from yarl import URL
-
 from images.client.errors import (
     ProtocolError,
     RegistryError,
@@ -24,9 +22,11 @@ from images.client.errors import (
     UnsafeHopError,
     error_from_response,
 )
-from images.client.hosts import check_hop, is_private_channel, same_origin
+from images.client.hosts import check_hop, given_url, is_private_channel, same_origin
 
 if TYPE_CHECKING:
+    from yarl import URL
+
     from images.client.challenge import Challenge
     from images.client.retry import Effects
     from images.credentials import Credentials
@@ -137,7 +137,7 @@ class Authenticator:
     async def _fetch(self, scopes: frozenset[str]) -> Token:
         assert self._realm is not None
         assert self._origin is not None
-        realm = self._realm_url()
+        realm = given_url(self._origin, self._realm.parameters["realm"], what="the token realm")
         self._check_realm(realm)
         wanted = sorted(scopes | self._extra.get(scopes, frozenset()))
         service = self._realm.parameters.get("service", "")
@@ -151,17 +151,6 @@ class Authenticator:
         if status != 200:
             raise self._refusal(realm, status, body)
         return self._parse(realm, body, began)
-
-    def _realm_url(self) -> URL:
-        assert self._realm is not None
-        text = self._realm.parameters["realm"]
-        try:
-            # A user part would become an Authorization header of its own.
-            return URL(text, encoded=True).with_user(None).with_fragment(None)
-        except ValueError as error:
-            raise ProtocolError(
-                f"the token realm is not a URL: {text[:100]!r}", where=self.registry
-            ) from error
 
     def _check_realm(self, realm: URL) -> None:
         """Refuse a realm that must not see a request of ours, or not our credentials."""

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import aiohttp
-from yarl import URL
 
 from images.client import limits
 from images.client.auth import scope
@@ -24,7 +23,7 @@ from images.client.errors import (
     RemoteBlobUnknownError,
     Target,
 )
-from images.client.hosts import check_hop
+from images.client.hosts import check_hop, given_url
 from images.client.threads import in_thread
 from images.client.transport import Repository, Request
 from images.digest import Digest
@@ -171,9 +170,9 @@ async def _read_registry(
 async def _read_foreign(
     transport: Transport, wanted: BlobRequest, start: int
 ) -> AsyncIterator[bytes]:
-    """Try the URLs in order, without credentials (CVE-2020-15157)."""
+    """Read from the layer's first URL, without credentials (CVE-2020-15157)."""
     base = await transport.base_url(wanted.repository.registry)
-    url = URL(wanted.descriptor.urls[0], encoded=True).with_user(None)
+    url = given_url(base, wanted.descriptor.urls[0], what="a foreign layer's URL")
     check_hop(base, url, what="a foreign layer's URL")
     host = url.host_port_subcomponent or ""
     request = Request(

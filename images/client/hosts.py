@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from images.client.errors import UnsafeHopError
+from images.client.errors import ProtocolError, UnsafeHopError
 from images.reference import DEFAULT_REGISTRY
 
 if TYPE_CHECKING:
@@ -72,6 +72,27 @@ def is_listed(host: str, listed: Iterable[str]) -> bool:
     return False
 
 
+def given_url(base: URL, text: str, *, what: str) -> URL:
+    """A URL that a server gave us, resolved against ``base``, kept byte for byte (signed queries).
+
+    A user part is dropped, because it would become an Authorization header of its own.
+
+    Raises:
+        ProtocolError: it is not a URL.
+    """
+    from yarl import URL
+
+    try:
+        url = base.join(URL(text, encoded=True))
+        if url.user is not None or url.password is not None:
+            url = url.with_user(None)
+        # Reading them is what checks them.
+        _ = url.host, url.port
+    except ValueError as error:
+        raise ProtocolError(f"{what} is not a URL: {text[:100]!r}", where=str(base.host)) from error
+    return url
+
+
 def same_origin(one: URL, other: URL) -> bool:
     """Whether both URLs agree in scheme, host and port (RFC 6454)."""
     return (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
@@ -126,4 +147,4 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 def _shown(url: URL) -> str:
     """A URL without query and user, since both may carry secrets."""
-    return str(url.with_user(None).with_query(None).with_fragment(None))
+    return f"{url.scheme}://{url.raw_host or ''}{url.raw_path}"

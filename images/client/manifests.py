@@ -18,6 +18,7 @@ from images import manifest, strictjson
 from images.client import limits
 from images.client.auth import scope
 from images.client.errors import ManifestUnknownError, ProtocolError, Target
+from images.client.hosts import given_url
 from images.client.transport import Repository, Request
 from images.descriptor import Descriptor
 from images.digest import Digest
@@ -231,7 +232,7 @@ async def _pages(
         following = _NEXT.search(answer.headers.get("Link", ""))
         if following is None:
             return
-        where = answer.url.join(URL(following.group(1), encoded=True))
+        where = given_url(answer.url, following.group(1), what="the next page")
     raise ProtocolError(f"a listing of more than {limits.PAGES} pages", where=reference.name)
 
 

@@ -28,7 +28,7 @@ from images.client.errors import (
     TlsError,
     error_from_response,
 )
-from images.client.hosts import Endpoint, check_hop, endpoint, same_origin
+from images.client.hosts import Endpoint, check_hop, endpoint, given_url, same_origin
 from images.client.proxy import proxy_for
 from images.client.retry import RETRYABLE, Effects, retry_after
 from images.client.tls import certificate_directory, context, has_roots
@@ -67,7 +67,7 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to ask: ``path`` is a path below the registry's origin, or a URL the registry gave us.
+    """What to ask: ``path`` is a path below the registry's origin, or a ``hosts.given_url``.
 
     ``body`` makes the body anew for each attempt; ``length`` is its size in bytes. ``replay`` false
     means that a failure is the caller's to handle, because the other side's state is unknown.
@@ -201,12 +201,27 @@ class Transport:
             else:
                 asked = retry_after(response.headers.get("Retry-After"), self.effects.wall())
                 transient, cause = response.status in RETRYABLE, None
-                failure = await _failure(request, response, asked)
+                failure = await self._failure(request, response, asked)
             pause = self._pause(attempt, asked) if transient and request.replay else None
             if pause is None:
                 raise failure from cause
             await self.effects.sleep(pause)
             attempt += 1
+
+    async def _failure(
+        self, request: Request, response: aiohttp.ClientResponse, asked: float | None
+    ) -> RegistryError:
+        try:
+            body = await read_limited(response, limits.ERROR_BODY)
+        except (aiohttp.ClientError, OSError, ProtocolError):
+            body = b""  # the status alone says enough
+        finally:
+            response.release()
+        origin = await self._origin(request.repository.registry)
+        known = (await self._authenticator(origin, request)).credentials is not None
+        return error_from_response(
+            request.target, response.status, body, credentials_sent=known, retry_after=asked
+        )
 
     async def _authorized(self, request: Request) -> aiohttp.ClientResponse:
         """Send once per authorization that seems worth trying."""
@@ -268,7 +283,7 @@ class Transport:
                 raise ProtocolError(
                     f"{method} was answered by a redirect", where=request.target.subject
                 )
-            target = url.join(URL(location, encoded=True)).with_user(None)
+            target = given_url(url, location, what="a redirect")
             check_hop(url, target, what="a redirect")
             url = target
         raise ProtocolError(f"more than {limits.REDIRECTS} redirects", where=request.target.subject)
@@ -276,7 +291,7 @@ class Transport:
     def _locate(self, base: URL, request: Request) -> URL:
         if isinstance(request.path, str):
             return base.join(URL(request.path, encoded=True))
-        url = base.join(request.path).with_user(None)
+        url = request.path
         if url.scheme == "http" and base.scheme == "https" and url.host == base.host:
             # A registry behind a TLS proxy often does not know that it is.
             return url.with_scheme("https").with_port(base.port)
@@ -400,21 +415,6 @@ async def read_limited(response: aiohttp.ClientResponse, limit: int) -> bytes:
             )
         parts.append(part)
     return b"".join(parts)
-
-
-async def _failure(
-    request: Request, response: aiohttp.ClientResponse, asked: float | None
-) -> RegistryError:
-    try:
-        body = await read_limited(response, limits.ERROR_BODY)
-    except (aiohttp.ClientError, OSError, ProtocolError):
-        body = b""  # the status alone says enough
-    finally:
-        response.release()
-    sent = "Authorization" in response.request_info.headers
-    return error_from_response(
-        request.target, response.status, body, credentials_sent=sent, retry_after=asked
-    )
 
 
 def _is_final(error: BaseException) -> bool:

@@ -16,13 +16,16 @@ from yarl import URL
 from images.client import limits
 from images.client.auth import scope
 from images.client.errors import (
+    DeniedError,
     ProtocolError,
     RegistryConnectionError,
     RegistryError,
     RegistryUnavailableError,
     Target,
     TooManyRequestsError,
+    UnauthorizedError,
 )
+from images.client.hosts import given_url
 from images.client.progress import LayerState
 from images.client.transport import Repository, Request
 
@@ -82,7 +85,7 @@ async def send(transport: Transport, upload: Upload) -> LayerState:
     while True:
         if await _head(transport, upload.repository, upload.descriptor, push_scope):
             return LayerState.EXISTS if attempt == 1 else LayerState.DONE
-        session = await _post(transport, upload, upload.mount_from)
+        session = await _begin(transport, upload)
         if session is None:
             return LayerState.MOUNTED
         try:
@@ -120,8 +123,17 @@ async def _head(
         return response.status == 200
 
 
+async def _begin(transport: Transport, upload: Upload) -> _Session | None:
+    """A session, or None when a mount made it unnecessary."""
+    if upload.mount_from is not None:
+        try:
+            return await _post(transport, upload, upload.mount_from)
+        except (UnauthorizedError, DeniedError):
+            pass  # no right to read the neighbour, which says nothing of the right to write here
+    return await _post(transport, upload, None)
+
+
 async def _post(transport: Transport, upload: Upload, neighbour: str | None) -> _Session | None:
-    """Open a session; None when a mount from ``neighbour`` made it unnecessary."""
     path, scopes = f"/v2/{upload.repository.name}/blobs/uploads/", upload.scopes
     expected = frozenset({202})
     if neighbour is not None:
@@ -254,7 +266,7 @@ def _location(
             "the registry opened an upload without a Location", where=upload.target.subject
         )
     # The query often holds a signed state, so not one byte of it may be normalised.
-    return response.url.join(URL(location, encoded=True))
+    return given_url(response.url, location, what="an upload location")
 
 
 def _reached(response: aiohttp.ClientResponse, default: int) -> int:
