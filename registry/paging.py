@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 from urllib.parse import urlencode
 
 from registry.errors import ApiError
 
 T = TypeVar("T")
+
+_DIGITS: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ class Page:
             return cls(largest, last)
         if not text.isascii() or not text.isdigit():
             raise ApiError("PAGINATION_NUMBER_INVALID", detail={"n": text[:100]})
-        return cls(min(int(text[:12]), largest), last)
+        wanted = int(text) if len(text) <= _DIGITS else largest
+        return cls(min(wanted, largest), last)
 
     @property
     def probe(self) -> int:

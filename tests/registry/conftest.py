@@ -1,0 +1,62 @@
+"""A registry per test, in this process and under a guard that fails on a blocked event loop."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from blockbuster import blockbuster_ctx
+
+from registry.app import create_app
+from registry.config import RegistryConfig
+from tests.registry.kit import Client
+
+StartRegistry = Callable[..., Awaitable[Client]]
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks_the_loop() -> Iterator[None]:
+    with blockbuster_ctx(["registry", "images"]):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_error_is_logged(caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest) -> Any:
+    """A request that ends in our last wall is a bug, unless the test provokes it."""
+    yield
+    if "faults_expected" not in request.fixturenames:
+        records = caplog.get_records("call")
+        bad = [r for r in records if r.levelno >= logging.ERROR and r.name.startswith("registry")]
+        assert not bad, [record.getMessage() for record in bad]
+
+
+@pytest.fixture
+def faults_expected() -> None:
+    """For tests that make the server fail on purpose."""
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[StartRegistry]:
+    """Start registries; each call takes ``RegistryConfig`` fields, ``root`` has a default."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**fields: Any) -> Client:
+            config = RegistryConfig(**{"root": tmp_path / "registry", **fields})
+            server = TestServer(create_app(config))
+            client = TestClient(server, auto_decompress=False)
+            await client.start_server()
+            stack.push_async_callback(client.close)
+            return Client(client.session, str(server.make_url("")).rstrip("/"))
+
+        yield start
+
+
+@pytest.fixture
+async def client(start: StartRegistry) -> Client:
+    """A registry with default settings."""
+    return await start()
