@@ -1,0 +1,280 @@
+r"""``.dockerignore``: which paths of a build context are left out, by which line, and what may be
+skipped.
+
+Dockerfile reference, ".dockerignore file". Paths are relative with ``/`` between parts. A pattern
+that matches a directory counts for everything below; the last line that matches decides; ``!``
+takes back in. ``*``, ``?`` and ``[...]`` stay within one part, ``**`` crosses parts. Patterns are
+compiled to as few regular expressions as their order allows: neighbouring lines of one kind share
+one, and those of them that begin with ``**/`` share a single walk over the path's parts.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from builder.errors import BuildInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+class IgnorePatternError(BuildInputError):
+    """A line is not a pattern."""
+
+    code = "ignore-pattern"
+
+
+class IgnoreLine(NamedTuple):
+    """A pattern as it stands in its file: the line's number from 1, and its text."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One cleaned pattern."""
+
+    text: str
+    keeps: bool
+    """True for ``!``."""
+    origin: IgnoreLine
+
+
+class IgnorePatterns:
+    """An ordered list of patterns, compiled when first asked."""
+
+    def __init__(self, patterns: Sequence[Pattern]) -> None:
+        self.patterns = tuple(patterns)
+
+    @classmethod
+    def parse(cls, text: bytes | str, *, filename: str = ".dockerignore") -> Self:
+        """Read an ignore file: comments in the first column, blanks trimmed, one leading ``/``
+        dropped.
+
+        Raises:
+            IgnorePatternError: a malformed pattern, with its line.
+        """
+        if isinstance(text, bytes):
+            text = text.decode(errors="surrogateescape")
+        patterns: list[Pattern] = []
+        for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
+            stripped = line.strip()
+            if line.startswith("#") or not stripped:
+                continue
+            keeps = stripped.startswith("!")
+            body = stripped[1:].strip() if keeps else stripped
+            if body:
+                body = _clean(body)
+                body = body[1:] if len(body) > 1 and body.startswith("/") else body
+            written = f"!{body}" if keeps else body
+            patterns.append(_pattern(written, IgnoreLine(number, stripped), filename))
+        return cls(patterns)
+
+    @classmethod
+    def of(cls, patterns: Iterable[str], *, filename: str = "--exclude") -> Self:
+        """Take patterns that stand in no file (COPY --exclude).
+
+        Raises:
+            IgnorePatternError: a malformed pattern.
+        """
+        return cls(
+            [
+                _pattern(text.strip(), IgnoreLine(number, text), filename)
+                for number, text in enumerate(patterns, start=1)
+                if text.strip()
+            ]
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.patterns)
+
+    def matches(self, path: str) -> bool:
+        """Whether a path is left out, by itself or with a directory above it."""
+        # Most paths of a context match no line at all; one look over all lines settles those.
+        if self._hiding is None or not self._hiding.search(path):
+            return False
+        return next((not run.keeps for run in self._runs if run.search(path)), False)
+
+    def explain(self, path: str) -> IgnoreLine | None:
+        """The line that leaves a path out; None where it is kept."""
+        for pattern in reversed(self.patterns):
+            if re.match(_anchored(pattern.text), path, re.DOTALL):
+                return None if pattern.keeps else pattern.origin
+        return None
+
+    def may_prune(self, directory: str) -> bool:
+        """Whether nothing below a left-out directory can be taken back in, so that no walk need
+        enter it.
+        """
+        for pattern in reversed(self.patterns):
+            if pattern.keeps:
+                if _reaches_below(pattern.text, directory):
+                    return False
+            elif re.match(_anchored(pattern.text), directory, re.DOTALL):
+                return True
+        return False
+
+    @cached_property
+    def _hiding(self) -> _Run | None:
+        """Every pattern that is not ``!``, whatever the order."""
+        group = [pattern for pattern in self.patterns if not pattern.keeps]
+        return _Run(group) if group else None
+
+    @cached_property
+    def _runs(self) -> tuple[_Run, ...]:
+        """Neighbouring patterns of one kind, last first."""
+        runs: list[_Run] = []
+        group: list[Pattern] = []
+        for pattern in self.patterns:
+            if group and group[-1].keeps != pattern.keeps:
+                runs.append(_Run(group))
+                group = []
+            group.append(pattern)
+        if group:
+            runs.append(_Run(group))
+        return tuple(reversed(runs))
+
+
+class _Run:
+    """Neighbouring patterns that are all ``!`` or all not; which of them matches does not matter."""
+
+    def __init__(self, group: Sequence[Pattern]) -> None:
+        self.keeps = group[0].keeps
+        anywhere: list[str] = []
+        anchored: list[str] = []
+        for pattern in group:
+            expression = translate(pattern.text)
+            deep = expression.startswith(_ANY_DEPTH)
+            (anywhere if deep else anchored).append(expression.removeprefix(_ANY_DEPTH))
+        parts = [_alternatives(anchored)] if anchored else []
+        parts += [_ANY_DEPTH + _alternatives(anywhere)] if anywhere else []
+        self.search = re.compile(rf"(?:{'|'.join(parts)})(?:/|\Z)", re.DOTALL).match
+
+
+_ANY_DEPTH = "(?:.*/)?"
+
+
+def _alternatives(expressions: Sequence[str]) -> str:
+    return f"(?:{'|'.join(expressions)})"
+
+
+def _anchored(pattern: str) -> str:
+    return rf"(?:{translate(pattern)})(?:/|\Z)"
+
+
+def translate(pattern: str) -> str:
+    """A cleaned pattern as a regular expression for a whole path.
+
+    The details of ``**`` are those of moby/patternmatcher: ``**/x`` is x at any depth, a plain text
+    after a leading ``**`` without slash is a suffix, a trailing ``**`` is everything that follows,
+    and elsewhere ``**`` stands for any number of whole parts.
+    """
+    if pattern.startswith("**") and not re.search(r"[*?\[\]\\]", pattern[2:]):
+        rest = pattern[2:]
+        return _ANY_DEPTH + re.escape(rest[1:]) if rest.startswith("/") else ".*" + re.escape(rest)
+    out: list[str] = []
+    position = 0
+    while position < len(pattern):
+        char = pattern[position]
+        position += 1
+        if char == "*" and pattern.startswith("*", position):
+            position += 1
+            position += pattern.startswith("/", position)
+            out.append(_ANY_DEPTH if position < len(pattern) else ".*")
+        elif char == "*":
+            out.append("[^/]*")
+        elif char == "?":
+            out.append("[^/]")
+        elif char == "[":
+            expression, position = _class(pattern, position)
+            out.append(expression)
+        elif char == "\\":
+            if position == len(pattern):
+                raise ValueError("trailing escape")
+            out.append(re.escape(pattern[position]))
+            position += 1
+        else:
+            out.append(re.escape(char))
+    return "".join(out)
+
+
+def _class(pattern: str, position: int) -> tuple[str, int]:
+    """Read a character class after its ``[``; return its expression and where it ends.
+
+    Raises:
+        ValueError: the class has no end, or a range is none (Go, path/filepath.Match).
+    """
+    negated = pattern.startswith("^", position)
+    position += negated
+    ranges: list[str] = []
+    while not (ranges and pattern.startswith("]", position)):
+        low, position = _class_char(pattern, position)
+        high = low
+        if pattern.startswith("-", position):
+            high, position = _class_char(pattern, position + 1)
+        if low > high:
+            raise ValueError("a range that ends before it begins")
+        ranges.append(f"{re.escape(low)}-{re.escape(high)}")
+    body = "".join(ranges)
+    # A class never matches the slash: an extra look is cheaper than splitting the ranges around it.
+    return (f"[^/{body}]" if negated else f"(?!/)[{body}]"), position + 1
+
+
+def _class_char(pattern: str, position: int) -> tuple[str, int]:
+    char = pattern[position : position + 1]
+    if not char or char in "-]":
+        raise ValueError("a character class without end")
+    if char == "\\":
+        position += 1
+        char = pattern[position : position + 1]
+        if not char:
+            raise ValueError("trailing escape")
+    return char, position + 1
+
+
+def _pattern(written: str, origin: IgnoreLine, filename: str) -> Pattern:
+    """Clean and check one pattern.
+
+    Raises:
+        IgnorePatternError: nothing after ``!``, or bad syntax.
+    """
+    cleaned = _clean(written)
+    keeps = cleaned.startswith("!")
+    body = cleaned[1:] if keeps else cleaned
+    if not body:
+        raise IgnorePatternError(
+            'illegal exclusion pattern: "!"',
+            where=f"{filename}:{origin.number}",
+            fix="write a pattern after !",
+        )
+    try:
+        translate(body)
+    except ValueError as error:
+        raise IgnorePatternError(
+            f"syntax error in pattern: {origin.text}",
+            where=f"{filename}:{origin.number}",
+            fix=f"{error}; put a backslash before a special character",
+        ) from error
+    return Pattern(body, keeps, origin)
+
+
+def _clean(path: str) -> str:
+    """Go's filepath.Clean: as normpath, with any number of leading slashes made one."""
+    return posixpath.normpath("/" + path.lstrip("/") if path.startswith("/") else path)
+
+
+def _reaches_below(pattern: str, directory: str) -> bool:
+    """Whether a pattern may match something below ``directory``."""
+    wanted = pattern.split("/")
+    parts = directory.split("/")
+    for segment, part in zip(wanted, parts, strict=False):
+        if "**" in segment:
+            return True
+        if not re.fullmatch(translate(segment), part, re.DOTALL):
+            return False
+    return len(wanted) > len(parts)
