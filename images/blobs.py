@@ -33,12 +33,13 @@ from images.errors import (
     InternalError,
     SizeLimitError,
 )
+from images.locks import flock, hold, is_held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-RENEW_AFTER: Final = 60.0
+RENEW_AFTER: Final = 1.0
 """Seconds; a blob touched more recently than this is not touched again."""
 
 STAGE_GRACE: Final = 60.0
@@ -73,7 +74,7 @@ class BlobStore:
         try:
             if time.time() - os.stat(path).st_mtime < RENEW_AFTER:
                 return True
-            with self._lock():
+            with flock(self._lockfile, exclusive=False):
                 os.utime(path)
         except FileNotFoundError:
             return False
@@ -148,7 +149,7 @@ class BlobStore:
         at or after that time; the check and the removal are one step to every other process.
         """
         path = self._path(digest)
-        with self._lock(exclusive=True):
+        with flock(self._lockfile, exclusive=True):
             try:
                 status = os.stat(path)
                 if unless_younger_than is not None and status.st_mtime >= unless_younger_than:
@@ -171,26 +172,15 @@ class BlobStore:
 
     def stages(self) -> Iterator[tuple[Path, bool]]:
         """Unfinished blobs, each with whether it is a leftover that nobody is writing any more."""
-        import fcntl
-
         try:
             names = os.listdir(self._staging)
         except FileNotFoundError:
             return
         for name in names:
             path = os.path.join(self._staging, name)
-            try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except OSError:
-                continue
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                dead = time.time() - os.fstat(fd).st_ctime > STAGE_GRACE
-            except BlockingIOError:
-                dead = False
-            finally:
-                os.close(fd)
-            yield Path(path), dead
+            with suppress(FileNotFoundError):
+                fresh = time.time() - os.stat(path).st_ctime < STAGE_GRACE
+                yield Path(path), not fresh and not is_held(path)
 
     def sweep_stages(self) -> int:
         """Remove the leftovers of killed processes; returns the bytes freed."""
@@ -206,16 +196,9 @@ class BlobStore:
         return os.path.join(self._base, digest.algorithm, digest.hex)
 
     def _open_stage(self) -> tuple[str, int]:
-        import fcntl
-
         name = os.path.join(self._staging, f"{os.getpid()}-{os.urandom(8).hex()}")
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            fd = os.open(name, flags, 0o644)
-        except FileNotFoundError:
-            os.makedirs(self._staging, mode=0o711, exist_ok=True)
-            fd = os.open(name, flags, 0o644)
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        fd = hold(name)
+        os.fchmod(fd, 0o644)
         return name, fd
 
     def _publish(self, stage: str, digest: Digest) -> None:
@@ -224,28 +207,12 @@ class BlobStore:
         if not os.path.isdir(directory):
             os.makedirs(directory, mode=0o711, exist_ok=True)
             _fsync_path(self._base)
-        with self._lock():
+        with flock(self._lockfile, exclusive=False):
             os.rename(stage, path)
         self._sync_directory(digest)
 
     def _sync_directory(self, digest: Digest) -> None:
         _fsync_path(os.path.join(self._base, digest.algorithm))
-
-    @contextmanager
-    def _lock(self, *, exclusive: bool = False) -> Iterator[None]:
-        import fcntl
-
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        try:
-            fd = os.open(self._lockfile, flags, 0o600)
-        except FileNotFoundError:
-            os.makedirs(self._base, mode=0o711, exist_ok=True)
-            fd = os.open(self._lockfile, flags, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
-            yield
-        finally:
-            os.close(fd)
 
 
 class BlobWriter:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+MAX_DEPTH: Final = 256
+"""Parts of a path; deeper trees exist to break the programs that walk them."""
+
 _KINDS: Final = {
     stat.S_IFREG: kinds.FILE,
     stat.S_IFLNK: kinds.SYMLINK,
@@ -59,6 +62,8 @@ class _Scan:
         self._links: dict[tuple[int, int], str] = {}
 
     def directory(self, path: str) -> Iterator[Entry]:
+        if path.count("/") >= MAX_DEPTH:
+            raise InputError("directories are nested too deeply", where=f"/{path[:200]}")
         if self._overlay and path and is_opaque(f"{self._root}/{path}"):
             yield opaque(path)
         with os.scandir(f"{self._root}/{path}") as found:
