@@ -20,7 +20,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from images.errors import EnvironmentFault, InvalidArchiveError
@@ -37,7 +37,7 @@ from images.syscalls import (
 from images.trees import remove_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from images.layers.tar_read import Limits, Readable
@@ -91,8 +91,16 @@ class Content(Protocol):
         """The pieces in rising order."""
 
 
-def unpack(stream: Readable, target: Path | str, *, limits: Limits | None = None) -> UnpackResult:
+def unpack(
+    stream: Readable,
+    target: Path | str,
+    *,
+    limits: Limits | None = None,
+    moves: Sequence[tuple[str, str]] = (),
+) -> UnpackResult:
     """Unpack an uncompressed tar stream into ``target``, an existing directory.
+
+    ``moves`` are pairs of directories: what the archive has in the first is put into the second.
 
     Stops at the end of the archive; what the stream has after it is left to the caller. On an error
     the target is left as it is, half filled, inside its root.
@@ -102,7 +110,8 @@ def unpack(stream: Readable, target: Path | str, *, limits: Limits | None = None
         SizeLimitError: more than ``limits`` allow.
         EnvironmentFault: the disk is full, or the file system cannot hold this layer.
     """
-    return _unpack(read_tar(stream, limits=limits), target)
+    items = read_tar(stream, limits=limits)
+    return _unpack(((_moved(e, moves), c) for e, c in items) if moves else items, target)
 
 
 def unpack_entries(entries: Iterable[Entry], target: Path | str) -> UnpackResult:
@@ -413,6 +422,15 @@ class _Unpacker:
                 if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.EINVAL):
                     raise
                 self._skipped.append(f"{entry.path} ({name})")
+
+
+def _moved(entry: Entry, moves: Sequence[tuple[str, str]]) -> Entry:
+    for old, new in moves:
+        if entry.path.startswith(f"{old}/"):
+            entry = replace(entry, path=new + entry.path[len(old) :])
+        if entry.kind == kinds.HARDLINK and entry.linkname.startswith(f"{old}/"):
+            entry = replace(entry, linkname=new + entry.linkname[len(old) :])
+    return entry
 
 
 def _depth(path: str) -> int:
