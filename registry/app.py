@@ -84,7 +84,7 @@ def create_app(config: RegistryConfig) -> web.Application:
             await asyncio.to_thread(registry.close)
 
     app.cleanup_ctx.append(lifetime)
-    app.router.add_route("*", "/{path:.*}", entry.dispatch)
+    app.router.add_route("*", "/{path:(?s:.*)}", entry.dispatch)
     return app
 
 

@@ -40,9 +40,14 @@ def manifest(config: bytes = b"{}", layers: Iterable[bytes] = (), **more: Any) -
         "mediaType": OCI_MANIFEST,
         "config": descriptor(config, OCI_CONFIG),
         "layers": [descriptor(layer, OCI_LAYER) for layer in layers],
-        **more,
     }
+    document |= more
     return json.dumps(document).encode()
+
+
+def replaced(raw: bytes, **fields: Any) -> bytes:
+    """The same document with other top-level fields."""
+    return json.dumps({**json.loads(raw), **fields}).encode()
 
 
 def docker_manifest(config: bytes, layers: Iterable[bytes] = ()) -> bytes:
