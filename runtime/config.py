@@ -1,0 +1,180 @@
+"""The OCI runtime specification's config.json as frozen values.
+
+Runtime-spec 1.2, ``config.md`` and ``config-linux.md``; the reading and writing of JSON is in
+``runtime.config_json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+NAMESPACES: Final = ("mount", "pid", "uts", "ipc", "network", "cgroup", "user", "time")
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Numeric identity of the process."""
+
+    uid: int = 0
+    gid: int = 0
+    additional_gids: tuple[int, ...] = ()
+    umask: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """The five sets, as ``CAP_*`` names."""
+
+    bounding: tuple[str, ...] = ()
+    effective: tuple[str, ...] = ()
+    permitted: tuple[str, ...] = ()
+    inheritable: tuple[str, ...] = ()
+    ambient: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rlimit:
+    """``type`` is ``RLIMIT_NOFILE`` and the like; -1 is unlimited."""
+
+    type: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What is executed, and as whom."""
+
+    args: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    cwd: str = "/"
+    user: User = User()
+    terminal: bool = False
+    console_size: tuple[int, int] | None = None
+    """Rows and columns."""
+    capabilities: Capabilities = Capabilities()
+    rlimits: tuple[Rlimit, ...] = ()
+    no_new_privileges: bool = False
+    oom_score_adj: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The root directory; ``path`` is empty when a ``Rootfs`` of the request says it."""
+
+    path: str = ""
+    readonly: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One mount, in order. ``overlay`` takes ``lowerdir+=``, ``upperdir=``, ``workdir=`` and
+    ``subpath=``.
+    """
+
+    destination: str
+    type: str = "bind"
+    source: str = ""
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A namespace to create, or with ``path`` one to join."""
+
+    type: str
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device node to create below /dev. ``type`` is c, u, b or p."""
+
+    path: str
+    type: str
+    major: int = 0
+    minor: int = 0
+    file_mode: int = 0o666
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRule:
+    """One line of the device controller; None means every number."""
+
+    allow: bool
+    type: str = "a"
+    major: int | None = None
+    minor: int | None = None
+    access: str = "rwm"
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Limits of the control group. Bytes and microseconds; None leaves the kernel's value."""
+
+    devices: tuple[DeviceRule, ...] = ()
+    memory_limit: int | None = None
+    memory_swap: int | None = None
+    """Memory plus swap, as cgroup v1 counts; -1 is unlimited."""
+    memory_reservation: int | None = None
+    cpu_shares: int | None = None
+    cpu_quota: int | None = None
+    cpu_period: int | None = None
+    cpuset_cpus: str | None = None
+    cpuset_mems: str | None = None
+    pids_limit: int | None = None
+    unified: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Linux:
+    """The Linux part of the configuration."""
+
+    namespaces: tuple[Namespace, ...] = ()
+    devices: tuple[Device, ...] = ()
+    resources: Resources = Resources()
+    cgroups_path: str = ""
+    masked_paths: tuple[str, ...] = ()
+    readonly_paths: tuple[str, ...] = ()
+    sysctl: Mapping[str, str] = field(default_factory=dict)
+    rootfs_propagation: str = "private"
+    seccomp: Mapping[str, Any] | None = None
+    """The specification's ``seccomp`` object, compiled by ``runtime.seccomp``."""
+
+    def namespace(self, kind: str) -> Namespace | None:
+        """The entry for ``kind``, None when the container shares the host's."""
+        return next((entry for entry in self.namespaces if entry.type == kind), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A whole container configuration."""
+
+    process: Process
+    root: Root = Root()
+    hostname: str = ""
+    domainname: str = ""
+    mounts: tuple[Mount, ...] = ()
+    linux: Linux = Linux()
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Spec:
+        """Parse a decoded config.json.
+
+        Raises:
+            RuntimeFault: ``request-invalid``, naming the property.
+        """
+        from runtime.config_json import read_spec
+
+        return read_spec(document)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document as plain JSON values; empty properties are left out."""
+        from runtime.config_json import write_spec
+
+        return write_spec(self)

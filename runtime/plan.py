@@ -1,0 +1,254 @@
+"""From a configuration to the list of operations that builds its sandbox. Touches nothing.
+
+Order is the point here: the root, a private procfs, the mounts as configured, the files below /etc,
+masks and read-only paths last of all that lies in the root, then the pivot.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from runtime import constants as k
+from runtime import defaults
+from runtime.config import Device, Mount, Spec
+from runtime.confinement import (
+    ControlGroups,
+    DeviceNodes,
+    Hostname,
+    MaskedPath,
+    PivotRoot,
+    ReadonlyPath,
+    RootAttributes,
+    Terminal,
+)
+from runtime.errors import RuntimeFault
+from runtime.mount_options import MountOptions, parse
+from runtime.operations import (
+    BindMount,
+    DetachFromHost,
+    FilesystemMount,
+    MemoryFile,
+    Operation,
+    Overlay,
+    OverlayBind,
+    PrivateProc,
+    RootMount,
+    Sysctl,
+)
+from runtime.request import Rootfs, SecretFile
+
+CLONE_FLAGS: Final = {
+    "mount": k.CLONE_NEWNS,
+    "uts": k.CLONE_NEWUTS,
+    "ipc": k.CLONE_NEWIPC,
+    "network": k.CLONE_NEWNET,
+    "cgroup": k.CLONE_NEWCGROUP,
+    "pid": k.CLONE_NEWPID,
+}
+_STANDARD: Final = frozenset(destination for destination, *_ in defaults.MOUNTS)
+_IPC_SYSCTLS: Final = ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue.")
+ETC_FILES: Final = ("hosts", "hostname", "resolv.conf")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Host directories and facts that a plan refers to."""
+
+    state: str
+    """The container's state directory, with ``rootfs`` and ``scratch`` in it."""
+    control_groups: tuple[tuple[str, str], ...] = ()
+    control_group_links: tuple[tuple[str, str], ...] = ()
+    stubs: str | None = None
+    """A lowermost overlay directory that holds the mount points."""
+
+    def scratch(self, index: int) -> str:
+        """The directory number ``index`` to hang a temporary mount on."""
+        return f"{self.state}/scratch/{index}"
+
+
+def plan(
+    spec: Spec,
+    rootfs: Rootfs,
+    places: Places,
+    *,
+    etc_files: bool = True,
+    secrets: Sequence[SecretFile] = (),
+    terminal: bool = False,
+) -> list[Operation]:
+    """The operations for ``spec``, in order.
+
+    Raises:
+        RuntimeFault: ``request-invalid`` or ``mount-refused``; the configuration asks for what
+            a container
+            may not have.
+    """
+    mounts = _with_devices(spec)
+    check_sysctls(spec)
+    operations: list[Operation] = [
+        DetachFromHost(slave=any("s" in _propagations(mount) for mount in mounts)),
+        RootMount(f"{places.state}/rootfs", _root_source(rootfs, places)),
+        PrivateProc(),
+    ]
+    for index, mount in enumerate(mounts):
+        operations += _mount_operations(mount, spec, places, index)
+    taken = {posixpath.normpath(mount.destination) for mount in mounts}
+    if etc_files:
+        operations += [
+            BindMount(f"/etc/{name}", f"{places.state}/{name}", MountOptions())
+            for name in ETC_FILES
+            if f"/etc/{name}" not in taken
+        ]
+    operations += [
+        MemoryFile(
+            secret.destination,
+            secret.content,
+            secret.mode,
+            secret.uid,
+            secret.gid,
+            places.scratch(len(mounts) + index),
+        )
+        for index, secret in enumerate(secrets)
+    ]
+    operations += [Sysctl(name, value) for name, value in sorted(spec.linux.sysctl.items())]
+    if terminal:
+        operations.append(Terminal(spec.process.console_size))
+    operations += [ReadonlyPath(path) for path in spec.linux.readonly_paths]
+    operations += [MaskedPath(path) for path in spec.linux.masked_paths]
+    if spec.linux.namespace("uts") is not None:
+        operations.append(Hostname(spec.hostname, spec.domainname))
+    operations += [
+        PivotRoot(),
+        RootAttributes(spec.root.readonly, spec.linux.rootfs_propagation),
+    ]
+    return operations
+
+
+def scratch_count(spec: Spec, secrets: Sequence[SecretFile]) -> int:
+    """How many scratch directories ``plan`` may refer to."""
+    return len(_with_devices(spec)) + len(secrets)
+
+
+def mount_points(
+    spec: Spec, *, directories: Mapping[str, bool], etc_files: bool, secrets: Sequence[SecretFile]
+) -> list[tuple[str, bool]]:
+    """(path, is a directory) of every mount point in the root itself, not below another mount.
+
+    ``directories`` says of each bind source whether it is a directory.
+    """
+    wanted: dict[str, bool] = {}
+    for mount in spec.mounts:
+        is_directory = mount.type != "bind" or directories.get(mount.source, True)
+        wanted[posixpath.normpath(mount.destination)] = is_directory
+    if etc_files:
+        wanted.update({f"/etc/{name}": False for name in ETC_FILES})
+    wanted.update({posixpath.normpath(secret.destination): False for secret in secrets})
+    covers = {posixpath.normpath(mount.destination) for mount in spec.mounts}
+    return sorted(
+        (path.lstrip("/"), is_directory)
+        for path, is_directory in wanted.items()
+        if path.strip("/") and not _below_any(path, covers)
+    )
+
+
+def _below_any(path: str, covers: set[str]) -> bool:
+    parent = posixpath.dirname(path)
+    while parent != "/":
+        if parent in covers:
+            return True
+        parent = posixpath.dirname(parent)
+    return False
+
+
+def _propagations(mount: Mount) -> str:
+    """``s`` if the mount asks to see or send later mount events."""
+    wanted = {"slave", "rslave", "shared", "rshared"}
+    return "s" if wanted.intersection(mount.options) else ""
+
+
+def _root_source(rootfs: Rootfs, places: Places) -> Overlay | str:
+    if rootfs.path is not None:
+        return rootfs.path
+    lower = rootfs.lower if places.stubs is None else (*rootfs.lower, places.stubs)
+    return Overlay(lower, rootfs.upper, rootfs.work, volatile=rootfs.volatile)
+
+
+def _with_devices(spec: Spec) -> tuple[Mount, ...]:
+    for mount in spec.mounts:
+        path = posixpath.normpath(mount.destination)
+        if path == "/":
+            raise RuntimeFault("mounting on / is refused", code="mount-refused")
+        if path == "/proc" and mount.type != "proc" and mount.type != "bind":
+            raise RuntimeFault(
+                f"mounting {mount.type} on /proc is refused",
+                fix="the runtime mounts a procfs there",
+                code="mount-refused",
+            )
+    return spec.mounts
+
+
+def _mount_operations(mount: Mount, spec: Spec, places: Places, index: int) -> list[Operation]:
+    options, path = parse(mount.options), posixpath.normpath(mount.destination)
+    if mount.type == "bind":
+        return [BindMount(path, mount.source, options)]
+    if mount.type in ("cgroup", "cgroup2"):
+        return _control_groups(path, options, places)
+    if mount.type == "overlay":
+        return [_overlay_bind(path, options, places.scratch(index))]
+    standard = path in _STANDARD
+    operations: list[Operation] = [FilesystemMount(path, mount.type, options, standard=standard)]
+    if path == "/dev" and mount.type == "tmpfs":
+        nodes = tuple(
+            Device(f"/dev/{name}", "c", major, minor) for name, major, minor in defaults.DEVICES
+        )
+        named = {device.path for device in spec.linux.devices}
+        extra = tuple(d for d in spec.linux.devices if d.path.startswith("/dev/"))
+        kept = tuple(node for node in nodes if node.path not in named)
+        operations.append(DeviceNodes((*kept, *extra), defaults.DEVICE_LINKS))
+    return operations
+
+
+def _control_groups(path: str, options: MountOptions, places: Places) -> list[Operation]:
+    if not places.control_groups:
+        return []
+    read_only = bool(options.attr_set & k.MOUNT_ATTR_RDONLY)
+    return [
+        ControlGroups(path, places.control_groups, places.control_group_links, read_only=read_only)
+    ]
+
+
+def _overlay_bind(path: str, options: MountOptions, scratch: str) -> OverlayBind:
+    values = {name: value or "" for name, value in options.data}
+    lower = tuple(value or "" for name, value in options.data if name == "lowerdir+")
+    source = Overlay(lower, values.get("upperdir"), values.get("workdir"), volatile=True)
+    return OverlayBind(path, source, values.get("subpath", ""), scratch, options)
+
+
+def check_sysctls(spec: Spec) -> None:
+    """Only parameters of namespaces that the container has to itself.
+
+    Raises:
+        RuntimeFault: ``request-invalid``; the parameter would change the host.
+    """
+    for name in spec.linux.sysctl:
+        if name.startswith("net."):
+            needed = "network"
+        elif name.startswith(_IPC_SYSCTLS):
+            needed = "ipc"
+        elif name == "kernel.domainname":
+            needed = "uts"
+        else:
+            needed = ""
+        if not needed or "/" in name or ".." in name:
+            raise RuntimeFault(
+                f"sysctl {name!r} is not in a separate kernel namespace",
+                fix="a container has net.*, fs.mqueue.*, kernel.msg*, kernel.sem, kernel.shm* only",
+                code="request-invalid",
+            )
+        if spec.linux.namespace(needed) is None:
+            raise RuntimeFault(
+                f"sysctl {name!r} is not allowed: the {needed} namespace is the host's",
+                code="request-invalid",
+            )
