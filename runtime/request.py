@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from runtime.errors import RuntimeFault
-from runtime.network.ports import PortBinding
 
 if TYPE_CHECKING:
     from runtime.config import Spec
@@ -48,12 +47,15 @@ class SecretFile:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port to publish; ``host_port`` 0 lets the runtime choose."""
+    """A port to publish; ``host_port`` 0 lets the runtime choose, up to ``host_port_end`` the first
+    free one is taken.
+    """
 
     port: int
     protocol: str = "tcp"
     host_port: int = 0
     host_address: str = "0.0.0.0"
+    host_port_end: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class ContainerRequest:
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
-    ports: tuple[PortBinding, ...] = ()
+    ports: tuple[Port, ...] = ()
     """Published on the host, on a bridge network only."""
     etc_files: bool = True
     """Provide /etc/hosts, /etc/hostname and /etc/resolv.conf."""
@@ -95,9 +97,6 @@ class ContainerRequest:
         spec = self.spec
         document["spec"] = dict(spec) if isinstance(spec, Mapping) else spec.to_json()
         document["rootfs"] = {name: getattr(self.rootfs, name) for name in Rootfs.__slots__}
-        document["ports"] = [
-            [port.port, port.protocol, port.host_port, port.host_address] for port in self.ports
-        ]
         document["ports"] = [
             {name: getattr(port, name) for name in Port.__slots__} for port in self.ports
         ]
@@ -125,7 +124,6 @@ class ContainerRequest:
             SecretFile(**{**secret, "content": base64.b64decode(secret["content"])})
             for secret in fields.pop("secrets")
         )
-        fields["ports"] = tuple(PortBinding(*port) for port in fields.get("ports", ()))
         hosts = tuple((name, address) for name, address in fields.pop("extra_hosts"))
         fields["ports"] = tuple(Port(**port) for port in fields["ports"])
         for name in ("group_add", "dns", "dns_search", "dns_options"):

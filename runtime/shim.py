@@ -262,7 +262,10 @@ def _expect(receiver: protocol.Receiver, event: str) -> tuple[dict[str, Any], li
 
 
 def _attach_network(request: ContainerRequest, pid: int) -> Endpoint:
-    ports = [PortBinding(p.port, p.protocol, p.host_port, p.host_address) for p in request.ports]
+    ports = [
+        PortBinding(p.port, p.protocol, p.host_port, p.host_address, p.host_port_end)
+        for p in request.ports
+    ]
     handle = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         if request.network == "bridge":

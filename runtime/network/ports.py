@@ -37,6 +37,8 @@ class PortBinding:
     protocol: str = "tcp"
     host_port: int = 0
     host_address: str = "0.0.0.0"
+    host_port_end: int = 0
+    """With it, the first free port from ``host_port`` to here is taken."""
 
 
 def reserve(bindings: Iterable[PortBinding]) -> tuple[list[PortBinding], list[socket.socket]]:
@@ -53,12 +55,12 @@ def reserve(bindings: Iterable[PortBinding]) -> tuple[list[PortBinding], list[so
     held: list[socket.socket] = []
     try:
         for binding in bindings:
-            holder = _hold(binding)
+            holder = _hold_first(binding)
             port = binding.host_port
             if holder is not None:
                 held.append(holder)
                 port = holder.getsockname()[1]
-            chosen.append(replace(binding, host_port=port))
+            chosen.append(replace(binding, host_port=port, host_port_end=0))
     except BaseException:
         release(held)
         raise
@@ -70,6 +72,16 @@ def release(held: Sequence[socket.socket]) -> None:
     for holder in held:
         with suppress(OSError):
             holder.close()
+
+
+def _hold_first(binding: PortBinding) -> socket.socket | None:
+    """Hold the port, or the first free one of the range."""
+    for port in range(binding.host_port, binding.host_port_end):
+        try:
+            return _hold(replace(binding, host_port=port))
+        except PortTakenError:
+            continue
+    return _hold(replace(binding, host_port=max(binding.host_port, binding.host_port_end)))
 
 
 def _hold(binding: PortBinding) -> socket.socket | None:

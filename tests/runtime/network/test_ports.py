@@ -69,6 +69,19 @@ def test_tcp_and_udp_ports_of_one_number_do_not_clash():
     assert chosen == both
 
 
+def test_first_free_port_of_a_range():
+    with socket.socket() as other:
+        other.bind((LOOPBACK, 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        end = min(taken + 50, 65535)
+        chosen, held = reserve([PortBinding(80, "tcp", taken, LOOPBACK, end)])
+        release(held)
+        assert taken < chosen[0].host_port <= end
+        with pytest.raises(PortTakenError):
+            reserve([PortBinding(80, "tcp", taken, LOOPBACK, taken)])
+
+
 def test_foreign_address_is_refused():
     with pytest.raises(NetworkFault, match="Cannot assign requested address") as caught:
         reserve([PortBinding(80, host_address="203.0.113.77")])

@@ -1,0 +1,104 @@
+"""Container names, host names, --add-host, and detach keys."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterable
+
+from engine.options.errors import OptionError
+
+DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
+_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_-]+)*\Z")
+_CONTROL = {**{chr(letter): letter - 96 for letter in range(97, 123)}, "@": 0}
+_CONTROL |= {character: 27 + index for index, character in enumerate("[\\]^_")}
+
+
+def check_name(name: str) -> str:
+    """``name`` without a leading slash, if it is a container's name.
+
+    Raises:
+        OptionError: Docker's sentence.
+    """
+    bare = name.removeprefix("/")
+    if not _NAME.match(bare):
+        raise OptionError(
+            f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+        )
+    return bare
+
+
+def check_host_name(name: str, flag: str = "--hostname") -> str:
+    """``name``, if it can be a host or domain name.
+
+    Raises:
+        OptionError: it cannot.
+    """
+    if len(name) > 64 or not _HOST_NAME.match(name):
+        raise OptionError(f"invalid hostname format: {name}", where=flag)
+    return name
+
+
+def extra_hosts(values: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """``name:address`` or ``name=address`` of --add-host as (name, address or ``host-gateway``).
+
+    Raises:
+        OptionError: no separator, or not an address.
+    """
+    return tuple(_extra_host(value) for value in values)
+
+
+def _extra_host(value: str) -> tuple[str, str]:
+    name, separator, address = value.partition("=")
+    if not separator:
+        name, separator, address = value.partition(":")
+    if not separator or not name:
+        raise OptionError(f'bad format for add-host: "{value}"', fix="write name:address")
+    address = address.removeprefix("[").removesuffix("]")
+    if address != "host-gateway" and not is_address(address):
+        raise OptionError(f'invalid IP address in add-host: "{address}"', where=value)
+    return check_host_name(name, "--add-host"), address
+
+
+def name_servers(values: Iterable[str]) -> tuple[str, ...]:
+    """The addresses of --dns.
+
+    Raises:
+        OptionError: one is not an address.
+    """
+    servers = tuple(values)
+    for server in servers:
+        if not is_address(server):
+            raise OptionError(f'IP address is not correctly formatted: "{server}"', where="--dns")
+    return servers
+
+
+def is_address(text: str) -> bool:
+    """Whether this is an IPv4 or IPv6 address."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, text)
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
+
+
+def detach_keys(text: str) -> bytes:
+    """``ctrl-p,ctrl-q`` as the bytes a terminal sends for it; an empty text means none.
+
+    Raises:
+        OptionError: a part is neither one character nor ``ctrl-`` and one of ``a-z@[\\]^_``.
+    """
+    return bytes(_key(part) for part in text.split(",")) if text else b""
+
+
+def _key(part: str) -> int:
+    if len(part.encode()) == 1:
+        return ord(part)
+    control = part.lower().removeprefix("ctrl-")
+    if not part.lower().startswith("ctrl-") or control not in _CONTROL:
+        raise OptionError(f"Unknown character: '{part}'", where="--detach-keys")
+    return _CONTROL[control]
