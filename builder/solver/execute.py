@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from builder.errors import BuildCancelledError, BuildEnvironmentError, StepFailedError
 from builder.plan.ops import Copy, Run, StepId, Workdir
@@ -18,10 +17,12 @@ from builder.solver.results import Layer, PendingLayer, Result
 if TYPE_CHECKING:
     from builder.plan.model import Step
     from builder.progress.tracker import Vertex
+    from builder.solver.files import Directories
     from builder.solver.session import Session
     from images.layers.entry import Entry
+    from images.snapshots import Workspace
 
-FAULTS_OF_THE_STEP = {
+FAULTS_OF_THE_STEP: Final = {
     "command-not-found": 127,
     "command-not-executable": 126,
     "user-unknown": 126,
@@ -30,105 +31,99 @@ FAULTS_OF_THE_STEP = {
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """A step that must be done, and what it needs for that."""
+
+    step: Step
+    below: Result
+    inputs: Mapping[StepId, Result]
+    vertex: Vertex
+    record: Callable[[StoredLayer], None]
+    """Called once the step's layer is stored."""
+
+
+@dataclass(frozen=True, slots=True)
 class Execution:
     """A step that was done: its layer, and the workspace that holds the layer's directory."""
 
     layer: Layer
-    workspace: Path | None = None
+    workspace: ExitStack | None = None
 
     def settle(self, session: Session) -> None:
         """Keep the upper directory as a snapshot if its layer is stored; drop the workspace."""
         if self.workspace is None:
             return
-        layer = self.layer
-        if isinstance(layer, PendingLayer) and layer.upper is not None:
-            future = layer.future
-            if future.done() and future.exception() is None:
-                session.store.snapshots.adopt(layer.upper, future.result().diff_id)
-        shutil.rmtree(self.workspace, ignore_errors=True)
+        with self.workspace:
+            layer = self.layer
+            if isinstance(layer, PendingLayer) and layer.future.exception() is None:
+                layer.adopt(session.store)
 
 
-def execute(
-    session: Session,
-    step: Step,
-    below: Result,
-    inputs: Mapping[StepId, Result],
-    vertex: Vertex,
-    record: Callable[[StoredLayer], None],
-) -> Execution:
-    """Do ``step`` on top of ``below``; ``record`` is called once its layer is stored.
+def execute(session: Session, task: Task) -> Execution:
+    """Do a step.
 
     Raises:
         StepFailedError: the command failed.
         BuildInputError: sources, owners or mounts do not fit.
         ImagesError: the layer cannot be stored.
     """
-    match step.op:
-        case Run():
-            return _run(session, step, step.op, below, inputs, vertex, record)
-        case Copy():
-            source = None
-            if step.op.from_ is not None:
-                source = inputs[step.op.from_].directories(session.store)
-            entries = session.files.copy(step.op, source, lambda: below.directories(session.store))
-        case Workdir():
-            entries = session.files.workdir(step.op, lambda: below.directories(session.store))
-        case _:
-            raise AssertionError(f"step {step.id} is a source")
-    layer = _pack(session, entries)
-    record(layer)
+    op = task.step.op
+    if isinstance(op, Run):
+        return _run(session, task, op)
+    with ExitStack() as stack:
+
+        def below() -> Directories:
+            return stack.enter_context(task.below.directories(session.store))
+
+        match op:
+            case Copy():
+                source = None
+                if op.from_ is not None:
+                    result = task.inputs[op.from_]
+                    source = stack.enter_context(result.directories(session.store))
+                entries = session.files.copy(op, source, below)
+            case Workdir():
+                entries = session.files.workdir(op, below)
+            case _:
+                raise AssertionError(f"step {task.step.id} is a source")
+        layer = _pack(session, entries)
+    task.record(layer)
     return Execution(layer)
 
 
-def _run(
-    session: Session,
-    step: Step,
-    op: Run,
-    below: Result,
-    inputs: Mapping[StepId, Result],
-    vertex: Vertex,
-    record: Callable[[StoredLayer], None],
-) -> Execution:
+def _run(session: Session, task: Task, op: Run) -> Execution:
     _check_platform(session, op)
-    workspace = session.store.snapshots.new_workspace()
-    try:
-        lower = below.directories(session.store)
-        with session.slots, prepare_mounts(session, op, inputs, workspace) as mounts:
-            run_step = RunStep(
-                args=op.args,
-                env=(*op.env, *op.proxy_env, *mounts.env),
-                cwd=op.cwd,
-                user=op.user,
-                lower=lower,
-                upper=workspace / "upper",
-                work=workspace / "work",
-                output=vertex.output,
-                cancellation=session.cancellation,
-                mounts=tuple(mounts.mounts),
-                network=op.network,
-                security=op.security,
-                extra_hosts=op.extra_hosts,
-                resources=op.resources,
-            )
-            session.check()
-            code = _start(session, step, op, run_step)
+    with ExitStack() as failed:
+        with task.below.directories(session.store) as lower:
+            workspace = failed.enter_context(session.store.snapshots.new_workspace(lower))
+            with (
+                session.slots,
+                prepare_mounts(session, op, task.inputs, workspace.path) as mounts,
+            ):
+                run_step = RunStep(
+                    args=op.args,
+                    env=(*op.env, *op.proxy_env, *mounts.env),
+                    cwd=op.cwd,
+                    user=op.user,
+                    lower=lower,
+                    upper=workspace.upper,
+                    work=workspace.work,
+                    output=task.vertex.output,
+                    cancellation=session.cancellation,
+                    mounts=tuple(mounts.mounts),
+                    network=op.network,
+                    security=op.security,
+                    extra_hosts=op.extra_hosts,
+                    resources=op.resources,
+                )
+                session.check()
+                code = _start(session, task.step, op, run_step)
         session.check()
         if code != 0:
-            raise StepFailedError(op.command, code, log=vertex.tail(), source=step.source)
-    except BaseException:
-        shutil.rmtree(workspace, ignore_errors=True)
-        raise
-
-    def pack() -> StoredLayer:
-        from images.layers.overlay_diff import scan_upper
-
-        epoch = session.plan.epoch
-        layer = _pack(session, scan_upper(workspace / "upper", max_mtime=epoch))
-        record(layer)
-        return layer
-
-    layer = PendingLayer(session.pool.submit(pack), workspace / "upper")
-    return Execution(layer, workspace)
+            log = task.vertex.tail()
+            raise StepFailedError(op.command, code, log=log, source=task.step.source)
+        future = session.pool.submit(_pack_upper, session, task, workspace)
+        return Execution(PendingLayer(future, workspace.upper), failed.pop_all())
 
 
 def _start(session: Session, step: Step, op: Run, run_step: RunStep) -> int:
@@ -143,20 +138,15 @@ def _start(session: Session, step: Step, op: Run, run_step: RunStep) -> int:
             raise BuildCancelledError("the build was cancelled") from error
         if what is None:
             raise
+        fix = getattr(error, "fix", None)
         if code in FAULTS_OF_THE_STEP:
             exit_code = FAULTS_OF_THE_STEP[str(code)]
+            reason = f"exit code: {exit_code}: {what}"
             raise StepFailedError(
-                op.command,
-                exit_code,
-                reason=f"exit code: {exit_code}: {what}",
-                source=step.source,
-                fix=getattr(error, "fix", None),
+                op.command, exit_code, reason=reason, source=step.source, fix=fix
             ) from error
-        raise BuildEnvironmentError(
-            f'process "{op.command}" could not be started: {what}',
-            source=step.source,
-            fix=getattr(error, "fix", None),
-        ) from error
+        message = f'process "{op.command}" could not be started: {what}'
+        raise BuildEnvironmentError(message, source=step.source, fix=fix) from error
 
 
 def _check_platform(session: Session, op: Run) -> None:
@@ -166,6 +156,14 @@ def _check_platform(session: Session, op: Run) -> None:
             f"RUN for {op.platform} cannot be executed on this {host} machine",
             fix=f"build for {host}, or keep RUN in stages FROM --platform=$BUILDPLATFORM",
         )
+
+
+def _pack_upper(session: Session, task: Task, workspace: Workspace) -> StoredLayer:
+    from images.layers.overlay_diff import scan_upper
+
+    layer = _pack(session, scan_upper(workspace.upper, max_mtime=session.plan.epoch))
+    task.record(layer)
+    return layer
 
 
 def _pack(session: Session, entries: Iterable[Entry]) -> StoredLayer:

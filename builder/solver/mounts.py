@@ -14,9 +14,9 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from builder.errors import BuildInputError, SecretUnknownError
 from builder.plan.ops import (
@@ -37,11 +37,15 @@ from builder.runner import (
     TmpfsMount,
 )
 from builder.solver.locks import POLL_SECONDS
+from images.layers.entry import DIRECTORY
 
 if TYPE_CHECKING:
     from builder.plan.ops import InlineFile
     from builder.solver.results import Result
     from builder.solver.session import Session
+
+SINGLE_FILE: Final = "file"
+"""Name of a selection that is one file."""
 
 
 @dataclass(slots=True)
@@ -69,7 +73,7 @@ def prepare_mounts(
             match mount:
                 case BindSpec():
                     scratch = workspace / f"mount-{number}"
-                    prepared.mounts.append(_bind(session, mount, inputs, scratch))
+                    prepared.mounts.append(_bind(session, mount, inputs, scratch, stack))
                 case CacheSpec():
                     prepared.mounts.append(_cache(session, mount, inputs, stack))
                 case TmpfsSpec(target=target, size=size):
@@ -84,18 +88,16 @@ def prepare_mounts(
 
 
 def _bind(
-    session: Session, mount: BindSpec, inputs: Mapping[StepId, Result], scratch: Path
+    session: Session,
+    mount: BindSpec,
+    inputs: Mapping[StepId, Result],
+    scratch: Path,
+    stack: ExitStack,
 ) -> StepMount:
     if mount.from_ is None:
-        lower: tuple[Path, ...] = (_context_snapshot(session, mount),)
-        subpath = ""
-        single = lower[0] / SINGLE_FILE
-        if single.exists() and mount.read_only:
-            return BindMount(mount.target, single)
-        if single.exists():
-            subpath = SINGLE_FILE
+        lower, subpath = _context_snapshot(session, mount)
     else:
-        lower = inputs[mount.from_].directories(session.store)
+        lower = stack.enter_context(inputs[mount.from_].directories(session.store))
         subpath = mount.source.lstrip("/")
     if mount.read_only:
         return OverlayMount(mount.target, lower, subpath)
@@ -105,21 +107,18 @@ def _bind(
     return OverlayMount(mount.target, lower, subpath, upper, work)
 
 
-SINGLE_FILE = ".lading-file"
-
-
-def _context_snapshot(session: Session, mount: BindSpec) -> Path:
-    """The selected part of the context as a directory of its own, by content."""
-    from dataclasses import replace
-
+def _context_snapshot(session: Session, mount: BindSpec) -> tuple[tuple[Path, ...], str]:
+    """The selected part of the context as a snapshot, and the place of the selection in it."""
     from images.layers.pack import pack_layer
 
     entries = session.files.tree(mount.source, None)
-    if len(entries) == 1 and entries[0].path == "" and entries[0].kind != "d":
-        entries = [replace(entries[0], path=SINGLE_FILE)]
+    subpath = ""
+    if len(entries) == 1 and entries[0].path == "" and entries[0].kind != DIRECTORY:
+        subpath = SINGLE_FILE
+        entries = [replace(entries[0], path=subpath)]
     packed = pack_layer(entries, session.store.blobs, compression="none")
     pairs = [(packed.diff_id, packed.descriptor)]
-    return Path(session.store.snapshots.ensure(pairs, session.store.blobs)[0])
+    return tuple(session.store.snapshots.ensure(pairs, session.store.blobs)), subpath
 
 
 def _cache(
@@ -163,8 +162,11 @@ def _seed_cache(session: Session, mount: CacheSpec, seed: Result, stage: Path) -
     from images.layers.tar_write import write_tar
     from images.layers.unpack import unpack
 
-    entries = session.files.tree(mount.source or "/", seed.directories(session.store))
-    with tempfile.TemporaryFile(dir=stage.parent) as archive:
+    with (
+        seed.directories(session.store) as directories,
+        tempfile.TemporaryFile(dir=stage.parent) as archive,
+    ):
+        entries = session.files.tree(mount.source or "/", directories)
         write_tar((entry for entry in entries if entry.path), archive.write)
         archive.seek(0)
         unpack(archive, stage)

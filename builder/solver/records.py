@@ -1,7 +1,7 @@
 """What the cache holds: for each key, the layers of the step's result, bottom first.
 
-A record names blobs; it is believed only while all of them are in the store, so garbage collection
-may take them at any time. Records are JSON with a format number of their own.
+A record names blobs, which garbage collection keeps as long as the record is there; it is believed
+only while all of them are in the store. Records are JSON with a format number of their own.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class KeyValueStore(Protocol):
     def get(self, key: bytes) -> bytes | None:
         """The value, or None."""
 
-    def put(self, key: bytes, kind: str, value: bytes) -> None:
-        """Store or replace."""
+    def put(self, key: bytes, kind: str, value: bytes, digests: Sequence[Digest] = ()) -> None:
+        """Store or replace; garbage collection keeps ``digests`` (blobs, diff ids) meanwhile."""
 
 
 class BlobIndex(Protocol):
@@ -63,7 +63,11 @@ class StepRecords:
 
     def save(self, key: bytes, layers: Iterable[StoredLayer]) -> None:
         """Record a result; its blobs must be in the store already."""
-        self._values.put(key, "step", encode_layers(layers))
+        layers = tuple(layers)
+        digests = [
+            digest for layer in layers for digest in (layer.descriptor.digest, layer.diff_id)
+        ]
+        self._values.put(key, "step", encode_layers(layers), digests)
 
 
 def encode_layers(layers: Iterable[StoredLayer]) -> bytes:

@@ -2,11 +2,16 @@
 
 The layer of a RUN can be stood on as soon as the command has ended, while its tar is written in the
 background. Layers that came from the cache are unpacked only when somebody asks for directories.
+An upper directory becomes a snapshot when its layer is packed and nobody works in it, because the
+snapshots of layers above need all those below in place.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -17,12 +22,43 @@ if TYPE_CHECKING:
     from images.store import ImageStore
 
 
-@dataclass(frozen=True, slots=True)
 class PendingLayer:
-    """A layer being packed. ``upper`` is its overlay directory, when it already exists as one."""
+    """A layer being packed from an overlay upper directory, which counts who stands on it."""
 
-    future: Future[StoredLayer]
-    upper: Path | None = None
+    def __init__(self, future: Future[StoredLayer], upper: Path) -> None:
+        self.future = future
+        self._upper = upper
+        self._lock = threading.Lock()
+        self._users = 0
+        self._adopted = False
+
+    @contextmanager
+    def in_use(self) -> Iterator[Path | None]:
+        """The upper directory, which stays where it is for the block; None if it has become a
+        snapshot.
+        """
+        with self._lock:
+            path = None if self._adopted else self._upper
+            self._users += path is not None
+        try:
+            yield path
+        finally:
+            if path is not None:
+                with self._lock:
+                    self._users -= 1
+
+    def adopt(self, store: ImageStore) -> StoredLayer:
+        """Wait for the layer and make its directory a snapshot, unless somebody stands on it.
+
+        Raises:
+            ImagesError: the layer could not be packed or moved.
+        """
+        layer = self.future.result()
+        with self._lock:
+            if not self._users and not self._adopted:
+                store.snapshots.adopt(self._upper, layer.diff_id)
+                self._adopted = True
+        return layer
 
 
 Layer: TypeAlias = StoredLayer | PendingLayer
@@ -54,30 +90,27 @@ class Result:
         """This result with one more layer."""
         return Result((*self.layers, layer))
 
-    def directories(self, store: ImageStore) -> tuple[Path, ...]:
-        """Overlay directories, topmost first; unpacks what is not there yet.
+    @contextmanager
+    def directories(self, store: ImageStore) -> Iterator[tuple[Path, ...]]:
+        """Overlay directories, topmost first, for the block; unpacks what is not there yet.
 
         Raises:
             ImagesError: a blob is missing or damaged, or the disk is full.
         """
-        found: list[Path] = []
-        run: list[StoredLayer] = []
-        for layer in self.layers:
-            if isinstance(layer, PendingLayer) and layer.upper is not None:
-                found.extend(reversed(_unpack(store, run)))
-                found.append(layer.upper)
-                run = []
-            elif isinstance(layer, PendingLayer):
-                run.append(layer.future.result())
-            else:
-                run.append(layer)
-        found.extend(reversed(_unpack(store, run)))
-        return tuple(reversed(found))
-
-
-def _unpack(store: ImageStore, layers: list[StoredLayer]) -> list[Path]:
-    """The directories of ``layers``, topmost first."""
-    if not layers:
-        return []
-    pairs = [(layer.diff_id, layer.descriptor) for layer in layers]
-    return list(store.snapshots.ensure(pairs, store.blobs))
+        with ExitStack() as stack:
+            below = list(self.layers)
+            found: list[Path] = []
+            while below and isinstance(below[-1], PendingLayer):
+                upper = stack.enter_context(below[-1].in_use())
+                if upper is None:
+                    break
+                found.append(upper)
+                below.pop()
+            if below:
+                stored = [
+                    layer if isinstance(layer, StoredLayer) else layer.adopt(store)
+                    for layer in below
+                ]
+                pairs = [(layer.diff_id, layer.descriptor) for layer in stored]
+                found.extend(store.snapshots.ensure(pairs, store.blobs))
+            yield tuple(found)

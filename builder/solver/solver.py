@@ -10,14 +10,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from builder.errors import BuildCancelledError, BuildError
 from builder.plan.model import Step
 from builder.plan.ops import Copy, SourceImage, SourceScratch, StepId
-from builder.solver.execute import Execution, execute
+from builder.solver.execute import Execution, Task, execute
 from builder.solver.explain import Components, explain_miss
 from builder.solver.locks import KeyLock
 from builder.solver.records import StoredLayer, slot_key
@@ -181,8 +181,10 @@ class _Solver:
         keys = [key]
         if not session.options.no_cache and below.settled:
             # Files that were made a moment ago cannot be in any record yet.
-            with blaming(step):
-                directories = [result.directories(session.store) for result in inputs]
+            with blaming(step), ExitStack() as stack:
+                directories = [
+                    stack.enter_context(result.directories(session.store)) for result in inputs
+                ]
                 selections = session.identities.selections(step, directories)
             keys.append(session.identities.content(step, below.stored(), selections))
         for known in keys:
@@ -232,16 +234,10 @@ class _Solver:
             for key in keys:
                 session.records.save(key, layers)
 
+        needed = dict(zip(step.inputs, inputs, strict=True))
         try:
             with blaming(step):
-                execution = execute(
-                    session,
-                    step,
-                    below,
-                    dict(zip(step.inputs, inputs, strict=True)),
-                    vertex,
-                    record,
-                )
+                execution = execute(session, Task(step, below, needed, vertex, record))
         except BaseException as error:
             vertex.failed(str(error), cancelled=isinstance(error, BuildCancelledError))
             raise

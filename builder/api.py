@@ -1,0 +1,152 @@
+"""The builder's front door: ``build`` and ``plan``.
+
+Nothing here prints or exits. The imports at the top are those of a build that is answered from its
+record; planning and solving are imported when they are needed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from builder.fastpath import BuildRecord, find_record, fingerprint
+from builder.inputs import read_inputs
+from builder.progress.tracker import Tracker
+from builder.request import BuildRequest, BuildResult
+from builder.storage import CacheTable, state_directory
+from images.platform import Platform
+
+if TYPE_CHECKING:
+    from images.store import ImageStore
+
+    from builder.bases import BaseResolver
+    from builder.build import Workshop
+    from builder.plan.model import Plan
+    from builder.progress.events import ProgressSink
+    from builder.runner import Cancellation, StepRunner
+
+__all__ = ["BuildRequest", "BuildResult", "build", "plan"]
+
+
+def build(
+    request: BuildRequest,
+    *,
+    store: ImageStore,
+    runner: StepRunner,
+    resolver: BaseResolver,
+    progress: ProgressSink,
+    cancellation: Cancellation | None = None,
+    clock: Callable[[], float] = time.time,
+) -> BuildResult:
+    """Build an image, store it and point the request's tags at it.
+
+    ``clock`` gives seconds since the epoch. ``progress`` is closed at the end, however it ends.
+
+    Raises:
+        DockerfileError: the Dockerfile does not parse.
+        BuildInputError: the inputs are at fault (``PlanError``, ``TargetUnknownError``, ...).
+        StepFailedError: a command failed.
+        BuildEnvironmentError: this machine cannot do it.
+        BuildCancelledError: ``cancellation`` fired.
+        ImagesError: a base or the store is at fault.
+        KeyboardInterrupt: interrupted; every running step has been killed.
+    """
+    try:
+        inputs = read_inputs(request)
+        platform = request.platform or Platform.host()
+        values = CacheTable(store)
+        key = fingerprint(request, inputs, platform)
+        tracker = Tracker(progress, clock)
+        if not (request.no_cache or request.pull):
+            record = find_record(
+                key,
+                inputs,
+                values=values,
+                blobs=store.blobs,
+                resolver=resolver,
+                now_ns=lambda: int(clock() * 1e9),
+            )
+            if record is not None:
+                return _repeat(record, request, store, tracker)
+        from builder.build import run_build
+        from builder.placement import PlacedFiles
+
+        shop = _workshop(store, values, runner, resolver, tracker, cancellation, clock)
+        files = PlacedFiles(inputs)
+        return run_build(request, inputs, platform, key, shop, files)
+    finally:
+        progress.close()
+
+
+def plan(
+    request: BuildRequest,
+    *,
+    store: ImageStore,
+    resolver: BaseResolver,
+    progress: ProgressSink,
+    clock: Callable[[], float] = time.time,
+) -> Plan:
+    """Plan a build without executing anything; see ``builder.plan.render`` to print it.
+
+    Raises:
+        DockerfileError, BuildInputError, ImagesError: as ``build``.
+    """
+    from builder.build import plan_request
+
+    try:
+        return plan_request(
+            request,
+            read_inputs(request),
+            request.platform or Platform.host(),
+            host=Platform.host(),
+            state=state_directory(store),
+            resolver=resolver,
+            tracker=Tracker(progress, clock),
+        )
+    finally:
+        progress.close()
+
+
+def _workshop(
+    store: ImageStore,
+    values: CacheTable,
+    runner: StepRunner,
+    resolver: BaseResolver,
+    tracker: Tracker,
+    cancellation: Cancellation | None,
+    clock: Callable[[], float],
+) -> Workshop:
+    from builder.build import Workshop
+    from builder.runner import Cancellation
+
+    return Workshop(
+        store=store,
+        values=values,
+        state=state_directory(store),
+        runner=runner,
+        resolver=resolver,
+        tracker=tracker,
+        cancellation=cancellation or Cancellation(),
+        clock=clock,
+        host=Platform.host(),
+    )
+
+
+def _repeat(
+    record: BuildRecord, request: BuildRequest, store: ImageStore, tracker: Tracker
+) -> BuildResult:
+    """Show the recorded steps, name the image once more."""
+    for name in record.steps:
+        tracker.cached(name)
+    for message in record.warnings:
+        tracker.warn(message)
+    for tag in request.tags:
+        store.tag(tag, record.descriptor)
+    return BuildResult(
+        descriptor=record.descriptor,
+        image_id=record.image_id,
+        tags=request.tags,
+        cached=True,
+        warnings=record.warnings,
+    )

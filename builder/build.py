@@ -1,0 +1,306 @@
+"""The ordinary build: parse, plan, solve, assemble, store, name; then record it for the fast path.
+
+Everything is written under a lease and the names come last, so a build that is killed leaves a
+consistent store and whatever it had finished in the cache.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from builder.assembly import AssembledImage, assemble
+from builder.dates import timestamp
+from builder.errors import BuildInputError
+from builder.fastpath import BuildRecord, pin_bases, scan_inputs
+from builder.keys import key_of
+from builder.plan.model import Plan
+from builder.plan.ops import BindSpec, Copy, Run, SourceScratch
+from builder.plan.options import PlanOptions
+from builder.plan.planner import plan as make_plan
+from builder.request import BuildRequest, BuildResult
+from builder.runner import Cancellation, Resources, StepRunner
+from builder.secrets import by_id
+from builder.solver.content import FileHasher
+from builder.solver.identity import Identities
+from builder.solver.records import KeyValueStore, StepRecords
+from builder.solver.session import Session, SolveOptions
+from builder.solver.solver import Solution, solve
+
+if TYPE_CHECKING:
+    from images.store import ImageStore
+
+    from builder.bases import BaseResolver, ResolvedBase
+    from builder.inputs import BuildInputs
+    from builder.progress.tracker import Tracker
+    from builder.scan import ContextScan
+    from builder.solver.files import FilePlanner
+    from images.platform import Platform
+    from images.reference import Reference
+
+LEASE_SECONDS: Final = 24 * 3600
+PACKERS: Final = 2
+"""Layers packed at the same time; each compresses with threads of its own."""
+MINIMUM_COMMANDS: Final = 4
+"""Commands run at the same time, even on a small machine: most of them wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What a build works with; all of it is given, nothing is looked up."""
+
+    store: ImageStore
+    values: KeyValueStore
+    state: Path
+    runner: StepRunner
+    resolver: BaseResolver
+    tracker: Tracker
+    cancellation: Cancellation
+    clock: Callable[[], float]
+    host: Platform
+
+
+def plan_request(
+    request: BuildRequest,
+    inputs: BuildInputs,
+    platform: Platform,
+    *,
+    host: Platform,
+    state: Path,
+    resolver: BaseResolver,
+    tracker: Tracker,
+) -> Plan:
+    """Parse and plan.
+
+    Raises:
+        DockerfileError, PlanError: the file is at fault.
+        ImagesError: a base image cannot be resolved.
+    """
+    from dockerfile_grammar import parse_cached
+
+    vertex = tracker.start(f"[internal] load build definition from {inputs.name}")
+    try:
+        tree = parse_cached(inputs.dockerfile, cache_dir=state / "parsed", filename=inputs.name)
+        lines = inputs.dockerfile.decode("utf-8-sig", "replace").splitlines()
+    except BaseException as error:
+        vertex.failed(str(error))
+        raise
+    vertex.done()
+    options = PlanOptions(
+        platform=platform,
+        build_platform=host,
+        target=request.target,
+        build_args=request.build_args,
+        labels=request.labels,
+        network=request.network,
+        extra_hosts=request.extra_hosts,
+        resources=request.resources or Resources(),
+        filename=inputs.name,
+    )
+    return make_plan(tree, lines, options, _ShownResolver(resolver, tracker))
+
+
+def run_build(
+    request: BuildRequest,
+    inputs: BuildInputs,
+    platform: Platform,
+    key: bytes,
+    shop: Workshop,
+    files: FilePlanner,
+) -> BuildResult:
+    """Build and store the image; ``key`` is the request's fingerprint.
+
+    Raises:
+        BuildError, DockerfileError, ImagesError: see the families.
+        KeyboardInterrupt: every step has been stopped.
+    """
+    with shop.store.lease("build", ttl=LEASE_SECONDS):
+        plan = plan_request(
+            request,
+            inputs,
+            platform,
+            host=shop.host,
+            state=shop.state,
+            resolver=shop.resolver,
+            tracker=shop.tracker,
+        )
+        for warning in plan.warnings:
+            shop.tracker.warn(warning.message, warning.source.where if warning.source else "")
+        reads_context = uses_context(plan)
+        if reads_context and inputs.context is None:
+            raise BuildInputError(
+                "the Dockerfile reads files, but there is no build context",
+                fix="give a context directory",
+            )
+        scan = _settled_scan(inputs, shop.clock) if reads_context else None
+        hasher, hasher_key = _hasher(inputs, shop)
+        solution = _solve(request, inputs, plan, shop, files, hasher)
+        if hasher.changed:
+            shop.values.put(hasher_key, "stat", hasher.encode())
+        image = _export(request, plan, solution, shop)
+        if not reads_context or scan is not None:
+            _record(key, plan, image, scan, shop)
+    return BuildResult(
+        descriptor=image.descriptor,
+        image_id=image.image_id,
+        tags=request.tags,
+        cached=solution.executed == 0,
+        warnings=tuple(warning.message for warning in plan.warnings),
+    )
+
+
+def name_image(
+    image: AssembledImage | BuildRecord, tags: tuple[Reference, ...], store: ImageStore
+) -> None:
+    """Register the stored image and point the names at it."""
+    store.add_image(image.descriptor)
+    for tag in tags:
+        store.tag(tag, image.descriptor)
+
+
+def uses_context(plan: Plan) -> bool:
+    """Whether any step that the target needs reads the build context."""
+    for index in plan.closure(plan.result):
+        match plan.steps[index].op:
+            case Copy(from_=None, sources=sources) if sources:
+                return True
+            case Run(mounts=mounts):
+                if any(isinstance(m, BindSpec) and m.from_ is None for m in mounts):
+                    return True
+    return False
+
+
+def _solve(
+    request: BuildRequest,
+    inputs: BuildInputs,
+    plan: Plan,
+    shop: Workshop,
+    files: FilePlanner,
+    hasher: FileHasher,
+) -> Solution:
+    options = SolveOptions(
+        host=shop.host,
+        no_cache=request.no_cache,
+        compression=request.compression,
+        secrets=by_id(request.secrets),
+        ssh=request.ssh,
+        slot=(str(inputs.context), inputs.name, str(plan.platform)),
+    )
+    with ThreadPoolExecutor(PACKERS, thread_name_prefix="pack") as pool:
+        session = Session(
+            plan=plan,
+            store=shop.store,
+            state=shop.state,
+            runner=shop.runner,
+            files=files,
+            identities=Identities(plan, files, hasher, compression=request.compression),
+            records=StepRecords(shop.values, shop.store.blobs),
+            values=shop.values,
+            tracker=shop.tracker,
+            cancellation=shop.cancellation,
+            options=options,
+            clock=shop.clock,
+            pool=pool,
+            slots=threading.Semaphore(max(MINIMUM_COMMANDS, os.cpu_count() or 1)),
+        )
+        return solve(session)
+
+
+def _export(
+    request: BuildRequest, plan: Plan, solution: Solution, shop: Workshop
+) -> AssembledImage:
+    vertex = shop.tracker.start("exporting to image")
+    try:
+        image = assemble(
+            plan.image,
+            solution.layers,
+            now=timestamp(shop.clock() if plan.epoch is None else plan.epoch),
+            annotations=request.annotations,
+        )
+        shop.store.blobs.put(image.config.raw)
+        shop.store.blobs.put(image.manifest.raw)
+        name_image(image, request.tags, shop.store)
+    except BaseException as error:
+        vertex.failed(str(error))
+        raise
+    vertex.output(1, f"writing image {image.image_id}\n".encode())
+    for tag in request.tags:
+        vertex.output(1, f"naming to {tag.familiar}\n".encode())
+    vertex.done()
+    return image
+
+
+def _record(
+    key: bytes, plan: Plan, image: AssembledImage, scan: ContextScan | None, shop: Workshop
+) -> None:
+    bases = pin_bases(shop.resolver, [(pin.reference, pin.platform) for pin in plan.bases])
+    if bases is None:
+        return
+    closure = (plan.steps[index] for index in plan.closure(plan.result))
+    record = BuildRecord(
+        descriptor=image.descriptor,
+        image_id=image.image_id,
+        blobs=(
+            str(image.descriptor.digest),
+            str(image.image_id),
+            *(str(layer.digest) for layer in image.manifest.layers),
+        ),
+        bases=bases,
+        context=scan.digest if scan is not None else None,
+        steps=tuple(step.name for step in closure if not isinstance(step.op, SourceScratch)),
+        warnings=tuple(warning.message for warning in plan.warnings),
+    )
+    shop.values.put(key, "build", record.encode())
+
+
+def _settled_scan(inputs: BuildInputs, clock: Callable[[], float]) -> ContextScan | None:
+    """A scan that a later one can be compared with; None when files are changing just now."""
+    from builder.scan import FINE_TICK_NS
+
+    scan = scan_inputs(inputs, _nanoseconds(clock))
+    if scan is None or scan.settled:
+        return scan
+    if not 0 < scan.wait_ns <= FINE_TICK_NS:
+        return None
+    threading.Event().wait(scan.wait_ns / 1e9)
+    scan = scan_inputs(inputs, _nanoseconds(clock))
+    return scan if scan is not None and scan.settled else None
+
+
+def _hasher(inputs: BuildInputs, shop: Workshop) -> tuple[FileHasher, bytes]:
+    key = key_of("stat", [("context", str(inputs.context))])
+    return FileHasher(_nanoseconds(shop.clock), shop.values.get(key)), key
+
+
+def _nanoseconds(clock: Callable[[], float]) -> int:
+    return int(clock() * 1e9)
+
+
+class _ShownResolver:
+    """Shows each base that is being resolved, and resolves each of them once."""
+
+    def __init__(self, resolver: BaseResolver, tracker: Tracker) -> None:
+        self._resolver = resolver
+        self._tracker = tracker
+        self._known: dict[tuple[Reference, Platform], ResolvedBase] = {}
+
+    def resolve(self, reference: Reference, platform: Platform) -> ResolvedBase:
+        key = (reference, platform)
+        if key not in self._known:
+            name = f"[internal] load metadata for {reference.name}:{reference.wire_reference}"
+            vertex = self._tracker.start(name)
+            try:
+                self._known[key] = self._resolver.resolve(reference, platform)
+            except BaseException as error:
+                vertex.failed(str(error))
+                raise
+            vertex.done()
+        return self._known[key]
+
+    def pin(self, reference: Reference, platform: Platform) -> str | None:
+        return self._resolver.pin(reference, platform)

@@ -1,0 +1,164 @@
+"""Answering a whole build from one record, when nothing that could change it has changed.
+
+The record's key is a fingerprint of the request: format version, Dockerfile and ignore file,
+arguments, target, platform and the other options. It holds pins of the base images, the scan of the
+context by file status, and the result. Everything is compared before the record is believed, and
+everything doubtful means an ordinary build. This module is on the path of every build, so it
+imports neither the grammar nor the planner.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from builder.keys import key_of
+from builder.scan import ContextScan, scan_context
+from images.descriptor import Descriptor
+from images.digest import Digest
+from images.errors import ImagesError
+from images.platform import Platform
+from images.reference import Reference
+
+if TYPE_CHECKING:
+    from builder.bases import BaseResolver
+    from builder.inputs import BuildInputs
+    from builder.request import BuildRequest
+    from builder.solver.records import BlobIndex, KeyValueStore
+
+RECORD_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRecord:
+    """A finished build. ``context`` is a scan's digest, None when the context was not read."""
+
+    descriptor: Descriptor
+    image_id: Digest
+    blobs: tuple[str, ...]
+    bases: tuple[tuple[str, str, str], ...]
+    """Reference, platform and pin of each base."""
+    context: str | None
+    steps: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+    def encode(self) -> bytes:
+        """As the bytes of a record."""
+        return json.dumps(
+            {
+                "format": RECORD_FORMAT,
+                "descriptor": self.descriptor.to_json(),
+                "image": str(self.image_id),
+                "blobs": self.blobs,
+                "bases": self.bases,
+                "context": self.context,
+                "steps": self.steps,
+                "warnings": self.warnings,
+            }
+        ).encode()
+
+    @classmethod
+    def decode(cls, raw: bytes) -> BuildRecord | None:
+        """From the bytes of a record; None for another format."""
+        document: dict[str, Any] = json.loads(raw)
+        if document.get("format") != RECORD_FORMAT:
+            return None
+        return cls(
+            descriptor=Descriptor.from_json(document["descriptor"]),
+            image_id=Digest.parse(document["image"]),
+            blobs=tuple(document["blobs"]),
+            bases=tuple((base[0], base[1], base[2]) for base in document["bases"]),
+            context=document["context"],
+            steps=tuple(document["steps"]),
+            warnings=tuple(document["warnings"]),
+        )
+
+
+def fingerprint(request: BuildRequest, inputs: BuildInputs, platform: Platform) -> bytes:
+    """The key of the request: everything but bases and the context's files."""
+    limits = request.resources
+    return key_of(
+        "build",
+        [
+            ("context", None if inputs.context is None else str(inputs.context)),
+            ("name", inputs.name),
+            ("dockerfile", hashlib.sha256(inputs.dockerfile).digest()),
+            ("ignore", inputs.ignore),
+            ("args", dict(request.build_args)),
+            ("labels", dict(request.labels)),
+            ("annotations", dict(request.annotations)),
+            ("target", request.target),
+            ("platform", str(platform)),
+            ("network", request.network),
+            ("hosts", request.extra_hosts),
+            ("resources", repr(limits) if limits is not None else None),
+            ("secrets", sorted(secret.id for secret in request.secrets)),
+            ("ssh", sorted(request.ssh)),
+            ("compression", request.compression),
+        ],
+    )
+
+
+def find_record(
+    key: bytes,
+    inputs: BuildInputs,
+    *,
+    values: KeyValueStore,
+    blobs: BlobIndex,
+    resolver: BaseResolver,
+    now_ns: Callable[[], int],
+) -> BuildRecord | None:
+    """The recorded build, if all it rests on is unchanged and its blobs are still there."""
+    raw = values.get(key)
+    record = BuildRecord.decode(raw) if raw is not None else None
+    if record is None or not all(blobs.has(Digest.parse(blob)) for blob in record.blobs):
+        return None
+    for reference, platform, pin in record.bases:
+        if _pin(resolver, reference, platform) != pin:
+            return None
+    if record.context is not None:
+        scan = scan_inputs(inputs, now_ns())
+        if scan is None or scan.digest != record.context:
+            return None
+    return record
+
+
+def pin_bases(
+    resolver: BaseResolver, bases: list[tuple[str, str]]
+) -> tuple[tuple[str, str, str], ...] | None:
+    """The pins of all bases; None when one of them has none, so the build cannot be recorded."""
+    pinned = []
+    for reference, platform in bases:
+        pin = _pin(resolver, reference, platform)
+        if pin is None:
+            return None
+        pinned.append((reference, platform, pin))
+    return tuple(pinned)
+
+
+def scan_inputs(inputs: BuildInputs, now_ns: int) -> ContextScan | None:
+    """Scan the context as its ignore file sees it; None when it cannot be read."""
+    if inputs.context is None:
+        return None
+    ignored = prune = None
+    if inputs.ignore is not None:
+        from builder.ignore import IgnorePatterns
+
+        patterns = IgnorePatterns.parse(inputs.ignore, filename=inputs.ignore_name)
+        if patterns:
+            ignored, prune = patterns.matches, patterns.may_prune
+    try:
+        return scan_context(str(inputs.context), now_ns=now_ns, ignored=ignored, may_prune=prune)
+    except OSError:
+        return None
+
+
+def _pin(resolver: BaseResolver, reference: str, platform: str) -> str | None:
+    try:
+        return resolver.pin(Reference.parse(reference), Platform.parse(platform))
+    except ImagesError:
+        # Whatever is wrong with this base, the ordinary build will say it properly.
+        return None
