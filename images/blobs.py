@@ -45,6 +45,7 @@ RENEW_AFTER: Final = 1.0
 STAGE_GRACE: Final = 60.0
 """Seconds a stage may exist without a lock: the moment between its creation and its flock."""
 
+HEX_DIGITS: Final = frozenset("0123456789abcdef")
 READ_LIMIT: Final = 8 << 20
 
 
@@ -167,7 +168,7 @@ class BlobStore:
             except FileNotFoundError:
                 continue
             for name in names:
-                if len(name) == length:
+                if len(name) == length and HEX_DIGITS.issuperset(name):
                     yield Digest(algorithm, name)
 
     def stages(self) -> Iterator[tuple[Path, bool]]:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from images.errors import EnvironmentFault, InternalError
+from images.locks import flock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -177,6 +178,11 @@ class Database:
         wanted = {name: len(steps) for name, steps in self._migrations.items()}
         if self._versions(connection) == wanted:
             return
+        # Switching to WAL does not wait for others as transactions do, hence the lock around it.
+        with flock(f"{self.path}.lock", exclusive=True):
+            self._create(connection)
+
+    def _create(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         try:

@@ -109,3 +109,9 @@ class InvalidArchiveError(InputError):
     """The archive is malformed, uses a form we do not read, or tries to leave its root."""
 
     code = "archive-invalid"
+
+
+class ImageInUseError(InputError):
+    """The image cannot be removed without force: other names or a user of it remain."""
+
+    code = "image-in-use"
