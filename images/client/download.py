@@ -24,8 +24,8 @@ from images.client.errors import (
     Target,
 )
 from images.client.hosts import check_hop, given_url
+from images.client.request import Repository, Request
 from images.client.threads import in_thread
-from images.client.transport import Repository, Request
 from images.digest import Digest
 from images.errors import DigestMismatchError
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from images.client.errors import Target
-from images.client.transport import Repository, Request, Transport
+from images.client.request import Repository, Request
+from images.client.transport import Transport
 
 if TYPE_CHECKING:
     from images.credentials import Credentials

@@ -19,7 +19,7 @@ from images.client import limits
 from images.client.auth import scope
 from images.client.errors import ManifestUnknownError, ProtocolError, Target
 from images.client.hosts import given_url
-from images.client.transport import Repository, Request
+from images.client.request import Repository, Request
 from images.descriptor import Descriptor
 from images.digest import Digest
 from images.errors import DigestMismatchError, ImagesError, InvalidManifestError

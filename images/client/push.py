@@ -163,13 +163,13 @@ def _mountable(store: PushStore, target: Reference) -> dict[Digest, str]:
 
 
 def _blobs_of(blobs: BlobStore, digest: Digest) -> Iterable[Digest]:
-    """Layers of a stored image; what is missing or damaged is no candidate."""
+    """What a stored image consists of; what is missing or damaged is no candidate."""
     try:
         document = _document(blobs, digest)
     except ImagesError:
         return
     if isinstance(document, Manifest):
-        yield from (layer.digest for layer in document.layers)
+        yield from (part.digest for part in (*document.layers, document.config))
         return
     for child in document.manifests:
         if blobs.size(child.digest) is not None:

@@ -20,16 +20,14 @@ from images.client import limits
 from images.client.auth import Authenticator
 from images.client.challenge import parse_challenges
 from images.client.errors import (
-    HostUnknownError,
     ProtocolError,
-    RegistryConnectionError,
     RegistryError,
-    Target,
-    TlsError,
     error_from_response,
 )
+from images.client.faults import connection_error, is_final
 from images.client.hosts import Endpoint, check_hop, endpoint, given_url, same_origin
 from images.client.proxy import proxy_for
+from images.client.request import Answer, Repository, Request, read_limited
 from images.client.retry import RETRYABLE, Effects, retry_after
 from images.client.tls import certificate_directory, context, has_roots
 
@@ -52,48 +50,6 @@ class CredentialSource(Protocol):
 
     def get(self, registry: str, repository: str = "") -> Credentials | None:
         """The credentials for one registry, or None."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Repository:
-    """A repository at a registry; ``name`` is empty for the registry as a whole."""
-
-    registry: str
-    name: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.registry}/{self.name}" if self.name else self.registry
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to ask: ``path`` is a path below the registry's origin, or a ``hosts.given_url``.
-
-    ``body`` makes the body anew for each attempt; ``length`` is its size in bytes. ``replay`` false
-    means that a failure is the caller's to handle, because the other side's state is unknown.
-    ``anonymous`` requests never carry credentials.
-    """
-
-    method: str
-    repository: Repository
-    path: str | URL
-    target: Target
-    scopes: frozenset[str] = frozenset()
-    expected: frozenset[int] = frozenset({200})
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: Body | None = None
-    length: int = 0
-    replay: bool = True
-    anonymous: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer: where it came from in the end, its headers, and its body."""
-
-    url: URL
-    headers: Mapping[str, str]
-    body: bytes
 
 
 @dataclass(slots=True)
@@ -169,8 +125,8 @@ class Transport:
                     answer = response.status, await read_limited(response, limits.ERROR_BODY)
             except (aiohttp.ClientError, OSError) as error:
                 pause = self._pause(attempt, asked)
-                if pause is None or _is_final(error):
-                    raise _connection_error(error, url.host or "", "token server") from error
+                if pause is None or is_final(error):
+                    raise connection_error(error, url.host or "", "token server") from error
             else:
                 pause = self._pause(attempt, asked)
                 if pause is None:
@@ -193,11 +149,11 @@ class Transport:
                 if response.status in request.expected:
                     return await read(response)
             except (aiohttp.ClientError, OSError) as error:
-                failure: RegistryError = _connection_error(
+                failure: RegistryError = connection_error(
                     error, request.repository.registry, request.target.subject
                 )
                 cause: BaseException | None = error
-                transient = not _is_final(error)
+                transient = not is_final(error)
             else:
                 asked = retry_after(response.headers.get("Retry-After"), self.effects.wall())
                 transient, cause = response.status in RETRYABLE, None
@@ -393,58 +349,3 @@ def _base(origin: _Origin) -> URL:
 
 async def _as_it_is(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
     return response
-
-
-async def read_limited(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Read a whole body of at most ``limit`` bytes.
-
-    Raises:
-        ProtocolError: it is longer.
-    """
-    announced = response.content_length
-    if announced is not None and announced > limit and response.method != "HEAD":
-        raise ProtocolError(
-            f"an answer of {announced} bytes is over the limit of {limit}", where=response.url.host
-        )
-    parts, total = [], 0
-    async for part in response.content.iter_any():
-        total += len(part)
-        if total > limit:
-            raise ProtocolError(
-                f"an answer is longer than the limit of {limit} bytes", where=response.url.host
-            )
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _is_final(error: BaseException) -> bool:
-    """Whether trying again cannot help: a bad certificate or a bad address stays bad."""
-    return isinstance(
-        error,
-        aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL | ssl.SSLCertVerificationError,
-    )
-
-
-def _connection_error(error: BaseException, registry: str, subject: str) -> RegistryError:
-    """Say in the user's words why there is no answer."""
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        what = f"the host of {registry} is unknown: {error.os_error.strerror or error.os_error}"
-        return HostUnknownError(
-            what, where=subject, fix="check the spelling, the network and the DNS server"
-        )
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        what = f"the certificate of {registry} is not trusted: {error.certificate_error}"
-        fix = f"put the CA's certificate into /etc/docker/certs.d/{registry}/ca.crt"
-        return TlsError(what, where=subject, fix=fix)
-    if isinstance(error, aiohttp.ClientSSLError):
-        what = f"no TLS with {registry}: {error.os_error.strerror or error}"
-        fix = (
-            f"if it speaks plain HTTP and you accept that, name it: --insecure-registry {registry}"
-        )
-        return TlsError(what, where=subject, fix=fix)
-    reason = str(error) or type(error).__name__
-    return RegistryConnectionError(
-        f"no answer from {registry}: {reason}",
-        where=subject,
-        fix="check that it runs and that the network reaches it",
-    )

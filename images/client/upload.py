@@ -27,7 +27,7 @@ from images.client.errors import (
 )
 from images.client.hosts import given_url
 from images.client.progress import LayerState
-from images.client.transport import Repository, Request
+from images.client.request import Repository, Request
 
 if TYPE_CHECKING:
     import aiohttp

@@ -1,0 +1,271 @@
+"""Images in and out of archives: ``load``, ``save`` and ``import_rootfs``.
+
+``load`` reads what ``docker save``, ``podman save``, skopeo and buildx write, from a stream and in
+any compression; either every image of the archive becomes visible or none. ``save`` writes one
+deterministic archive that is a Docker archive and an OCI layout at once.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+
+from images import docker_archive, manifest, oci_layout
+from images.config import HistoryEntry, ImageConfig
+from images.descriptor import Descriptor
+from images.errors import BlobUnknownError, InputError
+from images.layers import entry as kinds
+from images.layers.entry import Entry
+from images.layers.pack import pack_layer
+from images.layers.tar_read import read_tar
+from images.layers.tar_write import write_tar
+from images.manifest import Index, Manifest
+from images.platform import Platform
+
+if TYPE_CHECKING:
+    from images.blobs import BlobStore
+    from images.digest import Digest
+    from images.layers.tar_read import Body
+    from images.reference import Reference
+
+
+class ArchiveStore(Protocol):
+    """What archives need of the image store."""
+
+    @property
+    def blobs(self) -> BlobStore:
+        """Where content goes."""
+
+    def lease(self, description: str) -> AbstractContextManager[object]:
+        """Protect what is written in the block from garbage collection."""
+
+    def add_image(self, descriptor: Descriptor, /) -> object:
+        """Register a manifest or index whose content is complete."""
+
+    def tag(self, reference: Reference, descriptor: Descriptor, /) -> object:
+        """Point a name to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedImage:
+    """One image that ``load`` brought; ``image_id`` is its config's digest, None for artifacts."""
+
+    descriptor: Descriptor
+    references: tuple[Reference, ...]
+    image_id: Digest | None
+
+
+def load(stream: BinaryIO, store: ArchiveStore) -> list[LoadedImage]:
+    """Load every image of an archive.
+
+    Raises:
+        InvalidArchiveError, InvalidManifestError, DigestMismatchError, SizeLimitError: the archive
+        is malformed, hostile, or does not hold together; no image and no name was added.
+    """
+    from images.archive_input import Members
+
+    with store.lease("load an archive"), Members.read(stream, store.blobs) as members:
+        if oci_layout.is_layout(members):
+            images = oci_layout.find_images(members)
+            for complete in images:
+                oci_layout.commit(members, complete)
+            found = [(image.descriptor, image.references) for image in images]
+        else:
+            found = [
+                (_keep(built.manifest, built.config, store.blobs), built.references)
+                for built in docker_archive.find_images(members, store.blobs)
+            ]
+        loaded = [
+            LoadedImage(descriptor, references, _image_id(store.blobs, descriptor))
+            for descriptor, references in found
+        ]
+        for image in loaded:
+            store.add_image(image.descriptor)
+        for image in loaded:
+            for reference in image.references:
+                store.tag(reference, image.descriptor)
+    return loaded
+
+
+def save(
+    images: Iterable[tuple[Descriptor, Sequence[Reference]]],
+    store: ArchiveStore,
+    write: Callable[[bytes | bytearray | memoryview], object],
+) -> None:
+    """Write images with their names as one archive; equal content gives equal bytes.
+
+    Platforms of an index that are not in the store are left out.
+
+    Raises:
+        BlobUnknownError: an image is incomplete.
+    """
+    with store.lease("save an archive"):
+        wanted = [(descriptor, tuple(references)) for descriptor, references in images]
+        if not wanted:
+            raise InputError("no image to save", fix="name at least one image")
+        contents: dict[Digest, Descriptor] = {}
+        docker: list[tuple[Manifest, tuple[Reference, ...]]] = []
+        for descriptor, references in wanted:
+            for part in _parts(store.blobs, descriptor):
+                contents[part.digest] = part
+            runnable = _runnable(store.blobs, descriptor)
+            docker.extend((document, references) for document in runnable)
+        files = {
+            oci_layout.LAYOUT_FILE: oci_layout.LAYOUT,
+            oci_layout.INDEX_FILE: oci_layout.index_for(wanted),
+            docker_archive.MANIFEST_FILE: docker_archive.manifest_for(docker),
+        }
+        write_tar(_archive_entries(contents.values(), files, store.blobs), write)
+
+
+@dataclass(frozen=True, slots=True)
+class RootfsImport:
+    """What an imported root filesystem becomes; ``config`` is the inner object, Docker's spelling.
+
+    ``created`` is RFC 3339 text and part of the image's digest; None leaves it out. ``message`` is
+    the history's comment.
+    """
+
+    reference: Reference | None = None
+    platform: Platform | None = None
+    config: Mapping[str, Any] | None = None
+    message: str = "Imported from -"
+    created: str | None = None
+    compression: str = "gzip"
+
+
+def import_rootfs(
+    stream: BinaryIO, store: ArchiveStore, request: RootfsImport | None = None
+) -> LoadedImage:
+    """Make a one-layer image of a root filesystem's tar, in any compression.
+
+    Owners, modes, times (whole seconds), links, devices and extended attributes are kept.
+
+    Raises:
+        InvalidArchiveError, SizeLimitError: malformed or hostile; nothing was added.
+    """
+    from images.archive_input import PlainStream
+
+    request = request or RootfsImport()
+    with store.lease("import a root filesystem"):
+        entries = _rootfs_entries(PlainStream(stream))
+        layer = pack_layer(entries, store.blobs, compression=request.compression)
+        config = ImageConfig.build(
+            request.platform or Platform.host(),
+            [layer.diff_id],
+            config=request.config,
+            history=[HistoryEntry(created=request.created, comment=request.message)],
+            created=request.created,
+        )
+        document = Manifest.build(config.descriptor(), [layer.descriptor])
+        descriptor = _keep(document, config, store.blobs)
+        store.add_image(descriptor)
+        references = () if request.reference is None else (request.reference,)
+        for reference in references:
+            store.tag(reference, descriptor)
+    return LoadedImage(descriptor, references, config.digest)
+
+
+def _keep(document: Manifest, config: ImageConfig, blobs: BlobStore) -> Descriptor:
+    """Store a manifest that was built here, and the config it names."""
+    blobs.put(config.raw)
+    blobs.put(document.raw)
+    return document.descriptor
+
+
+def _image_id(blobs: BlobStore, descriptor: Descriptor) -> Digest | None:
+    document = next(iter(_runnable(blobs, descriptor)), None)
+    return document.config.digest if document is not None else None
+
+
+def _parts(blobs: BlobStore, descriptor: Descriptor) -> Iterator[Descriptor]:
+    """All that is stored of an image, the descriptor itself last."""
+    document = _document(blobs, descriptor)
+    if isinstance(document, Index):
+        for child in document.manifests:
+            if blobs.has(child.digest):
+                yield from _parts(blobs, child)
+    else:
+        for part in (*document.layers, document.config):
+            if blobs.has(part.digest):
+                yield part
+            elif not part.urls:
+                raise BlobUnknownError(
+                    f"blob {part.digest} is not in the store",
+                    where=str(descriptor.digest),
+                    fix="pull the image again",
+                )
+    yield descriptor
+
+
+def _runnable(blobs: BlobStore, descriptor: Descriptor) -> Iterator[Manifest]:
+    """The one manifest that Docker's format can name: this machine's platform or the first."""
+    document = _document(blobs, descriptor)
+    if isinstance(document, Manifest):
+        yield document
+        return
+    present = [child for child in document.manifests if blobs.has(child.digest)]
+    host = Platform.host()
+    best = next((c for c in present if c.platform is not None and c.platform.matches(host)), None)
+    for child in present if best is None else [best]:
+        for found in _runnable(blobs, child):
+            yield found
+            return
+
+
+def _document(blobs: BlobStore, descriptor: Descriptor) -> Manifest | Index:
+    return manifest.parse(blobs.read(descriptor.digest, limit=oci_layout.MANIFEST_LIMIT))
+
+
+def _archive_entries(
+    contents: Iterable[Descriptor], files: Mapping[str, bytes], blobs: BlobStore
+) -> Iterator[Entry]:
+    """The archive's entries by name, with nothing in their headers but name and size."""
+    entries = {
+        name: Entry(name, kinds.FILE, size=len(data), source=data) for name, data in files.items()
+    }
+    for part in contents:
+        path = oci_layout.blob_path(part.digest)
+        source = str(blobs.path(part.digest))
+        entries[path] = Entry(path, kinds.FILE, size=part.size, source=source)
+        for folder in ("blobs", f"blobs/{part.digest.algorithm}"):
+            entries[folder] = Entry(folder, kinds.DIRECTORY, mode=0o755)
+    for name in sorted(entries):
+        yield entries[name]
+
+
+def _rootfs_entries(stream: Any) -> Iterator[Entry]:
+    for found, body in read_tar(stream):
+        if found.is_whiteout:
+            raise InputError(
+                "a root filesystem with a file of this name cannot become a layer",
+                where=found.path,
+                fix="names that begin with .wh. delete files in image layers; remove it",
+            )
+        if found.kind == kinds.FILE:
+            yield replace(found, source=partial(_open_body, body))
+        else:
+            yield found
+
+
+def _open_body(body: Body) -> BinaryIO:
+    return cast("BinaryIO", _BodyFile(body))
+
+
+class _BodyFile(io.RawIOBase):
+    """An archive member in the shape of a file, for the one reader it has."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self._body.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)

@@ -1,0 +1,79 @@
+"""What is asked of a registry and what comes back, as values."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from images.client.errors import ProtocolError, Target
+
+if TYPE_CHECKING:
+    import aiohttp
+    from yarl import URL
+
+    Body = Callable[[], bytes | AsyncIterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Repository:
+    """A repository at a registry; ``name`` is empty for the registry as a whole."""
+
+    registry: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.registry}/{self.name}" if self.name else self.registry
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to ask: ``path`` is a path below the registry's origin, or a ``hosts.given_url``.
+
+    ``body`` makes the body anew for each attempt; ``length`` is its size in bytes. ``replay`` false
+    means that a failure is the caller's to handle, because the other side's state is unknown.
+    ``anonymous`` requests never carry credentials.
+    """
+
+    method: str
+    repository: Repository
+    path: str | URL
+    target: Target
+    scopes: frozenset[str] = frozenset()
+    expected: frozenset[int] = frozenset({200})
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Body | None = None
+    length: int = 0
+    replay: bool = True
+    anonymous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: where it came from in the end, its headers, and its body."""
+
+    url: URL
+    headers: Mapping[str, str]
+    body: bytes
+
+
+async def read_limited(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Read a whole body of at most ``limit`` bytes.
+
+    Raises:
+        ProtocolError: it is longer.
+    """
+    announced = response.content_length
+    if announced is not None and announced > limit and response.method != "HEAD":
+        raise ProtocolError(
+            f"an answer of {announced} bytes is over the limit of {limit}", where=response.url.host
+        )
+    parts, total = [], 0
+    async for part in response.content.iter_any():
+        total += len(part)
+        if total > limit:
+            raise ProtocolError(
+                f"an answer is longer than the limit of {limit} bytes", where=response.url.host
+            )
+        parts.append(part)
+    return b"".join(parts)
