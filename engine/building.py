@@ -1,0 +1,68 @@
+"""Builds as the command line asks for them: the builder joined to a runtime and registries."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder import api
+from engine.resolving import PullingResolver
+
+if TYPE_CHECKING:
+    from builder.progress.events import ProgressSink
+    from builder.request import BuildRequest, BuildResult
+    from builder.runner import RunStep
+    from engine.registries import Access
+    from images.client.progress import Event
+    from images.store import ImageStore
+
+
+@dataclass(frozen=True, slots=True)
+class Yard:
+    """Where builds happen: the store, the way to registries, the launcher's directory."""
+
+    store: ImageStore
+    access: Access
+    runtime_dir: Path
+
+
+class LazyRunner:
+    """A ``StepRunner`` that imports the runtime with the first step: a cached build has none."""
+
+    def __init__(self, yard: Yard) -> None:
+        self._yard = yard
+
+    def run(self, step: RunStep) -> int:
+        """Run one step in a container; raises as ``StepRunner.run``."""
+        from engine.steps import ContainerSteps
+
+        return ContainerSteps(self._yard.store.root, self._yard.runtime_dir).run(step)
+
+
+def build(request: BuildRequest, yard: Yard, progress: ProgressSink) -> BuildResult:
+    """Build; raises as ``builder.api.build``, and as ``engine.registries.pull`` for base images."""
+    return api.build(
+        request,
+        store=yard.store,
+        runner=LazyRunner(yard),
+        resolver=_resolver(request, yard),
+        progress=progress,
+    )
+
+
+def show_plan(request: BuildRequest, yard: Yard, progress: ProgressSink, *, as_json: bool) -> str:
+    """The plan of a build as text; raises as ``build``."""
+    from builder.plan.render import plan_json, plan_text
+
+    plan = api.plan(request, store=yard.store, resolver=_resolver(request, yard), progress=progress)
+    return json.dumps(plan_json(plan), indent=2) + "\n" if as_json else plan_text(plan)
+
+
+def _resolver(request: BuildRequest, yard: Yard) -> PullingResolver:
+    return PullingResolver(yard.store, yard.access, progress=_ignore, always=request.pull)
+
+
+def _ignore(event: Event) -> None:
+    """The build shows resolving as a step of its own; layers are not listed."""
