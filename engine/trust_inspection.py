@@ -19,7 +19,7 @@ from images.descriptor import Descriptor
 from images.digest import Digest
 from images.reference import Reference
 from trust.errors import VerificationError
-from trust.identity import MatchClaimedRepository
+from trust.identity import MatchClaimed
 from trust.keys import PublicKey
 from trust.policy import Decision, Policy, SigstoreSigned
 from trust.policyfile import read_key as read_key_file
@@ -217,7 +217,7 @@ def _examine(
 
 def _problem(claim: Claim, reference: Reference, digest: Digest) -> str | None:
     try:
-        check_claim(claim, reference, digest, MatchClaimedRepository())
+        check_claim(claim, reference, digest, MatchClaimed())
     except VerificationError as error:
         return error.what
     return None

@@ -72,16 +72,19 @@ class MatchRepository:
 
 
 @dataclass(frozen=True, slots=True)
-class MatchClaimedRepository:
-    """The same repository where the signature names one; what an explicit key asks for, as in
-    cosign.
+class MatchClaimed:
+    """As much of the name as the signature claims; what an explicit key asks for.
+
+    cosign signs the repository alone, or no name at all, where lading and skopeo sign the tag too.
     """
 
-    rule: str = "for this repository, where the signature names one"
+    rule: str = "for this name, as far as the signature says"
     needs_name: bool = False
 
     def accepts(self, wanted: Reference, signed: Reference) -> bool:
-        """Equal repositories."""
+        """``MatchRepoDigestOrExact`` for a signed tag, equal repositories without one."""
+        if signed.tag is not None:
+            return MatchRepoDigestOrExact().accepts(wanted, signed)
         return wanted.name == signed.name
 
 

@@ -41,7 +41,7 @@ from trust.errors import (
     WrongIdentityError,
     WrongKeyError,
 )
-from trust.identity import MatchClaimedRepository, SignedIdentity
+from trust.identity import MatchClaimed, SignedIdentity
 from trust.keys import PublicKey
 from trust.policy import Decision, Policy, Reject, SigstoreSigned, Unsupported
 from trust.policyfile import read_key as read_key_file
@@ -101,16 +101,16 @@ def verify(
         _satisfy(requirement, keys, found, reference, digest, decision)
 
 
-def policy_of_key(key: PublicKey, *, source: str = "--verify-key") -> Policy:
-    """The policy that an explicit key stands for: everything must be signed by it.
+def policy_of_key(
+    *keys: PublicKey, files: Sequence[str] = (), source: str = "--verify-key"
+) -> Policy:
+    """The policy that explicit keys stand for: everything must be signed by one of them.
 
-    As with ``cosign verify --key``, a signature that names no repository is taken at its digest;
-    one that names another repository is refused.
+    ``files`` are public key files, read when they are needed. The name must match as far as the
+    signature claims one, so that what cosign signs passes too.
     """
-    return Policy(
-        (SigstoreSigned((), (key.pem,), MatchClaimedRepository()),),
-        source=source,
-    )
+    inline = tuple(key.pem for key in keys)
+    return Policy((SigstoreSigned(tuple(files), inline, MatchClaimed()),), source=source)
 
 
 def requirement_keys(

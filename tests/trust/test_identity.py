@@ -9,7 +9,7 @@ from images.reference import Reference
 from trust.identity import (
     ExactReference,
     ExactRepository,
-    MatchClaimedRepository,
+    MatchClaimed,
     MatchExact,
     MatchRepoDigestOrExact,
     MatchRepository,
@@ -49,7 +49,13 @@ TO_HOST = RemapIdentity("mirror:5000", "quay.io/team")
         (MatchRepository(), "q.io/a:1", "q.io/a:2", True),
         (MatchRepository(), "q.io/a:1", "q.io/a", True),
         (MatchRepository(), "q.io/a:1", "q.io/ab:1", False),
-        (MatchClaimedRepository(), "q.io/a:1", "q.io/b:1", False),
+        (MatchClaimed(), "q.io/a:1", "q.io/a:1", True),
+        (MatchClaimed(), "q.io/a:1", "q.io/a:2", False),
+        (MatchClaimed(), "q.io/a:1", "q.io/a", True),
+        (MatchClaimed(), "q.io/a:1", f"q.io/a{AT}", True),
+        (MatchClaimed(), f"q.io/a{AT}", "q.io/a:2", True),
+        (MatchClaimed(), "q.io/a:1", "q.io/b:1", False),
+        (MatchClaimed(), "q.io/a:1", "q.io/b", False),
         (ExactReference(name("q.io/a:1")), "x.io/z:9", "q.io/a:1", True),
         (ExactReference(name("q.io/a:1")), "q.io/a:1", "q.io/a:2", False),
         (ExactRepository(name("q.io/a")), "x.io/z:9", "q.io/a:7", True),
@@ -75,4 +81,4 @@ def test_every_rule_says_what_it_wants() -> None:
     rules = (MatchExact(), MatchRepoDigestOrExact(), MatchRepository(), REMAP)
     exact = (ExactReference(name("q.io/a:1")), ExactRepository(name("q.io/a")))
     assert len({rule.rule for rule in (*rules, *exact)}) == 6
-    assert not MatchClaimedRepository().needs_name
+    assert not MatchClaimed().needs_name

@@ -24,7 +24,7 @@ from trust.errors import (
 )
 from trust.keys import PrivateKey
 from trust.policy import Policy
-from trust.signature import MAX_SIGNATURES, Signature, Signatures
+from trust.signature import MAX_SIGNATURES, Signature, Signatures, SimpleSignature
 from trust.verify import policy_of_key, verify
 
 
@@ -156,14 +156,26 @@ def test_plain_tuples_of_a_source_are_signatures_too(
     verify(web, digest, policy_of_key(alice.public), Signatures((made,)))
 
 
-def test_explicit_key_wants_the_repository(
+def test_explicit_key_wants_the_name_as_far_as_it_is_signed(
     web: Reference, digest: Digest, alice: PrivateKey
 ) -> None:
     key = policy_of_key(alice.public)
-    verify(web, digest, key, Signatures((cosign.sign(alice, web.with_tag("9"), digest),)))
-    other = Reference.parse("registry.example.com/other:1")
-    with pytest.raises(WrongIdentityError):
-        verify(web, digest, key, Signatures((cosign.sign(alice, other, digest),)))
+    bare = cosign.payload(web, digest).replace(b"demo/web:1", b"demo/web")
+    encoded = base64.b64encode(alice.sign(bare)).decode()
+    verify(web, digest, key, Signatures((SimpleSignature(bare, encoded),)))
+    for other in (web.with_tag("2"), Reference.parse("registry.example.com/other:1")):
+        with pytest.raises(WrongIdentityError):
+            verify(other, digest, key, Signatures((cosign.sign(alice, web, digest),)))
+
+
+def test_explicit_keys_may_be_files_and_any_will_do(
+    web: Reference, digest: Digest, alice: PrivateKey, mallory: PrivateKey
+) -> None:
+    policy = policy_of_key(mallory.public, files=["/a"])
+    files = {"/a": alice.public.pem}
+    for key in (alice, mallory):
+        made = Signatures((cosign.sign(key, web, digest),))
+        verify(web, digest, policy, made, read_key=files.__getitem__)
 
 
 def test_pinning_the_resolved_digest_does_not_weaken_the_tag(
