@@ -141,7 +141,7 @@ class IgnorePatterns:
 
 
 class _Run:
-    """Neighbouring patterns that are all ``!`` or all not; which of them matches does not matter."""
+    """Neighbouring patterns that are all ``!`` or none; which of them matches does not matter."""
 
     def __init__(self, group: Sequence[Pattern]) -> None:
         self.keeps = group[0].keeps

@@ -15,8 +15,14 @@ _NAMED = {
 }
 
 
+LIMIT = 500
+"""Characters quoted of one text; a message must not repeat a hostile line of 64 KiB."""
+
+
 def quoted(text: str) -> str:
     """``text`` in double quotes, unprintable characters escaped (Go's strconv.Quote)."""
+    if len(text) > LIMIT:
+        text = f"{text[:LIMIT]}..."
     return '"' + "".join(map(_escape, text)) + '"'
 
 

@@ -1,0 +1,165 @@
+"""Suggestions, durations, excerpts, records: the small parts by themselves."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+
+import pytest
+
+from dockerfile_grammar.durations import parse_duration
+from dockerfile_grammar.errors import SyntaxFault
+from dockerfile_grammar.excerpt import excerpt
+from dockerfile_grammar.heredocs import Opening, openings, parse_opening
+from dockerfile_grammar.nodes import From, KeyValue, SourceRange
+from dockerfile_grammar.suggest import edit_distance, nearest
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("chwon", "chown"),
+        ("CHOWN", "chown"),
+        ("chown", None),
+        ("x", None),
+        ("chmodxxx", None),
+        ("", None),
+    ],
+)
+def test_nearest(word: str, expected: str | None) -> None:
+    assert nearest(word, ["chmod", "chown", "from"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "distance"),
+    [
+        ("", "abc", 3),
+        ("abc", "abc", 0),
+        ("ab", "ba", 1),
+        ("kitten", "sitting", 3),
+        ("ca", "abc", 3),
+    ],
+)
+def test_edit_distance(left: str, right: str, distance: int) -> None:
+    assert edit_distance(left, right) == edit_distance(right, left) == distance
+
+
+@pytest.mark.parametrize(
+    ("text", "nanoseconds"),
+    [
+        ("0", 0),
+        ("1ns", 1),
+        ("1.5s", 1_500_000_000),
+        ("1h2m3s", 3_723_000_000_000),
+        ("-30s", -30_000_000_000),
+        ("+.5us", 500),
+        ("100µs", 100_000),
+        ("1.ms", 1_000_000),
+    ],
+)
+def test_duration(text: str, nanoseconds: int) -> None:
+    assert parse_duration(text) == nanoseconds
+
+
+@pytest.mark.parametrize("text", ["", "-", "5", "s", "1x", "1..s", ".s", "1s2", "9999999h", "1 s"])
+def test_bad_duration(text: str) -> None:
+    with pytest.raises(SyntaxFault):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("word", "opening"),
+    [
+        ("<<EOF", Opening("EOF", True, False, 0)),
+        ("3<<-'E F'", None),
+        ('12<<-"EOF"', Opening("EOF", False, True, 12)),
+        ("<<E\\OF", Opening("EOF", False, False, 0)),
+        ("<<'a'b", Opening("ab", False, False, 0)),
+        ("<<", None),
+        ("<<<x", None),
+        ("a<<EOF", None),
+        ('"<<EOF"', None),
+        ("<<''", None),
+    ],
+)
+def test_heredoc_opening(word: str, opening: Opening | None) -> None:
+    assert parse_opening(word) == opening
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("RUN <<A cat <<B", ["A", "B"]),
+        ("onbuild copy <<A /x", ["A"]),
+        ("CMD <<A", []),
+        ("RUN echo '<<A <<B' <<C", ["C"]),
+        ("RUN echo it's <<A", []),
+        ('RUN ["a", "b <<A c"]', []),
+        ("ONBUILD CMD <<A", []),
+    ],
+)
+def test_openings(line: str, names: list[str]) -> None:
+    assert [opening.name for opening in openings(line)] == names
+
+
+def test_excerpt_cuts_long_ranges_and_joins_distant_ones() -> None:
+    lines = [f"line {number}" for number in range(1, 101)]
+    text = excerpt("F", lines, [SourceRange(5, 90), SourceRange(99, 99)], caret=(99, 6))
+    assert text.split("\n")[:4] == ["F:5", "-" * 20, "   3 |     line 3", "   4 |     line 4"]
+    assert "  16 | >>> line 16" in text
+    assert "line 20" not in text
+    assert " ... |" in text
+    assert text.split("\n")[-4:-1] == [
+        "  99 | >>> line 99",
+        "     |          ^",
+        " 100 |     line 100",
+    ]
+
+
+def test_excerpt_without_lines_is_the_name() -> None:
+    assert excerpt("F", [], [SourceRange(0, 0)]) == "F"
+
+
+class TestRecord:
+    PAIR = KeyValue("a", "b")
+
+    def test_is_frozen(self) -> None:
+        with pytest.raises(AttributeError):
+            self.PAIR.key = "x"  # type: ignore[misc]
+        with pytest.raises(AttributeError):
+            del self.PAIR.key
+        with pytest.raises(AttributeError):
+            self.PAIR.other = 1  # type: ignore[attr-defined]
+
+    def test_compares_by_type_and_fields(self) -> None:
+        assert KeyValue("a", "b") == self.PAIR
+        assert hash(KeyValue("a", "b")) == hash(self.PAIR)
+        assert KeyValue("a", "c") != self.PAIR
+        assert self.PAIR != ("a", "b", False)
+        assert SourceRange(1, 3) < SourceRange(2, 1)
+
+    def test_constructor_checks_its_arguments(self) -> None:
+        with pytest.raises(TypeError, match="misses the field value"):
+            KeyValue("a")  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="unexpected or repeated field key"):
+            KeyValue("a", "b", key="c")  # type: ignore[misc]
+        with pytest.raises(TypeError, match="takes 3 values, not 4"):
+            KeyValue("a", "b", True, 4)  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="unexpected or repeated field nope"):
+            KeyValue("a", "b", nope=1)  # type: ignore[call-arg]
+
+    def test_inherits_fields_in_order(self) -> None:
+        node = From(SourceRange(1, 1), "FROM a", "FROM", "a", comments=("c",))
+        assert (node.image, node.alias, node.comments) == ("a", None, ("c",))
+        match node:
+            case From(_, _, _, image):
+                assert image == "a"
+
+    def test_standard_library_takes_it_for_a_dataclass(self) -> None:
+        changed = dataclasses.replace(self.PAIR, value="z")
+        assert changed == KeyValue("a", "z")
+        assert dataclasses.asdict(changed) == {"key": "a", "value": "z", "legacy": False}
+        assert [field.name for field in dataclasses.fields(SourceRange)] == ["start", "end"]
+        assert pickle.loads(pickle.dumps(changed)) == copy.deepcopy(changed) == changed
+        assert repr(changed) == "KeyValue(key='a', value='z', legacy=False)"
