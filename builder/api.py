@@ -142,7 +142,9 @@ def _repeat(
     for message in record.warnings:
         tracker.warn(message)
     for tag in request.tags:
-        store.tag(tag, record.descriptor)
+        # A durable write waits for the disk, so it is not made where it would change nothing.
+        if store.resolve(tag) != record.descriptor:
+            store.tag(tag, record.descriptor)
     return BuildResult(
         descriptor=record.descriptor,
         image_id=record.image_id,

@@ -81,7 +81,7 @@ def plan_request(
         DockerfileError, PlanError: the file is at fault.
         ImagesError: a base image cannot be resolved.
     """
-    from dockerfile_grammar import parse_cached
+    from dockerfile_grammar.cache import parse_cached
 
     vertex = tracker.start(f"[internal] load build definition from {inputs.name}")
     try:

@@ -6,7 +6,8 @@ show the lines with markers. Nothing here prints.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from images.errors import ImagesError
@@ -114,3 +115,15 @@ class StepFailedError(BuildError):
         super().__init__(
             f'process "{command}" did not complete successfully: {ending}', source=source, fix=fix
         )
+
+
+@contextmanager
+def blaming(source: Source | None) -> Iterator[None]:
+    """Give errors that know no Dockerfile line the place ``source``."""
+    try:
+        yield
+    except BuildError as error:
+        if error.source is None and source is not None:
+            error.source = source
+            error.where = error.where or source.where
+        raise

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from builder.errors import blaming
 from builder.keys import KeyField, key_of
 from builder.plan.model import Plan, Step
 from builder.plan.ops import BindSpec, CacheSpec, Copy, Run, StepId
@@ -82,6 +83,10 @@ class Identities:
         Raises:
             BuildInputError: a source is not there.
         """
+        with blaming(step.source):
+            return self._read_inputs(step, directories)
+
+    def _read_inputs(self, step: Step, directories: Sequence[Directories]) -> tuple[Selection, ...]:
         match step.op:
             case Copy():
                 return tuple(
@@ -122,7 +127,8 @@ class Identities:
     def _context(self, step: Step) -> tuple[Selection, ...]:
         known = self._contexts.get(step.id)
         if known is None:
-            known = self._contexts[step.id] = tuple(self._read_context(step))
+            with blaming(step.source):
+                known = self._contexts[step.id] = tuple(self._read_context(step))
         return known
 
     def _read_context(self, step: Step) -> list[Selection]:

@@ -8,13 +8,13 @@ whichever thread needs it first; the graph has no cycles, so waiting cannot dead
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from builder.errors import BuildCancelledError, BuildError
+from builder.errors import BuildCancelledError, blaming
 from builder.plan.model import Step
 from builder.plan.ops import Copy, SourceImage, SourceScratch, StepId
 from builder.solver.execute import Execution, Task, execute
@@ -181,7 +181,7 @@ class _Solver:
         keys = [key]
         if not session.options.no_cache and below.settled:
             # Files that were made a moment ago cannot be in any record yet.
-            with blaming(step), ExitStack() as stack:
+            with ExitStack() as stack:
                 directories = [
                     stack.enter_context(result.directories(session.store)) for result in inputs
                 ]
@@ -236,7 +236,7 @@ class _Solver:
 
         needed = dict(zip(step.inputs, inputs, strict=True))
         try:
-            with blaming(step):
+            with blaming(step.source):
                 execution = execute(session, Task(step, below, needed, vertex, record))
         except BaseException as error:
             vertex.failed(str(error), cancelled=isinstance(error, BuildCancelledError))
@@ -272,18 +272,6 @@ class _Solver:
                 self._announced.add(index)
             if not isinstance(self._steps[index].op, SourceScratch):
                 session.tracker.cached(self._steps[index].name)
-
-
-@contextmanager
-def blaming(step: Step) -> Iterator[None]:
-    """Give errors that know no Dockerfile line the line of ``step``."""
-    try:
-        yield
-    except BuildError as error:
-        if error.source is None and step.source is not None:
-            error.source = step.source
-            error.where = error.where or step.source.where
-        raise
 
 
 def _wait(future: Future[Any]) -> None:

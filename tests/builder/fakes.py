@@ -1,0 +1,142 @@
+"""Stand-ins for the kernel's part of a build: commands as functions, files as a dictionary."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from builder.errors import BuildInputError
+from builder.plan.ops import Copy, Workdir
+from builder.progress.events import Event, VertexCached, VertexStarted, WarningRaised
+from builder.runner import STDOUT, RunStep
+from builder.solver.files import Directories, LazyDirectories
+from images.layers.entry import Entry
+from images.layers.merged import MergedTree, entry_of
+
+Command = Callable[[RunStep], int | None]
+
+
+class FakeRunner:
+    """Runs the function registered for a shell command; unknown commands write ``/ran/<text>``."""
+
+    def __init__(self, commands: Mapping[str, Command] | None = None) -> None:
+        self.commands = dict(commands or {})
+        self.steps: list[RunStep] = []
+        self._lock = threading.Lock()
+
+    @property
+    def texts(self) -> list[str]:
+        return [step.args[-1] for step in self.steps]
+
+    def run(self, step: RunStep) -> int:
+        with self._lock:
+            self.steps.append(step)
+        text = step.args[-1]
+        command = self.commands.get(text)
+        step.output(STDOUT, f"running {text}\n".encode())
+        if command is not None:
+            return command(step) or 0
+        write(step, f"ran/{text.replace('/', '_')}", text)
+        return 0
+
+
+def write(step: RunStep, path: str, content: str) -> None:
+    """What a command does when it writes a file."""
+    target = step.upper / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(content)
+
+
+def read(step: RunStep, path: str) -> str:
+    """What a command sees in a file of its root."""
+    text = MergedTree([step.upper, *step.lower]).read_text(path)
+    assert text is not None, path
+    return text
+
+
+class FakeFiles:
+    """COPY without its subtleties: each source is copied below the destination by its base name."""
+
+    def __init__(self, context: Mapping[str, str] | None = None) -> None:
+        self.context = dict(context or {})
+        self.copied = 0
+
+    def copy(self, op: Copy, source: Directories | None, base: LazyDirectories) -> list[Entry]:
+        self.copied += 1
+        entries = []
+        for entry in self.selection(op, source):
+            name = op.destination.strip("/")
+            inside = op.destination.endswith("/") or len(op.sources) > 1
+            path = f"{name}/{entry.path}".strip("/") if inside else name
+            parents = path.split("/")[:-1]
+            entries += [
+                Entry("/".join(parents[: end + 1]), "d", mode=0o755) for end in range(len(parents))
+            ]
+            entries.append(Entry(path, "f", size=entry.size, source=entry.source))
+        return list({entry.path: entry for entry in entries}.values())
+
+    def workdir(self, op: Workdir, base: LazyDirectories) -> list[Entry]:
+        parts = op.path.strip("/").split("/")
+        return [Entry("/".join(parts[: end + 1]), "d", mode=0o755) for end in range(len(parts))]
+
+    def selection(self, op: Copy, source: Directories | None) -> list[Entry]:
+        found = []
+        for name in op.sources:
+            content = self._read(name.strip("/"), source)
+            base = name.rstrip("/").rpartition("/")[2]
+            found.append(Entry(base, "f", size=len(content), source=content))
+        inline = (
+            Entry(doc.name, "f", size=len(doc.content), source=doc.content) for doc in op.heredocs
+        )
+        return [*found, *inline]
+
+    def tree(self, path: str, source: Directories | None) -> list[Entry]:
+        if source is not None:
+            tree = MergedTree(source)
+            return [entry_of(node) for node in tree.walk(path.strip("/"))]
+        return [
+            Entry(name, "f", size=len(text), source=text.encode())
+            for name, text in sorted(self.context.items())
+        ]
+
+    def _read(self, path: str, source: Sequence[Path] | None) -> bytes:
+        text = self.context.get(path) if source is None else MergedTree(source).read_text(path)
+        if text is None:
+            raise BuildInputError(f'"/{path}": not found')
+        return text.encode()
+
+
+class RecordingProgress:
+    """Keeps every event."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.closed = False
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+
+    def close(self) -> None:
+        self.closed = True
+
+    @property
+    def cached(self) -> list[str]:
+        return [event.name for event in self.events if isinstance(event, VertexCached)]
+
+    @property
+    def started(self) -> list[str]:
+        return [
+            event.name
+            for event in self.events
+            if isinstance(event, VertexStarted) and event.name.startswith("[")
+            if not event.name.startswith("[internal]")
+        ]
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        return {e.name: e.reason for e in self.events if isinstance(e, VertexStarted) and e.reason}
+
+    @property
+    def warnings(self) -> list[str]:
+        return [event.message for event in self.events if isinstance(event, WarningRaised)]
