@@ -1,0 +1,62 @@
+"""``lading history``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from lading.app import App
+from lading.render.table import listing
+from lading.render.units import human_ago, human_size
+
+_COMMAND_WIDTH = 45
+_HEADERS = {
+    "ID": "IMAGE",
+    "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "CreatedBy": "CREATED BY",
+    "Size": "SIZE",
+    "Comment": "COMMENT",
+}
+
+
+@click.command()
+@click.argument("image")
+@click.option("--format", "template", metavar="TEMPLATE", help="Go template, table or json")
+@click.option("-H", "--human/--no-human", default=True, help="Sizes and dates for people")
+@click.option("--no-trunc", is_flag=True, help="Show whole commands and ids")
+@click.option("-q", "--quiet", is_flag=True, help="Only image ids")
+@click.pass_obj
+def history(
+    app: App, image: str, *, template: str | None, human: bool, no_trunc: bool, quiet: bool
+) -> None:
+    """Show the history of an image."""
+    from engine.images import history as entries
+
+    now = datetime.now(UTC)
+    text = listing(
+        [_row(item, now, human=human, whole=no_trunc) for item in entries(app.store, image)],
+        headers=_HEADERS,
+        columns=("ID", "CreatedSince", "CreatedBy", "Size", "Comment"),
+        template=template,
+        quiet_field="ID" if quiet else None,
+    )
+    click.echo(text, nl=False)
+
+
+def _row(item: dict[str, Any], now: datetime, *, human: bool, whole: bool) -> dict[str, Any]:
+    command, identity = item["CreatedBy"].replace("\t", " "), item["Id"]
+    if not whole:
+        identity = identity.removeprefix("sha256:")[:12]
+        if len(command) > _COMMAND_WIDTH:
+            command = f"{command[: _COMMAND_WIDTH - 1]}…"
+    return {
+        "ID": identity,
+        "CreatedSince": human_ago(item["Created"], now) if human else item["Created"] or "N/A",
+        "CreatedAt": item["Created"] or "N/A",
+        "CreatedBy": command,
+        "Size": human_size(item["Size"]) if human else item["Size"],
+        "Comment": item["Comment"],
+    }
