@@ -104,7 +104,9 @@ async def _leased(store: PullStore, description: str) -> AsyncIterator[None]:
 
 def _publish(store: PullStore, reference: Reference, descriptor: Descriptor) -> None:
     store.add_image(descriptor)
-    store.tag(reference, descriptor)
+    # As in Docker, a pull by digest moves no tag.
+    if reference.digest is None:
+        store.tag(reference, descriptor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from images.errors import DigestMismatchError, InvalidManifestError, PlatformUnk
 from images.manifest import Index, Manifest
 from images.mediatype import OCI_FOREIGN_LAYER_GZIP, OCI_INDEX, OCI_MANIFEST
 from images.reference import Reference
+from images.store import ImageStore
 from tests.images.clientkit import (
     AMD64,
     ARM64,
@@ -175,6 +176,31 @@ async def test_an_unknown_tag_names_itself_and_the_registry(
         assert caught.value.where == f"{host}/{NAME}:nope"
     assert caught.value.status == 404
     assert caught.value.remote_code == "MANIFEST_UNKNOWN"
+
+
+async def test_a_pull_by_digest_moves_no_tag(
+    registry: SimulatedRegistry, store: SmallStore
+) -> None:
+    image = sample()
+    publish(registry, NAME, image)
+    async with registry.serve() as host, client() as it:
+        pinned = ref(host).with_digest(image.descriptor.digest)
+        assert await it.pull(pinned, store) == image.descriptor
+    assert store.images == [image.descriptor]
+    assert store.tagged == {}
+
+
+async def test_the_image_store_takes_part(registry: SimulatedRegistry, tmp_path: Path) -> None:
+    image = sample()
+    publish(registry, NAME, image, "1")
+    store = ImageStore.open(tmp_path)
+    async with registry.serve() as host, client() as it:
+        found = await it.pull(ref(host), store)
+        assert store.resolve(ref(host)) == found
+        assert store.lookup(str(ref(host))).descriptor == found
+        await it.push(ref(host, ":2"), store, found)
+    assert store.check() == []
+    store.close()
 
 
 # -- what networks do
