@@ -142,7 +142,7 @@ class _Gzip:
         sink(GZIP_HEADER)
 
     def block(self, data: Bytes) -> None:
-        if self._size == 0 and self._first is None:
+        if self._first is None and self._pool is None:
             self._first = data
             return
         self._start_pool()

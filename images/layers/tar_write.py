@@ -91,14 +91,14 @@ def header(entry: Entry) -> bytes:
 def _extended(entry: Entry, name: bytes, prefix: bytes, link: bytes, seconds: int) -> bytes:
     """A PAX header with what ustar cannot hold, then a ustar header with what fits."""
     records: dict[str, bytes] = {}
-    if not (_is_utf8(name) and _is_utf8(link)):
-        records["hdrcharset"] = b"BINARY"
     if not _fits(name):
         records["path"] = name
         name = _ascii(name)
     if not _fits(link):
         records["linkpath"] = link
         link = _ascii(link)
+    if not all(map(_is_utf8, records.values())):
+        records["hdrcharset"] = b"BINARY"
     numbers = {"size": entry.size, "uid": entry.uid, "gid": entry.gid, "mtime": seconds}
     for key, value in numbers.items():
         if not 0 <= value <= (_MAX_ID if key.endswith("id") else _MAX_SIZE):
