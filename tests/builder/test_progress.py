@@ -1,0 +1,139 @@
+"""Renderers: the exact lines of a small build."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+
+import pytest
+
+from builder.errors import BuildInputError
+from builder.progress.events import ProgressSink
+from builder.progress.plain import PlainProgress
+from builder.progress.rawjson import RawJsonProgress
+from builder.progress.render import QuietProgress, make_progress
+from builder.progress.tracker import TAIL_LINES, Tracker
+from builder.progress.tty import TtyProgress
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _play(sink: ProgressSink) -> None:
+    """Two steps at once, one from the cache, one that fails."""
+    clock = Clock()
+    tracker = Tracker(sink, clock)
+    tracker.cached("[1/4] FROM base")
+    make = tracker.start("[2/4] RUN make", "no record")
+    clock.now += 0.123
+    make.output(1, b"one\ntw")
+    clock.now += 1
+    other = tracker.start("[other 1/1] RUN x")
+    other.output(2, b"10%\r20%\r100%\n")
+    make.output(1, b"o\n")
+    make.done()
+    other.output(1, b"no newline")
+    other.failed("exit code: 1")
+    tracker.start("[4/4] RUN late").failed("stopped", cancelled=True)
+    tracker.warn("watch out", "Dockerfile:3")
+    sink.close()
+
+
+PLAIN = """\
+#1 [1/4] FROM base
+#1 CACHED
+
+#2 [2/4] RUN make
+#2 0.123 one
+#2 ...
+
+#3 [other 1/1] RUN x
+#3 0.000 100%
+#3 ...
+
+#2 [2/4] RUN make
+#2 1.123 two
+#2 DONE 1.1s
+
+#3 [other 1/1] RUN x
+#3 0.000 no newline
+#3 ERROR: exit code: 1
+
+#4 [4/4] RUN late
+#4 CANCELED
+
+WARN: watch out (Dockerfile:3)
+"""
+
+
+def test_plain() -> None:
+    out = io.StringIO()
+    _play(PlainProgress(out))
+    assert out.getvalue() == PLAIN
+
+
+def test_rawjson_is_one_object_a_line() -> None:
+    out = io.StringIO()
+    _play(RawJsonProgress(out))
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    vertexes = {v["number"]: v for line in lines for v in line.get("vertexes", [])}
+    assert vertexes[1]["cached"] is True
+    assert vertexes[2]["name"] == "[2/4] RUN make"
+    assert vertexes[2]["started"] == "1970-01-01T00:16:40Z"
+    assert vertexes[2]["completed"] == "1970-01-01T00:16:41.123000Z"
+    assert vertexes[3]["error"] == "exit code: 1"
+    assert vertexes[4]["error"] == "context canceled: stopped"
+    logs = [log for line in lines for log in line.get("logs", [])]
+    made = [log for log in logs if log["vertex"] == vertexes[2]["digest"]]
+    assert b"".join(base64.b64decode(log["data"]) for log in made) == b"one\ntwo\n"
+    assert base64.b64decode(lines[-1]["warnings"][0]["short"]) == b"watch out"
+
+
+def test_tty_leaves_the_whole_table_behind() -> None:
+    out = io.StringIO()
+    _play(TtyProgress(out))
+    text = out.getvalue()
+    assert "[+] Building 1.1s (4/4)" in text
+    assert " => CACHED [1/4] FROM base" in text
+    assert " => [2/4] RUN make" in text
+    assert " => ERROR [other 1/1] RUN x" in text
+    assert "watch out (Dockerfile:3)" in text
+
+
+def test_tty_shows_no_control_characters_of_a_command() -> None:
+    out = io.StringIO()
+    sink = TtyProgress(out)
+    vertex = Tracker(sink, Clock()).start("[1/1] RUN evil")
+    vertex.output(1, b"\x1b[2Jgone\n")
+    sink.close()
+    assert "\x1b[2J" not in out.getvalue()
+
+
+def test_quiet() -> None:
+    _play(QuietProgress())
+
+
+def test_names() -> None:
+    out = io.StringIO()
+    assert isinstance(make_progress("auto", out), PlainProgress)
+    assert isinstance(make_progress("tty", out), TtyProgress)
+    assert isinstance(make_progress("rawjson", out), RawJsonProgress)
+    assert isinstance(make_progress("quiet", out), QuietProgress)
+    with pytest.raises(BuildInputError, match="invalid progress mode 'loud'"):
+        make_progress("loud", out)
+
+
+def test_the_tail_of_a_log_is_kept() -> None:
+    vertex = Tracker(QuietProgress(), Clock()).start("x")
+    vertex.output(1, "".join(f"{number}\n" for number in range(1000)).encode())
+    vertex.output(2, b"last")
+    assert vertex.tail()[-1] == "last"
+    assert len(vertex.tail()) == TAIL_LINES
