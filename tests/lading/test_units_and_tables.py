@@ -64,7 +64,8 @@ HEADERS = {"ID": "IMAGE ID", "Name": "NAME"}
         ("json", '{"ID":"abc","Name":"one"}\n{"ID":"def","Name":"a name that is long"}\n'),
         (
             "table {{.Name}}\t{{.ID}}",
-            "NAME                  IMAGE ID\none                   abc\na name that is long   def\n",
+            "NAME                  IMAGE ID\none                   abc\n"
+            "a name that is long   def\n",
         ),
     ],
 )
