@@ -47,7 +47,6 @@ class MountOption:
     create_source: bool = False
     no_copy: bool = False
     recursive: bool = True
-    subpath: str = ""
     data: tuple[str, ...] = ()
 
 
@@ -182,7 +181,6 @@ _KEYS = {
     "bind-recursive": "bind-recursive",
     "bind-create-src": "bind-create-src",
     "volume-nocopy": "volume-nocopy",
-    "volume-subpath": "volume-subpath",
     "tmpfs-size": "tmpfs-size",
     "tmpfs-mode": "tmpfs-mode",
 }
@@ -237,7 +235,6 @@ def _volume(option: MountOption, fields: dict[str, str], value: str) -> MountOpt
         option,
         source=check_volume_name(option.source) if option.source else "",
         no_copy=_flag(fields, "volume-nocopy", value),
-        subpath=fields.pop("volume-subpath", ""),
     )
 
 

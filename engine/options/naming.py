@@ -1,4 +1,4 @@
-"""Container names, host names, --add-host, and detach keys."""
+"""Container names, host names, --add-host and --dns."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from collections.abc import Iterable
 
 from engine.options.errors import OptionError
 
-DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
-
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_-]+)*\Z")
-_CONTROL = {**{chr(letter): letter - 96 for letter in range(97, 123)}, "@": 0}
-_CONTROL |= {character: 27 + index for index, character in enumerate("[\\]^_")}
 
 
 def check_name(name: str) -> str:
@@ -84,21 +80,3 @@ def is_address(text: str) -> bool:
             continue
         return True
     return False
-
-
-def detach_keys(text: str) -> bytes:
-    """``ctrl-p,ctrl-q`` as the bytes a terminal sends for it; an empty text means none.
-
-    Raises:
-        OptionError: a part is neither one character nor ``ctrl-`` and one of ``a-z@[\\]^_``.
-    """
-    return bytes(_key(part) for part in text.split(",")) if text else b""
-
-
-def _key(part: str) -> int:
-    if len(part.encode()) == 1:
-        return ord(part)
-    control = part.lower().removeprefix("ctrl-")
-    if not part.lower().startswith("ctrl-") or control not in _CONTROL:
-        raise OptionError(f"Unknown character: '{part}'", where="--detach-keys")
-    return _CONTROL[control]

@@ -1,0 +1,251 @@
+"""Container directories: one per container, claimed while it runs, reclaimed when its owner is
+gone.
+
+::
+
+    containers/<id>/container.json   the record; written last, so a directory without it is a
+    leftover containers/<id>/upper, work      overlay directories, on the file system of the
+    snapshots containers/.names/<name>         symbolic link to the id; its creation is what makes a
+    name unique containers/.active/<id>          held by flock(2) for as long as somebody runs the
+    container
+
+Whoever comes next takes care of what a killed owner left: a claim that nobody holds belongs to a
+dead owner, and its container is removed when it was to be removed at exit, else marked as exited
+with 137.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from engine.containers.errors import ContainerConflictError, ContainerUnknownError
+from images.trees import remove_tree
+
+KILLED_STATUS = 137
+_RECORD = "container.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRecord:
+    """What is known of a container. ``created`` is seconds since 1970; ``status`` is Docker's
+    word.
+    """
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    created: float
+    args: tuple[str, ...] = ()
+    auto_remove: bool = False
+    status: str = "created"
+    exit_code: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    volumes: tuple[str, ...] = ()
+    """Anonymous volumes, which go with the container."""
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> ContainerRecord:
+        """Read a record; fields of other versions are skipped."""
+        known = {name: document[name] for name in cls.__slots__ if name in document}
+        known["args"] = tuple(known.get("args", ()))
+        known["volumes"] = tuple(known.get("volumes", ()))
+        return cls(**known)
+
+
+class ContainerClaim:
+    """A container that this process runs; ends with ``finish`` or with the process."""
+
+    def __init__(
+        self, directories: ContainerDirectories, record: ContainerRecord, lock: int
+    ) -> None:
+        self._directories = directories
+        self._lock = lock
+        self.record = record
+        self.path = directories.path / record.id
+
+    @property
+    def upper(self) -> Path:
+        """The overlay's upper directory."""
+        return self.path / "upper"
+
+    @property
+    def work(self) -> Path:
+        """The overlay's work directory."""
+        return self.path / "work"
+
+    def update(self, **changes: Any) -> None:
+        """Write the record with these fields changed."""
+        self.record = replace(self.record, **changes)
+        self._directories.write(self.record)
+
+    def finish(self, exit_code: int) -> None:
+        """The container has ended: remove it, or keep it as exited; then let go of it."""
+        try:
+            if self.record.auto_remove:
+                self._directories.erase(self.record)
+            else:
+                self.update(status="exited", exit_code=exit_code)
+        finally:
+            self._directories.release(self.record.id, self._lock)
+
+
+class ContainerDirectories:
+    """The containers below a store's root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.path = root / "containers"
+        self._names = self.path / ".names"
+        self._active = self.path / ".active"
+
+    def claim(self, record: ContainerRecord) -> ContainerClaim:
+        """Make a container's directories and take its name.
+
+        Raises:
+            ContainerConflictError: another container has the name.
+        """
+        self._active.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._names.mkdir(mode=0o711, exist_ok=True)
+        lock = os.open(
+            self._active / record.id, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+        )
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            self._take_name(record)
+            folder = self.path / record.id
+            folder.mkdir(mode=0o710)
+            (folder / "upper").mkdir(mode=0o755)
+            (folder / "work").mkdir(mode=0o700)
+            self.write(record)
+        except BaseException:
+            self.release(record.id, lock)
+            raise
+        return ContainerClaim(self, record, lock)
+
+    def reclaim(self) -> int:
+        """Take care of containers whose owner is gone; returns how many there were."""
+        try:
+            claims = sorted(os.listdir(self._active))
+        except FileNotFoundError:
+            return 0
+        return sum(self._reclaim(identifier) for identifier in claims)
+
+    def records(self) -> Iterator[ContainerRecord]:
+        """Every container, newest first."""
+        try:
+            names = os.listdir(self.path)
+        except FileNotFoundError:
+            return
+        found = [self._read(name) for name in names if not name.startswith(".")]
+        yield from sorted(filter(None, found), key=lambda record: record.created, reverse=True)
+
+    def find(self, text: str) -> ContainerRecord:
+        """A container by id, name or unique beginning of an id, in this order.
+
+        Raises:
+            ContainerUnknownError: none, or more than one.
+        """
+        records = list(self.records())
+        for match in (
+            [record for record in records if text in (record.id, record.name)],
+            [record for record in records if record.id.startswith(text)] if text else [],
+        ):
+            if len(match) == 1:
+                return match[0]
+            if match:
+                raise ContainerUnknownError(f"multiple IDs found with provided prefix: {text}")
+        raise ContainerUnknownError(f"No such container: {text}")
+
+    def remove(self, record: ContainerRecord) -> None:
+        """Remove a container that does not run.
+
+        Raises:
+            ContainerConflictError: it runs.
+        """
+        if (self._active / record.id).exists():
+            raise ContainerConflictError(
+                f"cannot remove container {record.name}: container is running", fix="stop it first"
+            )
+        self.erase(record)
+
+    def erase(self, record: ContainerRecord) -> None:
+        """Remove directories, anonymous volumes and name, in an order that a kill may interrupt."""
+        for volume in record.volumes:
+            with suppress(FileNotFoundError):
+                remove_tree(self.root / "volumes" / volume)
+        with suppress(FileNotFoundError):
+            remove_tree(self.path / record.id)
+        with suppress(OSError):
+            if os.readlink(self._names / record.name) == record.id:
+                (self._names / record.name).unlink()
+
+    def write(self, record: ContainerRecord) -> None:
+        """Replace a container's record."""
+        folder = self.path / record.id
+        stage = folder / f"{_RECORD}.new"
+        stage.write_text(json.dumps(asdict(record)), encoding="utf-8")
+        stage.rename(folder / _RECORD)
+
+    def release(self, identifier: str, lock: int) -> None:
+        """Give a claim up: the file goes while it is still held, so nobody locks a deleted one."""
+        (self._active / identifier).unlink(missing_ok=True)
+        os.close(lock)
+
+    def _take_name(self, record: ContainerRecord) -> None:
+        link = self._names / record.name
+        for _ in range(2):
+            try:
+                link.symlink_to(record.id)
+            except FileExistsError:
+                holder = os.readlink(link)
+                if (self.path / holder).exists() or (self._active / holder).exists():
+                    raise ContainerConflictError(
+                        f'Conflict. The container name "/{record.name}" is already in use by '
+                        f'container "{holder}". You have to remove (or rename) that container '
+                        "to be able to reuse that name."
+                    ) from None
+                link.unlink(missing_ok=True)
+            else:
+                return
+        raise ContainerConflictError(f'The container name "/{record.name}" is being taken')
+
+    def _reclaim(self, identifier: str) -> bool:
+        try:
+            lock = os.open(self._active / identifier, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return False
+        record = self._read(identifier)
+        try:
+            if record is None:
+                with suppress(FileNotFoundError):
+                    remove_tree(self.path / identifier)
+            elif record.auto_remove:
+                self.erase(record)
+            elif record.status != "exited":
+                self.write(replace(record, status="exited", exit_code=KILLED_STATUS))
+        except OSError:
+            # Its shim may still be taking it down: the next command tries again.
+            os.close(lock)
+            return False
+        self.release(identifier, lock)
+        return True
+
+    def _read(self, identifier: str) -> ContainerRecord | None:
+        try:
+            text = (self.path / identifier / _RECORD).read_text(encoding="utf-8")
+            return ContainerRecord.from_json(json.loads(text))
+        except (OSError, ValueError, TypeError):
+            return None
