@@ -72,4 +72,4 @@ def serve(
         anonymous_pull=anonymous_pull,
         read_only=read_only,
     )
-    run_server(config, ready=lambda url: click.echo(f"serving {url} from {config.root}"))
+    run_server(config, ready=lambda bound: click.echo(f"serving {bound.url} from {config.root}"))
