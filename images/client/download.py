@@ -30,7 +30,7 @@ from images.digest import Digest
 from images.errors import DigestMismatchError
 
 if TYPE_CHECKING:
-    from images.blobs import BlobStore
+    from images.blobs import BlobStore, BlobWriter
     from images.client.transport import Transport
     from images.descriptor import Descriptor
 
@@ -109,25 +109,36 @@ async def into_store(transport: Transport, wanted: BlobRequest, blobs: BlobStore
         lambda: blobs.writer(expected=descriptor.digest, size=descriptor.size),
         undo=lambda unused: unused.discard(),
     )
-    with writer:
-        received, pending = 0, bytearray()
-        async for chunk in stream(transport, wanted):
-            received += len(chunk)
-            pending += chunk
-            if len(pending) >= limits.CHUNK:
-                await in_thread(partial(writer.write, pending))
-                pending = bytearray()
-                wanted.report(received)
-        await in_thread(partial(writer.write, pending))
+    try:
+        await _fill(transport, wanted, writer)
         wanted.verifying()
-        try:
-            await in_thread(writer.commit)
-        except DigestMismatchError as error:
-            raise DigestMismatchError(
-                f"{descriptor.digest} was asked for and other content came: {error.what}",
-                where=str(wanted.repository),
-                fix="the registry or something before it is damaged or lying; nothing was kept",
-            ) from error
+        await _commit(wanted, writer)
+    finally:
+        await in_thread(writer.discard)
+
+
+async def _commit(wanted: BlobRequest, writer: BlobWriter) -> None:
+    try:
+        await in_thread(writer.commit)
+    except DigestMismatchError as error:
+        raise DigestMismatchError(
+            f"{wanted.descriptor.digest} was asked for and other content came: {error.what}",
+            where=str(wanted.repository),
+            fix="the registry or something before it is damaged or lying; nothing was kept",
+        ) from error
+
+
+async def _fill(transport: Transport, wanted: BlobRequest, writer: BlobWriter) -> None:
+    """Write what arrives, in pieces worth a thread's while."""
+    received, pending = 0, bytearray()
+    async for chunk in stream(transport, wanted):
+        received += len(chunk)
+        pending += chunk
+        if len(pending) >= limits.CHUNK:
+            await in_thread(partial(writer.write, pending))
+            pending = bytearray()
+            wanted.report(received)
+    await in_thread(partial(writer.write, pending))
 
 
 async def _read_from(transport: Transport, wanted: BlobRequest, start: int) -> AsyncIterator[bytes]:

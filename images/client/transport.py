@@ -321,9 +321,11 @@ class Transport:
         host = url.host_port_subcomponent or ""
         key = (host, verify)
         if key not in self._contexts:
-            directory = certificate_directory(host, self.options.directories())
-            self._contexts[key] = await asyncio.to_thread(context, directory, verify=verify)
+            self._contexts[key] = await asyncio.to_thread(self._make_context, host, verify=verify)
         return self._contexts[key]
+
+    def _make_context(self, host: str, *, verify: bool) -> ssl.SSLContext:
+        return context(certificate_directory(host, self.options.directories()), verify=verify)
 
     def _ensure_session(self) -> aiohttp.ClientSession:
         if self._session is None:

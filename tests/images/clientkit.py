@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+from blockbuster import blockbuster_ctx
+
 from images.blobs import BlobStore
 from images.client import ClientOptions, RegistryClient
 from images.client.retry import Effects
@@ -20,6 +23,14 @@ from images.mediatype import OCI_LAYER_GZIP
 from images.platform import Platform
 from images.reference import Reference
 from tests.simulators.registry import SimulatedRegistry
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks_the_loop() -> Iterator[None]:
+    """Imported by each module of client tests: no file, lock or database call on the event loop."""
+    with blockbuster_ctx(["images.client"]):
+        yield
+
 
 AMD64 = Platform("linux", "amd64")
 ARM64 = Platform("linux", "arm64")

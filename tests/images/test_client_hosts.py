@@ -29,7 +29,7 @@ from images.client.retry import RetryPolicy, retry_after
 from images.client.tls import default_directories
 from images.errors import InputError
 from images.reference import Reference
-from tests.images.clientkit import client, publish, sample
+from tests.images.clientkit import client, nothing_blocks_the_loop, publish, sample  # noqa: F401
 from tests.images.test_client_auth import Loopback
 from tests.simulators.registry import SimulatedRegistry
 

@@ -33,6 +33,7 @@ from tests.images.clientkit import (
     SmallStore,
     client,
     keep,
+    nothing_blocks_the_loop,  # noqa: F401
     publish,
     publish_index,
     sample,

@@ -26,6 +26,7 @@ from tests.images.clientkit import (
     client,
     index_of,
     keep,
+    nothing_blocks_the_loop,  # noqa: F401
     publish,
     publish_index,
     sample,
