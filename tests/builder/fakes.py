@@ -94,7 +94,11 @@ class FakeFiles:
     def tree(self, path: str, source: Directories | None) -> list[Entry]:
         if source is not None:
             tree = MergedTree(source)
-            return [entry_of(node) for node in tree.walk(path.strip("/"))]
+            start = path.strip("/")
+            return [
+                entry_of(node, node.path.removeprefix(start).lstrip("/"))
+                for node in tree.walk(start)
+            ]
         return [
             Entry(name, "f", size=len(text), source=text.encode())
             for name, text in sorted(self.context.items())
