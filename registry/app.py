@@ -22,6 +22,7 @@ from aiohttp import web
 from images.errors import EnvironmentFault
 from registry import routing
 from registry.config import RegistryConfig
+from registry.drain import Drain
 from registry.errors import ApiError
 from registry.handlers import base, blobs, listings, manifests, uploads
 from registry.protocols import Access
@@ -30,6 +31,9 @@ from registry.service import API_VERSION, Registry, open_registry
 
 log = logging.getLogger("registry")
 access_log = logging.getLogger("registry.access")
+
+DRAIN: Final = web.AppKey("drain", Drain)
+"""Where ``registry.serve`` waits for the requests under way."""
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 """Names one request in every log record about it, and in the answer when it failed inside."""
@@ -71,6 +75,7 @@ def create_app(config: RegistryConfig) -> web.Application:
     """Make the application; the store is opened when it starts and closed when it stops."""
     app = web.Application()
     entry = _Entry()
+    app[DRAIN] = entry.drain
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
         registry = await asyncio.to_thread(open_registry, config)
@@ -96,9 +101,20 @@ class _Entry:
     def __init__(self) -> None:
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
+        self.drain = Drain()
 
     async def dispatch(self, request: web.Request) -> web.StreamResponse:
         """Answer one request; whatever goes wrong becomes an answer of the specification."""
+        self.drain.enter()
+        try:
+            response = await self._logged(request)
+        finally:
+            self.drain.leave()
+        if self.drain.draining:
+            response.force_close()
+        return response
+
+    async def _logged(self, request: web.Request) -> web.StreamResponse:
         if not access_log.isEnabledFor(logging.INFO):
             return await self._answer(request)
         started = time.perf_counter()

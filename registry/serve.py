@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from registry.app import create_app
+from registry.app import DRAIN, create_app
 from registry.config import RegistryConfig
 from registry.errors import RegistryStartError
 
@@ -22,6 +22,8 @@ log = logging.getLogger("registry")
 
 _KEEPALIVE_SECONDS = 75.0
 _READ_BUFFER = 512 << 10
+_CLOSE_SECONDS = 1.0
+"""What is left after the drain gets this long: the last answers are on their way out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +73,15 @@ async def serve_async(
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    context = tls_context(config)
+    context = await asyncio.to_thread(tls_context, config)
+    app = create_app(config)
     runner = web.AppRunner(
-        create_app(config),
+        app,
         access_log=None,
         handle_signals=False,
         keepalive_timeout=_KEEPALIVE_SECONDS,
         read_bufsize=_READ_BUFFER,
-        shutdown_timeout=config.drain_timeout,
+        shutdown_timeout=_CLOSE_SECONDS,
         auto_decompress=False,
     )
     await runner.setup()
@@ -97,7 +100,9 @@ async def serve_async(
         if ready is not None:
             ready(bound)
         await stop.wait()
-        log.info("draining")
+        await site.stop()
+        unfinished = await app[DRAIN].wait(config.drain_timeout)
+        log.log(logging.WARNING if unfinished else logging.INFO, "drained, %d cut off", unfinished)
     finally:
         await runner.cleanup()
 

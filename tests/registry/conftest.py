@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,8 @@ async def start(tmp_path: Path) -> AsyncIterator[StartRegistry]:
     async with AsyncExitStack() as stack:
 
         async def start(**fields: Any) -> Client:
-            config = RegistryConfig(**{"root": tmp_path / "registry", **fields})
+            fields = {"root": tmp_path / "registry", **fields}
+            config = await asyncio.to_thread(partial(RegistryConfig, **fields))
             server = TestServer(create_app(config))
             client = TestClient(server, auto_decompress=False)
             await client.start_server()

@@ -1,0 +1,206 @@
+"""The server as a process: address, TLS, signals, and faults at start."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import http.client
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from registry.config import RegistryConfig
+from registry.errors import RegistryStartError
+from registry.serve import BoundAddress, serve, serve_async, tls_context
+from tests.registry.kit import digest_of
+from tests.registry.test_durability import call, server
+
+DATA = os.urandom(1 << 20) * 3
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate for localhost, valid for a day."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    cert_path, key_path = folder / "cert.pem", folder / "key.pem"
+    cert_path.write_bytes(built.public_bytes(serialization.Encoding.PEM))
+    key_path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return cert_path, key_path
+
+
+class Running:
+    """A registry served by a thread of this process."""
+
+    def __init__(self, config: RegistryConfig) -> None:
+        self._bound: BoundAddress | None = None
+        self._started = threading.Event()
+        self._stop = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, args=(config,))
+
+    def __enter__(self) -> BoundAddress:
+        self._thread.start()
+        assert self._started.wait(10)
+        assert self._bound is not None
+        return self._bound
+
+    def __exit__(self, *_: object) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+    def _run(self, config: RegistryConfig) -> None:
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            self._loop = runner.get_loop()
+            runner.run(serve_async(config, ready=self._ready, stop=self._stop))
+
+    def _ready(self, bound: BoundAddress) -> None:
+        self._bound = bound
+        self._started.set()
+
+
+def test_tls(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    config = RegistryConfig(root=tmp_path / "r", port=0, tls_cert=cert, tls_key=key)
+    with Running(config) as bound:
+        assert bound.url == f"https://127.0.0.1:{bound.port}"
+        context = ssl.create_default_context(cafile=str(cert))
+        connection = http.client.HTTPSConnection("localhost", bound.port, context=context)
+        path = f"/v2/a/blobs/uploads/?digest={digest_of(DATA)}"
+        connection.request("POST", path, DATA)
+        response = connection.getresponse()
+        response.read()
+        assert response.status == 201
+        connection.request("GET", response.headers["Location"], headers={"Range": "bytes=100-"})
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (206, DATA[100:])
+        connection.close()
+
+
+def test_uvloop_serves_large_blobs_by_sendfile(tmp_path: Path) -> None:
+    with Running(RegistryConfig(root=tmp_path, port=0)) as bound:
+        location = f"/v2/a/blobs/uploads/?digest={digest_of(DATA)}"
+        assert call(bound.port, "POST", location, DATA)[0] == 201
+        for _ in range(3):
+            assert call(bound.port, "GET", f"/v2/a/blobs/{digest_of(DATA)}")[2] == DATA
+
+
+def test_a_slow_reader_gets_everything(tmp_path: Path) -> None:
+    with Running(RegistryConfig(root=tmp_path, port=0)) as bound:
+        data = DATA * 4
+        call(bound.port, "POST", f"/v2/a/blobs/uploads/?digest={digest_of(data)}", data)
+        with socket.socket() as reader:
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 200_000)
+            reader.settimeout(20)
+            reader.connect(("127.0.0.1", bound.port))
+            path = f"/v2/a/blobs/{digest_of(data)}"
+            reader.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            time.sleep(0.3)
+            assert call(bound.port, "GET", "/v2/")[0] == 200
+            received = b"".join(iter(lambda: reader.recv(1 << 20), b""))
+        assert received.partition(b"\r\n\r\n")[2] == data
+
+
+def test_a_reader_who_takes_nothing_is_dropped(tmp_path: Path) -> None:
+    with Running(RegistryConfig(root=tmp_path, port=0, idle_timeout=0.3)) as bound:
+        data = DATA * 8
+        call(bound.port, "POST", f"/v2/a/blobs/uploads/?digest={digest_of(data)}", data)
+        with socket.socket() as reader:
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 200_000)
+            reader.settimeout(20)
+            reader.connect(("127.0.0.1", bound.port))
+            path = f"/v2/a/blobs/{digest_of(data)}"
+            reader.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            time.sleep(1)
+            received = 0
+            try:
+                while chunk := reader.recv(1 << 20):
+                    received += len(chunk)
+            except ConnectionError:
+                pass
+        assert received < len(data)
+        assert call(bound.port, "GET", "/v2/")[0] == 200
+
+
+def test_sigterm_finishes_what_is_under_way(tmp_path: Path) -> None:
+    with server(tmp_path) as (process, port):
+        data = b"x" * 200_000
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            path = f"/v2/a/blobs/uploads/?digest={digest_of(data)}"
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n"
+            client.sendall(head.encode() + data[:1000])
+            time.sleep(0.2)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            with pytest.raises(OSError, match="refused"):
+                socket.create_connection(("127.0.0.1", port)).close()
+            client.sendall(data[1000:])
+            assert client.recv(1000).startswith(b"HTTP/1.1 201")
+        assert process.wait(10) == 0
+    with server(tmp_path) as (_, port):
+        assert call(port, "GET", f"/v2/a/blobs/{digest_of(data)}")[2] == data
+
+
+def test_serve_prints_nothing(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib, signal, os, registry.serve as s, registry.config as c\n"
+        "config = c.RegistryConfig(root=pathlib.Path(sys.argv[1]), port=0)\n"
+        "s.serve(config, ready=lambda bound: os.kill(os.getpid(), signal.SIGTERM))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    project = Path(__file__).parents[2]
+    done = subprocess.run(command, capture_output=True, timeout=30, check=False, cwd=project)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_address_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(RegistryStartError) as caught:
+            serve(RegistryConfig(root=tmp_path, port=port))
+    assert caught.value.where == f"127.0.0.1:{port}"
+
+
+def test_a_certificate_that_is_none(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.pem"
+    bad.write_text("not PEM")
+    config = RegistryConfig(root=tmp_path, tls_cert=bad, tls_key=bad)
+    with pytest.raises(RegistryStartError, match="certificate"):
+        tls_context(config)
+
+
+def test_bound_addresses() -> None:
+    assert BoundAddress("http", "127.0.0.1", 5000).url == "http://127.0.0.1:5000"
+    assert BoundAddress("https", "::1", 443).authority == "[::1]:443"
