@@ -29,12 +29,10 @@ from builder.secrets import by_id
 from builder.solver.content import FileHasher
 from builder.solver.identity import Identities
 from builder.solver.records import KeyValueStore, StepRecords
-from builder.solver.session import Session, SolveOptions
+from builder.solver.session import ResetOnce, Session, SolveOptions
 from builder.solver.solver import Solution, solve
 
 if TYPE_CHECKING:
-    from images.store import ImageStore
-
     from builder.bases import BaseResolver, ResolvedBase
     from builder.inputs import BuildInputs
     from builder.progress.tracker import Tracker
@@ -42,6 +40,7 @@ if TYPE_CHECKING:
     from builder.solver.files import FilePlanner
     from images.platform import Platform
     from images.reference import Reference
+    from images.store import ImageStore
 
 LEASE_SECONDS: Final = 24 * 3600
 PACKERS: Final = 2
@@ -207,6 +206,7 @@ def _solve(
             clock=shop.clock,
             pool=pool,
             slots=threading.Semaphore(max(MINIMUM_COMMANDS, os.cpu_count() or 1)),
+            resets=ResetOnce(),
         )
         return solve(session)
 

@@ -140,6 +140,7 @@ class RunStep:
     ``lower`` is the root filesystem, topmost first, never written; ``upper`` receives every change
     as an overlay upper directory without redirects or metacopy, so that it stands alone as a layer.
     The runner leaves no trace of mount points, hosts, resolv.conf or hostname files in ``upper``.
+    HOME, where ``env`` has none, comes from the root's /etc/passwd.
     ``network`` is ``default``, ``none`` or ``host``; ``security`` is ``sandbox`` or ``insecure``.
     """
 

@@ -24,7 +24,7 @@ class CacheTable:
         return None if row is None else row.value
 
     def put(self, key: bytes, kind: str, value: bytes, digests: Sequence[Digest] = ()) -> None:
-        """Store or replace; garbage collection keeps ``digests`` meanwhile."""
+        """Store or replace; garbage collection keeps the blobs ``digests`` meanwhile."""
         self._rows.put(key, kind, value, digests=digests, size=len(value))
 
 

@@ -192,7 +192,21 @@ def _lock_cache(session: Session, base: Path, mount: CacheSpec, stack: ExitStack
                 time.sleep(POLL_SECONDS)
             continue
         stack.callback(os.close, fd)
+        if session.options.no_cache and session.resets.take(str(root)):
+            _reset_cache(root, fd, wanted)
         return root
+
+
+def _reset_cache(root: Path, fd: int, wanted: int) -> None:
+    """Empty a cache, as --no-cache asks, unless another build is working in it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        # A failed conversion may have given the old lock away.
+        fcntl.flock(fd, wanted)
+        return
+    shutil.rmtree(root / "fs", ignore_errors=True)
+    fcntl.flock(fd, wanted)
 
 
 def _secret(session: Session, mount: SecretSpec, prepared: PreparedMounts) -> None:

@@ -34,7 +34,7 @@ class KeyValueStore(Protocol):
         """The value, or None."""
 
     def put(self, key: bytes, kind: str, value: bytes, digests: Sequence[Digest] = ()) -> None:
-        """Store or replace; garbage collection keeps ``digests`` (blobs, diff ids) meanwhile."""
+        """Store or replace; garbage collection keeps the blobs ``digests`` meanwhile."""
 
 
 class BlobIndex(Protocol):
@@ -64,9 +64,8 @@ class StepRecords:
     def save(self, key: bytes, layers: Iterable[StoredLayer]) -> None:
         """Record a result; its blobs must be in the store already."""
         layers = tuple(layers)
-        digests = [
-            digest for layer in layers for digest in (layer.descriptor.digest, layer.diff_id)
-        ]
+        # Unpacked layers are not asked for: they can be made again from the blobs.
+        digests = [layer.descriptor.digest for layer in layers]
         self._values.put(key, "step", encode_layers(layers), digests)
 
 

@@ -14,14 +14,13 @@ from builder.errors import BuildCancelledError
 from builder.runner import Cancellation, StepRunner
 
 if TYPE_CHECKING:
-    from images.store import ImageStore
-
     from builder.plan.model import Plan
     from builder.progress.tracker import Tracker
     from builder.solver.files import FilePlanner
     from builder.solver.identity import Identities
     from builder.solver.records import KeyValueStore, StepRecords
     from images.platform import Platform
+    from images.store import ImageStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +34,21 @@ class SolveOptions:
     ssh: Mapping[str, Path] = field(default_factory=dict)
     slot: tuple[str, ...] = ()
     """Names the place whose previous build explanations compare with."""
+
+
+class ResetOnce:
+    """Says of each name once that it is still to be reset."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._done: set[str] = set()
+
+    def take(self, name: str) -> bool:
+        """True the first time that ``name`` is asked for."""
+        with self._lock:
+            first = name not in self._done
+            self._done.add(name)
+            return first
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +70,7 @@ class Session:
     clock: Callable[[], float]
     pool: Executor
     slots: threading.Semaphore
+    resets: ResetOnce
 
     @property
     def locks(self) -> Path:

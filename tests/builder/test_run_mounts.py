@@ -263,3 +263,19 @@ def test_the_root_is_what_the_stage_left(based: Workbench) -> None:
         },
     )
     assert seen == ["changed\n"]
+
+
+def test_no_cache_empties_a_cache_once(based: Workbench) -> None:
+    mount = "--mount=type=cache,target=/c"
+    seen: list[list[str]] = []
+
+    def use(step: RunStep) -> None:
+        bound = _only(step)
+        assert isinstance(bound, BindMount)
+        seen.append([path.name for path in bound.source.iterdir()])
+        (bound.source / step.args[-1]).write_text("")
+
+    text = f"FROM base\nRUN {mount} one\nRUN {mount} two\n"
+    based.build(text, {"one": use, "two": use})
+    based.build(text, {"one": use, "two": use}, no_cache=True)
+    assert seen == [[], ["one"], [], ["one"]]

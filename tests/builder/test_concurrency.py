@@ -1,0 +1,137 @@
+"""Interrupts, kills and builds side by side on one store."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from builder.errors import BuildCancelledError
+from builder.runner import Cancellation, RunStep
+from builder.solver.locks import KeyLock
+from images.store import ImageStore
+from tests.builder.fakes import write
+from tests.builder.workbench import Workbench
+
+KEY = b"k" * 32
+
+
+@pytest.fixture
+def based(bench: Workbench) -> Workbench:
+    bench.add_base("base", {"file": "x"})
+    return bench
+
+
+def test_an_interrupt_kills_the_running_step(based: Workbench) -> None:
+    stopped = threading.Event()
+
+    def interrupted(step: RunStep) -> int:
+        step.cancellation.subscribe(stopped.set)
+        _thread.interrupt_main()
+        assert stopped.wait(20)
+        return 137
+
+    with pytest.raises(KeyboardInterrupt):
+        based.build("FROM base\nRUN one\nRUN two\n", {"two": interrupted})
+    assert stopped.is_set()
+    assert based.store.check(rehash=True) == []
+    assert list(based.store.snapshots.leftovers()) == []
+    based.build("FROM base\nRUN one\nRUN three\n")
+    assert based.runner.texts == ["three"]
+
+
+def test_a_killed_build_leaves_a_consistent_store(based: Workbench, tmp_path: Path) -> None:
+    """The child dies inside its second command, by SIGKILL, as at a power button."""
+    based.store.close()
+    pid = os.fork()
+    if pid == 0:
+
+        def die(step: RunStep) -> int:
+            write(step, "half", "done")
+            # The layer of the first command is packed in the background; let it finish.
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGKILL)
+            return 0
+
+        try:
+            based.build("FROM base\nRUN one\nRUN die\n", {"die": die})
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert based.store.check(rehash=True) == []
+    based.build("FROM base\nRUN one\nRUN again\n")
+    assert based.runner.texts == ["again"]
+
+
+def test_identical_steps_of_two_builds_run_once(tmp_path: Path) -> None:
+    root = tmp_path / "shared"
+    ran: list[str] = []
+    inside = threading.Event()
+
+    def build(name: str) -> bool:
+        directory = tmp_path / name
+        directory.mkdir()
+        workbench = Workbench(directory)
+        workbench.store.close()
+        workbench.store = ImageStore.open(root)
+
+        def slow(step: RunStep) -> None:
+            ran.append(name)
+            inside.set()
+            time.sleep(0.2)
+
+        workbench.add_base("base", {"file": "x"})
+        result = workbench.build("FROM base\nRUN slow\n", {"slow": slow})
+        workbench.close()
+        return result.cached
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(build, "first")
+        assert inside.wait(20)
+        second = pool.submit(build, "second")
+        assert not first.result()
+        assert second.result()
+    assert ran == ["first"]
+
+
+def test_a_lock_is_exclusive_and_leaves_no_file(tmp_path: Path) -> None:
+    held = KeyLock.acquire(tmp_path, KEY, Cancellation())
+    assert not held.waited
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(KeyLock.acquire, tmp_path, KEY, Cancellation())
+        time.sleep(0.05)
+        assert not waiting.done()
+        held.release()
+        other = waiting.result(timeout=20)
+    assert other.waited
+    other.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_waiting_for_a_lock_can_be_cancelled(tmp_path: Path) -> None:
+    held = KeyLock.acquire(tmp_path, KEY, Cancellation())
+    cancellation = Cancellation()
+    cancellation.cancel()
+    with pytest.raises(BuildCancelledError):
+        KeyLock.acquire(tmp_path, KEY, cancellation)
+    held.release()
+
+
+def test_cancellation_tells_everybody_once() -> None:
+    cancellation = Cancellation()
+    told: list[str] = []
+    cancellation.subscribe(lambda: told.append("one"))
+    forget = cancellation.subscribe(lambda: told.append("two"))
+    forget()
+    cancellation.cancel()
+    cancellation.cancel()
+    cancellation.subscribe(lambda: told.append("late"))
+    assert told == ["one", "late"]
+    assert cancellation.cancelled
