@@ -164,11 +164,15 @@ class Spec:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Spec:
-        """Parse a decoded config.json.
+        """Parse a decoded config.json, or ``{"arguments": …}`` for ``spec_from_arguments``.
 
         Raises:
             RuntimeFault: ``request-invalid``, naming the property.
         """
+        if "arguments" in document:
+            from runtime.spec import spec_from_arguments
+
+            return spec_from_arguments(document["arguments"])
         from runtime.config_json import read_spec
 
         return read_spec(document)
