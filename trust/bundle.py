@@ -26,7 +26,7 @@ from images.manifest import Manifest
 from images.mediatype import OCI_EMPTY
 from images.reference import Reference
 from trust.errors import MalformedSignatureError, UnsupportedSignatureError
-from trust.fields import FieldError, array, canonical_base64, dump, members, parse, text
+from trust.fields import FieldError, array, canonical_base64, dump, mapping, members, parse, text
 from trust.keys import PrivateKey
 from trust.signature import (
     MAX_BUNDLE,
@@ -210,16 +210,13 @@ def _parse_statement(envelope: Envelope) -> Claim:
     )
     digests = members(subject["digest"], optional=("sha256", "sha512"), at="digest")
     name = text(subject.get("name", ""), at="name")
-    annotations = subject.get("annotations") or {}
-    if not isinstance(annotations, dict):
-        raise FieldError("annotations must be an object")
     return Claim(
         format=FORMAT,
         digests=frozenset(
             Digest(algorithm, text(value, at="digest")) for algorithm, value in digests.items()
         ),
         reference=Reference.parse(name, default_tag=None) if name else None,
-        annotations=annotations,
+        annotations=mapping(subject.get("annotations", {}), at="annotations"),
     )
 
 

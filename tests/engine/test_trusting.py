@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -165,6 +167,46 @@ async def test_index_is_signed_with_its_platforms(
     assert len(await trusting.sign(client, multi, BOB, recursive=False, now=now)) == 1
 
 
+async def test_too_large_an_index_is_not_signed(
+    client: RegistryClient, registry: SimulatedRegistry, host: str
+) -> None:
+    index = Index.build([add_image(registry)] * (trusting.MAX_PLATFORMS + 1))
+    registry.add_manifest(NAME, index.raw, OCI_INDEX, "multi")
+    multi = Reference.parse(f"{host}/{NAME}:multi")
+    with pytest.raises(SigningError, match="257 manifests"):
+        await trusting.sign(client, multi, ALICE, now=now)
+    assert registry.seen("PUT") == []
+
+
+async def test_image_is_signed_by_digest_alone(client: RegistryClient, web: Reference) -> None:
+    pinned = replace(web, tag=None, digest=(await client.resolve(web)).digest)
+    await trusting.sign(client, pinned, ALICE, now=now)
+    await check(client, pinned)
+    with pytest.raises(WrongIdentityError):
+        await check(client, web)
+    await check(client, web, identity="matchRepository")
+
+
+async def test_sha512_image_is_unsigned(client: RegistryClient, web: Reference) -> None:
+    with pytest.raises(UnsignedError):
+        await trusting.verify_digest(
+            client, web, Digest.of(b"x", "sha512"), strict(ALICE), read_key=reader(ALICE)
+        )
+
+
+async def test_referrer_that_is_no_bundle_is_damage(
+    client: RegistryClient, web: Reference, registry: SimulatedRegistry
+) -> None:
+    target = await client.resolve(web)
+    config = Descriptor(OCI_CONFIG, registry.add_blob(NAME, b"{}"), 2)
+    odd = Manifest.build(config, [], subject=target, artifact_type=bundle.BUNDLE)
+    registry.add_manifest(NAME, odd.raw, OCI_MANIFEST)
+    with pytest.raises(MalformedSignatureError, match="one bundle"):
+        await check(client, web)
+    await trusting.sign(client, web, ALICE, formats=[Format.BUNDLE], now=now)
+    await check(client, web)
+
+
 async def test_moved_tag_is_refused(
     client: RegistryClient, web: Reference, registry: SimulatedRegistry
 ) -> None:
@@ -220,6 +262,23 @@ async def test_policy_without_signatures_costs_no_request(
             client, web, digest, Policy.parse(b'{"default":[{"type":"reject"}]}')
         )
     assert registry.requests == []
+
+
+def test_policy_without_signatures_does_not_load_the_cryptography_library() -> None:
+    program = """
+import asyncio, sys
+from engine import trusting
+from images.digest import Digest
+from images.reference import Reference
+from trust.policy import Policy
+
+check = trusting.verify_digest(
+    None, Reference.parse("debian"), Digest.of(b""), Policy.accept_anything()
+)
+asyncio.run(check)
+sys.exit(", ".join({"cryptography", "nacl"} & set(sys.modules)) or 0)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 async def test_verification_of_a_tag_signature_takes_two_requests(

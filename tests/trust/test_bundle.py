@@ -76,6 +76,27 @@ def test_sha512_images_are_refused_at_signing(web: Reference, alice: PrivateKey)
         bundle.sign(alice, web, Digest.of(b"x", "sha512"))
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"_type": "https://in-toto.io/Statement/v0.1"}, "_type is not"),
+        ({"subject": [{"digest": {}, "annotations": []}]}, "annotations must be an object"),
+        ({"subject": [{"digest": {"md5": "x"}}]}, "unknown member 'md5'"),
+        ({"subject": [{"digest": {"sha256": "x"}}]}, "invalid digest"),
+        ({"subject": [{"digest": {}, "name": "UPPER"}]}, "lowercase"),
+        ({"extra": 1}, "unknown member 'extra'"),
+    ],
+)
+def test_statement_that_says_something_else_is_refused(
+    document: dict[str, Any], change: dict[str, Any], says: str
+) -> None:
+    envelope = document["dsseEnvelope"]
+    statement = {**json.loads(base64.b64decode(envelope["payload"])), **change}
+    envelope["payload"] = base64.b64encode(json.dumps(statement).encode()).decode()
+    with pytest.raises(MalformedSignatureError, match=says):
+        bundle.parse_statement(parse(document))
+
+
 def test_log_entries_and_timestamps_are_tolerated(document: dict[str, Any]) -> None:
     document["verificationMaterial"] |= {"tlogEntries": [{}], "timestampVerificationData": {}}
     parse(document)

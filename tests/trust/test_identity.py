@@ -65,6 +65,7 @@ TO_HOST = RemapIdentity("mirror:5000", "quay.io/team")
         (REMAP, "mirror:5000/quay/a:1", "mirror:5000/quay/a:1", False),
         (REMAP, "mirror:5000/quayle/a:1", "quay.iole/a:1", False),
         (REMAP, "mirror:5000/quayle/a:1", "mirror:5000/quayle/a:1", True),
+        (RemapIdentity("m.io/a", "q.io/b/a"), "m.io/a:1", "q.io/b/a:1", True),
         (TO_HOST, "mirror:5000/a:1", "quay.io/team/a:1", True),
         (TO_HOST, "mirror:50001/a:1", "quay.io/team/a:1", False),
     ],

@@ -142,6 +142,14 @@ def test_public_key_in_another_der_spelling_is_refused() -> None:
         PublicKey.from_der(bytes([der[0], 0x81, *der[1:]]))
 
 
+def test_compressed_point_is_refused_since_it_has_another_key_id() -> None:
+    point = ec.derive_private_key(7, ec.SECP256R1()).public_key()
+    compressed = point.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    head = bytes.fromhex("3039301306072a8648ce3d020106082a8648ce3d030107032200")
+    with pytest.raises(KeyFileError, match="canonical"):
+        PublicKey.from_der(head + compressed)
+
+
 def test_public_key_given_for_a_private_one_is_named() -> None:
     with pytest.raises(KeyFileError, match="PUBLIC KEY, not a private key"):
         PrivateKey.from_pem(KEYS[Algorithm.RSA].public.pem)

@@ -114,6 +114,11 @@ def test_other_transports_are_checked_and_do_not_decide() -> None:
         ('{"default":[{"type":"sigstoreSigned","keyPaths":[]}]}', "names no key"),
         ('{"default":[{"type":"sigstoreSigned","keyData":"YR=="}]}', "canonical"),
         ('{"default":[{"type":"sigstoreSigned","keyPath":7}]}', "string"),
+        (
+            '{"default":[{"type":"sigstoreSigned","keyPath":"a","rekorPublicKeyPath":"b",'
+            '"rekorPublicKeyData":"YQ=="}]}',
+            "more than one of rekor",
+        ),
         ('{"default":[{"type":"signedBy","keyPath":"a"}]}', "no 'keyType'"),
         ('{"default":[{"type":"signedBy","keyType":"X","keyPath":"a"}]}', "keyType is unknown"),
         ("{" + '"default":[{"type":"reject"}],"x":' + "[" * 9999, ""),

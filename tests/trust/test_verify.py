@@ -14,6 +14,7 @@ from images.reference import Reference
 from trust import bundle, cosign
 from trust.errors import (
     KeyFileError,
+    MalformedSignatureError,
     RejectedByPolicyError,
     TooManySignaturesError,
     UnsignedError,
@@ -24,7 +25,7 @@ from trust.errors import (
 )
 from trust.keys import PrivateKey
 from trust.policy import Policy
-from trust.signature import MAX_SIGNATURES, Signature, Signatures, SimpleSignature
+from trust.signature import MAX_PAYLOAD, MAX_SIGNATURES, Signature, Signatures, SimpleSignature
 from trust.verify import policy_of_key, verify
 
 
@@ -137,6 +138,15 @@ def test_good_signature_behind_the_limit_is_not_reached(
     verify(web, digest, policy(signed(alice)), Signatures(full))
     with pytest.raises(TooManySignaturesError):
         verify(web, digest, policy(signed(alice)), Signatures((bad, *full)))
+
+
+def test_payload_beyond_the_limit_is_not_hashed(
+    web: Reference, digest: Digest, alice: PrivateKey
+) -> None:
+    long = cosign.payload(web, digest) + b" " * MAX_PAYLOAD
+    made = SimpleSignature(long, base64.b64encode(alice.sign(long)).decode())
+    with pytest.raises(MalformedSignatureError, match="longer than"):
+        verify(web, digest, policy_of_key(alice.public), Signatures((made,)))
 
 
 def test_endless_source_is_cut_off(web: Reference, digest: Digest, alice: PrivateKey) -> None:
