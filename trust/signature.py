@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 from images.digest import Digest
@@ -32,7 +33,7 @@ class SimpleSignature(NamedTuple):
 
     payload: bytes
     signature: str
-    annotations: Mapping[str, str] = {}
+    annotations: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,9 +177,9 @@ def _satisfy(
 ) -> None:
     if not signatures:
         raise UnsignedError(
-            f"{digest} has no signature, and {decision.rule} wants it {requirement.sentence}",
+            f"{digest} is not signed, and must be {requirement.sentence} ({decision.rule})",
             where=str(reference),
-            fix=f"sign it with `lading trust sign {reference.familiar}`, or pull a signed tag",
+            fix=f"`lading trust sign --key NAME {reference.familiar}` signs it; or pull a signed tag",
         )
     failures: list[VerificationError] = []
     for signature in signatures:

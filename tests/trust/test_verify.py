@@ -109,7 +109,7 @@ def test_unsigned_tells_how_to_sign(web: Reference, digest: Digest, alice: Priva
     with pytest.raises(UnsignedError) as caught:
         verify(web, digest, policy(signed(alice)), Signatures())
     assert caught.value.fix is not None
-    assert "lading trust sign registry.example.com/demo/web:1" in caught.value.fix
+    assert "lading trust sign --key NAME registry.example.com/demo/web:1" in caught.value.fix
 
 
 def test_nearest_reason_is_told(
