@@ -47,6 +47,7 @@ _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_DIRECTORIES: Final = 64
 _COPY_SIZE: Final = 1 << 20
+_NOT_NAMES: Final = frozenset({"", ".", ".."})
 _AUFS_PREFIX: Final = ".wh..wh."
 _ARCHIVE_FAULTS: Final = frozenset(
     {
@@ -175,6 +176,8 @@ class _Unpacker:
             self._directories[""] = entry
             return
         directory, _, name = entry.path.rpartition("/")
+        if not _NOT_NAMES.isdisjoint(entry.path.split("/")):
+            raise InvalidArchiveError("path is not a plain relative one", where=entry.path)
         if WHITEOUT_PREFIX in entry.path:
             _check_whiteout(entry)
             if name.startswith(WHITEOUT_PREFIX):

@@ -40,7 +40,8 @@ def test_fields(upper):
     entries = {entry.path: entry for entry in scan_upper(upper)}
     assert entries["f"].mode == 0o2750
     assert (entries["f"].size, entries["f"].mtime) == (5, 1_234_567_890_123)
-    assert entries["f"].open_source().read() == b"12345"
+    with entries["f"].open_source() as content:
+        assert content.read() == b"12345"
     assert (entries["l"].kind, entries["l"].linkname, entries["l"].size) == ("l", "/anywhere", 0)
     assert entries["p"].kind == "p"
     assert entries["f"].uid == os.getuid()

@@ -80,5 +80,5 @@ def test_an_error_in_the_middle_leaves_nothing(blobs):
     assert list(blobs.stages()) == []
 
 
-GOLDEN_DIFF_ID = "x"
-GOLDEN_DIGEST = "x"
+GOLDEN_DIFF_ID = "41f4f3c23af8b0e89ed52219c2ac6d5c25ef61ccd906911cc6b7a96187c01fcf"
+GOLDEN_DIGEST = "7bc6dedca6a56cf9636dcfcc32343bacba9d59b39a20f64025b95c774cd904aa"
