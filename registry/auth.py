@@ -25,6 +25,9 @@ from registry.workers import Workers
 
 _REMEMBERED: Final = 1024
 _REMEMBER_SECONDS: Final = 300.0
+_NOBODY: Final = ("Basic Og==", "Basic")
+"""What podman and skopeo send after a Basic challenge when they have no credentials."""
+
 _PREFIXES: Final = (b"$2a$", b"$2b$", b"$2y$")
 
 
@@ -58,7 +61,7 @@ class HtpasswdUsers:
 
     async def authorize(self, authorization: str | None, access: Access) -> str:
         """Check Basic credentials (RFC 7617); see ``Authorizer``."""
-        if authorization is None:
+        if authorization is None or authorization in _NOBODY:
             if self._anonymous_pull and access.action == "pull":
                 return ""
             raise self._refusal()

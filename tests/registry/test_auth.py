@@ -98,6 +98,8 @@ async def test_anonymous_pull(start: StartRegistry, htpasswd: Path) -> None:
         ("GET", "/v2/_catalog"),
     ]:
         assert (await client.send(method, path)).status == 401
+    empty = await client.send("GET", "/v2/a/manifests/1", headers=basic("", ""))
+    assert empty.status == 200, "skopeo without credentials answers a challenge with none"
     wrong = await client.send("GET", "/v2/a/manifests/1", headers=basic("ada", "no"))
     assert wrong.status == 401, "bad credentials are not anonymous"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import datetime
 import http.client
 import os
 import signal
@@ -11,84 +9,19 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from registry.config import RegistryConfig
 from registry.errors import RegistryStartError
-from registry.serve import BoundAddress, serve, serve_async, tls_context
+from registry.serve import BoundAddress, serve, tls_context
 from tests.registry.kit import digest_of
+from tests.registry.running import Running, certificate
 from tests.registry.test_durability import call, server
 
 DATA = os.urandom(1 << 20) * 3
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for localhost, valid for a day."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    cert_path, key_path = folder / "cert.pem", folder / "key.pem"
-    cert_path.write_bytes(built.public_bytes(serialization.Encoding.PEM))
-    key_path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return cert_path, key_path
-
-
-class Running:
-    """A registry served by a thread of this process."""
-
-    def __init__(self, config: RegistryConfig) -> None:
-        self._bound: BoundAddress | None = None
-        self._started = threading.Event()
-        self._stop = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._run, args=(config,))
-
-    def __enter__(self) -> BoundAddress:
-        self._thread.start()
-        assert self._started.wait(10)
-        assert self._bound is not None
-        return self._bound
-
-    def __exit__(self, *_: object) -> None:
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(20)
-        assert not self._thread.is_alive()
-
-    def _run(self, config: RegistryConfig) -> None:
-        import uvloop
-
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            self._loop = runner.get_loop()
-            runner.run(serve_async(config, ready=self._ready, stop=self._stop))
-
-    def _ready(self, bound: BoundAddress) -> None:
-        self._bound = bound
-        self._started.set()
 
 
 def test_tls(tmp_path: Path) -> None:
