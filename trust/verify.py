@@ -179,7 +179,7 @@ def _satisfy(
         raise UnsignedError(
             f"{digest} is not signed, and must be {requirement.sentence} ({decision.rule})",
             where=str(reference),
-            fix=f"`lading trust sign --key NAME {reference.familiar}` signs it; or pull a signed tag",
+            fix=f"sign it with `lading trust sign --key NAME {reference.familiar}`",
         )
     failures: list[VerificationError] = []
     for signature in signatures:

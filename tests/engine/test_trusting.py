@@ -507,7 +507,7 @@ async def test_inspection_of_an_unsigned_image_says_what_to_do(
     assert seen.to_json()["SignedTags"] == []
     assert seen.to_json()["Policy"]["Code"] == "unsigned"
     assert "No signatures for" in seen.pretty()
-    assert "to fix: `lading trust sign --key NAME" in seen.pretty()
+    assert "to fix: sign it with `lading trust sign --key NAME" in seen.pretty()
 
 
 async def test_inspection_survives_a_crowd(
