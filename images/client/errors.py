@@ -177,7 +177,7 @@ def _remote_message(body: bytes) -> tuple[str, str]:
         data = json.loads(body)
     except (ValueError, RecursionError):
         text = body.decode("utf-8", "replace")
-        return "", "" if "<" in text else _tame(text)
+        return "", "" if "<" in text else tame(text)
     errors = data.get("errors") if isinstance(data, dict) else None
     first = errors[0] if isinstance(errors, list) and errors else data
     if not isinstance(first, dict):
@@ -191,10 +191,10 @@ def _remote_message(body: bytes) -> tuple[str, str]:
         ),
         "",
     )
-    return _tame(str(first.get("code") or ""))[:64], _tame(str(message))
+    return tame(str(first.get("code") or ""))[:64], tame(str(message))
 
 
-def _tame(text: str) -> str:
+def tame(text: str) -> str:
     """A remote text as one printable line, so that it cannot drive the reader's terminal."""
     line = " ".join(text.split())[:_MESSAGE_LIMIT]
     return "".join(

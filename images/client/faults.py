@@ -11,6 +11,7 @@ from images.client.errors import (
     RegistryConnectionError,
     RegistryError,
     TlsError,
+    tame,
 )
 
 
@@ -39,7 +40,7 @@ def connection_error(error: BaseException, registry: str, subject: str) -> Regis
             f"if it speaks plain HTTP and you accept that, name it: --insecure-registry {registry}"
         )
         return TlsError(what, where=subject, fix=fix)
-    reason = str(error) or type(error).__name__
+    reason = tame(str(error)) or type(error).__name__
     return RegistryConnectionError(
         f"no answer from {registry}: {reason}",
         where=subject,

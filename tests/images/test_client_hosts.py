@@ -236,6 +236,39 @@ async def test_nobody_listening() -> None:
             await it.resolve(ref(f"127.0.0.1:{port}"))
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\x1b[2Jnot http at all\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 " + b"x" * 100_000,
+        b"HTTP/1.1 307 x\r\nLocation: http://[bad\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 307 x\r\nLocation: http://a:99999/\r\nContent-Length: 0\r\n\r\n",
+        b'HTTP/1.1 401 x\r\nWWW-Authenticate: Bearer realm="::"\r\nContent-Length: 0\r\n\r\n',
+        b"HTTP/1.1 401 x\r\nWWW-Authenticate: Bearer\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 x\r\nDocker-Content-Digest: sha256:zz\r\nContent-Length: 2\r\n\r\n{}",
+        b"",
+    ],
+)
+async def test_servers_that_do_not_speak_http_well(answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await reader.readexactly(1) != b"\x16":  # the TLS hello of the first try
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    host = f"plain.example:{server.sockets[0].getsockname()[1]}"
+    options = {"resolver": Loopback(), "insecure": frozenset({"plain.example"})}
+    async with server, client(**options) as it:
+        with pytest.raises(RegistryError) as caught:
+            await it.manifest(ref(host))
+    assert str(caught.value).isprintable()
+
+
 # -- TLS
 
 
