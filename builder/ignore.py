@@ -119,6 +119,14 @@ class IgnorePatterns:
                 return True
         return False
 
+    def may_match_below(self, directory: str) -> bool:
+        """Whether a pattern that is not ``!`` may match something below ``directory``."""
+        return any(
+            _reaches_below(pattern.text, directory)
+            for pattern in self.patterns
+            if not pattern.keeps
+        )
+
     @cached_property
     def _hiding(self) -> _Run | None:
         """Every pattern that is not ``!``, whatever the order."""

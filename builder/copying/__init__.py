@@ -1,0 +1,1 @@
+"""Where files of a COPY, ADD or WORKDIR end up: requests and trees in, layer entries out."""
