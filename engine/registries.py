@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from images.client.progress import ProgressSink, ignore
 
 if TYPE_CHECKING:
-    from images.store import ImageStore
-
     from images.client import RegistryClient
     from images.credentials import Credentials
     from images.descriptor import Descriptor
     from images.platform import Platform
     from images.reference import Reference
+    from images.store import ImageStore
     from trust.policy import Policy
 
 _T = TypeVar("_T")
@@ -36,7 +35,7 @@ class Access:
     """How registries are reached and what is demanded of images that come from them.
 
     ``verify_keys`` (public key files) replace the policy file; ``policy_file`` names one in place
-    of the usual ones (``trust.policyfile.find``). ``insecure`` is ``ClientOptions.insecure``.
+    of the usual ones (``trust.policyfile``). ``insecure`` is ``ClientOptions.insecure``.
     """
 
     root: Path
@@ -62,7 +61,10 @@ class Access:
         from trust.policyfile import current_policy
 
         if self.verify_keys:
-            return _only_signed_by(self.verify_keys)
+            from trust.verify import policy_of_key
+
+            files = [str(path) for path in self.verify_keys]
+            return policy_of_key(files=files, source="--verify-key")
         return current_policy(self.root, explicit=self.policy_file, environ=self.environ)
 
 
@@ -150,11 +152,3 @@ def call(access: Access, action: Callable[[RegistryClient], Coroutine[Any, Any, 
             return await action(client)
 
     return asyncio.run(run())
-
-
-def _only_signed_by(keys: tuple[Path, ...]) -> Policy:
-    from trust.identity import MatchRepoDigestOrExact
-    from trust.policy import Policy, SigstoreSigned
-
-    paths = tuple(str(path) for path in keys)
-    return Policy((SigstoreSigned(paths, (), MatchRepoDigestOrExact()),), source="--verify-key")

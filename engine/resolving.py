@@ -1,4 +1,4 @@
-"""Where FROM and COPY --from get their images: the local store, else a registry under the policy."""
+"""Where FROM and COPY --from get images: the local store, else a registry under the policy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PullingResolver:
-    """A ``builder.bases.BaseResolver`` that pulls what is missing, or everything with ``always``."""
+    """A ``BaseResolver`` that pulls what is missing, or everything with ``always``."""
 
     def __init__(
         self, store: ImageStore, access: Access, *, progress: ProgressSink, always: bool = False

@@ -62,7 +62,10 @@ class Platform:
     def normalised(
         cls, os_name: str, architecture: str, variant: str = "", os_version: str = ""
     ) -> Self:
-        """Fold aliases: ``x86_64`` is ``amd64``, ``arm64/v8`` is ``arm64``, ``arm`` is ``arm/v7``."""
+        """Fold aliases: ``x86_64`` is ``amd64``, ``arm64/v8`` is ``arm64``.
+
+        ``arm`` without a variant is ``arm/v7``.
+        """
         os_name = _OS_ALIASES.get(os_name, os_name)
         alias = _ARCH_ALIASES.get(architecture)
         if alias is not None:

@@ -28,7 +28,7 @@ _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Reference:
-    """A fully qualified image name; at least one of ``tag`` and ``digest`` is set after ``parse``."""
+    """A fully qualified image name; ``parse`` sets at least one of ``tag`` and ``digest``."""
 
     registry: str
     repository: str
@@ -92,7 +92,7 @@ class Reference:
 
     @property
     def wire_reference(self) -> str:
-        """What goes behind ``/manifests/`` in a request: the digest if there is one, else the tag."""
+        """What goes behind ``/manifests/`` in a request: the digest if any, else the tag."""
         return str(self.digest) if self.digest is not None else (self.tag or DEFAULT_TAG)
 
     def with_digest(self, digest: Digest) -> Reference:

@@ -1,4 +1,4 @@
-"""The whole story in one go: base image, build, cached build, registry, push, sign, verified pull, run.
+"""The whole story in one go: base, build, cached build, registry, push, sign, verified pull, run.
 
 `make demo` runs it. State lives in a temporary folder and everything that was started is stopped.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -74,7 +75,8 @@ def get_base() -> None:
 def start_registry(stack: ExitStack, folder: Path) -> int:
     """Serve a registry on a free loopback port; it is stopped when the demo ends."""
     port = free_port()
-    command = [LADING, "registry", "serve", "--addr", f"127.0.0.1:{port}", "--storage", folder / "registry"]
+    address = f"127.0.0.1:{port}"
+    command = [LADING, "registry", "serve", "--addr", address, "--storage", folder / "registry"]
     print("$ lading " + " ".join(map(str, command[1:])) + " &", flush=True)
     server = subprocess.Popen(command, cwd=PROJECT)
     stack.callback(server.wait, 20)
@@ -120,7 +122,9 @@ def main() -> None:
         os.environ["LADING_ROOT"] = str(folder / "state")
         os.environ["LADING_RUNTIME_DIR"] = str(folder / "run")
         os.environ["DOCKER_CONFIG"] = str(folder / "config")
-        os.environ["LADING_PASSPHRASE"] = "demo"
+        os.environ["LADING_TRUST_POLICY"] = str(folder / "policy.json")
+        (folder / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+        os.environ["LADING_PASSPHRASE"] = secrets.token_hex()
         stack.callback(subprocess.run, [LADING, "system", "shutdown"], check=False)
 
         explain(1, f"a base image: {BASE}")

@@ -1,6 +1,6 @@
 """Timing that can be trusted on a noisy machine: interleaved runs, medians, ratios from one run.
 
-A benchmark builds `Case`s (a name, our callable, the peers' callables, a target) and hands them to `main`.
+A benchmark builds `Case`s (a name, our callable, the peers' callables, a target) for `main`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Action = Callable[[], object]
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison. ``prepare`` runs untimed before each timed run of the contestant of that name."""
+    """One comparison; ``prepare`` runs untimed before each timed run of that contestant."""
 
     name: str
     contestants: Mapping[str, Action]

@@ -1,4 +1,4 @@
-"""The numbers of the main job: start-up, run, no-change rebuild, cold two-stage build; beside dockerd."""
+"""The main job's numbers beside dockerd: start-up, run, no-change rebuild, cold build."""
 
 from __future__ import annotations
 
