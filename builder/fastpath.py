@@ -12,8 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from builder.keys import key_of
 from builder.scan import ContextScan, scan_context
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
 RECORD_FORMAT: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
-class BuildRecord:
+class BuildRecord(NamedTuple):
     """A finished build. ``context`` is a scan's digest, None when the context was not read."""
 
     descriptor: Descriptor

@@ -6,9 +6,8 @@ root; both files are read even when they ignore themselves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from builder.errors import BuildInputError
 
@@ -21,8 +20,7 @@ SIZE_LIMIT: Final = 8 << 20
 """Bytes of a Dockerfile or ignore file."""
 
 
-@dataclass(frozen=True, slots=True)
-class BuildInputs:
+class BuildInputs(NamedTuple):
     """``name`` is how messages call the Dockerfile; ``context`` is absolute and resolved."""
 
     name: str

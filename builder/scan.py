@@ -12,8 +12,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 FINE_TICK_NS: Final = 20_000_000
 """Longer than a kernel tick, which bounds the resolution of Linux file systems with nanoseconds."""
@@ -21,8 +20,7 @@ COARSE_TICK_NS: Final = 2_000_000_000
 """Resolution of file systems that keep whole seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class ContextScan:
+class ContextScan(NamedTuple):
     """What one walk saw. ``newest_ns`` is the latest change time; ``coarse`` that it has no ns."""
 
     digest: str

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from images.store import ImageStore
-
     from images.digest import Digest
+    from images.store import ImageStore
 
 
 class CacheTable:

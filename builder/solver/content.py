@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from builder.keys import frame
+from builder.keys import KeyValue, frame
 
 if TYPE_CHECKING:
     from images.layers.entry import Entry
@@ -72,14 +72,16 @@ class FileHasher:
         return CACHE_HEADER + "\0".join(cells).encode("utf-8", "surrogateescape")
 
 
-def select(entries: Iterable[Entry], hasher: FileHasher) -> Selection:
+def select(entries: Iterable[Entry], hasher: FileHasher, *, names: KeyValue = ()) -> Selection:
     """The content digest of ``entries``, whose paths are those of the sources.
+
+    ``names`` is what else about the selection counts, for instance its order.
 
     Raises:
         OSError: a file is gone or unreadable.
     """
     files: dict[str, str] = {}
-    total = hashlib.sha256()
+    total = hashlib.sha256(frame(names))
     for entry in sorted(entries, key=lambda item: item.path):
         digest = entry_digest(entry, hasher)
         total.update(digest)

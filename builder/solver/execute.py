@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import BuildCancelledError, BuildEnvironmentError, StepFailedError
@@ -81,12 +81,12 @@ def execute(session: Session, task: Task) -> Execution:
                 if op.from_ is not None:
                     result = task.inputs[op.from_]
                     source = stack.enter_context(result.directories(session.store))
-                entries = session.files.copy(op, source, below)
+                entries = session.files.copy(op, source, below, created_ns=session.now_ns())
             case Workdir():
-                entries = session.files.workdir(op, below)
+                entries = session.files.workdir(op, below, created_ns=session.now_ns())
             case _:
                 raise AssertionError(f"step {task.step.id} is a source")
-        layer = _pack(session, entries)
+        layer = _pack(session, clamped(entries, session.plan.epoch))
     task.record(layer)
     return Execution(layer)
 
@@ -164,6 +164,14 @@ def _pack_upper(session: Session, task: Task, workspace: Workspace) -> StoredLay
     layer = _pack(session, scan_upper(workspace.upper, max_mtime=session.plan.epoch))
     task.record(layer)
     return layer
+
+
+def clamped(entries: Iterable[Entry], epoch: int | None) -> Iterable[Entry]:
+    """``entries`` with no time after ``epoch`` (seconds), which SOURCE_DATE_EPOCH asks for."""
+    if epoch is None:
+        return entries
+    limit = epoch * 1_000_000_000
+    return (replace(entry, mtime=limit) if entry.mtime > limit else entry for entry in entries)
 
 
 def _pack(session: Session, entries: Iterable[Entry]) -> StoredLayer:

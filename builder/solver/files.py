@@ -7,6 +7,7 @@ directories, topmost first; None stands for the build context.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -19,21 +20,34 @@ LazyDirectories: TypeAlias = Callable[[], Directories]
 """Directories that may have to be unpacked first, so they are asked for only when needed."""
 
 
+@dataclass(frozen=True, slots=True)
+class SourceFiles:
+    """The selected sources in order (name kept, as written, canonical path) and all they hold.
+
+    The entries' paths are those of the source tree.
+    """
+
+    names: tuple[tuple[str, str, str], ...]
+    entries: list[Entry]
+
+
 class FilePlanner(Protocol):
     """Entries for file operations; safe to use from several threads."""
 
-    def copy(self, op: Copy, source: Directories | None, base: LazyDirectories) -> list[Entry]:
-        """The layer of a COPY or ADD on top of ``base``.
+    def copy(
+        self, op: Copy, source: Directories | None, base: LazyDirectories, *, created_ns: int
+    ) -> list[Entry]:
+        """The layer of a COPY or ADD on top of ``base``; ``created_ns`` dates what has no date.
 
         Raises:
             BuildInputError: a source is missing, an owner is unknown, files and directories clash.
         """
 
-    def workdir(self, op: Workdir, base: LazyDirectories) -> list[Entry]:
+    def workdir(self, op: Workdir, base: LazyDirectories, *, created_ns: int) -> list[Entry]:
         """The layer of a WORKDIR; empty when the directory is there."""
 
-    def selection(self, op: Copy, source: Directories | None) -> list[Entry]:
-        """What the sources of ``op`` hold, under names that depend on the sources alone.
+    def selection(self, op: Copy, source: Directories | None) -> SourceFiles:
+        """What the sources of ``op`` hold, whatever the destination.
 
         Raises:
             BuildInputError: a source is missing.

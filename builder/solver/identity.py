@@ -89,10 +89,7 @@ class Identities:
     def _read_inputs(self, step: Step, directories: Sequence[Directories]) -> tuple[Selection, ...]:
         match step.op:
             case Copy():
-                return tuple(
-                    select(self._files.selection(step.op, source), self._hasher)
-                    for source in directories
-                )
+                return tuple(self._sources(step.op, source) for source in directories)
             case Run(mounts=mounts):
                 paths = [
                     mount.source or "/"
@@ -134,7 +131,7 @@ class Identities:
     def _read_context(self, step: Step) -> list[Selection]:
         match step.op:
             case Copy(from_=None) if step.op.sources:
-                return [select(self._files.selection(step.op, None), self._hasher)]
+                return [self._sources(step.op, None)]
             case Run(mounts=mounts):
                 return [
                     select(self._files.tree(mount.source, None), self._hasher)
@@ -142,3 +139,7 @@ class Identities:
                     if isinstance(mount, BindSpec) and mount.from_ is None
                 ]
         return []
+
+    def _sources(self, op: Copy, source: Directories | None) -> Selection:
+        files = self._files.selection(op, source)
+        return select(files.entries, self._hasher, names=files.names)

@@ -82,6 +82,11 @@ class Session:
         epoch = self.plan.epoch
         return timestamp(self.clock() if epoch is None else epoch)
 
+    def now_ns(self) -> int:
+        """The date of what is made now and has no date of its own, in nanoseconds."""
+        epoch = self.plan.epoch
+        return int(self.clock() * 1e9) if epoch is None else epoch * 1_000_000_000
+
     def check(self) -> None:
         """Stop here if the build was cancelled.
 

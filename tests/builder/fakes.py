@@ -10,7 +10,7 @@ from builder.errors import BuildInputError
 from builder.plan.ops import Copy, Workdir
 from builder.progress.events import Event, VertexCached, VertexStarted, WarningRaised
 from builder.runner import STDOUT, RunStep
-from builder.solver.files import Directories, LazyDirectories
+from builder.solver.files import Directories, LazyDirectories, SourceFiles
 from images.layers.entry import Entry
 from images.layers.merged import MergedTree, entry_of
 
@@ -62,10 +62,12 @@ class FakeFiles:
         self.context = dict(context or {})
         self.copied = 0
 
-    def copy(self, op: Copy, source: Directories | None, base: LazyDirectories) -> list[Entry]:
+    def copy(
+        self, op: Copy, source: Directories | None, base: LazyDirectories, *, created_ns: int
+    ) -> list[Entry]:
         self.copied += 1
         entries = []
-        for entry in self.selection(op, source):
+        for entry in self.selection(op, source).entries:
             name = op.destination.strip("/")
             inside = op.destination.endswith("/") or len(op.sources) > 1
             path = f"{name}/{entry.path}".strip("/") if inside else name
@@ -76,11 +78,11 @@ class FakeFiles:
             entries.append(Entry(path, "f", size=entry.size, source=entry.source))
         return list({entry.path: entry for entry in entries}.values())
 
-    def workdir(self, op: Workdir, base: LazyDirectories) -> list[Entry]:
+    def workdir(self, op: Workdir, base: LazyDirectories, *, created_ns: int) -> list[Entry]:
         parts = op.path.strip("/").split("/")
         return [Entry("/".join(parts[: end + 1]), "d", mode=0o755) for end in range(len(parts))]
 
-    def selection(self, op: Copy, source: Directories | None) -> list[Entry]:
+    def selection(self, op: Copy, source: Directories | None) -> SourceFiles:
         found = []
         for name in op.sources:
             content = self._read(name.strip("/"), source)
@@ -89,7 +91,7 @@ class FakeFiles:
         inline = (
             Entry(doc.name, "f", size=len(doc.content), source=doc.content) for doc in op.heredocs
         )
-        return [*found, *inline]
+        return SourceFiles((), [*found, *inline])
 
     def tree(self, path: str, source: Directories | None) -> list[Entry]:
         if source is not None:
