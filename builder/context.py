@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final
 from builder.copying.tree import near_name
 from builder.errors import BuildEnvironmentError, BuildInputError
 from builder.ignore import IgnorePatterns
-from images.layers.merged import SYMLINK_LIMIT, Node, entry_of, open_node
+from images.layers import entry as kinds
+from images.layers.entry import Entry
+from images.layers.merged import SYMLINK_LIMIT, Node, entry_of, open_node, read_xattrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
-
-    from images.layers.entry import Entry
 
 DEPTH_LIMIT: Final = 256
 """Parts of a path; deeper trees exist to break the programs that walk them."""
@@ -102,10 +102,19 @@ class ContextTree:
 
     def entry(self, node: Node, path: str) -> Entry:
         """The entry that reproduces a node at another path, owned by root."""
-        entry = entry_of(node, path)
-        # A path of the host, so that a hash can be remembered by it; no part of it is a link.
-        source = node.real if node.is_file else None
-        return replace(entry, uid=0, gid=0, source=source)
+        if not node.is_file:
+            return replace(entry_of(node, path), uid=0, gid=0)
+        status = node.status
+        return Entry(
+            path,
+            kinds.FILE,
+            stat.S_IMODE(status.st_mode),
+            size=status.st_size,
+            mtime=status.st_mtime_ns,
+            xattrs=read_xattrs(node.real),
+            # A path of the host, so that a hash can be remembered by it; no part of it is a link.
+            source=node.real,
+        )
 
     def open(self, node: Node) -> BinaryIO:
         """Open a regular file; a part that became a link since the scan is refused."""
