@@ -42,7 +42,7 @@ _ATTEMPTS: Final = 5
 
 
 def default_runtime_dir() -> Path:
-    """``$LADING_RUNTIME_DIR``, else /run/lading as root and ``$XDG_RUNTIME_DIR/lading`` otherwise."""
+    """``$LADING_RUNTIME_DIR``, else /run/lading as root, ``$XDG_RUNTIME_DIR/lading`` otherwise."""
     if chosen := os.environ.get("LADING_RUNTIME_DIR"):
         return Path(chosen)
     if os.geteuid() == 0:
@@ -197,7 +197,7 @@ def _await_end(pid: int) -> None:
 
 
 def fingerprint() -> str:
-    """What changes when the interpreter or this package's code on disk does: names, sizes, times."""
+    """What changes when the interpreter or this code does: names, sizes and times of the files."""
     top = os.path.dirname(__file__)
     parts = [sys.executable, sys.version]
     for folder in (top, f"{top}/cgroups", f"{top}/seccomp", f"{top}/network"):

@@ -14,53 +14,37 @@ import signal
 import socket
 import struct
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from runtime import constants as k
 from runtime import protocol, syscalls
+from runtime.birth import Birth, conceive
 from runtime.cgroups import Group
 from runtime.config import Spec
 from runtime.errors import RuntimeFault, from_oserror
 from runtime.operations import Operation, Stage, write_proc
 from runtime.plan import CLONE_FLAGS
-from runtime.process import (
-    Privileges,
-    become,
-    environment,
-    execute,
-    set_rlimits,
-)
-from runtime.request import ContainerRequest
+from runtime.process import become, environment, execute, set_rlimits
 from runtime.rooted import IN_ROOT, ensure_directory, opened, read_regular
 from runtime.users import Identity, home_of, resolve
+from runtime.warm import Warm
 
 _ACCOUNT_FILE_LIMIT: Final = 8 << 20
 _SIOCGIFFLAGS: Final = 0x8913
 _SIOCSIFFLAGS: Final = 0x8914
 _IFF_UP: Final = 1
+_EVERY_FD: Final = 0xFFFFFFFF
+_EARLY: Final = k.CLONE_NEWUTS | k.CLONE_NEWIPC | k.CLONE_NEWNET
 
 
-@dataclass(frozen=True, slots=True)
-class Birth:
-    """Everything the first process needs, decided before the fork."""
+def be_born(channel: socket.socket, warm: Warm, *, early: bool) -> NoReturn:
+    """Run in the forked child; never returns.
 
-    request: ContainerRequest
-    spec: Spec
-    operations: Sequence[Operation]
-    mountpoint: str
-    group: Group
-    privileges: Privileges
-    seccomp: bytes | None
-    stdio: tuple[int, int, int]
-    terminal: bool
-
-
-def be_born(birth: Birth, channel: socket.socket) -> NoReturn:
-    """Run in the forked child; never returns."""
+    ``early`` is a child forked before its request is known: it takes the namespaces that nearly
+    every container wants, and copies the memory it will write to, while nobody waits for it.
+    """
     try:
-        _live(birth, channel)
+        _live(channel, warm, early=early)
     except RuntimeFault as fault:
         _report(channel, fault)
     except OSError as error:
@@ -77,11 +61,17 @@ def _report(channel: socket.socket, fault: RuntimeFault) -> None:
         return
 
 
-def _live(birth: Birth, channel: socket.socket) -> NoReturn:
+def _live(channel: socket.socket, warm: Warm, *, early: bool) -> NoReturn:
+    _forget_parent(channel)
+    if early:
+        syscalls.unshare(_EARLY)
+        _raise_loopback()
+        syscalls.madvise_populate_write(warm.heap)
+    receiver = protocol.Receiver(channel)
+    birth = _learn(receiver, warm)
     spec, process = birth.spec, birth.spec.process
-    _forget_parent()
     birth.group.join()
-    _enter_namespaces(spec)
+    _enter_namespaces(spec, already=_EARLY if early else 0)
     protocol.send(channel, {"event": "namespaces"})
     stage = Stage(syscalls)
     os.umask(0)
@@ -90,14 +80,14 @@ def _live(birth: Birth, channel: socket.socket) -> NoReturn:
     identity = _identify(birth, stage)
     _enter_directory(stage, process.cwd)
     _announce(birth, stage, channel)
-    _await_go(channel)
+    _next(receiver)
     if process.oom_score_adj is not None:
         _adjust_oom_score(stage, process.oom_score_adj)
     set_rlimits(process.rlimits)
     _new_keyring()
     _wire_stdio(birth, stage, identity)
     os.umask(0o022 if process.user.umask is None else process.user.umask)
-    syscalls.close_range(3, 0xFFFFFFFF, k.CLOSE_RANGE_CLOEXEC)
+    syscalls.close_range(3, _EVERY_FD, k.CLOSE_RANGE_CLOEXEC)
     become(
         identity,
         birth.privileges,
@@ -110,15 +100,51 @@ def _live(birth: Birth, channel: socket.socket) -> NoReturn:
     execute(process.args, environment(process, identity.home))
 
 
-def _forget_parent() -> None:
-    """Python ignores SIGPIPE and SIGXFSZ, and ignored signals stay ignored across exec."""
+def _forget_parent(channel: socket.socket) -> None:
+    """Keep nothing of the shim but the channel.
+
+    Python ignores SIGPIPE and SIGXFSZ, and ignored signals stay ignored across exec.
+    """
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.setsid()
+    kept = channel.fileno()
+    if kept > 3:
+        syscalls.close_range(3, kept - 1, 0)
+    syscalls.close_range(kept + 1, _EVERY_FD, 0)
 
 
-def _enter_namespaces(spec: Spec) -> None:
+def _learn(receiver: protocol.Receiver, warm: Warm) -> Birth:
+    """Take the request, in the client's mount namespace, and then what the shim has prepared."""
+    message, fds = _next(receiver)
+    stdin, stdout, stderr, namespace = fds
+    status = os.fstat(namespace)
+    if (status.st_dev, status.st_ino) != warm.mount_namespace:
+        syscalls.setns(namespace, k.CLONE_NEWNS)
+    os.close(namespace)
+    spec = Spec.from_json(message["request"]["spec"])
+    prepared, _ = _next(receiver)
+    directories, links, version = prepared["group"]
+    group = Group(
+        tuple((name, path) for name, path in directories),
+        tuple((name, target) for name, target in links),
+        version,
+    )
+    return conceive(
+        message, spec, warm, group=group, stubs=prepared["stubs"], stdio=(stdin, stdout, stderr)
+    )
+
+
+def _next(receiver: protocol.Receiver) -> tuple[dict[str, Any], list[int]]:
+    """The shim's next message; without a shim there is no reason to live."""
+    received = receiver.receive()
+    if received is None:
+        os._exit(1)
+    return received
+
+
+def _enter_namespaces(spec: Spec, *, already: int) -> None:
     flags = 0
     for namespace in spec.linux.namespaces:
         kind = CLONE_FLAGS.get(namespace.type)
@@ -134,7 +160,8 @@ def _enter_namespaces(spec: Spec) -> None:
             handle = os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC)
             with opened(syscalls, handle):
                 syscalls.setns(handle, kind)
-    syscalls.unshare(flags | k.CLONE_NEWNS)
+    flags = (flags | k.CLONE_NEWNS) & ~already
+    syscalls.unshare(flags)
     if flags & k.CLONE_NEWNET:
         _raise_loopback()
 
@@ -199,11 +226,6 @@ def _announce(birth: Birth, stage: Stage, channel: socket.socket) -> None:
     protocol.send(channel, {"event": "ready", "created": created}, fds)
 
 
-def _await_go(channel: socket.socket) -> None:
-    if protocol.Receiver(channel).receive() is None:
-        os._exit(1)
-
-
 def _adjust_oom_score(stage: Stage, value: int) -> None:
     try:
         write_proc(stage, f"{os.getpid()}/oom_score_adj", str(value).encode())
@@ -233,6 +255,3 @@ def _wire_stdio(birth: Birth, stage: Stage, identity: Identity) -> None:
     fcntl.ioctl(slave, k.TIOCSCTTY, 0)
     for target in range(3):
         os.dup2(slave, target, inheritable=True)
-
-
-__all__ = ["Birth", "be_born"]

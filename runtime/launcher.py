@@ -19,19 +19,22 @@ import socket
 import struct
 import sys
 import time
+import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from runtime import constants as k
-from runtime import syscalls
+from runtime import protocol, syscalls
 from runtime.client import LOCK_NAME, SOCKET_NAME
 
 if TYPE_CHECKING:
     from runtime import shim
+    from runtime.warm import Warm
 
 LISTENER: Final = 3
 _UCRED: Final = struct.Struct("3i")
 _HANDSHAKE_SECONDS: Final = 10.0
+_BREATH_SECONDS: Final = 0.05
 
 
 def main(arguments: list[str]) -> None:
@@ -71,11 +74,13 @@ def _retire(number: int, frame: object) -> None:
 
 
 def _listen(runtime_dir: str, fingerprint: str, idle: float, *, inode: int) -> None:
-    from runtime import shim
+    import runtime.shim  # noqa: F401 - loaded before the forks, so that they share it
+    from runtime.capabilities import to_mask
     from runtime.cgroups import read_layout
     from runtime.defaults import CAPABILITIES
     from runtime.process import held_capabilities
     from runtime.seccomp import compile_filter, default_profile
+    from runtime.warm import Warm, heap_ranges
 
     syscalls.set_process_name("lading-launch")
     syscalls.prctl(k.PR_SET_DUMPABLE, 0)
@@ -84,44 +89,135 @@ def _listen(runtime_dir: str, fingerprint: str, idle: float, *, inode: int) -> N
     listener = socket.socket(fileno=LISTENER)
     fcntl.fcntl(LISTENER, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     status = os.stat("/proc/self/ns/mnt")
-    warm = shim.Warm(
+    default = compile_filter(default_profile(CAPABILITIES), platform.machine())
+    warm = Warm(
         runtime_dir=runtime_dir,
         layout=read_layout(),
         held=held_capabilities(),
-        filters={CAPABILITIES: compile_filter(default_profile(CAPABILITIES), platform.machine())},
+        filters={to_mask(CAPABILITIES): default},
         mount_namespace=(status.st_dev, status.st_ino),
+        heap=heap_ranges(),
     )
     gc.collect()
     gc.freeze()
     gc.disable()
+    os.umask(0o022)
+    nursery = _Nursery(listener, warm, fingerprint)
     try:
-        _accept_forever(listener, warm, fingerprint, idle, inode)
+        while True:
+            nursery.fork_spare()
+            while not nursery.spare_is_gone(idle):
+                if _leave(listener, runtime_dir, inode, unless_waiting=True):
+                    return
+            nursery.let_start()
     except _Retire:
         _leave(listener, runtime_dir, inode, unless_waiting=False)
 
 
-def _accept_forever(
-    listener: socket.socket, warm: shim.Warm, fingerprint: str, idle: float, inode: int
-) -> None:
-    listener.settimeout(idle)
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except TimeoutError:
-            if _leave(listener, warm.runtime_dir, inode, unless_waiting=True):
-                return
-            continue
-        except OSError:
-            # Out of descriptors or memory for the moment; whoever holds them will let go.
-            time.sleep(0.05)
-            continue
-        try:
-            child = os.fork()
-        except OSError:
-            child = -1
+class _Nursery:
+    """Keeps one shim forked ahead of its client, which hides the fork and its page faults.
+
+    The spare accepts the next client by itself, says so with a byte on its pipe, and another is
+    forked. It holds the read end of a lifeline, so it goes when the launcher goes.
+    """
+
+    def __init__(self, listener: socket.socket, warm: Warm, fingerprint: str) -> None:
+        self._listener = listener
+        self._warm = warm
+        self._fingerprint = fingerprint
+        self._lifeline = os.pipe()
+        self._news = -1
+
+    def fork_spare(self) -> None:
+        """Fork the next shim; out of processes or memory, try again after a moment."""
+        if self._news >= 0:
+            os.close(self._news)
+        self._news, theirs = os.pipe()
+        while True:
+            try:
+                child = os.fork()
+            except OSError:
+                time.sleep(0.05)
+                continue
+            break
         if child == 0:
-            _serve(listener, connection, warm, fingerprint)
-        connection.close()
+            os.close(self._news)
+            os.close(self._lifeline[1])
+            _wait_for_client(
+                self._listener, self._lifeline[0], theirs, self._warm, self._fingerprint
+            )
+        os.close(theirs)
+
+    def spare_is_gone(self, seconds: float) -> bool:
+        """Whether, within ``seconds``, the spare has taken a client or died."""
+        return bool(select.select([self._news], [], [], seconds)[0])
+
+    def let_start(self) -> None:
+        """Wait a moment for the container to start, because forking would take its processor away.
+
+        The end of the pipe says that it has; another client ends the wait, too.
+        """
+        if os.read(self._news, 1):
+            select.select([self._news, self._listener.fileno()], [], [], _BREATH_SECONDS)
+
+
+def _wait_for_client(
+    listener: socket.socket, lifeline: int, news: int, warm: Warm, fingerprint: str
+) -> NoReturn:
+    """The life of a spare shim."""
+    from runtime import shim
+
+    launcher = os.getppid()
+    code = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.setsid()
+        syscalls.set_process_name("lading-shim")
+        embryo = shim.fork_embryo(warm)
+        if not select.select([listener], [], [], 0)[0]:
+            shim.rehearse(warm)
+        if listener.fileno() in select.select([listener.fileno(), lifeline], [], [])[0]:
+            connection, _ = listener.accept()
+            os.write(news, b"+")
+            os.close(lifeline)
+            listener.close()
+            _serve(connection, warm, embryo, fingerprint, launcher, news)
+        code = 0
+    except BaseException:  # noqa: BLE001 - a fork must never return into the launcher's loop
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def _serve(
+    connection: socket.socket,
+    warm: Warm,
+    embryo: shim.Embryo | None,
+    fingerprint: str,
+    launcher: int,
+    news: int,
+) -> None:
+    """Check the peer, read its request, obey."""
+    from runtime import shim
+
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    _, uid, _ = _UCRED.unpack(credentials)
+    if uid not in (0, os.geteuid()):
+        return
+    connection.settimeout(_HANDSHAKE_SECONDS)
+    received = protocol.Receiver(connection).receive()
+    connection.settimeout(None)
+    if received is None:
+        return
+    message, fds = received
+    if message["fingerprint"] != fingerprint or message["operation"] == "stop":
+        os.kill(launcher, signal.SIGTERM)
+        protocol.send(connection, {"event": "stale", "pid": launcher})
+    else:
+        protocol.send(connection, {"event": "accepted"})
+        shim.serve(connection, message, fds, warm, embryo, lambda: os.close(news))
 
 
 def _leave(listener: socket.socket, runtime_dir: str, inode: int, *, unless_waiting: bool) -> bool:
@@ -138,42 +234,3 @@ def _leave(listener: socket.socket, runtime_dir: str, inode: int, *, unless_wait
             if os.stat(path).st_ino == inode:
                 os.unlink(path)
     return True
-
-
-def _serve(
-    listener: socket.socket, connection: socket.socket, warm: shim.Warm, fingerprint: str
-) -> NoReturn:
-    """The shim's first steps, in the fork."""
-    from runtime import protocol, shim
-
-    launcher = os.getppid()
-    code = 1
-    try:
-        listener.close()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.setsid()
-        syscalls.set_process_name("lading-shim")
-        _, uid, _ = _UCRED.unpack(
-            connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        )
-        connection.settimeout(_HANDSHAKE_SECONDS)
-        if uid in (0, os.geteuid()):
-            received = protocol.Receiver(connection).receive()
-            connection.settimeout(None)
-            if received is not None:
-                message, fds = received
-                if message["fingerprint"] != fingerprint or message["operation"] == "stop":
-                    os.kill(launcher, signal.SIGTERM)
-                    protocol.send(connection, {"event": "stale", "pid": launcher})
-                else:
-                    protocol.send(connection, {"event": "accepted"})
-                    shim.serve(connection, message, fds, warm)
-        code = 0
-    except BaseException:  # noqa: BLE001 - a fork must never return into the launcher's loop
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(code)

@@ -43,6 +43,8 @@ class Stage:
     """A procfs that nobody else can mount over."""
     mounts: dict[str, int] = field(default_factory=dict)
     """The roots of mounts made so far that later operations fill, by destination."""
+    covered: list[str] = field(default_factory=list)
+    """Destinations mounted so far; what is made below them is not in the root's own layer."""
     created: list[str] = field(default_factory=list)
     """Mount points that had to be made in the writable layer, relative to the root, parents first.
     """
@@ -116,7 +118,9 @@ def attach(stage: Stage, mount: int, destination: str, *, directory: bool) -> No
     """
     kernel = stage.kernel
     ensure = ensure_directory if directory else ensure_file
-    with opened(kernel, ensure(kernel, stage.root, destination, created=stage.created)) as target:
+    inside = any(destination.startswith(f"{cover}/") for cover in stage.covered)
+    created = None if inside else stage.created
+    with opened(kernel, ensure(kernel, stage.root, destination, created=created)) as target:
         here, root = kernel.fstat(target), kernel.fstat(stage.root)
         if (here.st_dev, here.st_ino) == (root.st_dev, root.st_ino):
             raise RuntimeFault(
@@ -125,6 +129,7 @@ def attach(stage: Stage, mount: int, destination: str, *, directory: bool) -> No
             )
         _refuse_procfs(kernel, target, destination)
         kernel.move_mount(mount, target)
+    stage.covered.append(destination)
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +346,7 @@ class BindMount:
 
 @dataclass(frozen=True, slots=True)
 class OverlayBind:
-    """A subtree of an overlay of its own; ``scratch`` is a host directory to hang the overlay on."""
+    """A subtree of an overlay of its own, which hangs on the host directory ``scratch``."""
 
     destination: str
     source: Overlay
@@ -377,7 +382,7 @@ class OverlayBind:
 
 @dataclass(frozen=True, slots=True)
 class MemoryFile:
-    """``content`` as one read-only file; it lies on a tmpfs of the container's own mount namespace."""
+    """``content`` as one read-only file, on a tmpfs that only the container sees."""
 
     destination: str
     content: bytes = field(repr=False)

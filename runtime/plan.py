@@ -50,6 +50,8 @@ CLONE_FLAGS: Final = {
 }
 _STANDARD: Final = frozenset(destination for destination, *_ in defaults.MOUNTS)
 _IPC_SYSCTLS: Final = ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue.")
+_SHARING: Final = frozenset({"slave", "rslave", "shared", "rshared"})
+"""Options of mounts that are to see, or send, later mount events."""
 ETC_FILES: Final = ("hosts", "hostname", "resolv.conf")
 
 
@@ -85,10 +87,11 @@ def plan(
             a container
             may not have.
     """
-    mounts = _with_devices(spec)
+    mounts = spec.mounts
+    _check_destinations(mounts)
     check_sysctls(spec)
     operations: list[Operation] = [
-        DetachFromHost(slave=any("s" in _propagations(mount) for mount in mounts)),
+        DetachFromHost(slave=any(_SHARING.intersection(mount.options) for mount in mounts)),
         RootMount(f"{places.state}/rootfs", _root_source(rootfs, places)),
         PrivateProc(),
     ]
@@ -126,9 +129,10 @@ def plan(
     return operations
 
 
-def scratch_count(spec: Spec, secrets: Sequence[SecretFile]) -> int:
-    """How many scratch directories ``plan`` may refer to."""
-    return len(_with_devices(spec)) + len(secrets)
+def scratch_slots(spec: Spec, secrets: Sequence[SecretFile]) -> list[int]:
+    """The numbers of the scratch directories that ``plan`` refers to."""
+    overlays = [index for index, mount in enumerate(spec.mounts) if mount.type == "overlay"]
+    return [*overlays, *(len(spec.mounts) + index for index in range(len(secrets)))]
 
 
 def mount_points(
@@ -162,12 +166,6 @@ def _below_any(path: str, covers: set[str]) -> bool:
     return False
 
 
-def _propagations(mount: Mount) -> str:
-    """``s`` if the mount asks to see or send later mount events."""
-    wanted = {"slave", "rslave", "shared", "rshared"}
-    return "s" if wanted.intersection(mount.options) else ""
-
-
 def _root_source(rootfs: Rootfs, places: Places) -> Overlay | str:
     if rootfs.path is not None:
         return rootfs.path
@@ -175,8 +173,8 @@ def _root_source(rootfs: Rootfs, places: Places) -> Overlay | str:
     return Overlay(lower, rootfs.upper, rootfs.work, volatile=rootfs.volatile)
 
 
-def _with_devices(spec: Spec) -> tuple[Mount, ...]:
-    for mount in spec.mounts:
+def _check_destinations(mounts: Sequence[Mount]) -> None:
+    for mount in mounts:
         path = posixpath.normpath(mount.destination)
         if path == "/":
             raise RuntimeFault("mounting on / is refused", code="mount-refused")
@@ -186,7 +184,6 @@ def _with_devices(spec: Spec) -> tuple[Mount, ...]:
                 fix="the runtime mounts a procfs there",
                 code="mount-refused",
             )
-    return spec.mounts
 
 
 def _mount_operations(mount: Mount, spec: Spec, places: Places, index: int) -> list[Operation]:

@@ -132,7 +132,7 @@ def _drop_bounding(keep: int) -> None:
 
 
 def environment(process: Process, home: str) -> dict[bytes, bytes]:
-    """The exec environment; a missing or empty HOME is ``home``. Entries without ``=`` are dropped."""
+    """The exec environment, without entries that lack ``=``; HOME defaults to ``home``."""
     variables: dict[bytes, bytes] = {}
     for entry in process.env:
         name, separator, value = os.fsencode(entry).partition(b"=")

@@ -51,7 +51,7 @@ class Relay:
         self._update()
 
     def drain(self) -> None:
-        """Read what the terminal still holds and hand it on; for the time after the last process."""
+        """Hand on what the terminal still holds, after the last process."""
         while self._master >= 0:
             self._read_master()
             while self._to_client:

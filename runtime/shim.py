@@ -10,55 +10,43 @@ one goes on.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
-import platform
 import select
-import shutil
 import signal
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from runtime import constants as k
 from runtime import protocol, syscalls
-from runtime.cgroups import Group, Layout
+from runtime.birth import conceive, is_standard
+from runtime.cgroups import Group
 from runtime.cgroups import create as create_group
-from runtime.config import Spec
-from runtime.container import Birth, be_born
+from runtime.container import be_born
 from runtime.errors import RuntimeFault, from_oserror
 from runtime.etc_files import hosts, names_only_resolved, resolv_conf
 from runtime.network.endpoint import Endpoint, attach, detach
 from runtime.network.ports import PortBinding
-from runtime.plan import ETC_FILES, Places, mount_points, plan, scratch_count
-from runtime.process import narrow
+from runtime.plan import mount_points, scratch_slots
 from runtime.relay import Relay
-from runtime.request import ContainerRequest
-from runtime.seccomp import compile_filter, default_profile, oci_profile
+from runtime.request import ContainerRequest, Rootfs
+from runtime.spec import Spec, default_spec
 from runtime.state import (
     StateDirectory,
+    Stubs,
     claim,
     clear_volatile,
-    make_stubs,
     remove_created,
     write_file,
 )
+from runtime.warm import Warm
 
 _RESOLV_CONF: Final = "/etc/resolv.conf"
 _RESOLVED_CONF: Final = "/run/systemd/resolve/resolv.conf"
-
-
-@dataclass(frozen=True, slots=True)
-class Warm:
-    """What the launcher worked out once for all its shims."""
-
-    runtime_dir: str
-    layout: Layout
-    held: int
-    filters: dict[tuple[str, ...], bytes]
-    """Compiled default filters by effective capabilities."""
-    mount_namespace: tuple[int, int]
 
 
 @dataclass(slots=True)
@@ -66,26 +54,74 @@ class _Resources:
     """What must be taken away again, in the order it came to be."""
 
     state: StateDirectory | None = None
-    stubs: str | None = None
+    stubs: Stubs | None = None
     group: Group | None = None
     endpoint: Endpoint | None = None
+    rootfs: Rootfs | None = None
     created: list[str] = field(default_factory=list)
-    pidfd: int = -1
-    pid: int = 0
+    embryo: Embryo | None = None
 
 
-def serve(connection: socket.socket, message: dict[str, Any], fds: list[int], warm: Warm) -> None:
-    """Run one container for one client; returns when everything is cleaned up."""
-    resources = _Resources()
+def rehearse(warm: Warm) -> None:
+    """Go through the motions of a start, to copy memory before a client waits."""
+    document = default_spec(["true"], hostname="rehearsal").to_json()
+    request = ContainerRequest("rehearsal", document, Rootfs(lower=("/",)))
+    wire = json.loads(json.dumps(request.to_json()))
+    spec = Spec.from_json(wire["spec"])
+    mount_points(spec, directories={}, etc_files=True, secrets=())
+    message = {"request": wire, "terminal": False}
+    conceive(message, spec, warm, group=Group(()), stubs=None, stdio=(0, 1, 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Embryo:
+    """A forked first process that waits for its request on the other end of ``channel``."""
+
+    pid: int
+    pidfd: int
+    channel: socket.socket
+
+
+def fork_embryo(warm: Warm) -> Embryo | None:
+    """Fork a first process ahead of its request; None where it must be born in its cgroup."""
+    if warm.layout.version == 2:
+        return None
+    return _fork(warm, k.CLONE_NEWPID, None, early=True)
+
+
+def _fork(warm: Warm, flags: int, cgroup: int | None, *, early: bool) -> Embryo:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    pid, pidfd = syscalls.clone3(flags, cgroup=cgroup)
+    if pid == 0:
+        be_born(theirs, warm, early=early)
+    theirs.close()
+    return Embryo(pid, pidfd, ours)
+
+
+def serve(
+    connection: socket.socket,
+    message: dict[str, Any],
+    fds: list[int],
+    warm: Warm,
+    embryo: Embryo | None,
+    on_start: Callable[[], None],
+) -> None:
+    """Run one container for one client; returns when everything is cleaned up.
+
+    ``on_start`` is called once the program has been executed.
+    """
+    resources = _Resources(embryo=embryo)
     try:
-        _serve(connection, message, fds, warm, resources)
+        _serve(connection, message, fds, warm, resources, on_start)
     except RuntimeFault as fault:
+        _clean_up(resources)
         _tell(connection, {"event": "fault", **fault.to_json()})
     except OSError as error:
+        _clean_up(resources)
         refusal = from_oserror(error, "run the container")
         _tell(connection, {"event": "fault", **refusal.to_json()})
     finally:
-        _clean_up(resources, None)
+        _clean_up(resources)
 
 
 def _serve(
@@ -94,24 +130,37 @@ def _serve(
     fds: list[int],
     warm: Warm,
     resources: _Resources,
+    on_start: Callable[[], None],
 ) -> None:
     request = ContainerRequest.from_json(message["request"])
     spec = Spec.from_json(message["request"]["spec"])
-    terminal = bool(message["terminal"])
-    stdin, stdout, stderr, namespace = fds
-    _follow_client(namespace, warm)
-    channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    birth = _prepare(request, spec, warm, resources, (stdin, stdout, stderr), terminal=terminal)
-    _fork(birth, channel, theirs, connection, resources)
-    for fd in (stderr,) if terminal else (stdin, stdout, stderr):
+    embryo = resources.embryo
+    if embryo is not None and is_standard(spec):
+        protocol.send(embryo.channel, message, fds)
+    else:
+        _discard(resources)
+        embryo = None
+    _follow_client(fds[3], warm)
+    group = _prepare(request, spec, warm, resources)
+    if embryo is None:
+        embryo = resources.embryo = _fork_for(spec, warm, group)
+        protocol.send(embryo.channel, message, fds)
+    prepared = {
+        "group": [group.directories, group.links, group.version],
+        "stubs": None if resources.stubs is None else resources.stubs.path,
+    }
+    protocol.send(embryo.channel, {"event": "prepared", **prepared})
+    stdin, stdout, stderr, _ = fds
+    for fd in (stderr,) if message["terminal"] else (stdin, stdout, stderr):
         os.close(fd)
-    master = _raise_child(channel, request, spec, warm, resources)
-    started = {"event": "started", "pid": resources.pid, "endpoint": _describe(resources.endpoint)}
+    master = _raise_child(embryo, request, spec, resources)
+    started = {"event": "started", "pid": embryo.pid, "endpoint": _describe(resources.endpoint)}
     _tell(connection, started)
+    on_start()
     loop = _Supervision(connection, request, resources)
-    code = loop.run((master, stdin, stdout) if terminal and master is not None else None)
-    oom = resources.group is not None and resources.group.oom_kills() > 0
-    _clean_up(resources, request)
+    code = loop.run(embryo, None if master is None else (master, stdin, stdout))
+    oom = group.oom_kills() > 0
+    _clean_up(resources)
     if request.exit_file is not None:
         _write_exit(request.exit_file, code)
     _tell(connection, {"event": "exited", "code": code, "oom": oom})
@@ -123,24 +172,16 @@ def _tell(connection: socket.socket, message: dict[str, Any]) -> None:
 
 
 def _follow_client(namespace: int, warm: Warm) -> None:
-    """See the mounts that the client sees; the launcher may be older than some of them."""
+    """See the mounts that the client sees; the launcher may live in another namespace."""
     status = os.fstat(namespace)
     if (status.st_dev, status.st_ino) != warm.mount_namespace:
         syscalls.setns(namespace, k.CLONE_NEWNS)
-    os.close(namespace)
 
 
-def _prepare(
-    request: ContainerRequest,
-    spec: Spec,
-    warm: Warm,
-    resources: _Resources,
-    stdio: tuple[int, int, int],
-    *,
-    terminal: bool,
-) -> Birth:
-    scratch = scratch_count(spec, request.secrets)
-    resources.state = state = claim(warm.runtime_dir, request.id, scratch=scratch)
+def _prepare(request: ContainerRequest, spec: Spec, warm: Warm, resources: _Resources) -> Group:
+    slots = scratch_slots(spec, request.secrets)
+    resources.state = state = claim(warm.runtime_dir, request.id, slots)
+    resources.rootfs = request.rootfs
     binds = {mount.source for mount in spec.mounts if mount.type == "bind"}
     points = mount_points(
         spec,
@@ -148,104 +189,68 @@ def _prepare(
         etc_files=request.etc_files,
         secrets=request.secrets,
     )
-    resources.stubs = make_stubs(request.rootfs, request.id, points)
+    resources.stubs = Stubs.make(request.rootfs, request.id, points)
     if request.etc_files:
-        for name in ETC_FILES:
-            write_file(f"{state.path}/{name}", "")
+        # With a network, hosts is written again, in place, when the address is known.
+        _write_etc_files(state.path, request, spec)
     path = spec.linux.cgroups_path or f"{request.cgroup_parent}/{request.id}"
     resources.group = group = create_group(warm.layout, path, spec.linux.resources)
-    mounted = [entry for entry in group.directories if entry[0] != "unified"]
-    places = Places(
-        state.path,
-        tuple(mounted) or tuple(("", directory) for _, directory in group.directories),
-        group.links,
-        resources.stubs,
-    )
-    operations = plan(
-        spec,
-        request.rootfs,
-        places,
-        etc_files=request.etc_files,
-        secrets=request.secrets,
-        terminal=terminal,
-    )
-    return Birth(
-        request=request,
-        spec=spec,
-        operations=operations,
-        mountpoint=f"{state.path}/rootfs",
-        group=group,
-        privileges=narrow(spec.process.capabilities, warm.held),
-        seccomp=_filter(request, spec, warm),
-        stdio=stdio,
-        terminal=terminal,
-    )
+    return group
 
 
-def _filter(request: ContainerRequest, spec: Spec, warm: Warm) -> bytes | None:
-    if request.seccomp == "unconfined":
-        return None
-    if request.seccomp == "spec":
-        if spec.linux.seccomp is None:
-            return None
-        return compile_filter(oci_profile(spec.linux.seccomp), platform.machine())
-    names = spec.process.capabilities.effective
-    if names not in warm.filters:
-        warm.filters[names] = compile_filter(default_profile(names), platform.machine())
-    return warm.filters[names]
-
-
-def _fork(
-    birth: Birth,
-    channel: socket.socket,
-    theirs: socket.socket,
-    connection: socket.socket,
-    resources: _Resources,
-) -> None:
-    """Fork the container's first process into its pid namespace."""
-    namespace = birth.spec.linux.namespace("pid")
-    if namespace is not None and namespace.path is not None:
+def _fork_for(spec: Spec, warm: Warm, group: Group) -> Embryo:
+    """Fork the first process into the pid namespace and cgroup v2 directory of its own."""
+    namespace = spec.linux.namespace("pid")
+    flags = 0
+    if namespace is None:
+        # Orphans of a container in the host's pid namespace must come to us, not to init.
+        syscalls.prctl(k.PR_SET_CHILD_SUBREAPER, 1)
+    elif namespace.path is not None:
         handle = os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC)
         syscalls.setns(handle, k.CLONE_NEWPID)
         os.close(handle)
-    elif namespace is not None:
-        syscalls.unshare(k.CLONE_NEWPID)
     else:
-        # Orphans of a container in the host's pid namespace must come to us, not to init.
-        syscalls.prctl(k.PR_SET_CHILD_SUBREAPER, 1)
-    resources.pid = os.fork()
-    if resources.pid == 0:
-        channel.close()
-        connection.close()
-        be_born(birth, theirs)
-    theirs.close()
-    resources.pidfd = os.pidfd_open(resources.pid)
+        flags = k.CLONE_NEWPID
+    if group.unified is None:
+        return _fork(warm, flags, None, early=False)
+    handle = os.open(group.unified, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return _fork(warm, flags, handle, early=False)
+    finally:
+        os.close(handle)
+
+
+def _discard(resources: _Resources) -> None:
+    """Kill and reap the first process, if there is one."""
+    embryo, resources.embryo = resources.embryo, None
+    if embryo is not None:
+        _kill(embryo, signal.SIGKILL)
+        os.waitpid(embryo.pid, 0)
+        embryo.channel.close()
 
 
 def _raise_child(
-    channel: socket.socket,
-    request: ContainerRequest,
-    spec: Spec,
-    warm: Warm,
-    resources: _Resources,
+    embryo: Embryo, request: ContainerRequest, spec: Spec, resources: _Resources
 ) -> int | None:
     """Follow the first process up to its exec; returns the terminal's master, if there is one.
 
     Raises:
         RuntimeFault: what the child could not do.
     """
-    receiver = protocol.Receiver(channel)
+    receiver = protocol.Receiver(embryo.channel)
     _expect(receiver, "namespaces")
     if request.network not in ("none", "host") and spec.linux.namespace("network") is not None:
-        resources.endpoint = _attach_network(request, resources.pid)
-    if request.etc_files and resources.state is not None:
-        _write_etc_files(resources.state.path, request, spec, resources.endpoint)
+        resources.endpoint = _attach_network(request, embryo.pid)
+        if request.etc_files and resources.state is not None:
+            _write_hosts(resources.state.path, request, spec, resources.endpoint)
     ready, fds = _expect(receiver, "ready")
     resources.created = ready["created"]
-    protocol.send(channel, {"event": "go"})
-    if receiver.receive() is not None:
+    protocol.send(embryo.channel, {"event": "go"})
+    received = receiver.receive()
+    if received is not None:
+        if received[0]["event"] == "fault":
+            raise RuntimeFault.from_json(received[0])
         raise RuntimeFault("the container's first process broke the protocol")
-    channel.close()
     return fds[0] if fds else None
 
 
@@ -291,26 +296,33 @@ def _describe(endpoint: Endpoint | None) -> dict[str, Any] | None:
     }
 
 
-def _write_etc_files(
+def _write_hosts(
     folder: str, request: ContainerRequest, spec: Spec, endpoint: Endpoint | None
 ) -> None:
-    hostname = request.hostname or spec.hostname
     shares = spec.linux.namespace("network") is None
-    write_file(f"{folder}/hostname", f"{hostname}\n" if hostname else "")
     text = hosts(
-        hostname=hostname,
+        hostname=request.hostname or spec.hostname,
         domainname=spec.domainname,
         address=None if endpoint is None else endpoint.address,
         extra=request.extra_hosts,
         gateway=endpoint.gateway if endpoint is not None else "127.0.0.1" if shares else None,
     )
     write_file(f"{folder}/hosts", text)
+
+
+def _write_etc_files(folder: str, request: ContainerRequest, spec: Spec) -> None:
+    hostname = request.hostname or spec.hostname
+    write_file(f"{folder}/hostname", f"{hostname}\n" if hostname else "")
+    if request.network in ("none", "host"):
+        _write_hosts(folder, request, spec, None)
+    else:
+        write_file(f"{folder}/hosts", "")
     text = resolv_conf(
         _host_resolv_conf(),
         nameservers=request.dns,
         search=request.dns_search,
         options=request.dns_options,
-        shares_host_network=shares,
+        shares_host_network=spec.linux.namespace("network") is None,
     )
     write_file(f"{folder}/resolv.conf", text)
 
@@ -342,27 +354,27 @@ class _Supervision:
         self._relay: Relay | None = None
         self._master = -1
 
-    def run(self, terminal: tuple[int, int, int] | None) -> int:
+    def run(self, embryo: Embryo, terminal: tuple[int, int, int] | None) -> int:
         """Wait for the end of the first process and return its exit code (128 + n for signal n)."""
         if terminal is not None:
             self._master, stdin, stdout = terminal
             self._relay = Relay(self._poller, master=self._master, stdin=stdin, stdout=stdout)
-        self._poller.register(self._resources.pidfd, select.POLLIN)
+        self._poller.register(embryo.pidfd, select.POLLIN)
         self._poller.register(self._connection, select.POLLIN)
         while True:
             for fd, events in self._poller.poll():
-                if fd == self._resources.pidfd:
-                    return self._reap()
+                if fd == embryo.pidfd:
+                    return self._reap(embryo)
                 if self._relay is not None and self._relay.handles(fd):
                     self._relay.step(fd, events)
                 elif fd == self._connection.fileno():
                     self._obey()
 
-    def _reap(self) -> int:
+    def _reap(self, embryo: Embryo) -> int:
         if self._relay is not None:
             self._relay.drain()
-        _, status = os.waitpid(self._resources.pid, 0)
-        self._resources.pid = 0
+        _, status = os.waitpid(embryo.pid, 0)
+        self._resources.embryo = None
         code = os.waitstatus_to_exitcode(status)
         return code if code >= 0 else 128 - code
 
@@ -379,22 +391,26 @@ class _Supervision:
             received = pending, []
         self._poller.unregister(self._connection)
         if self._request.kill_on_disconnect:
-            _kill(self._resources, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
 
     def _command(self, message: dict[str, Any]) -> None:
         match message.get("operation"):
             case "kill":
-                _kill(self._resources, int(message["signal"]))
+                self._signal(int(message["signal"]))
             case "resize" if self._master >= 0:
                 size = os.terminal_size((int(message["columns"]), int(message["rows"])))
                 _resize(self._master, size)
             case _:
                 return
 
+    def _signal(self, number: int) -> None:
+        if self._resources.embryo is not None:
+            _kill(self._resources.embryo, number)
 
-def _kill(resources: _Resources, number: int) -> None:
+
+def _kill(embryo: Embryo, number: int) -> None:
     with suppress(ProcessLookupError):
-        signal.pidfd_send_signal(resources.pidfd, number)
+        signal.pidfd_send_signal(embryo.pidfd, number)
 
 
 def _resize(master: int, size: os.terminal_size) -> None:
@@ -402,12 +418,9 @@ def _resize(master: int, size: os.terminal_size) -> None:
         fcntl.ioctl(master, k.TIOCSWINSZ, struct.pack("4H", size.lines, size.columns, 0, 0))
 
 
-def _clean_up(resources: _Resources, request: ContainerRequest | None) -> None:
+def _clean_up(resources: _Resources) -> None:
     """Take everything away; what is gone already is skipped, so a second call does nothing."""
-    if resources.pid:
-        _kill(resources, signal.SIGKILL)
-        os.waitpid(resources.pid, 0)
-        resources.pid = 0
+    _discard(resources)
     if resources.group is not None:
         group, resources.group = resources.group, None
         group.remove()
@@ -416,12 +429,13 @@ def _clean_up(resources: _Resources, request: ContainerRequest | None) -> None:
         detach(endpoint)
     if resources.stubs is not None:
         stubs, resources.stubs = resources.stubs, None
-        shutil.rmtree(stubs, ignore_errors=True)
-    if request is not None:
+        stubs.remove()
+    if resources.rootfs is not None:
+        rootfs, resources.rootfs = resources.rootfs, None
         if resources.created:
-            remove_created(request.rootfs.upper or request.rootfs.path or "", resources.created)
-        if request.rootfs.volatile and request.rootfs.work is not None:
-            clear_volatile(request.rootfs.work)
+            remove_created(rootfs.upper or rootfs.path or "", resources.created)
+        if rootfs.volatile and rootfs.work is not None:
+            clear_volatile(rootfs.work)
     if resources.state is not None:
         state, resources.state = resources.state, None
         state.remove()

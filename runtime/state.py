@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from runtime import constants as k
@@ -28,20 +29,27 @@ class StateDirectory:
     path: str
     lock: int
 
+    slots: tuple[int, ...] = ()
+
     def remove(self) -> None:
         """Delete the directory, then let go of the lock."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        folders = [f"scratch/{slot}" for slot in self.slots]
+        _remove(
+            self.path,
+            files=("hosts", "hostname", "resolv.conf", "lock"),
+            folders=(*folders, *(("scratch",) if folders else ()), "rootfs"),
+        )
         os.close(self.lock)
 
 
-def claim(runtime_dir: str, identifier: str, *, scratch: int) -> StateDirectory:
-    """Make ``containers/<identifier>`` ours, with ``scratch`` numbered directories.
+def claim(runtime_dir: str, identifier: str, slots: Sequence[int]) -> StateDirectory:
+    """Make ``containers/<identifier>`` ours, with the scratch directories numbered ``slots``.
 
     Raises:
         RuntimeFault: ``busy``; a live container has this id.
     """
     path = f"{runtime_dir}/containers/{identifier}"
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    _make_folder(path)
     lock = os.open(f"{path}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,41 +60,96 @@ def claim(runtime_dir: str, identifier: str, *, scratch: int) -> StateDirectory:
             fix="choose another id",
             code="busy",
         ) from error
-    os.makedirs(f"{path}/rootfs", exist_ok=True)
-    for index in range(scratch):
-        os.makedirs(f"{path}/scratch/{index}", exist_ok=True)
-    return StateDirectory(path, lock)
+    for name in ("rootfs", *(f"scratch/{slot}" for slot in slots)):
+        _make_folder(f"{path}/{name}")
+    return StateDirectory(path, lock, tuple(slots))
+
+
+def _make_folder(path: str) -> None:
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+
+
+def _remove(top: str, *, files: Iterable[str], folders: Iterable[str]) -> None:
+    """Remove what we made by name, which is much cheaper than looking for it; then whatever is
+    left.
+    """
+    try:
+        for name in files:
+            with suppress(FileNotFoundError):
+                os.unlink(f"{top}/{name}")
+        for name in folders:
+            os.rmdir(f"{top}/{name}")
+        os.rmdir(top)
+    except OSError:
+        shutil.rmtree(top, ignore_errors=True)
 
 
 def write_file(path: str, text: str) -> None:
     """Write in place, so that a bind mount of the file sees the change."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        os.write(handle, text.encode())
+    finally:
+        os.close(handle)
 
 
-def make_stubs(rootfs: Rootfs, identifier: str, points: Sequence[tuple[str, bool]]) -> str | None:
-    """A directory that holds the mount points, for the bottom of the overlay; None for a plain
-    root.
+@dataclass(frozen=True, slots=True)
+class Stubs:
+    """A directory that holds the mount points, for the bottom of an overlay.
 
     Mount points that the image lacks come from there and never appear in ``upper``. It lies beside
     ``work``: on another file system overlayfs would give files and folders different device
     numbers.
     """
-    if not rootfs.lower:
-        return None
-    folder = os.path.dirname(rootfs.work or rootfs.lower[-1])
-    path = f"{folder}/.stubs-{identifier}"
-    shutil.rmtree(path, ignore_errors=True)
-    os.mkdir(path, 0o755)
-    for name, is_directory in points:
-        target = f"{path}/{name}"
-        if is_directory:
-            os.makedirs(target, exist_ok=True)
-        elif not os.path.lexists(target):
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
-    return path
+
+    path: str
+    files: tuple[str, ...]
+    folders: tuple[str, ...]
+    """Parents first."""
+
+    @classmethod
+    def make(
+        cls, rootfs: Rootfs, identifier: str, points: Iterable[tuple[str, bool]]
+    ) -> Stubs | None:
+        """Make it for ``points``, (path, is a directory); None for a root that is no overlay."""
+        if not rootfs.lower:
+            return None
+        folders: dict[str, None] = {}
+        files = []
+        for name, is_directory in points:
+            parts = name.split("/")
+            depth = len(parts) + 1 if is_directory else len(parts)
+            folders.update(dict.fromkeys("/".join(parts[:end]) for end in range(1, depth)))
+            if not is_directory:
+                files.append(name)
+        parent = os.path.dirname(rootfs.work or rootfs.lower[-1])
+        stubs = cls(
+            f"{parent}/.stubs-{identifier}",
+            tuple(name for name in files if name not in folders),
+            tuple(folders),
+        )
+        stubs._create()
+        return stubs
+
+    def _create(self) -> None:
+        try:
+            os.mkdir(self.path, 0o755)
+        except FileExistsError:
+            shutil.rmtree(self.path)
+            os.mkdir(self.path, 0o755)
+        for name in self.folders:
+            os.mkdir(f"{self.path}/{name}", 0o755)
+        for name in self.files:
+            os.mknod(f"{self.path}/{name}", stat.S_IFREG | 0o644)
+
+    def remove(self) -> None:
+        """Delete it."""
+        _remove(self.path, files=self.files, folders=reversed(self.folders))
 
 
 def remove_created(root: str, created: Iterable[str]) -> None:
@@ -117,4 +180,6 @@ def clear_volatile(work: str) -> None:
     """Remove the mark that overlayfs leaves after a volatile mount, so that ``work`` can be used
     again.
     """
-    shutil.rmtree(f"{work}/work/incompat", ignore_errors=True)
+    mark = f"{work}/work/incompat"
+    if os.path.isdir(mark):
+        _remove(mark, files=("volatile/dirty",), folders=("volatile",))

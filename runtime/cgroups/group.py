@@ -8,6 +8,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,7 @@ from runtime.errors import RuntimeFault
 
 _PARENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*(/[A-Za-z0-9_][A-Za-z0-9_.:-]*)*")
 _REMOVE_ATTEMPTS: Final = 200
+UNIFIED: Final = "unified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +34,22 @@ class Group:
     version: int = 1
 
     def join(self) -> None:
-        """Move the calling process into every hierarchy.
+        """Move the calling process, which has one thread, into every v1 hierarchy.
+
+        ``tasks`` and 0 move just this thread, which needs no lock; ``cgroup.procs`` would wait for
+        a grace period of some 15 ms (kernel ``cgroup_procs_write_start``).
 
         Raises:
             OSError: a controller refuses, for example an empty cpuset.
         """
-        for _, directory in self.directories:
-            _write(f"{directory}/cgroup.procs", "0")
+        for name, directory in self.directories:
+            if name != UNIFIED:
+                _write(f"{directory}/tasks", "0")
+
+    @property
+    def unified(self) -> str | None:
+        """The directory on the cgroup2 mount, where the first process has to be born."""
+        return next((path for name, path in self.directories if name == UNIFIED), None)
 
     def processes(self) -> set[int]:
         """Process ids in any of the directories."""
@@ -52,21 +63,28 @@ class Group:
         return found
 
     def kill(self) -> None:
-        """SIGKILL everything inside; returns when the directories are empty or after two seconds."""
-        for _, directory in self.directories:
-            try:
-                _write(f"{directory}/cgroup.kill", "1")
-            except OSError:
-                continue
+        """SIGKILL everything inside; return when it is empty, or after two seconds.
+
+        Frozen first, so that a fork bomb cannot outrun us; a frozen process dies when it is thawed.
+        """
+        if self.unified is not None:
+            # Kernels before 5.14 lack the file.
+            with suppress(OSError):
+                _write(f"{self.unified}/cgroup.kill", "1")
+        with suppress(OSError):
+            self.freeze(frozen=True)
+        for pid in self.processes() - {0, os.getpid()}:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with suppress(OSError):
+            self.freeze(frozen=False)
         for _ in range(_REMOVE_ATTEMPTS):
             members = self.processes() - {0, os.getpid()}
             if not members:
                 return
             for pid in members:
-                try:
+                with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
             time.sleep(0.01)
 
     def remove(self) -> None:
@@ -104,9 +122,8 @@ class Group:
             if name == "freezer":
                 _write(f"{directory}/freezer.state", "FROZEN" if frozen else "THAWED")
                 return
-        for name, directory in self.directories:
-            if name == "unified":
-                _write(f"{directory}/cgroup.freeze", "1" if frozen else "0")
+        if self.unified is not None:
+            _write(f"{self.unified}/cgroup.freeze", "1" if frozen else "0")
 
 
 def create(
@@ -140,13 +157,12 @@ def create(
             links += [(n, hierarchy.name) for n in hierarchy.controllers if n != hierarchy.name]
             for controller in hierarchy.controllers:
                 _write_limits(directory, v1_files(controller, resources))
-        if layout.unified is not None:
+        if layout.version == 2 and layout.unified is not None:
             directory = _make_v2(layout.unified, path)
-            directories.append(("unified", directory))
-            if layout.version == 2:
-                _write_limits(directory, v2_files(resources))
-                if attach_device_filter is not None and resources.devices:
-                    attach_device_filter(directory, resources.devices)
+            directories.append((UNIFIED, directory))
+            _write_limits(directory, v2_files(resources))
+            if attach_device_filter is not None and resources.devices:
+                attach_device_filter(directory, resources.devices)
         group = Group(tuple(directories), tuple(links), layout.version)
     except OSError as error:
         Group(tuple(directories)).remove()

@@ -126,7 +126,7 @@ def _conditional(rule: Rule) -> list[_Instruction]:
 
 
 def _compare(comparison: Comparison, skip: int) -> list[_Instruction]:
-    """Fall through when the comparison holds, else jump over the ``skip`` instructions that follow."""
+    """Fall through when the comparison holds, else skip ``skip`` further instructions."""
     low = _ARGUMENTS_OFFSET + 8 * comparison.index
     load_low, load_high = (_LOAD, 0, 0, low), (_LOAD, 0, 0, low + 4)
     value, mask = comparison.value, comparison.mask

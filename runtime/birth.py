@@ -1,0 +1,87 @@
+"""From a request to everything that a container's first process needs to know. Pure."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from runtime.cgroups import UNIFIED, Group
+from runtime.config import Spec
+from runtime.operations import Operation
+from runtime.plan import Places, plan
+from runtime.process import Privileges, narrow
+from runtime.request import ContainerRequest
+from runtime.seccomp import compile_filter, oci_profile
+from runtime.warm import Warm
+
+STANDARD: Final = frozenset({"pid", "uts", "ipc", "network"})
+"""Namespaces that a container is given before anybody asks for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """A container about to start."""
+
+    request: ContainerRequest
+    spec: Spec
+    operations: Sequence[Operation]
+    mountpoint: str
+    group: Group
+    privileges: Privileges
+    seccomp: bytes | None
+    stdio: tuple[int, int, int]
+
+
+def is_standard(spec: Spec) -> bool:
+    """Whether the namespaces asked for include new ones of every kind in ``STANDARD``."""
+    own = {entry.type for entry in spec.linux.namespaces if entry.path is None}
+    return own.issuperset(STANDARD)
+
+
+def conceive(
+    message: Mapping[str, Any],
+    spec: Spec,
+    warm: Warm,
+    *,
+    group: Group,
+    stubs: str | None,
+    stdio: tuple[int, int, int],
+) -> Birth:
+    """The birth that ``message`` asks for.
+
+    Raises:
+        RuntimeFault: ``request-invalid`` or ``mount-refused``.
+    """
+    request = ContainerRequest.from_json(message["request"])
+    state = f"{warm.runtime_dir}/containers/{request.id}"
+    mounted = tuple(entry for entry in group.directories if entry[0] != UNIFIED)
+    unified = tuple(("", path) for _, path in group.directories)
+    places = Places(state, mounted or unified, group.links, stubs)
+    operations = plan(
+        spec,
+        request.rootfs,
+        places,
+        etc_files=request.etc_files,
+        secrets=request.secrets,
+        terminal=bool(message["terminal"]),
+    )
+    return Birth(
+        request=request,
+        spec=spec,
+        operations=operations,
+        mountpoint=f"{state}/rootfs",
+        group=group,
+        privileges=narrow(spec.process.capabilities, warm.held),
+        seccomp=_filter(request, spec, warm),
+        stdio=stdio,
+    )
+
+
+def _filter(request: ContainerRequest, spec: Spec, warm: Warm) -> bytes | None:
+    if request.seccomp == "default":
+        return warm.default_filter(spec.process.capabilities.effective)
+    if request.seccomp == "unconfined" or spec.linux.seccomp is None:
+        return None
+    return compile_filter(oci_profile(spec.linux.seccomp), platform.machine())
