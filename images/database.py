@@ -148,7 +148,10 @@ class Database:
 
     def integrity_problems(self) -> list[str]:
         """What SQLite's own check finds; empty when the file is sound."""
-        rows = self.execute("PRAGMA integrity_check(20)")
+        try:
+            rows = self.execute("PRAGMA integrity_check(20)")
+        except InternalError as error:
+            return [error.what]
         return [str(row[0]) for row in rows if row[0] != "ok"]
 
     def close(self) -> None:

@@ -129,11 +129,10 @@ class Snapshots:
         paths: list[Path] = []
         try:
             while found:
-                item = found[0]
+                item = found.pop(0)
                 if isinstance(item, _Staged):
                     item = self._complete(wanted[len(paths)], item, paths, blobs, limits)
                 paths.insert(0, item)
-                found.pop(0)
         finally:
             for item in found:
                 if isinstance(item, _Staged):
@@ -302,9 +301,9 @@ class Snapshots:
                 with suppress(FileNotFoundError):
                     target.rename(stale)  # of an earlier boot, never confirmed
                 directory.rename(target)
-        os.close(lock)
         with suppress(FileNotFoundError):
             remove_tree(stale)
+        os.close(lock)
         return target / "fs"
 
     def _unpack_missing(
