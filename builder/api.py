@@ -18,13 +18,12 @@ from builder.storage import CacheTable, state_directory
 from images.platform import Platform
 
 if TYPE_CHECKING:
-    from images.store import ImageStore
-
     from builder.bases import BaseResolver
     from builder.build import Workshop
     from builder.plan.model import Plan
     from builder.progress.events import ProgressSink
     from builder.runner import Cancellation, StepRunner
+    from images.store import ImageStore
 
 __all__ = ["BuildRequest", "BuildResult", "build", "plan"]
 
@@ -73,8 +72,10 @@ def build(
         from builder.placement import PlacedFiles
 
         shop = _workshop(store, values, runner, resolver, tracker, cancellation, clock)
-        files = PlacedFiles(inputs)
-        return run_build(request, inputs, platform, key, shop, files)
+        files = PlacedFiles(inputs, shop.state / "digests", int(clock() * 1e9))
+        result = run_build(request, inputs, platform, key, shop, files)
+        files.remember()
+        return result
     finally:
         progress.close()
 

@@ -18,7 +18,6 @@ from builder.assembly import AssembledImage, assemble
 from builder.dates import timestamp
 from builder.errors import BuildInputError
 from builder.fastpath import BuildRecord, pin_bases, scan_inputs
-from builder.keys import key_of
 from builder.plan.model import Plan
 from builder.plan.ops import BindSpec, Copy, Run, SourceScratch
 from builder.plan.options import PlanOptions
@@ -26,7 +25,6 @@ from builder.plan.planner import plan as make_plan
 from builder.request import BuildRequest, BuildResult
 from builder.runner import Cancellation, Resources, StepRunner
 from builder.secrets import by_id
-from builder.solver.content import FileHasher
 from builder.solver.identity import Identities
 from builder.solver.records import KeyValueStore, StepRecords
 from builder.solver.session import ResetOnce, Session, SolveOptions
@@ -137,10 +135,7 @@ def run_build(
                 fix="give a context directory",
             )
         scan = _settled_scan(inputs, shop.clock) if reads_context else None
-        hasher, hasher_key = _hasher(inputs, shop)
-        solution = _solve(request, inputs, plan, shop, files, hasher)
-        if hasher.changed:
-            shop.values.put(hasher_key, "stat", hasher.encode())
+        solution = _solve(request, inputs, plan, shop, files)
         image = _export(request, plan, solution, shop)
         if not reads_context or scan is not None:
             _record(key, plan, image, scan, shop)
@@ -180,7 +175,6 @@ def _solve(
     plan: Plan,
     shop: Workshop,
     files: FilePlanner,
-    hasher: FileHasher,
 ) -> Solution:
     options = SolveOptions(
         host=shop.host,
@@ -197,7 +191,7 @@ def _solve(
             state=shop.state,
             runner=shop.runner,
             files=files,
-            identities=Identities(plan, files, hasher, compression=request.compression),
+            identities=Identities(plan, files, compression=request.compression),
             records=StepRecords(shop.values, shop.store.blobs),
             values=shop.values,
             tracker=shop.tracker,
@@ -270,11 +264,6 @@ def _settled_scan(inputs: BuildInputs, clock: Callable[[], float]) -> ContextSca
     threading.Event().wait(scan.wait_ns / 1e9)
     scan = scan_inputs(inputs, _nanoseconds(clock))
     return scan if scan is not None and scan.settled else None
-
-
-def _hasher(inputs: BuildInputs, shop: Workshop) -> tuple[FileHasher, bytes]:
-    key = key_of("stat", [("context", str(inputs.context))])
-    return FileHasher(_nanoseconds(shop.clock), shop.values.get(key)), key
 
 
 def _nanoseconds(clock: Callable[[], float]) -> int:

@@ -5,34 +5,47 @@ Nothing is scanned before a step asks for it, and the context is scanned once fo
 
 from __future__ import annotations
 
+import hashlib
+import os
 import posixpath
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from builder.context import ContextTree
+from builder.copying.digest import FileDigests, node_digest, selection_digest
 from builder.copying.plan import plan_copy, plan_workdir
 from builder.copying.request import CopyRequest, InlineSource
 from builder.copying.selection import below, select_sources
 from builder.copying.tree import SourceTree, StageTree
 from builder.errors import BuildInputError
 from builder.ignore import IgnorePatterns
-from builder.solver.files import Directories, LazyDirectories, SourceFiles
-from images.layers.entry import DIRECTORY
+from builder.keys import frame
+from builder.solver.files import Directories, LazyDirectories, Selection
 from images.layers.merged import MergedTree
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from builder.inputs import BuildInputs
     from builder.plan.ops import Copy, Workdir
     from images.layers.entry import Entry
     from images.layers.merged import Node
 
+SHOWN_DIGITS: Final = 32
+"""Hex digits of a file's digest that an explanation compares."""
+
 
 class PlacedFiles:
     """The ``FilePlanner`` of real builds; one per build."""
 
-    def __init__(self, inputs: BuildInputs) -> None:
+    def __init__(self, inputs: BuildInputs, digests: Path, now_ns: int) -> None:
+        """``digests`` is a directory for remembered digests, ``now_ns`` the time of the build."""
         self._inputs = inputs
+        self._now_ns = now_ns
+        name = hashlib.sha256(os.fsencode(inputs.context or "")).hexdigest()[:32]
+        self._digest_file = digests / name
+        self._stage_digests = FileDigests(now_ns)
 
     @cached_property
     def context(self) -> ContextTree:
@@ -63,37 +76,49 @@ class PlacedFiles:
         """As ``FilePlanner.workdir``."""
         return plan_workdir(op.path, op.user, MergedTree(base()), created=created_ns)
 
-    def selection(self, op: Copy, source: Directories | None) -> SourceFiles:
+    def selection(self, op: Copy, source: Directories | None) -> Selection:
         """As ``FilePlanner.selection``."""
-        request = _request(op, 0)
-        tree = self._tree(source)
+        request, tree, digests = _request(op, 0), self._tree(source), self._digests(source)
+        digest = selection_digest(request, tree, digests)
         exclude = IgnorePatterns.of(op.exclude)
-        names: list[tuple[str, str, str]] = []
-        found: dict[str, Entry] = {}
+        listing = _Listing(digests, owners=source is not None)
         for selected in select_sources(request, tree):
-            node = selected.node
-            names.append((selected.name, selected.written, node.path))
-            if not node.is_dir:
-                found[node.path] = tree.entry(node, node.path)
-                continue
-            for item in below(selected, tree, exclude):
-                for parent, path in item.parents:
-                    found.setdefault(_under(node, path), tree.entry(parent, _under(node, path)))
-                path = _under(node, item.path)
-                found[path] = tree.entry(item.node, path)
-        return SourceFiles(tuple(names), list(found.values()))
+            listing.add(selected.node)
+            if selected.node.is_dir:
+                for found in below(selected, tree, exclude):
+                    listing.add(found.node)
+        return listing.selection(digest)
+
+    def content(self, path: str, source: Directories | None) -> Selection:
+        """As ``FilePlanner.content``."""
+        tree, digests = self._tree(source), self._digests(source)
+        node = _find(tree, path)
+        listing = _Listing(digests, owners=source is not None)
+        digest = node_digest(tree, node, digests)
+        for found in (node, *_walk(tree, node)):
+            listing.add(found)
+        return listing.selection(digest)
 
     def tree(self, path: str, source: Directories | None) -> list[Entry]:
         """As ``FilePlanner.tree``."""
         tree = self._tree(source)
-        clean = posixpath.normpath("/" + path).lstrip("/")
-        node = tree.lookup(clean)
-        if node is None:
-            why, fix = tree.absence(clean)
-            raise BuildInputError(f'"/{clean}": not found{why}', fix=fix)
-        if not node.is_dir:
-            return [tree.entry(node, "")]
-        return list(_everything(tree, node, ""))
+        top = _find(tree, path)
+        if not top.is_dir:
+            return [tree.entry(top, "")]
+        strip = len(top.path) + 1 if top.path else 0
+        return [tree.entry(node, node.path[strip:]) for node in _walk(tree, top)]
+
+    def remember(self) -> None:
+        """Keep the digests of the context's files for the next build."""
+        self._context_digests.save(self._digest_file)
+
+    @cached_property
+    def _context_digests(self) -> FileDigests:
+        return FileDigests.load(self._digest_file, self._now_ns)
+
+    def _digests(self, source: Directories | None) -> FileDigests:
+        # Unpacked layers come and go under new names, so their digests are not worth keeping.
+        return self._context_digests if source is None else self._stage_digests
 
     def _tree(self, source: Directories | None) -> SourceTree:
         return self.context if source is None else StageTree(source)
@@ -116,14 +141,46 @@ def _request(op: Copy, created_ns: int) -> CopyRequest:
     )
 
 
-def _under(node: Node, path: str) -> str:
-    return f"{node.path}/{path}" if node.path else path
+class _Listing:
+    """Gathers the paths of a selection, with owners where the tree has owners of its own."""
+
+    def __init__(self, digests: FileDigests, *, owners: bool) -> None:
+        self._digests = digests
+        self._owners: list[tuple[str, int, int]] | None = [] if owners else None
+        self._files: dict[str, str] = {}
+
+    def add(self, node: Node) -> None:
+        """Note one object."""
+        status = node.status
+        if self._owners is not None:
+            self._owners.append((node.path, status.st_uid, status.st_gid))
+        known = self._digests.known(node) if node.is_file else None
+        if known is not None:
+            self._files[node.path] = known.hex()[:SHOWN_DIGITS]
+        elif node.is_dir:
+            self._files[node.path] = f"{status.st_mode:o}"
+        else:
+            self._files[node.path] = f"{status.st_mode:o} {status.st_size} {status.st_mtime_ns}"
+
+    def selection(self, digest: bytes) -> Selection:
+        """The finished selection."""
+        if self._owners is not None:
+            digest = hashlib.sha256(frame((digest, self._owners))).digest()
+        return Selection(digest, self._files)
 
 
-def _everything(tree: SourceTree, directory: Node, prefix: str) -> Iterator[Entry]:
+def _find(tree: SourceTree, path: str) -> Node:
+    clean = posixpath.normpath("/" + path).lstrip("/")
+    node = tree.lookup(clean)
+    if node is None:
+        why, fix = tree.absence(clean)
+        raise BuildInputError(f'"/{clean}": not found{why}', fix=fix)
+    return node
+
+
+def _walk(tree: SourceTree, directory: Node) -> Iterator[Node]:
+    if not directory.is_dir:
+        return
     for node in tree.children(directory.path):
-        path = prefix + posixpath.basename(node.path)
-        entry = tree.entry(node, path)
-        yield entry
-        if entry.kind == DIRECTORY:
-            yield from _everything(tree, node, f"{path}/")
+        yield node
+        yield from _walk(tree, node)

@@ -6,8 +6,8 @@ directories, topmost first; None stands for the build context.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -21,14 +21,11 @@ LazyDirectories: TypeAlias = Callable[[], Directories]
 
 
 @dataclass(frozen=True, slots=True)
-class SourceFiles:
-    """The selected sources in order (name kept, as written, canonical path) and all they hold.
+class Selection:
+    """What a step reads of a tree: one digest, and each path's own for explanations."""
 
-    The entries' paths are those of the source tree.
-    """
-
-    names: tuple[tuple[str, str, str], ...]
-    entries: list[Entry]
+    digest: bytes
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 class FilePlanner(Protocol):
@@ -46,11 +43,18 @@ class FilePlanner(Protocol):
     def workdir(self, op: Workdir, base: LazyDirectories, *, created_ns: int) -> list[Entry]:
         """The layer of a WORKDIR; empty when the directory is there."""
 
-    def selection(self, op: Copy, source: Directories | None) -> SourceFiles:
-        """What the sources of ``op`` hold, whatever the destination.
+    def selection(self, op: Copy, source: Directories | None) -> Selection:
+        """What the sources of ``op`` hold, whatever the destination; times do not count.
 
         Raises:
             BuildInputError: a source is missing.
+        """
+
+    def content(self, path: str, source: Directories | None) -> Selection:
+        """What is at and below ``path``; times do not count.
+
+        Raises:
+            BuildInputError: nothing is there.
         """
 
     def tree(self, path: str, source: Directories | None) -> list[Entry]:

@@ -16,23 +16,19 @@ from builder.errors import blaming
 from builder.keys import KeyField, key_of
 from builder.plan.model import Plan, Step
 from builder.plan.ops import BindSpec, CacheSpec, Copy, Run, StepId
-from builder.solver.content import FileHasher, Selection, select
 from builder.solver.explain import Components, components
 from builder.solver.records import StoredLayer, chain_fields
 
 if TYPE_CHECKING:
-    from builder.solver.files import Directories, FilePlanner
+    from builder.solver.files import Directories, FilePlanner, Selection
 
 
 class Identities:
     """Keys of the steps of one plan, each computed once; safe to use from several threads."""
 
-    def __init__(
-        self, plan: Plan, files: FilePlanner, hasher: FileHasher, *, compression: str
-    ) -> None:
+    def __init__(self, plan: Plan, files: FilePlanner, *, compression: str) -> None:
         self._plan = plan
         self._files = files
-        self._hasher = hasher
         self._compression = compression
         self._lock = threading.RLock()
         self._definitions: dict[StepId, bytes] = {}
@@ -89,7 +85,7 @@ class Identities:
     def _read_inputs(self, step: Step, directories: Sequence[Directories]) -> tuple[Selection, ...]:
         match step.op:
             case Copy():
-                return tuple(self._sources(step.op, source) for source in directories)
+                return tuple(self._files.selection(step.op, source) for source in directories)
             case Run(mounts=mounts):
                 paths = [
                     mount.source or "/"
@@ -97,7 +93,7 @@ class Identities:
                     if isinstance(mount, BindSpec | CacheSpec) and mount.from_ is not None
                 ]
                 return tuple(
-                    select(self._files.tree(path, source), self._hasher)
+                    self._files.content(path, source)
                     for path, source in zip(paths, directories, strict=True)
                 )
         return ()
@@ -131,15 +127,11 @@ class Identities:
     def _read_context(self, step: Step) -> list[Selection]:
         match step.op:
             case Copy(from_=None) if step.op.sources:
-                return [self._sources(step.op, None)]
+                return [self._files.selection(step.op, None)]
             case Run(mounts=mounts):
                 return [
-                    select(self._files.tree(mount.source, None), self._hasher)
+                    self._files.content(mount.source, None)
                     for mount in mounts
                     if isinstance(mount, BindSpec) and mount.from_ is None
                 ]
         return []
-
-    def _sources(self, op: Copy, source: Directories | None) -> Selection:
-        files = self._files.selection(op, source)
-        return select(files.entries, self._hasher, names=files.names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from builder.errors import BuildInputError
 from builder.plan.ops import Copy, Workdir
 from builder.progress.events import Event, VertexCached, VertexStarted, WarningRaised
 from builder.runner import STDOUT, RunStep
-from builder.solver.files import Directories, LazyDirectories, SourceFiles
+from builder.solver.files import Directories, LazyDirectories, Selection
 from images.layers.entry import Entry
 from images.layers.merged import MergedTree, entry_of
 
@@ -67,7 +68,7 @@ class FakeFiles:
     ) -> list[Entry]:
         self.copied += 1
         entries = []
-        for entry in self.selection(op, source).entries:
+        for entry in self._sources(op, source):
             name = op.destination.strip("/")
             inside = op.destination.endswith("/") or len(op.sources) > 1
             path = f"{name}/{entry.path}".strip("/") if inside else name
@@ -82,7 +83,13 @@ class FakeFiles:
         parts = op.path.strip("/").split("/")
         return [Entry("/".join(parts[: end + 1]), "d", mode=0o755) for end in range(len(parts))]
 
-    def selection(self, op: Copy, source: Directories | None) -> SourceFiles:
+    def selection(self, op: Copy, source: Directories | None) -> Selection:
+        return _select(self._sources(op, source))
+
+    def content(self, path: str, source: Directories | None) -> Selection:
+        return _select(self.tree(path, source))
+
+    def _sources(self, op: Copy, source: Directories | None) -> list[Entry]:
         found = []
         for name in op.sources:
             content = self._read(name.strip("/"), source)
@@ -91,7 +98,7 @@ class FakeFiles:
         inline = (
             Entry(doc.name, "f", size=len(doc.content), source=doc.content) for doc in op.heredocs
         )
-        return SourceFiles((), [*found, *inline])
+        return [*found, *inline]
 
     def tree(self, path: str, source: Directories | None) -> list[Entry]:
         if source is not None:
@@ -111,6 +118,17 @@ class FakeFiles:
         if text is None:
             raise BuildInputError(f'"/{path}": not found')
         return text.encode()
+
+
+def _select(entries: list[Entry]) -> Selection:
+    files = {}
+    for entry in entries:
+        content = b""
+        if entry.kind == "f":
+            with entry.open_source() as source:
+                content = source.read()
+        files[entry.path] = hashlib.sha256(content).hexdigest()
+    return Selection(hashlib.sha256(repr(sorted(files.items())).encode()).digest(), files)
 
 
 class RecordingProgress:
