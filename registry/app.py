@@ -21,13 +21,14 @@ from aiohttp import web
 
 from images.errors import EnvironmentFault
 from registry import routing
+from registry.answers import API_VERSION
 from registry.config import RegistryConfig
 from registry.drain import Drain
 from registry.errors import ApiError
 from registry.handlers import base, blobs, listings, manifests, uploads
 from registry.protocols import Access
 from registry.routing import Kind, Target
-from registry.service import API_VERSION, Registry, open_registry
+from registry.service import Registry, open_registry
 
 log = logging.getLogger("registry")
 access_log = logging.getLogger("registry.access")

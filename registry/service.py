@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
-from multidict import CIMultiDict, CIMultiDictProxy
-
+from registry.answers import HttpDate, ReadyContent
 from registry.auth import Everybody, HtpasswdUsers, load_htpasswd
 from registry.cache import AnswerCache
 from registry.committer import Committer
@@ -17,18 +15,6 @@ from registry.protocols import Authorizer, Storage
 from registry.storage import FileStorage
 from registry.uploads import Uploads
 from registry.workers import Workers
-
-API_VERSION: Final = {"Docker-Distribution-API-Version": "registry/2.0"}
-"""The header that every answer carries."""
-
-
-@dataclass(frozen=True, slots=True)
-class CachedContent:
-    """A manifest or small blob with the headers of its answer."""
-
-    body: bytes
-    headers: CIMultiDictProxy[str]
-    etag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +28,10 @@ class Registry:
     workers: Workers
     uploads: Uploads
     authorizer: Authorizer
-    manifests: AnswerCache[CachedContent]
-    blobs: AnswerCache[CachedContent]
+    manifests: AnswerCache[ReadyContent]
+    blobs: AnswerCache[ReadyContent]
     blob_sizes: AnswerCache[int]
+    date: HttpDate
 
     def close(self) -> None:
         """Finish writes and release files; blocks."""
@@ -81,19 +68,5 @@ def open_registry(config: RegistryConfig) -> Registry:
         manifests=cache(limit=config.cache_bytes // 2),
         blobs=cache(limit=config.cache_bytes // 4),
         blob_sizes=cache(limit=config.cache_bytes // 4),
-    )
-
-
-def content_headers(media_type: str, digest: str, size: int) -> CIMultiDictProxy[str]:
-    """The headers of an answer with content."""
-    return CIMultiDictProxy(
-        CIMultiDict(
-            {
-                **API_VERSION,
-                "Content-Type": media_type,
-                "Content-Length": str(size),
-                "Docker-Content-Digest": digest,
-                "ETag": f'"{digest}"',
-            }
-        )
+        date=HttpDate(),
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from registry.answers import API_VERSION
 from registry.routing import Target
-from registry.service import API_VERSION, Registry
+from registry.service import Registry
 
 
 async def get_base(registry: Registry, request: web.Request, target: Target) -> web.Response:

@@ -11,11 +11,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from images.digest import Digest
 from images.mediatype import OCTET_STREAM
 from registry import ranges
+from registry.answers import API_VERSION, ReadyContent, content_headers
 from registry.errors import ApiError
 from registry.handlers.conditional import not_modified
 from registry.routing import Target
 from registry.sendfile import send_file
-from registry.service import API_VERSION, CachedContent, Registry, content_headers
+from registry.service import Registry
 
 SMALL_BLOB: Final = 64 << 10
 """Blobs of up to this many bytes are answered from memory."""
@@ -25,18 +26,19 @@ async def get_blob(registry: Registry, request: web.Request, target: Target) -> 
     """GET and HEAD of a blob, with single byte ranges."""
     small = registry.blobs.get(target.name, target.tail)
     if small is not None and request.headers.keys().isdisjoint(_SPECIAL):
-        return web.Response(body=small.body, headers=small.headers)
+        return small.answer(request, registry.date)
     digest = target.digest()
     size = await _size(registry, target, digest)
     unchanged = not_modified(request, target.tail)
     if unchanged is not None:
         return unchanged
-    headers = CIMultiDict(_headers(target.tail, size))
+    headers = _headers(target.tail, size)
     if request.method == "HEAD":
         return web.Response(headers=headers)
     selected = _range(request, size, target.tail)
     if selected is None and size <= SMALL_BLOB:
-        return await _send_small(registry, target, digest, size)
+        small = await _load_small(registry, target, digest, size)
+        return small.answer(request, registry.date)
     offset, count = selected or (0, size)
     status = 200
     if selected is not None:
@@ -84,20 +86,20 @@ async def _size(registry: Registry, target: Target, digest: Digest) -> int:
     return link.size
 
 
-async def _send_small(
+async def _load_small(
     registry: Registry, target: Target, digest: Digest, size: int
-) -> web.Response:
+) -> ReadyContent:
     generation = registry.blobs.generation(target.name)
     body = await registry.workers.io(partial(registry.storage.read, digest, limit=size))
-    content = CachedContent(body, _headers(target.tail, size), target.tail)
+    content = ReadyContent(body, CIMultiDictProxy(_headers(target.tail, size)), target.tail)
     registry.blobs.put(target.name, target.tail, content, generation=generation, size=size)
-    return web.Response(body=body, headers=content.headers)
+    return content
 
 
-def _headers(digest: str, size: int) -> CIMultiDictProxy[str]:
-    headers = CIMultiDict(content_headers(OCTET_STREAM, digest, size))
+def _headers(digest: str, size: int) -> CIMultiDict[str]:
+    headers = content_headers(OCTET_STREAM, digest, size)
     headers["Accept-Ranges"] = "bytes"
-    return CIMultiDictProxy(headers)
+    return headers
 
 
 def _range(request: web.Request, size: int, etag: str) -> tuple[int, int] | None:

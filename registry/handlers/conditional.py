@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from registry.service import API_VERSION
+from registry.answers import API_VERSION
 
 
 def not_modified(request: web.Request, etag: str) -> web.Response | None:

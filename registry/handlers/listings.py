@@ -9,10 +9,11 @@ import orjson
 from aiohttp import web
 
 from images.mediatype import OCI_INDEX
+from registry.answers import API_VERSION
 from registry.errors import ApiError
 from registry.paging import Page
 from registry.routing import Target
-from registry.service import API_VERSION, Registry
+from registry.service import Registry
 
 TAGS_PAGE: Final = 10_000
 """Most tags in one answer; more follow by Link."""

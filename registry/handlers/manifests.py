@@ -6,15 +6,17 @@ from functools import partial
 from typing import Final
 
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
 from images.digest import Digest
 from registry import body
+from registry.answers import API_VERSION, ReadyContent, content_headers
 from registry.errors import ApiError, MissingContentError, WrongSizeError
 from registry.handlers.conditional import not_modified
 from registry.manifests import examine
 from registry.records import NewManifest
 from registry.routing import Target, parse_tag
-from registry.service import API_VERSION, CachedContent, Registry, content_headers
+from registry.service import Registry
 
 TAGS_PER_PUT: Final = 128
 """Most ``?tag=`` parameters of one PUT; more are answered with 414."""
@@ -22,7 +24,9 @@ TAGS_PER_PUT: Final = 128
 _REPORTED: Final = 100
 
 
-async def get_manifest(registry: Registry, request: web.Request, target: Target) -> web.Response:
+async def get_manifest(
+    registry: Registry, request: web.Request, target: Target
+) -> web.StreamResponse:
     """GET and HEAD of a manifest by tag or digest."""
     found = registry.manifests.get(target.name, target.tail)
     if found is None:
@@ -31,7 +35,7 @@ async def get_manifest(registry: Registry, request: web.Request, target: Target)
         unchanged = not_modified(request, found.etag)
         if unchanged is not None:
             return unchanged
-    return web.Response(body=found.body, headers=found.headers)
+    return found.answer(request, registry.date)
 
 
 async def put_manifest(registry: Registry, request: web.Request, target: Target) -> web.Response:
@@ -68,7 +72,7 @@ async def delete_manifest(registry: Registry, request: web.Request, target: Targ
     return web.Response(status=202, headers=API_VERSION)
 
 
-async def _load(registry: Registry, target: Target) -> CachedContent:
+async def _load(registry: Registry, target: Target) -> ReadyContent:
     generation = registry.manifests.generation(target.name)
     reference = target.reference()
     if isinstance(reference, Digest):
@@ -80,7 +84,9 @@ async def _load(registry: Registry, target: Target) -> CachedContent:
         raise await _unknown(registry, target)
     digest = Digest.parse(row.digest)
     raw = await registry.workers.io(partial(registry.storage.read, digest, limit=row.size))
-    content = CachedContent(raw, content_headers(row.media_type, row.digest, row.size), row.digest)
+    content = ReadyContent(
+        raw, CIMultiDictProxy(content_headers(row.media_type, row.digest, row.size)), row.digest
+    )
     registry.manifests.put(target.name, target.tail, content, generation=generation, size=row.size)
     return content
 

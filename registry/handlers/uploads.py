@@ -14,10 +14,11 @@ from aiohttp import web
 from images.digest import HEX_LENGTHS, Digest
 from images.errors import DigestMismatchError
 from registry import body, ranges
+from registry.answers import API_VERSION
 from registry.errors import ApiError
 from registry.protocols import Access, Stage
 from registry.routing import Target, parse_digest, parse_name
-from registry.service import API_VERSION, Registry
+from registry.service import Registry
 
 _CANDIDATES = 16
 
