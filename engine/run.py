@@ -190,8 +190,10 @@ def _run_on_terminal(
     )
     try:
         stdio = (stdin, streams.stdout, streams.stderr)
-        container = _start(request, stdio, runtime_dir, terminal=True)
-        with container, raw(streams.stdin if options.interactive else -1):
+        with (
+            raw(streams.stdin if options.interactive else -1),
+            _start(request, stdio, runtime_dir, terminal=True) as container,
+        ):
             try:
                 with terminal_signals(container, streams.stdout):
                     return container.wait()
@@ -241,7 +243,7 @@ def _claim(
             args=plan.args,
             auto_remove=options.rm,
             status="running",
-            labels=plan.labels,
+            labels=tuple(plan.labels.items()),
         )
         try:
             return directories.claim(record)

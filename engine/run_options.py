@@ -1,18 +1,17 @@
 """What `run` was asked to do: Docker's flags as plain values, not yet looked at.
 
-Texts are as the user wrote them; ``engine.containers.specification`` reads them and says what is
-wrong.
+The records are of the kind that costs a cold start nothing. Texts are as the user wrote them;
+``engine.containers.specification`` reads them and says what is wrong.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dockerfile_grammar.record import Record
 
 PULL_POLICIES = ("missing", "always", "never")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
+class RunOptions(Record):
     """One `run`. Names are Docker's flags with underscores; tuples are flags that may be repeated.
 
     ``None`` and empty tuples mean that the flag was not given. ``entrypoint`` may be empty, which
@@ -86,8 +85,7 @@ class RunOptions:
     cgroup_parent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Streams:
+class Streams(Record):
     """The descriptors `run` reads from and writes to."""
 
     stdin: int = 0

@@ -41,7 +41,7 @@ def copy_up(tree: MergedTree, path: str, volume: Path) -> bool:
     Raises:
         OSError: something cannot be copied.
     """
-    if any(os.scandir(volume)):
+    if os.listdir(volume):
         return False
     node = tree.lookup(path)
     if node is None or not node.is_dir:

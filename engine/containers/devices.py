@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 from engine.options.errors import OptionError
-from runtime.config import Device, DeviceRule
+
+Node: TypeAlias = tuple[str, str, int, int, int, int, int]
+"""Path inside, ``c`` or ``b``, major, minor, mode, uid, gid: the fields of
+``runtime.config.Device``.
+"""
+
+Rule: TypeAlias = tuple[bool, str, int, int, str]
+"""The fields of ``runtime.config.DeviceRule``."""
 
 
-def parse_devices(values: Iterable[str]) -> tuple[tuple[Device, ...], tuple[DeviceRule, ...]]:
+def parse_devices(values: Iterable[str]) -> tuple[list[Node], list[Rule]]:
     """The nodes to make and the rules that narrow them, of ``host[:container[:rwm]]``.
 
     A host directory gives every device below it.
@@ -18,8 +26,8 @@ def parse_devices(values: Iterable[str]) -> tuple[tuple[Device, ...], tuple[Devi
     Raises:
         OptionError: malformed, or the host has no such device.
     """
-    devices: list[Device] = []
-    rules: list[DeviceRule] = []
+    devices: list[Node] = []
+    rules: list[Rule] = []
     for value in values:
         host, inside, access = _split(value)
         for path, status in _nodes(host, value):
@@ -27,12 +35,10 @@ def parse_devices(values: Iterable[str]) -> tuple[tuple[Device, ...], tuple[Devi
             kind = "c" if stat.S_ISCHR(status.st_mode) else "b"
             major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
             mode = stat.S_IMODE(status.st_mode)
-            devices.append(Device(target, kind, major, minor, mode, status.st_uid, status.st_gid))
+            devices.append((target, kind, major, minor, mode, status.st_uid, status.st_gid))
             if denied := "".join(letter for letter in "rwm" if letter not in access):
-                rules.append(
-                    DeviceRule(allow=False, type=kind, major=major, minor=minor, access=denied)
-                )
-    return tuple(devices), tuple(rules)
+                rules.append((False, kind, major, minor, denied))
+    return devices, rules
 
 
 def _split(value: str) -> tuple[str, str, str]:

@@ -16,24 +16,28 @@ with 137.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dockerfile_grammar.record import Record, field_names, from_values, values_of
 from engine.containers.errors import ContainerConflictError, ContainerUnknownError
 from images.trees import remove_tree
 
 KILLED_STATUS = 137
 _RECORD = "container.json"
+_REMOVE_ATTEMPTS = 50
+_REMOVE_PAUSE = 0.002
+"""Seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerRecord:
+class ContainerRecord(Record):
     """What is known of a container. ``created`` is seconds since 1970; ``status`` is Docker's
     word.
     """
@@ -47,17 +51,28 @@ class ContainerRecord:
     auto_remove: bool = False
     status: str = "created"
     exit_code: int = 0
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[tuple[str, str], ...] = ()
     volumes: tuple[str, ...] = ()
     """Anonymous volumes, which go with the container."""
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ContainerRecord:
         """Read a record; fields of other versions are skipped."""
-        known = {name: document[name] for name in cls.__slots__ if name in document}
+        known = {name: document[name] for name in field_names(cls) if name in document}
         known["args"] = tuple(known.get("args", ()))
         known["volumes"] = tuple(known.get("volumes", ()))
+        known["labels"] = tuple(known.get("labels", {}).items())
         return cls(**known)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as it is stored."""
+        document = dict(zip(field_names(type(self)), values_of(self), strict=True))
+        return {**document, "labels": dict(self.labels)}
+
+    def changed(self, **changes: Any) -> ContainerRecord:
+        """The record with these fields changed."""
+        names = field_names(type(self))
+        return from_values(type(self), (changes.get(n, getattr(self, n)) for n in names))
 
 
 class ContainerClaim:
@@ -83,7 +98,7 @@ class ContainerClaim:
 
     def update(self, **changes: Any) -> None:
         """Write the record with these fields changed."""
-        self.record = replace(self.record, **changes)
+        self.record = self.record.changed(**changes)
         self._directories.write(self.record)
 
     def finish(self, exit_code: int) -> None:
@@ -112,8 +127,8 @@ class ContainerDirectories:
         Raises:
             ContainerConflictError: another container has the name.
         """
-        self._active.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self._names.mkdir(mode=0o711, exist_ok=True)
+        for folder in (self.path, self._active, self._names):
+            folder.mkdir(mode=0o710, exist_ok=True)
         lock = os.open(
             self._active / record.id, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
         )
@@ -181,8 +196,7 @@ class ContainerDirectories:
         for volume in record.volumes:
             with suppress(FileNotFoundError):
                 remove_tree(self.root / "volumes" / volume)
-        with suppress(FileNotFoundError):
-            remove_tree(self.path / record.id)
+        _remove(self.path / record.id)
         with suppress(OSError):
             if os.readlink(self._names / record.name) == record.id:
                 (self._names / record.name).unlink()
@@ -191,7 +205,7 @@ class ContainerDirectories:
         """Replace a container's record."""
         folder = self.path / record.id
         stage = folder / f"{_RECORD}.new"
-        stage.write_text(json.dumps(asdict(record)), encoding="utf-8")
+        stage.write_text(json.dumps(record.to_json()), encoding="utf-8")
         stage.rename(folder / _RECORD)
 
     def release(self, identifier: str, lock: int) -> None:
@@ -230,12 +244,11 @@ class ContainerDirectories:
         record = self._read(identifier)
         try:
             if record is None:
-                with suppress(FileNotFoundError):
-                    remove_tree(self.path / identifier)
+                _remove(self.path / identifier)
             elif record.auto_remove:
                 self.erase(record)
             elif record.status != "exited":
-                self.write(replace(record, status="exited", exit_code=KILLED_STATUS))
+                self.write(record.changed(status="exited", exit_code=KILLED_STATUS))
         except OSError:
             # Its shim may still be taking it down: the next command tries again.
             os.close(lock)
@@ -249,3 +262,22 @@ class ContainerDirectories:
             return ContainerRecord.from_json(json.loads(text))
         except (OSError, ValueError, TypeError):
             return None
+
+
+def _remove(folder: Path) -> None:
+    """Remove a container's directory while its supervisor may still be removing things in it.
+
+    Raises:
+        OSError: it cannot be removed, or keeps filling.
+    """
+    for attempt in range(_REMOVE_ATTEMPTS):
+        try:
+            return remove_tree(folder)
+        except FileNotFoundError:
+            if not folder.exists():
+                return None
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or attempt == _REMOVE_ATTEMPTS - 1:
+                raise
+        time.sleep(_REMOVE_PAUSE)
+    raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(folder))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.options import numbers
 from engine.options.errors import OptionError
-from runtime.config import DeviceRule, Resources, Rlimit
 
 if TYPE_CHECKING:
     from engine.run_options import RunOptions
 
 
-def resources(options: RunOptions, rules: tuple[DeviceRule, ...] = ()) -> Resources:
-    """The control group's limits.
+def resources(options: RunOptions) -> dict[str, Any]:
+    """The control group's limits, by the names of ``runtime.config.Resources``.
 
     Raises:
         OptionError: a value is malformed, or two contradict each other.
@@ -31,28 +30,28 @@ def resources(options: RunOptions, rules: tuple[DeviceRule, ...] = ()) -> Resour
             "Minimum memory limit can not be less than memory reservation limit", where="--memory"
         )
     quota, period = _quota(options)
-    return Resources(
-        devices=rules,
-        memory_limit=memory,
-        memory_swap=swap,
-        memory_reservation=reservation,
-        cpu_shares=_integer(options.cpu_shares, "--cpu-shares", low=0, high=262144),
-        cpu_quota=quota,
-        cpu_period=period,
-        cpuset_cpus=_cpu_set(options.cpuset_cpus, "--cpuset-cpus"),
-        cpuset_mems=_cpu_set(options.cpuset_mems, "--cpuset-mems"),
-        pids_limit=_pids(options.pids_limit),
-    )
+    limits = {
+        "memory_limit": memory,
+        "memory_swap": swap,
+        "memory_reservation": reservation,
+        "cpu_shares": _integer(options.cpu_shares, "--cpu-shares", low=0, high=262144),
+        "cpu_quota": quota,
+        "cpu_period": period,
+        "cpuset_cpus": _cpu_set(options.cpuset_cpus, "--cpuset-cpus"),
+        "cpuset_mems": _cpu_set(options.cpuset_mems, "--cpuset-mems"),
+        "pids_limit": _pids(options.pids_limit),
+    }
+    return {name: value for name, value in limits.items() if value is not None}
 
 
-def rlimits(values: tuple[str, ...]) -> tuple[Rlimit, ...]:
-    """The process limits of --ulimit.
+def rlimits(values: tuple[str, ...]) -> list[tuple[str, int, int]]:
+    """The process limits of --ulimit: name, soft, hard.
 
     Raises:
         OptionError: malformed.
     """
     parsed = numbers.parse_ulimits(values)
-    return tuple(Rlimit(f"RLIMIT_{name.upper()}", *limits) for name, limits in parsed.items())
+    return [(f"RLIMIT_{name.upper()}", soft, hard) for name, (soft, hard) in parsed.items()]
 
 
 def _quota(options: RunOptions) -> tuple[int | None, int | None]:

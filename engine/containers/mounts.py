@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from dockerfile_grammar.record import Record
 from engine.containers.errors import ContainerError
-from engine.containers.specification import runtime_mount
+from engine.containers.specification import RuntimeMount, runtime_mount
 from engine.options.mounts import BIND, TMPFS, MountOption
 from engine.volumes import Volumes, copy_up
-from runtime.config import Mount
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedMounts:
+class PreparedMounts(Record):
     """What the runtime mounts, and the names of the anonymous volumes made for it."""
 
-    mounts: tuple[Mount, ...]
+    mounts: tuple[RuntimeMount, ...]
     anonymous: tuple[str, ...]
 
 
@@ -31,7 +29,7 @@ def prepare_mounts(
         ContainerError: a bind mount's source is missing.
         OSError: a directory cannot be made or filled.
     """
-    mounts: list[Mount] = []
+    mounts: list[RuntimeMount] = []
     anonymous: list[str] = []
     for option in options:
         if option.kind == TMPFS:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
+from dockerfile_grammar.record import Record
 from engine.containers.devices import parse_devices
 from engine.containers.errors import ContainerError
 from engine.containers.limits import resources, rlimits
@@ -23,16 +23,16 @@ from engine.options.mounts import TMPFS, TMPFS_OPTIONS, VOLUME, MountOption, par
 from engine.options.numbers import parse_integer, parse_size
 from engine.options.ports import parse_exposed, parse_ports
 from engine.run_options import PULL_POLICIES, RunOptions
-from runtime import defaults
-from runtime.config import Mount, Spec
 from runtime.request import ContainerRequest, Port, Rootfs
-from runtime.spec import default_spec
 
-_HOST_NAMESPACES = ("pid", "ipc", "uts")
+_NAMESPACES = ("pid", "ipc", "uts")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+RuntimeMount: TypeAlias = tuple[str, str, str, tuple[str, ...]]
+"""Destination, type, source, options: the fields of ``runtime.config.Mount``."""
+
+
+class Plan(Record):
     """Everything that was decided before anything is made: flags read, image config merged."""
 
     args: tuple[str, ...]
@@ -66,7 +66,7 @@ def check(options: RunOptions) -> None:
     if options.pull not in PULL_POLICIES:
         choices = '"always", "missing" or "never"'
         raise OptionError(f"invalid pull option: '{options.pull}': must be one of {choices}")
-    for flag in _HOST_NAMESPACES:
+    for flag in _NAMESPACES:
         value = getattr(options, flag)
         if value not in (None, "", "host", "private", "shareable"):
             raise OptionError(f"--{flag}: invalid {flag.upper()} mode: {value}")
@@ -130,61 +130,70 @@ def arguments(options: RunOptions, config: Mapping[str, Any]) -> tuple[str, ...]
 
 
 def make_spec(
-    options: RunOptions, plan: Plan, mounts: Sequence[Mount], *, console: tuple[int, int] | None
-) -> Spec:
-    """The runtime configuration; ``mounts`` are those of the plan with their sources found.
+    options: RunOptions,
+    plan: Plan,
+    mounts: Sequence[RuntimeMount],
+    *,
+    console: tuple[int, int] | None,
+) -> dict[str, Any]:
+    """The runtime configuration as ``runtime.spec.spec_from_arguments`` reads it.
+
+    ``mounts`` are those of the plan with their sources found.
 
     Raises:
         OptionError: a flag is malformed.
-        RuntimeFault: an unknown capability.
     """
     devices, rules = parse_devices(options.device)
-    targets = {mount.destination for mount in mounts}
-    shm_size = parse_size(options.shm_size, "--shm-size") if options.shm_size else None
-    spec = default_spec(
-        plan.args,
-        env=plan.env,
-        cwd=plan.cwd,
-        hostname=plan.hostname,
-        terminal=options.tty,
-        privileged=options.privileged,
-        read_only=options.read_only,
-        cap_add=options.cap_add,
-        cap_drop=options.cap_drop,
-        mounts=sorted(mounts, key=lambda mount: mount.destination.count("/")),
-        devices=devices,
-        resources=resources(options, rules),
-        rlimits=rlimits(options.ulimit),
-        sysctl=isolation.parse_sysctls(options.sysctl, host_network=plan.network == "host"),
-        shm_size=shm_size or defaults.SHM_SIZE,
-        network=plan.network,
-        host_namespaces=[kind for kind in _HOST_NAMESPACES if getattr(options, kind) == "host"],
-        no_new_privileges=plan.security.no_new_privileges,
-        unmasked=plan.security.unmasked,
-    )
-    # A user's mount on /dev/shm and the like replaces the default one.
-    kept = tuple(
-        mount for mount in spec.mounts if mount in mounts or mount.destination not in targets
-    )
-    score = options.oom_score_adj
-    process = replace(
-        spec.process,
-        console_size=console,
-        oom_score_adj=parse_integer(score, "--oom-score-adj", low=-1000, high=1000)
-        if score
-        else None,
-    )
-    profile = plan.security.seccomp
+    score, size, profile = options.oom_score_adj, options.shm_size, plan.security.seccomp
+    arguments = {
+        "args": plan.args,
+        "env": plan.env,
+        "cwd": plan.cwd,
+        "hostname": plan.hostname,
+        "domainname": plan.domainname,
+        "terminal": options.tty,
+        "console_size": console,
+        "privileged": options.privileged,
+        "read_only": options.read_only,
+        "cap_add": options.cap_add,
+        "cap_drop": options.cap_drop,
+        "mounts": sorted(mounts, key=lambda mount: mount[0].count("/")),
+        "devices": devices,
+        "resources": {**resources(options), "devices": rules},
+        "rlimits": rlimits(options.ulimit),
+        "sysctl": isolation.parse_sysctls(options.sysctl, host_network=plan.network == "host"),
+        "network": plan.network,
+        "host_namespaces": [kind for kind in _NAMESPACES if getattr(options, kind) == "host"],
+        "no_new_privileges": plan.security.no_new_privileges,
+        "unmasked": plan.security.unmasked,
+    }
+    if size:
+        arguments["shm_size"] = parse_size(size, "--shm-size")
+    if score:
+        arguments["oom_score_adj"] = parse_integer(score, "--oom-score-adj", low=-1000, high=1000)
     if profile not in ("default", "unconfined"):
-        granted = spec.process.capabilities.effective
-        spec = replace(spec, linux=replace(spec.linux, seccomp=read_profile(profile, granted)))
-    if options.uts == "host":
-        spec = replace(spec, hostname="")
-    return replace(spec, process=process, domainname=plan.domainname, mounts=kept)
+        arguments["seccomp"] = read_profile(profile, granted_capabilities(options))
+    return {"arguments": arguments}
+
+
+def granted_capabilities(options: RunOptions) -> tuple[str, ...]:
+    """What the container may hold at most, for a seccomp profile that depends on it.
+
+    Raises:
+        OptionError: an unknown capability.
+    """
+    from runtime import capabilities, defaults
+
+    if options.privileged:
+        return capabilities.NAMES
+    try:
+        return capabilities.select(options.cap_add, options.cap_drop, defaults.CAPABILITIES)
+    except ValueError as error:
+        raise OptionError(str(error), fix="see capabilities(7) for the names") from error
 
 
 def make_request(
-    options: RunOptions, plan: Plan, spec: Spec, identifier: str, rootfs: Rootfs
+    options: RunOptions, plan: Plan, spec: Mapping[str, Any], identifier: str, rootfs: Rootfs
 ) -> ContainerRequest:
     """What goes to the runtime.
 
@@ -215,13 +224,13 @@ def make_request(
     )
 
 
-def runtime_mount(option: MountOption, source: str) -> Mount:
+def runtime_mount(option: MountOption, source: str) -> RuntimeMount:
     """A mount for the runtime, with its source on the host."""
     access = ("ro",) if option.read_only else ()
     if option.kind == TMPFS:
-        return Mount(option.target, "tmpfs", "tmpfs", (*TMPFS_OPTIONS, *access, *option.data))
+        return option.target, "tmpfs", "tmpfs", (*TMPFS_OPTIONS, *access, *option.data)
     bind = "rbind" if option.recursive else "bind"
-    return Mount(option.target, "bind", source, (bind, option.propagation or "rprivate", *access))
+    return option.target, "bind", source, (bind, option.propagation or "rprivate", *access)
 
 
 def _mounts(options: RunOptions, config: Mapping[str, Any]) -> tuple[MountOption, ...]:

@@ -9,8 +9,9 @@ import posixpath
 import re
 import signal
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from dockerfile_grammar.record import Record
 from engine.options.errors import OptionError, invalid
 
 _SYSCTLS = frozenset(
@@ -31,8 +32,7 @@ _SYSCTL_NAME = re.compile(r"[A-Za-z0-9_.*/:-]+\Z")
 _NETWORKS = ("bridge", "none", "host")
 
 
-@dataclass(frozen=True, slots=True)
-class Security:
+class Security(Record):
     """What --security-opt says. ``seccomp`` is ``default``, ``unconfined`` or a profile's path."""
 
     no_new_privileges: bool = False

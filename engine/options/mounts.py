@@ -6,13 +6,13 @@ not asked here.
 
 from __future__ import annotations
 
-import csv
 import os
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from dockerfile_grammar.record import Record
 from engine.options.errors import OptionError, invalid
 from engine.options.numbers import parse_size
 
@@ -30,8 +30,7 @@ _MODE_CLASSES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class MountOption:
+class MountOption(Record):
     """One mount that was asked for.
 
     ``source`` is an absolute host path (bind), a volume's name or nothing for an anonymous one
@@ -188,6 +187,8 @@ _BARE = frozenset({"readonly", "volume-nocopy", "bind-nonrecursive", "bind-creat
 
 
 def _fields(value: str) -> dict[str, str]:
+    import csv
+
     try:
         words = next(csv.reader([value], strict=True))
     except (csv.Error, StopIteration) as error:

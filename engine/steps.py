@@ -1,0 +1,141 @@
+"""The builder's RUN steps on our runtime: an adapter from ``RunStep`` to a container.
+
+Nothing is decided here that the builder has not decided. What the builder's Protocol asks for and
+the runtime keeps: no mount point, hosts or resolv.conf file is left in the upper directory.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder import runner
+from engine.agent_socket import AgentSocket
+from engine.processes import Pipes, follow
+from runtime import defaults
+from runtime.client import run as start
+from runtime.request import ContainerRequest, Rootfs, SecretFile
+from runtime.spec import Mount, Rlimit, Spec, default_spec
+
+if TYPE_CHECKING:
+    from builder.runner import OverlayMount, RunStep, SshMount, StepMount
+
+_KILL = 9
+_NETWORKS = {"default": "bridge"}
+
+
+class RuntimeStepRunner:
+    """A ``builder.runner.StepRunner``; steps may run at the same time from different threads."""
+
+    def __init__(self, runtime_dir: Path) -> None:
+        self._runtime_dir = runtime_dir
+
+    def run(self, step: RunStep) -> int:
+        """Run one step to its end; see ``StepRunner.run``.
+
+        Raises:
+            RuntimeFault: it could not be started.
+        """
+        out, err = (partial(step.output, stream) for stream in (runner.STDOUT, runner.STDERR))
+        with ExitStack() as stack:
+            sockets = {
+                mount.target: stack.enter_context(_agent(mount, self._runtime_dir))
+                for mount in step.mounts
+                if isinstance(mount, runner.SshMount)
+            }
+            request = make_request(step, sockets)
+            pipes = stack.enter_context(Pipes(out, err))
+            stdin, stdout, stderr = pipes.inside
+            container = start(
+                request, stdin=stdin, stdout=stdout, stderr=stderr, runtime_dir=self._runtime_dir
+            )
+            stack.enter_context(container)
+            pipes.handed_over()
+            stack.callback(step.cancellation.subscribe(partial(container.kill, _KILL)))
+            return follow(container, pipes)
+
+
+def make_request(step: RunStep, sockets: dict[str, Path] | None = None) -> ContainerRequest:
+    """What the runtime is asked for; ``sockets`` maps targets of ssh mounts to host sockets."""
+    return ContainerRequest(
+        id=f"step-{os.urandom(12).hex()}",
+        spec=make_spec(step, sockets or {}),
+        rootfs=Rootfs(
+            lower=tuple(str(lower) for lower in step.lower),
+            upper=str(step.upper),
+            work=str(step.work),
+            volatile=True,
+        ),
+        network=_NETWORKS.get(step.network, step.network),
+        user=step.user,
+        hostname=step.hostname,
+        extra_hosts=step.extra_hosts,
+        secrets=tuple(
+            SecretFile(mount.target, mount.content, mount.mode, mount.uid, mount.gid)
+            for mount in step.mounts
+            if isinstance(mount, runner.SecretMount)
+        ),
+        seccomp="unconfined" if step.security == "insecure" else "default",
+        cgroup_parent=step.resources.cgroup_parent.strip("/") or "lading",
+    )
+
+
+def make_spec(step: RunStep, sockets: dict[str, Path]) -> Spec:
+    """The runtime configuration: Docker's default one, with the step's mounts and limits."""
+    mounts = [
+        _mount(mount, sockets) for mount in step.mounts if not isinstance(mount, runner.SecretMount)
+    ]
+    limits = [
+        Rlimit(f"RLIMIT_{limit.name.upper()}", limit.soft, limit.hard)
+        for limit in step.resources.ulimits
+    ]
+    spec = default_spec(
+        step.args,
+        env=step.env,
+        cwd=step.cwd,
+        privileged=step.security == "insecure",
+        mounts=mounts,
+        rlimits=limits,
+        shm_size=step.resources.shm_size or defaults.SHM_SIZE,
+        network=_NETWORKS.get(step.network, step.network),
+    )
+    taken = {mount.destination for mount in mounts}
+    kept = tuple(m for m in spec.mounts if m in mounts or m.destination not in taken)
+    return replace(spec, hostname=step.hostname, mounts=kept)
+
+
+def _mount(mount: StepMount, sockets: dict[str, Path]) -> Mount:
+    match mount:
+        case runner.BindMount():
+            access = ("ro",) if mount.read_only else ()
+            return Mount(mount.target, "bind", str(mount.source), ("rbind", "rprivate", *access))
+        case runner.OverlayMount():
+            return _overlay(mount)
+        case runner.TmpfsMount():
+            size = (f"size={mount.size}",) if mount.size else ()
+            options = ("nosuid", "nodev", f"mode={mount.mode:o}", *size)
+            return Mount(mount.target, "tmpfs", "tmpfs", options)
+        case runner.SshMount():
+            source = str(sockets.get(mount.target, mount.source))
+            return Mount(mount.target, "bind", source, ("bind", "rprivate"))
+        case runner.SecretMount():
+            raise TypeError("secrets are files of the request, not mounts of the spec")
+
+
+def _overlay(mount: OverlayMount) -> Mount:
+    options = [f"lowerdir+={lower}" for lower in mount.lower]
+    if mount.upper is not None and mount.work is not None:
+        options += [f"upperdir={mount.upper}", f"workdir={mount.work}"]
+    else:
+        options.append("ro")
+    if mount.subpath:
+        options.append(f"subpath={mount.subpath}")
+    return Mount(mount.target, "overlay", "overlay", tuple(options))
+
+
+def _agent(mount: SshMount, folder: Path) -> AgentSocket:
+    return AgentSocket(mount.source, folder, mode=mount.mode, uid=mount.uid, gid=mount.gid)
