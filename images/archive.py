@@ -19,6 +19,7 @@ from images.config import HistoryEntry, ImageConfig
 from images.descriptor import Descriptor
 from images.errors import BlobUnknownError, InputError
 from images.layers import entry as kinds
+from images.layers.compress import BLOCK
 from images.layers.entry import Entry
 from images.layers.pack import pack_layer
 from images.layers.tar_read import read_tar
@@ -260,12 +261,23 @@ class _BodyFile(io.RawIOBase):
     """An archive member in the shape of a file, for the one reader it has."""
 
     def __init__(self, body: Body) -> None:
-        self._body = body
+        self._pieces = _pieces(body)
+        self._rest = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        data = self._body.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+        if not self._rest:
+            self._rest = next(self._pieces, self._rest)
+        taken = self._rest[: len(buffer)]
+        buffer[: len(taken)] = taken
+        self._rest = self._rest[len(taken) :]
+        return len(taken)
+
+
+def _pieces(body: Body) -> Iterator[memoryview]:
+    """The content in order; only a sparse member needs its holes filled."""
+    if body.segments == [(0, body.size)]:
+        return (piece for _, piece in body.pieces())
+    return map(memoryview, iter(partial(body.read, BLOCK), b""))

@@ -83,9 +83,9 @@ class PlainStream:
             whole = _Expanded(whole, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY))
         self._inner = Decompressed(whole, sniff(start), limit=limit)
 
-    def read(self, size: int = BLOCK) -> bytes:
+    def read(self, size: int = BLOCK) -> memoryview:
         """At most ``size`` bytes; empty only at the end."""
-        return bytes(self._inner.read(size))
+        return self._inner.read(size)
 
 
 class _Expanded(BinaryIO if TYPE_CHECKING else object):  # type: ignore[misc]
@@ -139,6 +139,8 @@ class _TameArchive(TarSafe):  # type: ignore[misc]
 
     def check(self, member: tarfile.TarInfo) -> None:
         """Refuse what must not be in an image archive."""
+        if member.size < 0:
+            raise InvalidArchiveError("the size is negative", where=member.name)
         resolved = copy.copy(member)
         if member.issym():
             # tarsafe judges a link from the root; ours is relative to its own folder.

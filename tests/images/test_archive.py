@@ -325,6 +325,15 @@ def sparse() -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
 
 
+def negative(pax: bool) -> bytes:
+    info = tarfile.TarInfo("x")
+    if pax:
+        info.pax_headers = {"size": "-5"}
+        return info.tobuf(tarfile.PAX_FORMAT) + bytes(1024)
+    info.size = -5
+    return info.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
+
+
 def pax_sparse() -> bytes:
     info = tarfile.TarInfo("x")
     info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
@@ -353,6 +362,8 @@ def pax_sparse() -> bytes:
         (header_bomb(), SizeLimitError, "header of"),
         (sparse(), InvalidArchiveError, "sparse"),
         (pax_sparse(), InvalidArchiveError, "sparse"),
+        (negative(pax=False), InvalidArchiveError, "size is negative"),
+        (negative(pax=True), InvalidArchiveError, "negative|readable tar"),
         (gzip.compress(bytes(100 << 20)), InvalidArchiveError, "neither"),
     ],
 )
