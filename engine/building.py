@@ -38,7 +38,7 @@ class LazyRunner:
         """Run one step in a container; raises as ``StepRunner.run``."""
         from engine.steps import ContainerSteps
 
-        return ContainerSteps(self._yard.store.root, self._yard.runtime_dir).run(step)
+        return ContainerSteps(self._yard.runtime_dir).run(step)
 
 
 def build(request: BuildRequest, yard: Yard, progress: ProgressSink) -> BuildResult:

@@ -28,7 +28,7 @@ _KILL = 9
 _NETWORKS = {"default": "bridge"}
 
 
-class RuntimeStepRunner:
+class ContainerSteps:
     """A ``builder.runner.StepRunner``; steps may run at the same time from different threads."""
 
     def __init__(self, runtime_dir: Path) -> None:

@@ -11,9 +11,9 @@ MINIMUM_MEMORY = 6 << 20
 CPU_PERIOD = 100_000
 """Microseconds; the period Docker sets a --cpus quota against."""
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([bkmgtp]?)i?b?\Z", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([bkmgtp]?)i?b?\Z", re.IGNORECASE)
 _POWERS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-_CPU_SET = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*\Z")
+_CPU_SET = re.compile(r"[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*\Z")
 
 
 def parse_size(value: str, flag: str) -> int:

@@ -21,7 +21,7 @@ from builder.runner import (
     TmpfsMount,
     Ulimit,
 )
-from engine.steps import RuntimeStepRunner, make_request, make_spec
+from engine.steps import ContainerSteps, make_request, make_spec
 from runtime.errors import RuntimeFault
 
 ENV = ("PATH=/bin", "STAGE=build")
@@ -68,7 +68,7 @@ def make_step(lowers, tmp_path):
 
 @pytest.fixture
 def runner(engine_folder):
-    return RuntimeStepRunner(engine_folder / "run")
+    return ContainerSteps(engine_folder / "run")
 
 
 def tree(folder: Path) -> list[str]:
