@@ -22,20 +22,23 @@ KeyField: TypeAlias = tuple[str, KeyValue]
 
 def frame(value: KeyValue) -> bytes:
     """The unambiguous byte form of ``value``; mappings are written by sorted key."""
-    if value is None:
-        return _framed(b"n", b"")
+    # The commonest first: large contexts come through here once or twice per file.
+    if isinstance(value, str):
+        return _framed(b"s", value.encode("utf-8", "surrogateescape"))
     if isinstance(value, bool):
         return _framed(b"o", b"1" if value else b"0")
     if isinstance(value, int):
-        return _framed(b"i", str(value).encode())
-    if isinstance(value, str):
-        return _framed(b"s", value.encode("utf-8", "surrogateescape"))
+        return _framed(b"i", b"%d" % value)
     if isinstance(value, bytes):
         return _framed(b"b", value)
+    if isinstance(value, tuple | list):
+        return _framed(b"l", b"".join([frame(item) for item in value]))
+    if value is None:
+        return _framed(b"n", b"")
     if isinstance(value, Mapping):
         items = sorted(value.items(), key=lambda item: item[0].encode("utf-8", "surrogateescape"))
         return _framed(b"m", b"".join(frame(key) + frame(item) for key, item in items))
-    return _framed(b"l", b"".join(frame(item) for item in value))
+    return frame(tuple(value))
 
 
 def key_of(kind: str, fields: Iterable[KeyField]) -> bytes:

@@ -13,14 +13,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from builder.context import ContextTree
-from builder.copying.digest import FileDigests, node_digest, selection_digest
 from builder.copying.plan import plan_copy, plan_workdir
 from builder.copying.request import CopyRequest, InlineSource
 from builder.copying.selection import below, select_sources
 from builder.copying.tree import SourceTree, StageTree
+from builder.digests import FileDigests, node_digest, selection_digest
 from builder.errors import BuildInputError
 from builder.ignore import IgnorePatterns
-from builder.keys import frame
 from builder.solver.files import Directories, LazyDirectories, Selection
 from images.layers.merged import MergedTree
 
@@ -45,7 +44,7 @@ class PlacedFiles:
         self._now_ns = now_ns
         name = hashlib.sha256(os.fsencode(inputs.context or "")).hexdigest()[:32]
         self._digest_file = digests / name
-        self._stage_digests = FileDigests(now_ns)
+        self._stage_digests = FileDigests(now_ns, owners=True)
 
     @cached_property
     def context(self) -> ContextTree:
@@ -81,23 +80,23 @@ class PlacedFiles:
         request, tree, digests = _request(op, 0), self._tree(source), self._digests(source)
         digest = selection_digest(request, tree, digests)
         exclude = IgnorePatterns.of(op.exclude)
-        listing = _Listing(digests, owners=source is not None)
+        listing = _Listing(digests)
         for selected in select_sources(request, tree):
             listing.add(selected.node)
             if selected.node.is_dir:
                 for found in below(selected, tree, exclude):
                     listing.add(found.node)
-        return listing.selection(digest)
+        return Selection(digest, listing.files)
 
     def content(self, path: str, source: Directories | None) -> Selection:
         """As ``FilePlanner.content``."""
         tree, digests = self._tree(source), self._digests(source)
         node = _find(tree, path)
-        listing = _Listing(digests, owners=source is not None)
+        listing = _Listing(digests)
         digest = node_digest(tree, node, digests)
         for found in (node, *_walk(tree, node)):
             listing.add(found)
-        return listing.selection(digest)
+        return Selection(digest, listing.files)
 
     def tree(self, path: str, source: Directories | None) -> list[Entry]:
         """As ``FilePlanner.tree``."""
@@ -142,31 +141,22 @@ def _request(op: Copy, created_ns: int) -> CopyRequest:
 
 
 class _Listing:
-    """Gathers the paths of a selection, with owners where the tree has owners of its own."""
+    """Gathers the paths of a selection for explanations."""
 
-    def __init__(self, digests: FileDigests, *, owners: bool) -> None:
+    def __init__(self, digests: FileDigests) -> None:
         self._digests = digests
-        self._owners: list[tuple[str, int, int]] | None = [] if owners else None
-        self._files: dict[str, str] = {}
+        self.files: dict[str, str] = {}
 
     def add(self, node: Node) -> None:
         """Note one object."""
         status = node.status
-        if self._owners is not None:
-            self._owners.append((node.path, status.st_uid, status.st_gid))
         known = self._digests.known(node) if node.is_file else None
         if known is not None:
-            self._files[node.path] = known.hex()[:SHOWN_DIGITS]
+            self.files[node.path] = known.hex()[:SHOWN_DIGITS]
         elif node.is_dir:
-            self._files[node.path] = f"{status.st_mode:o}"
+            self.files[node.path] = f"{status.st_mode:o}"
         else:
-            self._files[node.path] = f"{status.st_mode:o} {status.st_size} {status.st_mtime_ns}"
-
-    def selection(self, digest: bytes) -> Selection:
-        """The finished selection."""
-        if self._owners is not None:
-            digest = hashlib.sha256(frame((digest, self._owners))).digest()
-        return Selection(digest, self._files)
+            self.files[node.path] = f"{status.st_mode:o} {status.st_size} {status.st_mtime_ns}"
 
 
 def _find(tree: SourceTree, path: str) -> Node:

@@ -113,6 +113,22 @@ class Plan:
     bases: tuple[BasePin, ...] = ()
     warnings: tuple[PlanWarning, ...] = ()
 
+    def stood_on(self) -> frozenset[StepId]:
+        """Steps whose files some later step looks at, once it is executed."""
+        needed: set[StepId] = set()
+        for index in self.closure(self.result):
+            step = self.steps[index]
+            linked = isinstance(step.op, Copy) and step.op.link
+            looked_at = list(step.inputs)
+            if step.parent is not None and not linked:
+                looked_at.append(step.parent)
+            for start in looked_at:
+                current: StepId | None = start
+                while current is not None and current not in needed:
+                    needed.add(current)
+                    current = self.steps[current].parent
+        return frozenset(needed)
+
     def closure(self, step: StepId) -> tuple[StepId, ...]:
         """``step`` and everything it stands on, in plan order."""
         needed: set[StepId] = set()

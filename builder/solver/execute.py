@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from builder.errors import BuildCancelledError, BuildEnvironmentError, StepFailedError
 from builder.plan.ops import Copy, Run, StepId, Workdir
 from builder.runner import RunStep
+from builder.solver.materialise import materialise
 from builder.solver.mounts import prepare_mounts
 from builder.solver.records import StoredLayer
 from builder.solver.results import Layer, PendingLayer, Result
@@ -40,6 +41,8 @@ class Task:
     vertex: Vertex
     record: Callable[[StoredLayer], None]
     """Called once the step's layer is stored."""
+    stood_on: bool = False
+    """Whether a later step looks at the files, so that they are needed outside of the blob."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +89,27 @@ def execute(session: Session, task: Task) -> Execution:
                 entries = session.files.workdir(op, below, created_ns=session.now_ns())
             case _:
                 raise AssertionError(f"step {task.step.id} is a source")
-        layer = _pack(session, clamped(entries, session.plan.epoch))
+        dated = clamped(entries, session.plan.epoch)
+        if task.stood_on:
+            return _stand(session, task, dated)
+        layer = _pack(session, dated)
     task.record(layer)
     return Execution(layer)
+
+
+def _stand(session: Session, task: Task, entries: Iterable[Entry]) -> Execution:
+    """Write files out first, so that the next step can go on while they are being packed."""
+    with ExitStack() as failed, task.below.directories(session.store) as lower:
+        workspace = failed.enter_context(session.store.snapshots.new_workspace(lower))
+        try:
+            materialise(entries, workspace.upper)
+        except OSError as error:
+            raise BuildEnvironmentError(
+                f"cannot write the files of a layer: {error.strerror}",
+                fix="check the free space of the store",
+            ) from error
+        future = session.pool.submit(_pack_upper, session, task, workspace)
+        return Execution(PendingLayer(future, workspace.upper), failed.pop_all())
 
 
 def _run(session: Session, task: Task, op: Run) -> Execution:

@@ -58,6 +58,7 @@ class _Solver:
         self._executions: list[Execution] = []
         self._announced: set[StepId] = set()
         self._executed = 0
+        self._stood_on = session.plan.stood_on()
 
     def solve(self) -> Solution:
         target = self._demand_in_thread(self._session.plan.result)
@@ -234,10 +235,11 @@ class _Solver:
             for key in keys:
                 session.records.save(key, layers)
 
+        stood_on = step.id in self._stood_on
         needed = dict(zip(step.inputs, inputs, strict=True))
         try:
             with blaming(step.source):
-                execution = execute(session, Task(step, below, needed, vertex, record))
+                execution = execute(session, Task(step, below, needed, vertex, record, stood_on))
         except BaseException as error:
             vertex.failed(str(error), cancelled=isinstance(error, BuildCancelledError))
             raise

@@ -1,0 +1,238 @@
+"""Content digests: what the sources of a COPY hold, without when it was written.
+
+A file's digest covers kind, mode, owner, size, link text, device, extended attributes and bytes,
+never the modification time: ``touch`` does not invalidate, ``chmod`` does. A directory's covers its
+own metadata and the names and digests of what it holds (a Merkle tree). Everything in a context
+belongs to root, so owners count in stages alone. The digests of the context's files are remembered
+on disk by status, as git's index does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+import os
+import stat
+import threading
+from typing import TYPE_CHECKING, Final
+
+from builder.copying.selection import below, select_sources
+from builder.ignore import IgnorePatterns
+from builder.keys import frame
+from builder.scan import COARSE_TICK_NS, FINE_TICK_NS
+from images.layers.merged import open_node, read_xattrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from builder.copying.request import CopyRequest
+    from builder.copying.tree import SourceTree
+    from images.layers.merged import Node
+
+FORMAT: Final = b"lading file digests 1\n"
+THREADS: Final = 4
+BULK: Final = 8 << 20
+"""Bytes from which hashing several files is worth the threads; small ones wait for the interpreter.
+"""
+
+_PIECE: Final = 1 << 20
+_Known = dict[str, tuple[tuple[int, ...], bytes]]
+
+
+class FileDigests:
+    """Digests of files by path and status; safe to use from several threads.
+
+    An entry counts while size, mode, inode and both times are the same. A file changed less than
+    one tick of the file system's clock before it was read could change again unseen, so its digest
+    is not kept.
+    """
+
+    def __init__(self, now_ns: int, known: _Known | None = None, *, owners: bool = False) -> None:
+        """``now_ns`` is a time before any file is read; ``owners`` says whether owners count."""
+        self.owners = owners
+        self._now_ns = now_ns
+        self._known = known or {}
+        self._fresh: _Known = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(cls, path: Path, now_ns: int) -> FileDigests:
+        """Read what an earlier build kept; damaged or foreign files count as empty."""
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return cls(now_ns)
+        start = len(FORMAT) + 32
+        if data[:start] != FORMAT + hashlib.sha256(data[start:]).digest():
+            return cls(now_ns)
+        try:
+            known = marshal.loads(data[start:])  # noqa: S302 - guarded by the checksum above
+        except (ValueError, EOFError, TypeError):
+            return cls(now_ns)
+        return cls(now_ns, known if isinstance(known, dict) else None)
+
+    def save(self, path: Path) -> None:
+        """Keep what was learned, staged and renamed; a cache that cannot be written is no fault."""
+        if not self._fresh:
+            return
+        payload = marshal.dumps(self._known | self._fresh, 4)
+        stage = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stage.write_bytes(FORMAT + hashlib.sha256(payload).digest() + payload)
+            stage.replace(path)
+        except OSError:
+            try:
+                stage.unlink(missing_ok=True)
+            except OSError:
+                return
+
+    def known(self, node: Node) -> bytes | None:
+        """The digest remembered for a file of this status."""
+        status = node.status
+        found = self._known.get(node.real) or self._fresh.get(node.real)
+        return found[1] if found is not None and found[0] == _mark(status) else None
+
+    def of(self, node: Node) -> bytes:
+        """The digest of a regular file, remembered or computed.
+
+        Raises:
+            OSError: gone, unreadable, or replaced since the tree was scanned.
+        """
+        digest = self.known(node)
+        if digest is None:
+            digest = _file_digest(node, owners=self.owners)
+            status = node.status
+            changed = max(status.st_mtime_ns, status.st_ctime_ns)
+            tick = FINE_TICK_NS if changed % 10**9 else COARSE_TICK_NS
+            if changed + tick < self._now_ns:
+                with self._lock:
+                    self._fresh[node.real] = (_mark(status), digest)
+        return digest
+
+    def prepare(self, nodes: Iterable[Node]) -> None:
+        """Compute the digests of large files at the same time.
+
+        Raises:
+            OSError: as ``of``.
+        """
+        large = [node for node in nodes if node.is_file and node.status.st_size >= _PIECE]
+        missing = [node for node in large if self.known(node) is None]
+        if len(missing) > 1 and sum(node.status.st_size for node in missing) >= BULK:
+            _in_threads(self, missing)
+
+
+def selection_digest(request: CopyRequest, tree: SourceTree, files: FileDigests) -> bytes:
+    """What the sources of a COPY hold, under names that depend on the sources alone.
+
+    Raises:
+        BuildInputError: a source is missing.
+        OSError: a file cannot be read.
+    """
+    exclude = IgnorePatterns.of(request.exclude)
+    hasher = hashlib.sha256()
+    for selected in select_sources(request, tree):
+        node = selected.node
+        if not node.is_dir:
+            hasher.update(frame(("file", selected.name, node_digest(tree, node, files))))
+        elif selected.include is None and not exclude:
+            hasher.update(frame(("directory", _listing_digest(tree, node, files))))
+        else:
+            hasher.update(frame("filtered"))
+            for found in below(selected, tree, exclude):
+                for parent, path in found.parents:
+                    hasher.update(frame((path, _header(parent, owners=files.owners))))
+                own = found.node
+                if own.is_dir:
+                    digest = _header(own, owners=files.owners)
+                else:
+                    digest = node_digest(tree, own, files)
+                hasher.update(frame((found.path, digest)))
+    return hasher.digest()
+
+
+def node_digest(tree: SourceTree, node: Node, files: FileDigests) -> bytes:
+    """The digest of one object, a directory with all it holds.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    if node.is_file:
+        return files.of(node)
+    if not node.is_dir:
+        return hashlib.sha256(_header(node, owners=files.owners)).digest()
+    header = _header(node, owners=files.owners)
+    return hashlib.sha256(header + _listing_digest(tree, node, files)).digest()
+
+
+def _listing_digest(tree: SourceTree, directory: Node, files: FileDigests) -> bytes:
+    """The digest of what a directory holds; its own metadata does not pass to a destination."""
+    children: Sequence[Node] = tree.children(directory.path)
+    files.prepare(children)
+    parts: list[bytes] = []
+    for child in children:
+        name = os.fsencode(child.path.rpartition("/")[2])
+        parts += (name, b"\0", node_digest(tree, child, files))
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def _header(node: Node, *, owners: bool) -> bytes:
+    """Everything that counts of an object but its bytes."""
+    status = node.status
+    mode = status.st_mode
+    device = status.st_rdev if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else 0
+    return frame(
+        (
+            mode,
+            status.st_size if stat.S_ISREG(mode) else 0,
+            os.readlink(node.real) if stat.S_ISLNK(mode) else "",
+            device,
+            (status.st_uid, status.st_gid) if owners else None,
+            read_xattrs(node.real),
+        )
+    )
+
+
+def _file_digest(node: Node, *, owners: bool) -> bytes:
+    hasher = hashlib.sha256(_header(node, owners=owners))
+    with open_node(node) as file:
+        while piece := file.read(_PIECE):
+            hasher.update(piece)
+    return hasher.digest()
+
+
+def _mark(status: os.stat_result) -> tuple[int, ...]:
+    return (
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_ino,
+        status.st_mode,
+    )
+
+
+def _in_threads(files: FileDigests, nodes: Sequence[Node]) -> None:
+    """Hash with a few threads; the first fault is raised after all have ended."""
+    pending = iter(nodes)
+    lock = threading.Lock()
+    faults: list[OSError] = []
+
+    def work() -> None:
+        while not faults:
+            with lock:
+                node = next(pending, None)
+            if node is None:
+                return
+            try:
+                files.of(node)
+            except OSError as error:
+                faults.append(error)
+
+    threads = [threading.Thread(target=work, name="hash") for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if faults:
+        raise faults[0]
