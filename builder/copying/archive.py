@@ -11,10 +11,11 @@ import io
 import os
 import tempfile
 import weakref
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
 
-from images.errors import ImagesError
+from images.errors import ImagesError, InvalidArchiveError
 from images.layers import entry as kinds
 from images.layers.compress import Decompressed, sniff
 from images.layers.tar_read import read_tar
@@ -40,11 +41,11 @@ class _Readable(Protocol):
 
 def is_archive(tree: SourceTree, node: Node) -> bool:
     """Whether a regular file holds a tar archive with at least one entry."""
-    with tree.open(node) as raw:
-        try:
-            return next(iter(read_tar(_decompressed(raw), clamp=True)), None) is not None
-        except (ImagesError, OSError, EOFError, ValueError):
-            return False
+    try:
+        with _decompressed(tree, node) as stream:
+            return next(iter(read_tar(stream, clamp=True)), None) is not None
+    except ImagesError:
+        return False
 
 
 def archive_entries(tree: SourceTree, node: Node) -> Iterator[Entry]:
@@ -54,28 +55,42 @@ def archive_entries(tree: SourceTree, node: Node) -> Iterator[Entry]:
         ImagesError: malformed or truncated, or beyond the limits of one layer.
     """
     spool = _Spool()
-    with tree.open(node) as raw:
-        for entry, body in read_tar(_decompressed(raw), clamp=True):
+    with _decompressed(tree, node) as stream:
+        for entry, body in read_tar(stream, clamp=True):
             if entry.kind == kinds.FILE:
                 yield replace(entry, source=spool.keep(body))
             else:
                 yield entry
 
 
-def _decompressed(raw: BinaryIO) -> _Readable:
+@contextmanager
+def _decompressed(tree: SourceTree, node: Node) -> Iterator[_Readable]:
     """The tar bytes of a file, by the magic numbers it begins with."""
-    buffered = io.BufferedReader(raw, 1 << 16) if isinstance(raw, io.RawIOBase) else raw
-    start = buffered.read(6)
-    buffered.seek(0)
-    if start.startswith(_BZIP2):
-        import bz2
+    with tree.open(node) as raw, io.BufferedReader(cast("io.RawIOBase", raw), 1 << 16) as file:
+        start = file.peek(6)[:6]
+        if start.startswith(_BZIP2):
+            import bz2
 
-        return bz2.BZ2File(buffered)
-    if start.startswith(_XZ):
-        import lzma
+            with _readable_errors(node, OSError, EOFError), bz2.BZ2File(file) as stream:
+                yield stream
+        elif start.startswith(_XZ):
+            import lzma
 
-        return lzma.LZMAFile(buffered)
-    return Decompressed(buffered, sniff(start[:4]))
+            with _readable_errors(node, lzma.LZMAError, EOFError), lzma.LZMAFile(file) as stream:
+                yield stream
+        else:
+            yield Decompressed(cast("BinaryIO", file), sniff(start[:4]))
+
+
+@contextmanager
+def _readable_errors(node: Node, *kinds_of_damage: type[Exception]) -> Iterator[None]:
+    """Name the archive where a decompressor of the standard library gives up."""
+    try:
+        yield
+    except kinds_of_damage as error:
+        raise InvalidArchiveError(
+            f"the archive is damaged: {error}", where=f"/{node.path}"
+        ) from error
 
 
 class _Spool:
