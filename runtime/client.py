@@ -86,11 +86,14 @@ class Container:
                 raise
             except OSError:
                 received = None
+            if received is None or received[0]["event"] == "fault":
+                self._connection.close()
             if received is None:
                 raise RuntimeFault("the container's supervisor died", where=str(self.pid))
             if received[0]["event"] == "fault":
                 raise RuntimeFault.from_json(received[0])
             self._exited = received[0]
+            self._connection.close()
         return int(self._exited["code"])
 
     @property

@@ -51,6 +51,11 @@ class Stage:
     terminal: tuple[int, int] | None = None
     """Master and slave."""
 
+    def record_for(self, destination: str) -> list[str] | None:
+        """Where to note what is made for ``destination``; None below another mount."""
+        covered = any(destination.startswith(f"{cover}/") for cover in self.covered)
+        return None if covered else self.created
+
 
 class Operation(Protocol):
     """One step of building a sandbox."""
@@ -118,8 +123,7 @@ def attach(stage: Stage, mount: int, destination: str, *, directory: bool) -> No
     """
     kernel = stage.kernel
     ensure = ensure_directory if directory else ensure_file
-    inside = any(destination.startswith(f"{cover}/") for cover in stage.covered)
-    created = None if inside else stage.created
+    created = stage.record_for(destination)
     with opened(kernel, ensure(kernel, stage.root, destination, created=created)) as target:
         here, root = kernel.fstat(target), kernel.fstat(stage.root)
         if (here.st_dev, here.st_ino) == (root.st_dev, root.st_ino):
@@ -301,13 +305,11 @@ class FilesystemMount:
         """Create, attach, remember."""
         kernel = stage.kernel
         if self.standard:
-            with opened(
-                kernel,
-                ensure_directory(
-                    kernel, stage.root, self.destination, created=stage.created, resolve=_NO_LINKS
-                ),
-            ):
-                pass
+            created = stage.record_for(self.destination)
+            target = ensure_directory(
+                kernel, stage.root, self.destination, created=created, resolve=_NO_LINKS
+            )
+            kernel.close(target)
         mount = new_filesystem(kernel, self.fstype, self.options.data, self.options.attr_set)
         attach(stage, mount, self.destination, directory=True)
         stage.mounts[self.destination] = mount

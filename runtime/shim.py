@@ -181,7 +181,10 @@ def _follow_client(namespace: int, warm: Warm) -> None:
 def _prepare(request: ContainerRequest, spec: Spec, warm: Warm, resources: _Resources) -> Group:
     slots = scratch_slots(spec, request.secrets)
     resources.state = state = claim(warm.runtime_dir, request.id, slots)
-    resources.rootfs = request.rootfs
+    resources.rootfs = rootfs = request.rootfs
+    if rootfs.volatile and rootfs.work is not None:
+        # The mark of a shim that was killed; what its container wrote was going to be thrown away.
+        clear_volatile(rootfs.work)
     binds = {mount.source for mount in spec.mounts if mount.type == "bind"}
     points = mount_points(
         spec,
@@ -189,7 +192,7 @@ def _prepare(request: ContainerRequest, spec: Spec, warm: Warm, resources: _Reso
         etc_files=request.etc_files,
         secrets=request.secrets,
     )
-    resources.stubs = Stubs.make(request.rootfs, request.id, points)
+    resources.stubs = Stubs.make(rootfs, request.id, points)
     if request.etc_files:
         # With a network, hosts is written again, in place, when the address is known.
         _write_etc_files(state.path, request, spec)
@@ -432,8 +435,9 @@ def _clean_up(resources: _Resources) -> None:
         stubs.remove()
     if resources.rootfs is not None:
         rootfs, resources.rootfs = resources.rootfs, None
-        if resources.created:
-            remove_created(rootfs.upper or rootfs.path or "", resources.created)
+        written = rootfs.upper or rootfs.path
+        if resources.created and written is not None:
+            remove_created(written, resources.created)
         if rootfs.volatile and rootfs.work is not None:
             clear_volatile(rootfs.work)
     if resources.state is not None:

@@ -71,7 +71,8 @@ def _make_folder(path: str) -> None:
     except FileExistsError:
         return
     except FileNotFoundError:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        _make_folder(os.path.dirname(path))
+        _make_folder(path)
 
 
 def _remove(top: str, *, files: Iterable[str], folders: Iterable[str]) -> None:
