@@ -72,14 +72,24 @@ def _decompressed(tree: SourceTree, node: Node) -> Iterator[_Readable]:
             import bz2
 
             with _readable_errors(node, OSError, EOFError), bz2.BZ2File(file) as stream:
-                yield stream
+                yield _Piecewise(stream.read1)
         elif start.startswith(_XZ):
             import lzma
 
             with _readable_errors(node, lzma.LZMAError, EOFError), lzma.LZMAFile(file) as stream:
-                yield stream
+                yield _Piecewise(stream.read1)
         else:
             yield Decompressed(cast("BinaryIO", file), sniff(start[:4]))
+
+
+class _Piecewise:
+    """Gives what could be decompressed before it reports damage behind it."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+
+    def read(self, size: int, /) -> bytes:
+        return self._read(size)
 
 
 @contextmanager
