@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 import ssl
 
 import aiohttp
@@ -14,12 +17,23 @@ from images.client.errors import (
     tame,
 )
 
+_ABSENT = frozenset({errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH})
 
-def is_final(error: BaseException) -> bool:
-    """Whether trying again cannot help: a bad certificate or a bad address stays bad."""
-    return isinstance(
+
+def is_final(error: BaseException, *, reached: bool) -> bool:
+    """Whether trying again cannot help: a bad certificate or a bad address stays bad.
+
+    A server that was ``reached`` before may be restarting; one that never answered is not there.
+    """
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return error.os_error.errno != socket.EAI_AGAIN
+    if isinstance(
         error,
         aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL | ssl.SSLCertVerificationError,
+    ):
+        return True
+    return isinstance(error, aiohttp.ClientConnectorError) and (
+        not reached and error.os_error.errno in _ABSENT
     )
 
 
@@ -40,7 +54,8 @@ def connection_error(error: BaseException, registry: str, subject: str) -> Regis
             f"if it speaks plain HTTP and you accept that, name it: --insecure-registry {registry}"
         )
         return TlsError(what, where=subject, fix=fix)
-    reason = tame(str(error)) or type(error).__name__
+    number = getattr(getattr(error, "os_error", None), "errno", None)
+    reason = os.strerror(number) if number else tame(str(error)) or type(error).__name__
     return RegistryConnectionError(
         f"no answer from {registry}: {reason}",
         where=subject,

@@ -20,14 +20,19 @@ async def in_thread(
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError:
-                continue
+        await _finish(task)
         if not task.cancelled() and task.exception() is None:
-            undo(task.result())
+            await _finish(asyncio.ensure_future(asyncio.to_thread(undo, task.result())))
         raise
+
+
+async def _finish(task: asyncio.Future[Any]) -> None:
+    """Wait for ``task`` to the end, whatever happens to the waiting one."""
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            continue
 
 
 async def run_bounded(jobs: Iterable[Callable[[], Coroutine[Any, Any, None]]], limit: int) -> None:

@@ -79,6 +79,7 @@ class Transport:
         self._credentials = credentials
         self._origins: dict[str, _Origin] = {}
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
+        self._reached: set[str] = set()
         self._lock = asyncio.Lock()
         self._session: aiohttp.ClientSession | None = None
 
@@ -125,7 +126,7 @@ class Transport:
                     answer = response.status, await read_limited(response, limits.ERROR_BODY)
             except (aiohttp.ClientError, OSError) as error:
                 pause = self._pause(attempt, asked)
-                if pause is None or is_final(error):
+                if pause is None or is_final(error, reached=True):
                     raise connection_error(error, url.host or "", "token server") from error
             else:
                 pause = self._pause(attempt, asked)
@@ -146,6 +147,7 @@ class Transport:
             asked: float | None = None
             try:
                 response = await self._authorized(request)
+                self._reached.add(request.repository.registry)
                 if response.status in request.expected:
                     return await read(response)
             except (aiohttp.ClientError, OSError) as error:
@@ -153,7 +155,9 @@ class Transport:
                     error, request.repository.registry, request.target.subject
                 )
                 cause: BaseException | None = error
-                transient = not is_final(error)
+                transient = not is_final(
+                    error, reached=request.repository.registry in self._reached
+                )
             else:
                 asked = retry_after(response.headers.get("Retry-After"), self.effects.wall())
                 transient, cause = response.status in RETRYABLE, None

@@ -29,7 +29,7 @@ from images.client.retry import RetryPolicy, retry_after
 from images.client.tls import default_directories
 from images.errors import InputError
 from images.reference import Reference
-from tests.images.clientkit import client, nothing_blocks_the_loop, publish, sample  # noqa: F401
+from tests.images.clientkit import Clock, client, nothing_blocks_the_loop, publish, sample  # noqa: F401
 from tests.images.test_client_auth import Loopback
 from tests.simulators.registry import SimulatedRegistry
 
@@ -219,11 +219,13 @@ async def test_an_unknown_host_is_named() -> None:
         ) -> list[dict[str, object]]:
             raise OSError(-2, "Name or service not known")
 
-    async with client(resolver=Nothing()) as it:
+    clock = Clock()
+    async with client(clock, resolver=Nothing()) as it:
         with pytest.raises(HostUnknownError) as caught:
             await it.resolve(ref("nowhere.example"))
     assert "nowhere.example" in caught.value.what
     assert "spelling" in str(caught.value.fix)
+    assert clock.slept == []
 
 
 async def test_nobody_listening() -> None:
@@ -231,9 +233,22 @@ async def test_nobody_listening() -> None:
     port = server.sockets[0].getsockname()[1]
     server.close()
     await server.wait_closed()
-    async with client() as it:
-        with pytest.raises(RegistryConnectionError, match="no answer"):
+    clock = Clock()
+    async with client(clock) as it:
+        with pytest.raises(RegistryConnectionError, match="Connection refused"):
             await it.resolve(ref(f"127.0.0.1:{port}"))
+    assert clock.slept == []  # nobody waits for a typing error
+
+
+async def test_a_registry_that_restarts_is_waited_for() -> None:
+    registry, image, clock = SimulatedRegistry(), sample(), Clock()
+    publish(registry, NAME, image, "1")
+    async with client(clock) as it:
+        async with registry.serve() as host:
+            await it.resolve(ref(host))
+        with pytest.raises(RegistryConnectionError):
+            await it.resolve(ref(host))
+    assert len(clock.slept) == 4
 
 
 @pytest.mark.parametrize(
