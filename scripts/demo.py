@@ -77,6 +77,7 @@ def start_registry(stack: ExitStack, folder: Path) -> int:
     port = free_port()
     address = f"127.0.0.1:{port}"
     command = [LADING, "registry", "serve", "--addr", address, "--storage", folder / "registry"]
+    command += ["--log-level", "warning"]
     print("$ lading " + " ".join(map(str, command[1:])) + " &", flush=True)
     server = subprocess.Popen(command, cwd=PROJECT)
     stack.callback(server.wait, 20)
@@ -146,13 +147,14 @@ def main() -> None:
         explain(5, "sign the pushed manifest with a key of our own")
         show(LADING, "trust", "key", "generate", "demo", "--output", folder / "keys")
         show(LADING, "trust", "sign", "--key", "demo", image)
-        show(LADING, "trust", "inspect", "--pretty", image)
+        policy = ("--verify-key", folder / "keys" / "demo.pub")
+        show(LADING, "trust", "inspect", "--pretty", *policy, image)
 
         explain(6, "wipe the local copy; pull with verification required; then see a refusal")
-        policy = ("--verify-key", folder / "keys" / "demo.pub")
         show(LADING, "build", "-q", "-t", unsigned, "--label", "tampered=yes", "fixtures/demo")
         show(LADING, "push", "-q", unsigned)
         show(LADING, "rmi", image, unsigned)
+        show(LADING, "system", "prune", "--all", "--force")
         show(LADING, "pull", *policy, image)
         print("the other tag was pushed, but never signed:")
         show(LADING, "pull", *policy, unsigned, expect=None)

@@ -40,6 +40,13 @@ def _address(_context: click.Context, _option: click.Parameter, value: str) -> t
 @click.option("--htpasswd", type=click.Path(path_type=Path), help="Users (bcrypt entries)")
 @click.option("--anonymous-pull", is_flag=True, help="Let everybody pull; users push")
 @click.option("--read-only", is_flag=True, help="Refuse every change")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="What goes to stderr; info has a line a request",
+)
 @click.pass_obj
 def serve(
     app: App,
@@ -51,6 +58,7 @@ def serve(
     htpasswd: Path | None,
     anonymous_pull: bool,
     read_only: bool,
+    log_level: str,
 ) -> None:
     """Serve the OCI distribution API until SIGTERM, then finish what is under way."""
     import logging
@@ -58,7 +66,7 @@ def serve(
     from registry.serve import serve as run_server
 
     logging.basicConfig(
-        level=logging.DEBUG if app.debug else logging.INFO,
+        level=logging.DEBUG if app.debug else log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
     )

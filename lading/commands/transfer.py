@@ -119,8 +119,6 @@ def push(
 
     reference = Reference.parse(image)
     view = transfer_view("push", sys.stdout, quiet=quiet)
-    if not quiet:
-        click.echo(f"The push refers to repository [{reference.name}]")
     try:
         registries.push(
             reference,
