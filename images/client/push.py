@@ -77,7 +77,7 @@ async def push(
     await job.send_content(document)
     pushed = await manifests.put(transport, reference, document.raw, document.media_type)
     label = reference.tag or str(pushed.digest)
-    progress(StatusEvent(f"{label}: digest: {pushed.digest} size: {pushed.size}", id=label))
+    progress(StatusEvent(f"digest: {pushed.digest} size: {pushed.size}", id=label))
     return pushed
 
 
