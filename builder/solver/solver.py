@@ -182,12 +182,7 @@ class _Solver:
         keys = [key]
         if not session.options.no_cache and below.settled:
             # Files that were made a moment ago cannot be in any record yet.
-            with ExitStack() as stack:
-                directories = [
-                    stack.enter_context(result.directories(session.store)) for result in inputs
-                ]
-                selections = session.identities.selections(step, directories)
-            keys.append(session.identities.content(step, below.stored(), selections))
+            keys.append(self._content_key(step, below, inputs))
         for known in keys:
             found = self._find(known)
             if found is not None:
@@ -195,6 +190,16 @@ class _Solver:
                 self._announce_cached(step)
                 return Result(found)
         return self._do_once(step, keys, below, inputs)
+
+    def _content_key(self, step: Step, below: Result, inputs: Sequence[Result]) -> bytes:
+        """The key by what is read; waits for layers that are still being packed."""
+        session = self._session
+        with ExitStack() as stack:
+            directories = [
+                stack.enter_context(result.directories(session.store)) for result in inputs
+            ]
+            selections = session.identities.selections(step, directories)
+        return session.identities.content(step, below.stored(), selections)
 
     def _do_once(
         self, step: Step, keys: Sequence[bytes], below: Result, inputs: Sequence[Result]
@@ -232,7 +237,8 @@ class _Solver:
 
         def record(layer: StoredLayer) -> None:
             layers = (*below.stored(), layer)
-            for key in keys:
+            late = [] if len(keys) > 1 else [self._content_key(step, below, inputs)]
+            for key in (*keys, *late):
                 session.records.save(key, layers)
 
         stood_on = step.id in self._stood_on
