@@ -237,7 +237,7 @@ def _mounts(options: RunOptions, config: Mapping[str, Any]) -> tuple[MountOption
     found = parse_mounts(options.volume, options.mount, options.tmpfs)
     targets = {mount.target for mount in found}
     for path in sorted(config.get("Volumes") or ()):
-        target = posixpath.normpath(f"/{path}")
+        target = posixpath.normpath("/" + str(path).lstrip("/"))
         if target not in targets and target != "/":
             targets.add(target)
             found.append(MountOption(VOLUME, target))

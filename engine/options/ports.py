@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterable
 
@@ -11,6 +12,7 @@ from engine.options.errors import OptionError
 from runtime.request import Port
 
 _ANY = "0.0.0.0"
+_NUMBER = re.compile(r"[0-9]{1,5}\Z")
 _PROTOCOLS = ("tcp", "udp", "sctp")
 
 
@@ -89,7 +91,7 @@ def _range(text: str, what: str, whole: str) -> range:
     where = f"--publish {whole}"
     if not text:
         raise OptionError(f"No port specified: {whole}<empty>", where=where)
-    if not (first.isdecimal() and (not dash or last.isdecimal())):
+    if not (_NUMBER.match(first) and (not dash or _NUMBER.match(last))):
         raise OptionError(f"Invalid {what}: {text}", where=where)
     start, end = int(first), int(last if dash else first)
     low = 0 if what == "hostPort" else 1
