@@ -149,9 +149,9 @@ def test_a_policy_file_is_obeyed_by_pull_and_by_from(
             {"default": [{"type": "insecureAcceptAnything"}], "transports": {"docker": rules}}
         )
     )
-    assert "reject" in lading("pull", name, status=1).stderr
+    assert "the policy refuses this image" in lading("pull", name, status=1).stderr
     child = write(tmp_path / "child", {"Dockerfile": f"FROM {name}\n"})
-    assert "reject" in lading("build", child, status=1).stderr
+    assert "the policy refuses this image" in lading("build", child, status=1).stderr
 
 
 def test_exit_status_and_signals_are_dockers(lading: Lading) -> None:

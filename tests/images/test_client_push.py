@@ -68,7 +68,7 @@ async def test_push_then_pull_elsewhere_is_the_same_image(
     assert {LayerState.WAITING, LayerState.UPLOADING, LayerState.DONE} <= states(events)
     last = events[-1]
     assert isinstance(last, StatusEvent)
-    assert last.text == f"1: digest: {pushed.digest} size: {pushed.size}"
+    assert (last.id, last.text) == ("1", f"digest: {pushed.digest} size: {pushed.size}")
     # Blobs before the manifest, and nothing after it.
     puts = [r.path for r in registry.seen("PUT")]
     assert [("/manifests/" in path) for path in puts] == [False] * 3 + [True]
