@@ -6,15 +6,21 @@ unread.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from dockerfile_grammar.durations import parse_duration
 from dockerfile_grammar.errors import SyntaxFault
+from dockerfile_grammar.quoting import quoted
 from dockerfile_grammar.suggest import nearest, with_suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dockerfile_grammar.syntax import Flag
+
+_MILLISECOND = 10**6
+_NUMBER = re.compile(r"[-+]?[0-9]{1,10}\Z", re.ASCII)
 
 TEXT, BOOLEAN, LIST = "text", "boolean", "list"
 
@@ -88,6 +94,54 @@ class FlagValues:
         """True for the bare flag; None where it was not given."""
         given = self._given.get(name)
         return (given[0].value or "true").lower() == "true" if given else None
+
+    def duration(self, name: str) -> int:
+        """Nanoseconds; 0 where not given.
+
+        Raises:
+            SyntaxFault: not a duration, or shorter than a millisecond.
+        """
+        value = self.text(name)
+        if not value:
+            return 0
+        try:
+            duration = parse_duration(value)
+        except SyntaxFault as error:
+            error.offset = self.offset(name)
+            raise
+        if duration < _MILLISECOND:
+            raise SyntaxFault(
+                f"Interval {quoted(name)} cannot be less than 1ms",
+                code="dockerfile-duration",
+                fix=f"write --{name}=30s, or leave it out",
+                offset=self.offset(name),
+            )
+        return duration
+
+    def count(self, name: str) -> int:
+        """A whole number; 0 where not given.
+
+        Raises:
+            SyntaxFault: not a number, negative, or beyond 32 bits.
+        """
+        value = self.text(name)
+        if not value:
+            return 0
+        if not _NUMBER.match(value) or abs(int(value)) >= 2**31:
+            raise SyntaxFault(
+                f"invalid number of {name}: {value}",
+                code="dockerfile-flag",
+                fix="write a whole number",
+                offset=self.offset(name),
+            )
+        if int(value) < 0:
+            raise SyntaxFault(
+                f"--{name} cannot be negative ({int(value)})",
+                code="dockerfile-flag",
+                fix=f"write --{name}=3, or leave it out",
+                offset=self.offset(name),
+            )
+        return int(value)
 
     def offset(self, name: str, index: int = 0) -> int | None:
         """Where a flag was written."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dockerfile_grammar import nodes
-from dockerfile_grammar.durations import parse_duration
 from dockerfile_grammar.errors import SyntaxFault
 from dockerfile_grammar.flags import FlagValues
 from dockerfile_grammar.heredocs import parse_opening
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from dockerfile_grammar.lines import LogicalLine
 
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9\-_.]*\Z")
-_MILLISECOND = 10**6
 _NETWORKS = ("default", "none", "host")
 _SECURITIES = ("sandbox", "insecure")
 
@@ -337,54 +335,13 @@ def _healthcheck(context: _Context) -> nodes.Healthcheck:
     return nodes.Healthcheck(
         *_node(context),
         command=nodes.ExecForm(words[1:]) if is_json else nodes.ShellForm(words[1]),
-        interval=_interval(flags, "interval"),
-        timeout=_interval(flags, "timeout"),
-        start_period=_interval(flags, "start-period"),
-        start_interval=_interval(flags, "start-interval"),
-        retries=_retries(flags),
+        interval=flags.duration("interval"),
+        timeout=flags.duration("timeout"),
+        start_period=flags.duration("start-period"),
+        start_interval=flags.duration("start-interval"),
+        retries=flags.count("retries"),
         comments=context.line.comments,
     )
-
-
-def _interval(flags: FlagValues, name: str) -> int:
-    """Nanoseconds; 0 where not given."""
-    value = flags.text(name)
-    if not value:
-        return 0
-    try:
-        duration = parse_duration(value)
-    except SyntaxFault as error:
-        raise SyntaxFault(
-            error.what, code=error.code, fix=error.fix, offset=flags.offset(name)
-        ) from error
-    if duration < _MILLISECOND:
-        raise SyntaxFault(
-            f"Interval {quoted(name)} cannot be less than 1ms",
-            code="dockerfile-duration",
-            fix=f"write --{name}=30s, or leave it out",
-            offset=flags.offset(name),
-        )
-    return duration
-
-
-def _retries(flags: FlagValues) -> int:
-    value = flags.text("retries")
-    if not value:
-        return 0
-    if not re.fullmatch(r"[-+]?[0-9]{1,10}", value) or abs(int(value)) >= 2**31:
-        raise SyntaxFault(
-            f"invalid number of retries: {value}",
-            code="dockerfile-flag",
-            fix="write a whole number",
-            offset=flags.offset("retries"),
-        )
-    if int(value) < 0:
-        raise SyntaxFault(
-            f"--retries cannot be negative ({int(value)})",
-            code="dockerfile-flag",
-            offset=flags.offset("retries"),
-        )
-    return int(value)
 
 
 def _onbuild(context: _Context) -> nodes.Onbuild:

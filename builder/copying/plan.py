@@ -189,6 +189,8 @@ class _Copy:
         if self._owner is not None:
             entry = replace(entry, uid=self._owner.uid, gid=self._owner.gid)
         if entry.kind == kinds.HARDLINK:
-            linked = target.resolve(f"{directory}/{entry.linkname}")
-            entry = replace(entry, linkname=linked)
-        target.override(replace(entry, path=path))
+            holder, _, linked = entry.linkname.rpartition("/")
+            holder = target.resolve(f"{directory}/{holder}")
+            target.link(path, f"{holder}/{linked}".lstrip("/"))
+        else:
+            target.override(replace(entry, path=path))

@@ -39,6 +39,7 @@ class Target:
         self._owner = owner
         self._entries: dict[str, Entry] = {}
         self._groups: dict[str, tuple[int, ...]] = {}
+        self._links = 0
         self._replaced: set[str] = set()
         self._listings: dict[str, dict[str, Node]] = {}
 
@@ -148,6 +149,24 @@ class Target:
             self._listings.clear()
             self._replaced.add(entry.path)
         self._set(entry, group)
+
+    def link(self, path: str, to: str) -> None:
+        """Make ``path`` another name of the new file at the canonical path ``to``.
+
+        Raises:
+            PlacementError: nothing new is there, or a directory, or a reserved name.
+        """
+        original = self._entries.get(to)
+        if original is None or original.kind == kinds.DIRECTORY:
+            raise PlacementError(
+                f"/{path} is a hard link to /{to}, which the archive does not hold",
+                fix="pack the file that is linked to before the link",
+            )
+        group = self._groups.get(to)
+        if group is None and original.kind == kinds.FILE:
+            self._links += 1
+            group = self._groups[to] = (-self._links,)
+        self.override(replace(original, path=path), group=group)
 
     def entries(self) -> list[Entry]:
         """Everything new with the directories above, sorted, a directory before what it holds."""

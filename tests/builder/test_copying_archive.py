@@ -49,6 +49,25 @@ def test_links_inside_the_archive(tmp_path: Path) -> None:
     assert lines(added(tmp_path, members)) == ["d/", "d/f=F", "d/h => d/f", "d/l -> f"]
 
 
+def test_a_link_may_sort_before_its_file(tmp_path: Path) -> None:
+    members = [
+        {"p": "z", "c": "Z"},
+        {"p": "a", "t": "h", "c": "z"},
+        {"p": "b", "t": "h", "c": "a"},
+        {"p": "s", "t": "l", "c": "z"},
+        {"p": "r", "t": "h", "c": "s"},
+        {"p": "z", "c": "new"},
+    ]
+    expected = ["d/", "d/a=Z", "d/b => d/a", "d/r -> z", "d/s -> z", "d/z=new"]
+    assert lines(added(tmp_path, members)) == expected
+
+
+def test_a_link_to_nothing_is_an_error(tmp_path: Path) -> None:
+    below = base(tmp_path, {"d/f": "below"})
+    with pytest.raises(PlacementError, match="which the archive does not hold"):
+        added(tmp_path, [{"p": "h", "t": "h", "c": "f"}], below)
+
+
 @pytest.mark.parametrize("target", ["/etc", "../../../etc", "../etc"])
 def test_entries_behind_links_stay_inside_the_root(tmp_path: Path, target: str) -> None:
     members = [{"p": "l", "t": "l", "c": target}, {"p": "l/evil", "c": "E"}]
