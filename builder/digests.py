@@ -45,7 +45,7 @@ class FileDigests:
 
     An entry counts while size, mode, inode and both times are the same. A file changed less than
     one tick of the file system's clock before it was read could change again unseen, so its digest
-    is not kept.
+    counts for this build alone.
     """
 
     def __init__(self, now_ns: int, known: _Known | None = None, *, owners: bool = False) -> None:
@@ -54,6 +54,7 @@ class FileDigests:
         self._now_ns = now_ns
         self._known = known or {}
         self._fresh: _Known = {}
+        self._volatile: _Known = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -91,7 +92,10 @@ class FileDigests:
     def known(self, node: Node) -> bytes | None:
         """The digest remembered for a file of this status."""
         status = node.status
-        found = self._known.get(node.real) or self._fresh.get(node.real)
+        path = node.real
+        found = self._known.get(path)
+        if found is None or found[0] != _mark(status):
+            found = self._fresh.get(path) or self._volatile.get(path)
         return found[1] if found is not None and found[0] == _mark(status) else None
 
     def of(self, node: Node) -> bytes:
@@ -106,9 +110,9 @@ class FileDigests:
             status = node.status
             changed = max(status.st_mtime_ns, status.st_ctime_ns)
             tick = FINE_TICK_NS if changed % 10**9 else COARSE_TICK_NS
-            if changed + tick < self._now_ns:
-                with self._lock:
-                    self._fresh[node.real] = (_mark(status), digest)
+            kept = self._fresh if changed + tick < self._now_ns else self._volatile
+            with self._lock:
+                kept[node.real] = (_mark(status), digest)
         return digest
 
     def prepare(self, nodes: Iterable[Node]) -> None:

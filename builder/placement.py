@@ -153,10 +153,10 @@ class _Listing:
         known = self._digests.known(node) if node.is_file else None
         if known is not None:
             self.files[node.path] = known.hex()[:SHOWN_DIGITS]
-        elif node.is_dir:
+        elif not node.is_symlink:
             self.files[node.path] = f"{status.st_mode:o}"
         else:
-            self.files[node.path] = f"{status.st_mode:o} {status.st_size} {status.st_mtime_ns}"
+            self.files[node.path] = os.readlink(node.real)
 
 
 def _find(tree: SourceTree, path: str) -> Node:

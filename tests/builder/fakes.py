@@ -149,6 +149,10 @@ class RecordingProgress:
         return [event.name for event in self.events if isinstance(event, VertexCached)]
 
     @property
+    def names(self) -> list[str]:
+        return [event.name for event in self.events if isinstance(event, VertexStarted)]
+
+    @property
     def started(self) -> list[str]:
         return [
             event.name
