@@ -7,8 +7,9 @@ writer do the hashing, across interruptions, so a resumed blob is hashed once li
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ class BlobRequest:
     verifying: Callable[[], None] = lambda: None
 
 
-async def stream(transport: Transport, wanted: BlobRequest) -> AsyncIterator[bytes]:
+async def stream(transport: Transport, wanted: BlobRequest) -> AsyncGenerator[bytes]:
     """Yield exactly ``descriptor.size`` bytes, continuing by Range where a connection broke.
 
     Raises:
@@ -59,12 +60,19 @@ async def stream(transport: Transport, wanted: BlobRequest) -> AsyncIterator[byt
         RegistryConnectionError: it kept breaking.
     """
     size, received, attempt, milestone = wanted.descriptor.size, 0, 1, 0
+    source = _registry_request(wanted)
     while True:
         failure: BaseException | None = None
         try:
-            async for chunk in _read_from(transport, wanted, received):
-                received += len(chunk)
-                yield chunk
+            async with aclosing(_body(transport, source, wanted.descriptor, received)) as chunks:
+                async for chunk in chunks:
+                    received += len(chunk)
+                    yield chunk
+        except RemoteBlobUnknownError as error:
+            if source.anonymous or not wanted.descriptor.urls:
+                raise
+            source = await _foreign_request(transport, wanted, error)
+            continue
         except (aiohttp.ClientError, OSError) as error:
             failure = error
         if received == size:
@@ -84,15 +92,16 @@ async def stream(transport: Transport, wanted: BlobRequest) -> AsyncIterator[byt
         attempt += 1
 
 
-async def verified(transport: Transport, wanted: BlobRequest) -> AsyncIterator[bytes]:
+async def verified(transport: Transport, wanted: BlobRequest) -> AsyncGenerator[bytes]:
     """As ``stream``, but fails at the end with ``DigestMismatchError`` when the hash is another."""
     hasher = wanted.descriptor.digest.hasher()
-    async for chunk in stream(transport, wanted):
-        if len(chunk) >= limits.CHUNK // 4:
-            await asyncio.to_thread(hasher.update, chunk)
-        else:
-            hasher.update(chunk)
-        yield chunk
+    async with aclosing(stream(transport, wanted)) as chunks:
+        async for chunk in chunks:
+            if len(chunk) >= limits.CHUNK // 4:
+                await asyncio.to_thread(hasher.update, chunk)
+            else:
+                hasher.update(chunk)
+            yield chunk
     digest = Digest.from_hash(hasher)
     if digest != wanted.descriptor.digest:
         raise DigestMismatchError(
@@ -131,77 +140,59 @@ async def _commit(wanted: BlobRequest, writer: BlobWriter) -> None:
 async def _fill(transport: Transport, wanted: BlobRequest, writer: BlobWriter) -> None:
     """Write what arrives, in pieces worth a thread's while."""
     received, pending = 0, bytearray()
-    async for chunk in stream(transport, wanted):
-        received += len(chunk)
-        pending += chunk
-        if len(pending) >= limits.CHUNK:
-            await in_thread(partial(writer.write, pending))
-            pending = bytearray()
-            wanted.report(received)
+    async with aclosing(stream(transport, wanted)) as chunks:
+        async for chunk in chunks:
+            received += len(chunk)
+            pending += chunk
+            if len(pending) >= limits.CHUNK:
+                await in_thread(partial(writer.write, pending))
+                pending = bytearray()
+                wanted.report(received)
     await in_thread(partial(writer.write, pending))
 
 
-async def _read_from(transport: Transport, wanted: BlobRequest, start: int) -> AsyncIterator[bytes]:
-    """The bytes from ``start`` on, of one connection; ends early when that one ends early."""
-    try:
-        async for chunk in _read_registry(transport, wanted, start):
-            yield chunk
-        return
-    except RemoteBlobUnknownError as error:
-        if not wanted.descriptor.urls:
-            raise
-        if not transport.options.follow_foreign_urls:
-            raise ForeignLayerError(
-                f"the layer {wanted.descriptor.digest} is kept outside the registry, "
-                f"at {wanted.descriptor.urls[0]}",
-                where=str(wanted.repository),
-                fix="allow foreign layer URLs if you trust the author, or use another image",
-            ) from error
-    async for chunk in _read_foreign(transport, wanted, start):
-        yield chunk
-
-
-async def _read_registry(
-    transport: Transport, wanted: BlobRequest, start: int
-) -> AsyncIterator[bytes]:
+def _registry_request(wanted: BlobRequest) -> Request:
     repository = wanted.repository
-    request = Request(
+    return Request(
         "GET",
         repository,
         f"/v2/{repository.name}/blobs/{wanted.descriptor.digest}",
         Target(repository.registry, f"{repository}@{wanted.descriptor.digest}", "blob"),
         scopes=frozenset({scope(repository.name, "pull")}),
         expected=frozenset({200, 206}),
-        headers={"Range": f"bytes={start}-"} if start else {},
     )
-    async for chunk in _body(transport, request, wanted.descriptor, start):
-        yield chunk
 
 
-async def _read_foreign(
-    transport: Transport, wanted: BlobRequest, start: int
-) -> AsyncIterator[bytes]:
-    """Read from the layer's first URL, without credentials (CVE-2020-15157)."""
+async def _foreign_request(
+    transport: Transport, wanted: BlobRequest, missing: RemoteBlobUnknownError
+) -> Request:
+    """Ask the layer's first URL instead, without credentials (CVE-2020-15157)."""
+    if not transport.options.follow_foreign_urls:
+        raise ForeignLayerError(
+            f"the layer {wanted.descriptor.digest} is kept outside the registry, "
+            f"at {wanted.descriptor.urls[0]}",
+            where=str(wanted.repository),
+            fix="allow foreign layer URLs if you trust the author, or use another image",
+        ) from missing
     base = await transport.base_url(wanted.repository.registry)
     url = given_url(base, wanted.descriptor.urls[0], what="a foreign layer's URL")
     check_hop(base, url, what="a foreign layer's URL")
     host = url.host_port_subcomponent or ""
-    request = Request(
+    return Request(
         "GET",
         Repository(host),
         url,
         Target(host, str(wanted.descriptor.digest), "blob"),
         expected=frozenset({200, 206}),
-        headers={"Range": f"bytes={start}-"} if start else {},
         anonymous=True,
     )
-    async for chunk in _body(transport, request, wanted.descriptor, start):
-        yield chunk
 
 
 async def _body(
-    transport: Transport, request: Request, descriptor: Descriptor, start: int
-) -> AsyncIterator[bytes]:
+    transport: Transport, source: Request, descriptor: Descriptor, start: int
+) -> AsyncGenerator[bytes]:
+    """The bytes from ``start`` on, of one connection; ends early when that one ends early."""
+    request = replace(source, headers={"Range": f"bytes={start}-"} if start else {})
     async with transport.send(request) as response:
         skip = _offset_to_skip(response, descriptor, start)
         position = start - skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -301,6 +302,39 @@ async def test_a_manifest_whose_body_breaks_off_is_fetched_again(
     registry.fail(path="/manifests/", truncate_at=20)
     async with registry.serve() as host, client() as it:
         assert await it.pull(ref(host), store) == image.descriptor
+
+
+async def test_kill_9_in_mid_pull_leaves_a_clean_store(
+    registry: SimulatedRegistry, tmp_path: Path
+) -> None:
+    image = sample(os.urandom(10_000), os.urandom(3_000_000))
+    publish(registry, NAME, image, "1")
+    stall = registry.fail(path=f"/blobs/{image.manifest.layers[1].digest}", stall_at=2_500_000)
+    code = (
+        "import asyncio, sys; from pathlib import Path; from images.store import ImageStore;"
+        "from images.client import RegistryClient; from images.reference import Reference;"
+        "asyncio.run(RegistryClient().pull("
+        "Reference.parse(sys.argv[1]), ImageStore.open(Path(sys.argv[2]))))"
+    )
+    async with registry.serve() as host:
+        victim = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, str(ref(host)), str(tmp_path)
+        )
+        staged = tmp_path / "blobs" / ".staging"
+        while not any(f.stat().st_size > 1_000_000 for f in staged.glob("*")):
+            assert victim.returncode is None
+            await asyncio.sleep(0.01)
+        victim.kill()
+        await victim.wait()
+        stall.resume.set()
+        store = ImageStore.open(tmp_path)
+        assert store.names() == []
+        assert store.images() == []
+        assert not store.blobs.has(image.manifest.layers[1].digest)
+        async with client() as it:
+            assert await it.pull(ref(host), store) == image.descriptor
+        assert store.check() == []
+        store.close()
 
 
 # -- what attackers do

@@ -7,6 +7,7 @@ networks, proxies and attackers know.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -36,6 +37,7 @@ class Fault:
 
     ``status`` answers with it, ``headers`` and ``body``; ``truncate_at`` announces everything and
     hangs up after that many bytes; ``replace`` serves other bytes under the right headers;
+    ``stall_at`` sends that many bytes and then nothing until ``resume`` is set;
     ``append`` serves more bytes than there are; ``redirect`` sends elsewhere; ``hang_up`` closes
     without an answer.
     """
@@ -47,6 +49,8 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     truncate_at: int | None = None
+    stall_at: int | None = None
+    resume: asyncio.Event = field(default_factory=asyncio.Event)
     replace: bytes | None = None
     append: bytes | None = None
     redirect: str | None = None
@@ -173,16 +177,19 @@ class SimulatedRegistry:
             return web.Response(
                 status=response.status, headers=_without_length(response), body=fault.replace
             )
-        if fault.append is None and fault.truncate_at is None:
+        if fault.append is None and fault.truncate_at is None and fault.stall_at is None:
             return response
         stream = web.StreamResponse(status=response.status, headers=_without_length(response))
-        if fault.truncate_at is not None:
+        if fault.append is None:
             stream.content_length = len(whole)
         else:
             stream.enable_chunked_encoding()
         await stream.prepare(request)
         if fault.append is not None:
             await stream.write(whole + fault.append)
+        elif fault.stall_at is not None:
+            await stream.write(whole[: fault.stall_at])
+            await fault.resume.wait()
         elif fault.truncate_at is not None:
             await stream.write(whole[: fault.truncate_at])
             assert request.transport is not None
