@@ -33,7 +33,8 @@ class BindMount:
 class OverlayMount:
     """The subtree ``subpath`` of the merged ``lower`` directories (topmost first) over ``target``.
 
-    With ``upper`` and ``work`` set it is writable and the writes are thrown away after the step.
+    There are two directories at least, or one and an upper, as overlayfs demands. With ``upper``
+    and ``work`` set it is writable and the writes are thrown away after the step.
     """
 
     target: str
@@ -137,9 +138,10 @@ class Cancellation:
 class RunStep:
     """One command to run.
 
-    ``lower`` is the root filesystem, topmost first, never written; ``upper`` receives every change
-    as an overlay upper directory without redirects or metacopy, so that it stands alone as a layer.
-    The runner leaves no trace of mount points, hosts, resolv.conf or hostname files in ``upper``.
+    ``lower`` is the root filesystem, topmost first, one directory at least, never written;
+    ``upper`` receives every change as an overlay upper directory without redirects or metacopy, so
+    that it stands alone as a layer.
+    The runner leaves no trace of mount points, hosts, resolv.conf or hostname files in it.
     HOME, where ``env`` has none, comes from the root's /etc/passwd.
     ``network`` is ``default``, ``none`` or ``host``; ``security`` is ``sandbox`` or ``insecure``.
     """

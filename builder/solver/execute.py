@@ -11,7 +11,7 @@ from builder.errors import BuildCancelledError, BuildEnvironmentError, StepFaile
 from builder.plan.ops import Copy, Run, StepId, Workdir
 from builder.runner import RunStep
 from builder.solver.materialise import materialise
-from builder.solver.mounts import prepare_mounts
+from builder.solver.mounts import prepare_mounts, stackable
 from builder.solver.records import StoredLayer
 from builder.solver.results import Layer, PendingLayer, Result
 
@@ -126,7 +126,7 @@ def _run(session: Session, task: Task, op: Run) -> Execution:
                     env=(*op.env, *op.proxy_env, *mounts.env),
                     cwd=op.cwd,
                     user=op.user,
-                    lower=lower,
+                    lower=stackable(lower, workspace.path, least=1),
                     upper=workspace.upper,
                     work=workspace.work,
                     output=task.vertex.output,

@@ -100,11 +100,23 @@ def _bind(
         lower = stack.enter_context(inputs[mount.from_].directories(session.store))
         subpath = mount.source.lstrip("/")
     if mount.read_only:
-        return OverlayMount(mount.target, lower, subpath)
+        return OverlayMount(mount.target, stackable(lower, scratch, least=2), subpath)
+    lower = stackable(lower, scratch, least=1)
     upper, work = scratch / "upper", scratch / "work"
     upper.mkdir(parents=True)
     work.mkdir()
     return OverlayMount(mount.target, lower, subpath, upper, work)
+
+
+def stackable(lower: tuple[Path, ...], scratch: Path, *, least: int) -> tuple[Path, ...]:
+    """``lower`` with empty directories below until overlayfs takes it: it wants two directories,
+    or one and an upper.
+    """
+    missing = range(least - len(lower))
+    empty = [scratch / f"empty-{number}" for number in missing]
+    for directory in empty:
+        directory.mkdir(parents=True)
+    return (*lower, *empty)
 
 
 def _context_snapshot(session: Session, mount: BindSpec) -> tuple[tuple[Path, ...], str]:
