@@ -123,8 +123,8 @@ def test_content_that_does_not_match_its_digest_is_refused(
     layer.chmod(0o600)
     layer.write_bytes(data)
     done = lading("pull", name, status=1)
-    assert "digest" in done.stderr
-    assert layer.name in done.stderr
+    assert f"sha256:{layer.name} was asked for" in done.stderr
+    assert "nothing was kept" in done.stderr
     assert lading("images", "-q").stdout == ""
 
 
@@ -148,7 +148,8 @@ def test_a_full_disk_fails_the_build_and_nothing_else(
     context = write(tmp_path / "c", {"Dockerfile": f"FROM busybox\n{step}\n"})
     (context / "big").write_bytes(os.urandom(30_000_000))
     done = small_disk("build", "-t", "big", context, status=1)
-    assert "No space left on device" in done.stderr
+    assert "no space left on device" in done.stderr
+    assert "lading system prune" in done.stderr
     assert "Traceback" not in done.stderr
     small_disk("system", "prune", "-f")
     assert small_disk("system", "check", "--rehash").returncode == 0
@@ -182,7 +183,8 @@ def test_a_killed_run_leaves_no_process_and_no_directory(lading: Lading, tmp_pat
     run.wait()
     _until(lambda: not _processes(marker))
     assert lading("run", "--rm", "busybox", "true").stdout == ""
-    assert list((tmp_path / "root/containers").iterdir()) == []
+    containers = tmp_path / "root/containers"
+    assert [path for path in containers.iterdir() if not path.name.startswith(".")] == []
 
 
 def test_an_interrupted_build_ends_at_once_and_cleanly(lading: Lading, tmp_path: Path) -> None:
