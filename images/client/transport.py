@@ -78,7 +78,7 @@ class Transport:
         self.effects = effects
         self._credentials = credentials
         self._origins: dict[str, _Origin] = {}
-        self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
+        self._contexts: dict[str, ssl.SSLContext] = {}
         self._reached: set[str] = set()
         self._lock = asyncio.Lock()
         self._session: aiohttp.ClientSession | None = None
@@ -207,7 +207,7 @@ class Transport:
         for scheme in where.schemes[:-1]:
             try:
                 url = URL(f"{scheme}://{where.host}/v2/")
-                async with await self._open("GET", url, {}, verify=where.verify):
+                async with await self._open("GET", url, {}):
                     return scheme
             except (aiohttp.ClientError, OSError):
                 continue
@@ -228,9 +228,7 @@ class Transport:
             data = body() if body is not None else None
             if body is not None:
                 headers["Content-Length"] = str(request.length)
-            response = await self._open(
-                method, url, headers, data=data, verify=origin.endpoint.verify or not at_home
-            )
+            response = await self._open(method, url, headers, data=data)
             location = response.headers.get("Location")
             if (
                 response.status not in _REDIRECTS
@@ -305,7 +303,6 @@ class Transport:
         headers: Mapping[str, str],
         *,
         data: bytes | AsyncIterator[bytes] | Mapping[str, str] | None = None,
-        verify: bool = True,
     ) -> aiohttp.ClientResponse:
         """One request on the wire, no redirect followed, body not read."""
         session = self._ensure_session()
@@ -317,19 +314,22 @@ class Transport:
             headers={"Accept-Encoding": "identity", **headers},
             data=data,
             allow_redirects=False,
-            ssl=await self._tls(url, verify=verify) if url.scheme == "https" else True,
+            ssl=await self._tls(url) if url.scheme == "https" else True,
             proxy=proxy,
         )
 
-    async def _tls(self, url: URL, *, verify: bool) -> ssl.SSLContext:
+    async def _tls(self, url: URL) -> ssl.SSLContext:
         host = url.host_port_subcomponent or ""
-        key = (host, verify)
-        if key not in self._contexts:
-            self._contexts[key] = await asyncio.to_thread(self._make_context, host, verify=verify)
-        return self._contexts[key]
+        if host not in self._contexts:
+            self._contexts[host] = await asyncio.to_thread(self._make_context, host)
+        return self._contexts[host]
 
-    def _make_context(self, host: str, *, verify: bool) -> ssl.SSLContext:
-        return context(certificate_directory(host, self.options.directories()), verify=verify)
+    def _make_context(self, host: str) -> ssl.SSLContext:
+        """The TLS settings of one host, be it a registry, a token server or a storage node."""
+        directory = certificate_directory(host, self.options.directories())
+        own_ca = has_roots(directory)
+        lenient = endpoint(host, insecure=self.options.insecure, has_own_ca=own_ca)
+        return context(directory, verify=lenient.verify)
 
     def _ensure_session(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -483,3 +483,135 @@ def test_root_filesystems_that_cannot_become_layers(data: bytes, store: SmallSto
     with pytest.raises(InputError):
         import_rootfs(io.BytesIO(data), store, RootfsImport(REF))
     assert untouched(store)
+
+
+# -- bounds
+
+
+def test_more_large_layers_than_may_be_open_at_once(
+    store: SmallStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("images.archive_input.OPEN_STAGES", 2)
+    layers = [layer_tar(size=IN_MEMORY + n) for n in range(5)]
+    (loaded,) = load(io.BytesIO(docker_tar(*layers, tags=["team/app:1"])), store)
+    document = Manifest.parse(store.blobs.read(loaded.descriptor.digest))
+    assert [
+        gzip.decompress(store.blobs.path(layer.digest).read_bytes()) for layer in document.layers
+    ] == layers
+
+
+def test_small_members_beyond_the_memory_budget_are_staged(
+    store: SmallStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("images.archive_input.MEMORY", 100)
+    load(io.BytesIO(docker_tar(layer_tar(), tags=["team/app:1"])), store)
+    assert set(store.tagged) == {REF}
+
+
+def test_too_many_members(store: SmallStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("images.archive_input.MEMBERS", 3)
+    with pytest.raises(SizeLimitError, match="more than 3 members"):
+        load(io.BytesIO(docker_tar(layer_tar(), layer_tar())), store)
+    assert untouched(store)
+
+
+def test_a_manifest_beyond_its_limit_is_not_parsed(store: SmallStore) -> None:
+    data = tar_of(("manifest.json", b" " * ((4 << 20) + 1)))
+    with pytest.raises(SizeLimitError, match="over the limit"):
+        load(io.BytesIO(data), store)
+    assert untouched(store)
+
+
+def test_a_large_member_cut_off_leaves_nothing(store: SmallStore) -> None:
+    data = docker_tar(layer_tar(size=4 * IN_MEMORY))
+    for length in (IN_MEMORY, 3 * IN_MEMORY):
+        with pytest.raises(InvalidArchiveError):
+            load(io.BytesIO(data[:length]), store)
+    assert untouched(store)
+
+
+def test_layers_that_are_hard_links(store: SmallStore) -> None:
+    layer = layer_tar()
+    parts = docker_parts(layer, layer)
+    del parts["1/layer.tar"]
+    data = tar_of(*parts.items(), member("1/layer.tar", tarfile.LNKTYPE, "0/layer.tar"))
+    load(io.BytesIO(data), store)
+    assert len(store.images) == 1
+
+
+@pytest.mark.parametrize("name", ["bzip2", "xz"])
+def test_damage_inside_a_compressed_archive(name: str, store: SmallStore) -> None:
+    data = bytearray(COMPRESSIONS[name](docker_tar(layer_tar(size=20_000))))
+    data[len(data) // 2] ^= 0xFF
+    with pytest.raises(InvalidArchiveError, match="damaged"):
+        load(io.BytesIO(bytes(data)), store)
+    assert untouched(store)
+
+
+# -- OCI layouts
+
+
+def layout(*entries: dict[str, Any], **files: bytes) -> bytes:
+    index = json.dumps({"schemaVersion": 2, "manifests": list(entries)}).encode()
+    return tar_of(
+        ("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'), ("index.json", index), *files.items()
+    )
+
+
+def layout_of(image: Any, name: str | None, key: str) -> bytes:
+    entry = image.descriptor.to_json()
+    if name is not None:
+        entry["annotations"] = {key: name}
+    blobs = {f"blobs/sha256/{Digest.of(d).hex}": d for d in (*image.blobs, image.manifest.raw)}
+    return layout(entry, **blobs)
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "expected"),
+    [
+        ("io.containerd.image.name", "docker.io/team/app:1", REF),
+        ("org.opencontainers.image.ref.name", "team/app:1", REF),
+        ("org.opencontainers.image.ref.name", "latest", None),
+        ("org.opencontainers.image.ref.name", None, None),
+    ],
+)
+def test_how_layouts_name_images(
+    key: str, name: str | None, expected: Reference | None, store: SmallStore
+) -> None:
+    image = sample()
+    (loaded,) = load(io.BytesIO(layout_of(image, name, key)), store)
+    assert loaded.descriptor == image.descriptor
+    assert loaded.references == (() if expected is None else (expected,))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"mediaType": "text/plain"}, InvalidArchiveError, "not an image"),
+        ({"size": 1}, DigestMismatchError, "promised"),
+        ({"digest": "sha256:" + "0" * 64}, InvalidArchiveError, "lacks"),
+        ({"digest": "sha256:../../x"}, ImagesError, "invalid digest"),
+        ({"annotations": {"io.containerd.image.name": "UP"}}, InvalidReferenceError, "lowercase"),
+        (
+            {"mediaType": "application/vnd.oci.image.index.v1+json"},
+            InvalidManifestError,
+            "says it is|fit",
+        ),
+    ],
+)
+def test_layouts_that_do_not_hold_together(
+    change: dict[str, Any], error: type[ImagesError], words: str, store: SmallStore
+) -> None:
+    image = sample()
+    blobs = {f"blobs/sha256/{Digest.of(d).hex}": d for d in (*image.blobs, image.manifest.raw)}
+    data = layout({**image.descriptor.to_json(), **change}, **blobs)
+    with pytest.raises(error, match=words):
+        load(io.BytesIO(data), store)
+    assert store.images == []
+
+
+def test_an_index_without_any_of_its_platforms(store: SmallStore) -> None:
+    index = index_of(sample(), sample(platform=ARM64))
+    data = layout(index.descriptor.to_json(), **{f"blobs/sha256/{index.digest.hex}": index.raw})
+    with pytest.raises(InvalidArchiveError, match="every platform"):
+        load(io.BytesIO(data), store)

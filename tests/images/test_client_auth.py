@@ -14,6 +14,8 @@ from images.client.challenge import Challenge, parse_challenges
 from images.client.errors import (
     DeniedError,
     ProtocolError,
+    RegistryConnectionError,
+    RegistryUnavailableError,
     UnauthorizedError,
     UnsafeHopError,
 )
@@ -395,3 +397,33 @@ class Loopback:
 
     async def close(self) -> None:
         pass
+
+
+# -- token servers with bad days
+
+
+async def test_a_busy_token_server_is_asked_again(store: SmallStore) -> None:
+    registry, clock = protected("bearer"), Clock()
+    publish(registry, NAME, sample(), "1")
+    registry.fail(path="/token", status=503, headers={"Retry-After": "3"})
+    registry.fail(path="/token", truncate_at=5)
+    async with registry.serve() as host, client(clock, Keyring({host: ALICE})) as it:
+        await it.resolve(ref(host))
+    assert clock.slept == [3.0, 0.375]
+
+
+async def test_a_broken_token_server_is_named(store: SmallStore) -> None:
+    registry = protected("bearer")
+    registry.fail(path="/token", status=500, times=99)
+    async with registry.serve() as host, client() as it:
+        with pytest.raises(RegistryUnavailableError) as caught:
+            await it.resolve(ref(host))
+        assert caught.value.where == "token server 127.0.0.1"
+
+
+async def test_a_token_server_that_hangs_up(store: SmallStore) -> None:
+    registry = protected("bearer")
+    registry.fail(path="/token", hang_up=True, times=99)
+    async with registry.serve() as host, client() as it:
+        with pytest.raises(RegistryConnectionError):
+            await it.resolve(ref(host))

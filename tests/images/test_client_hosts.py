@@ -150,6 +150,16 @@ async def test_requests_really_go_through_the_proxy() -> None:
     assert registry.requests[-1].headers["Host"] == "plain.example"
 
 
+async def test_a_proxy_may_want_a_password() -> None:
+    registry = SimulatedRegistry()
+    publish(registry, NAME, sample(), "1")
+    async with registry.serve() as address:
+        environ = {"HTTP_PROXY": f"http://alice:s3cret@{address}"}
+        async with client(environ=environ, insecure=frozenset({"plain.example"})) as it:
+            await it.resolve(ref("plain.example"))
+    assert registry.requests[-1].headers["Proxy-Authorization"] == "Basic YWxpY2U6czNjcmV0"
+
+
 # -- retries
 
 
@@ -422,6 +432,16 @@ async def test_loopback_takes_any_certificate_as_docker_does(authority: Authorit
     publish(registry, NAME, image, "1")
     async with registry.serve(authority.server("other.example")) as host, client() as it:
         assert await it.resolve(ref(host)) == image.descriptor
+
+
+async def test_a_token_server_on_loopback_is_treated_as_its_registry(
+    authority: Authority,
+) -> None:
+    registry, image = SimulatedRegistry(auth="bearer", anonymous_pull=True), sample()
+    publish(registry, NAME, image, "1")
+    async with registry.serve(authority.server("other.example")) as host, client() as it:
+        assert await it.resolve(ref(host)) == image.descriptor
+    assert registry.seen("GET", "/token")
 
 
 async def test_a_plain_registry_that_is_not_listed_is_not_spoken_to() -> None:

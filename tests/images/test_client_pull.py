@@ -532,3 +532,19 @@ async def test_already_present_content_is_used_across_repositories(
     async with registry.serve() as host, client() as it:
         await it.pull(ref(host), store)
     assert registry.seen("GET", "/blobs/") == []
+
+
+async def test_a_range_that_was_not_asked_for_is_refused(
+    registry: SimulatedRegistry, store: SmallStore
+) -> None:
+    layer = os.urandom(300_000)
+    publish(registry, NAME, sample(layer), "1")
+    path = f"/blobs/{Digest.of(layer)}"
+    registry.fail(path=path, truncate_at=120_000)
+    registry.fail(
+        path=path, status=206, headers={"Content-Range": "bytes 0-9/300000"}, body=b"x" * 10
+    )
+    async with registry.serve() as host, client() as it:
+        with pytest.raises(ProtocolError, match="asked for bytes from 120000"):
+            await it.pull(ref(host), store)
+    assert not store.blobs.has(Digest.of(layer))

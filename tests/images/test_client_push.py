@@ -285,6 +285,21 @@ async def test_resolve_and_exists(registry: SimulatedRegistry) -> None:
     assert registry.seen("GET", "/manifests/") == []
 
 
+async def test_resolve_where_head_says_little(registry: SimulatedRegistry) -> None:
+    image = sample()
+    publish(registry, NAME, image, "1")
+    registry.fail(method="HEAD", status=200)
+    lie = {"Docker-Content-Digest": str(Digest.of(b"other")), "Content-Type": OCI_MANIFEST}
+    async with registry.serve() as host, client() as it:
+        assert await it.resolve(ref(host)) == image.descriptor
+        assert len(registry.seen("GET", "/manifests/")) == 1
+        registry.fail(
+            method="HEAD", status=200, headers={**lie, "Content-Length": "5"}, body=b"12345"
+        )
+        with pytest.raises(DigestMismatchError):
+            await it.resolve(ref(host).with_digest(image.descriptor.digest))
+
+
 async def test_blob_round_trip(registry: SimulatedRegistry) -> None:
     async with registry.serve() as host, client() as it:
         descriptor = await it.put_blob(ref(host), b"payload", OCI_CONFIG)
