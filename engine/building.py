@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from builder import api
 from engine.resolving import PullingResolver
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from engine.registries import Access
     from images.client.progress import Event
     from images.store import ImageStore
+
+
+FULL: Final = 1 << 20
+"""A disk with less than this many bytes left is the likely reason for a failed step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +40,19 @@ class LazyRunner:
         self._yard = yard
 
     def run(self, step: RunStep) -> int:
-        """Run one step in a container; raises as ``StepRunner.run``."""
+        """Run one step in a container; raises as ``StepRunner.run``.
+
+        What a program says on a full disk is often something else, so the log gets a last line.
+        """
+        from builder.runner import STDERR
         from engine.steps import ContainerSteps
 
-        return ContainerSteps(self._yard.runtime_dir).run(step)
+        status = ContainerSteps(self._yard.runtime_dir).run(step)
+        disk = os.statvfs(step.upper)
+        if status != 0 and disk.f_bavail * disk.f_frsize < FULL:
+            text = f"no space left on device for {self._yard.store.root}"
+            step.output(STDERR, f"lading: {text}: try `lading system prune`\n".encode())
+        return status
 
 
 def build(request: BuildRequest, yard: Yard, progress: ProgressSink) -> BuildResult:
