@@ -48,6 +48,7 @@ class ContextTree:
         self.root = os.path.realpath(root)
         self._ignore = ignore or IgnorePatterns(())
         self._ignore_name = ignore_name
+        self._children: dict[str, list[Node]] = {}
 
     @cached_property
     def directories(self) -> dict[str, dict[str, os.stat_result]]:
@@ -89,9 +90,13 @@ class ContextTree:
 
     def children(self, path: str) -> Sequence[Node]:
         """What a directory holds, sorted by name; empty for anything else."""
-        listing = self.directories.get(path, {})
-        prefix = f"{path}/" if path else ""
-        return [Node(prefix + name, listing[name], self.root) for name in sorted(listing)]
+        known = self._children.get(path)
+        if known is None:
+            listing = self.directories.get(path, {})
+            prefix = f"{path}/" if path else ""
+            known = [Node(prefix + name, listing[name], self.root) for name in sorted(listing)]
+            self._children[path] = known
+        return known
 
     def walk(self, path: str = "") -> Iterator[Node]:
         """Everything below a directory, parents first, sorted."""

@@ -69,7 +69,10 @@ def select_sources(request: CopyRequest, tree: SourceTree) -> list[Selected]:
 
 def below(selected: Selected, tree: SourceTree, exclude: IgnorePatterns) -> Iterator[Found]:
     """What of a selected directory is copied: parents before children, sorted by name."""
-    return _Walk(tree, selected.include, exclude).directory(selected.node, "", ())
+    walk = _Walk(tree, selected.include, exclude)
+    if selected.include is None and not exclude:
+        return walk.everything(selected.node, "")
+    return walk.directory(selected.node, "", ())
 
 
 def has_wildcard(path: str) -> bool:
@@ -183,6 +186,15 @@ class _Walk:
                         # The first to be found brings the directories it waits for.
                         waiting = ()
                         yield found
+
+    def everything(self, directory: Node, path: str) -> Iterator[Found]:
+        """The walk where nothing is filtered."""
+        prefix = f"{path}/" if path else ""
+        for node in self._tree.children(directory.path):
+            relative = prefix + node.path.rpartition("/")[2]
+            yield Found(node, relative)
+            if node.is_dir:
+                yield from self.everything(node, relative)
 
     def _selected(self, path: str) -> bool:
         if self._include is not None and not self._include.matches(path):

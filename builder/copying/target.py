@@ -180,17 +180,17 @@ class Target:
         return self._linked(ordered)
 
     def _set(self, entry: Entry, group: tuple[int, ...] | None) -> None:
-        if entry.name.startswith(WHITEOUT_PREFIX):
+        if WHITEOUT_PREFIX in entry.path and entry.is_whiteout:
             raise PlacementError(
                 f"/{entry.path} cannot be part of an image: names that begin with"
                 f" {WHITEOUT_PREFIX} mean deletions",
                 fix="leave the file out",
             )
         self._entries[entry.path] = entry
-        if group is None:
-            self._groups.pop(entry.path, None)
-        else:
+        if group is not None:
             self._groups[entry.path] = group
+        elif self._groups:
+            self._groups.pop(entry.path, None)
 
     def _linked(self, ordered: list[Entry]) -> list[Entry]:
         """Turn all but the first name of each group into hard links to it."""
