@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from builder.errors import PlanError, Source, TargetUnknownError
 from builder.plan.config import ConfigDraft
+from builder.plan.globals import GlobalScope
 from builder.plan.model import (
     BasePin,
     HistoryDraft,
@@ -27,13 +28,11 @@ from builder.plan.scope import (
     CONTROL_ARGS,
     StageScope,
     is_proxy,
-    platform_args,
     split_environment,
 )
 from builder.plan.stage import StageReader
 from dockerfile_grammar import nodes
-from dockerfile_grammar.errors import ExpansionError, GrammarError
-from dockerfile_grammar.expand import expand
+from dockerfile_grammar.errors import GrammarError
 from dockerfile_grammar.suggest import with_suggestion
 from images.errors import ImagesError
 from images.platform import Platform
@@ -55,6 +54,17 @@ class StageOutcome:
     env: Mapping[str, str]
     args: Mapping[str, str | None]
     platform: Platform
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """The state of a stage after FROM; ``step`` is None when the base is an image."""
+
+    base: str
+    platform: Platform
+    draft: ConfigDraft
+    scope: StageScope
+    step: StepId | None
 
 
 def plan(
@@ -89,17 +99,15 @@ class _Planner:
         self._steps: list[Step] = []
         self._stages: dict[int, PlannedStage] = {}
         self._outcomes: dict[int, StageOutcome] = {}
-        self._active: list[tuple[int, nodes.SourceRange]] = []
         self._images: dict[tuple[str, Platform], StepId] = {}
         self._scratch: StepId | None = None
         self._pins: dict[BasePin, None] = {}
         self._warnings: list[PlanWarning] = []
-        self._used: set[str] = set()
         self._target = self._find_target()
-        self._globals, self._epoch = self._global_args()
+        self._globals = GlobalScope(dockerfile, options, self._target, self.source)
 
     def plan(self) -> Plan:
-        outcome = self._outcome(self._target.index, self._target.base.range)
+        outcome = self._outcome(self._target.index)
         draft = outcome.draft.fork()
         draft.set_labels(self.options.labels)
         self._warn_unused()
@@ -110,7 +118,7 @@ class _Planner:
             stages=tuple(self._stages[index] for index in sorted(self._stages)),
             result=outcome.result,
             image=ImageDraft(outcome.platform, draft.config, tuple(draft.history), draft.author),
-            epoch=self._epoch,
+            epoch=self._globals.epoch,
             bases=tuple(self._pins),
             warnings=tuple(self._warnings),
         )
@@ -171,7 +179,7 @@ class _Planner:
                 source=self.source(location),
                 fix=f"move the stage {name} above this one",
             )
-        return self._outcome(index, location).result
+        return self._outcome(index).result
 
     def _stage_index(self, name: str, stage: int) -> int | None:
         """The last stage of this name before ``stage``, else the first one at or after it."""
@@ -181,66 +189,68 @@ class _Planner:
 
     # Stages.
 
-    def _outcome(self, index: int, location: nodes.SourceRange) -> StageOutcome:
+    def _outcome(self, index: int) -> StageOutcome:
+        """A finished stage. The grammar of references lets a stage lead to earlier ones alone, so
+        this ends.
+        """
         known = self._outcomes.get(index)
-        if known is not None:
-            return known
-        self._active.append((index, location))
-        outcome = self._plan_stage(self._dockerfile.stages[index])
-        self._active.pop()
-        self._outcomes[index] = outcome
-        return outcome
+        if known is None:
+            known = self._outcomes[index] = self._plan_stage(self._dockerfile.stages[index])
+        return known
 
     def _plan_stage(self, stage: nodes.Stage) -> StageOutcome:
-        base = self._from_text(stage)
-        platform = self._stage_platform(stage)
-        parent = self._base_stage(base, stage)
+        start = self._start(stage)
+        start.draft.created = _date(self._globals.epoch)
+        start.draft.set_env(start.scope.env)
+        triggers = self._triggers(start.draft, stage)
+        layers = sum(isinstance(node, LAYER_NODES) for node in (*triggers, *stage.instructions))
+        counted = 1 if start.step is None else 0
         many = len(self._dockerfile.stages) > 1
         label = f"{stage.name or f'stage-{stage.index}'} " if many else ""
-        scope = StageScope(self.options.build_args, self._globals)
-        if parent is not None:
-            outcome = self._outcome(parent, stage.base.range)
-            draft, step, counted = outcome.draft.fork(), outcome.result, 0
-            scope.enter(outcome.env, outcome.args)
-            platform = outcome.platform if stage.base.platform is None else platform
-        elif base == SCRATCH:
-            draft, step, counted = ConfigDraft(), self._scratch_step(), 0
-            draft.config["WorkingDir"] = "/"
-            scope.enter({}, {})
-        else:
-            draft, counted = ConfigDraft(), 1
-            resolved = self._resolve(base, platform, stage.base.range)
-            _adopt_config(draft, resolved)
-            scope.enter(split_environment(draft.config.get("Env") or ()), {})
-            step = -1
-        draft.created = _date(self._epoch)
-        draft.set_env(scope.env)
-        triggers = self._triggers(draft, stage)
-        total = counted + sum(
-            isinstance(node, LAYER_NODES) for node in (*triggers, *stage.instructions)
-        )
-        if step < 0:
-            name = f"[{label}1/{total}] FROM {self._familiar(base)}"
-            step = self._image_step(base, platform, name, stage.base.range)
+        step = start.step
+        if step is None:
+            name = f"[{label}1/{layers + 1}] FROM {self._familiar(start.base)}"
+            step = self._image_step(start.base, start.platform, name, stage.base.range)
         reader = StageReader(
             around=self,
             index=stage.index,
             label=label,
-            total=total,
-            scope=scope,
-            draft=draft,
+            total=layers + counted,
+            scope=start.scope,
+            draft=start.draft,
             step=step,
-            platform=platform,
+            platform=start.platform,
             number=counted,
         )
-        reader.trigger = True
-        reader.read(triggers)
-        reader.trigger = False
+        reader.read(triggers, trigger=True)
         reader.read(stage.instructions)
-        self._used |= scope.used
-        planned = PlannedStage(stage.index, stage.name, base, reader.step, tuple(reader.lines))
-        self._stages[stage.index] = planned
-        return StageOutcome(reader.step, draft, scope.env, scope.args, platform)
+        self._globals.used |= start.scope.used
+        self._stages[stage.index] = PlannedStage(
+            stage.index, stage.name, start.base, reader.step, tuple(reader.lines)
+        )
+        scope = start.scope
+        return StageOutcome(reader.step, start.draft, scope.env, scope.args, start.platform)
+
+    def _start(self, stage: nodes.Stage) -> _Start:
+        """What FROM gives a stage: another stage's outcome, nothing, or an image."""
+        base = self._from_text(stage)
+        platform = self._stage_platform(stage)
+        scope = StageScope(self.options.build_args, self._globals.values)
+        parent = self._base_stage(base, stage)
+        if parent is not None:
+            outcome = self._outcome(parent)
+            scope.enter(outcome.env, outcome.args)
+            if stage.base.platform is None:
+                platform = outcome.platform
+            return _Start(base, platform, outcome.draft.fork(), scope, outcome.result)
+        draft = ConfigDraft()
+        if base == SCRATCH:
+            draft.config["WorkingDir"] = "/"
+            scope.enter({}, {})
+            return _Start(base, platform, draft, scope, self._scratch_step())
+        _adopt_config(draft, self._resolve(base, platform, stage.base.range))
+        scope.enter(split_environment(draft.config.get("Env") or ()), {})
+        return _Start(base, platform, draft, scope, None)
 
     def _triggers(self, draft: ConfigDraft, stage: nodes.Stage) -> list[nodes.Instruction]:
         texts = draft.take_triggers()
@@ -273,7 +283,7 @@ class _Planner:
         return named[-1] if named else None
 
     def _from_text(self, stage: nodes.Stage) -> str:
-        text = self._expand_global(stage.base.image, stage.base.range)
+        text = self._globals.expand(stage.base.image, stage.base.range)
         if not text:
             raise PlanError(
                 f"base name ({stage.base.image}) should not be blank",
@@ -285,7 +295,7 @@ class _Planner:
     def _stage_platform(self, stage: nodes.Stage) -> Platform:
         if stage.base.platform is None:
             return self.options.platform
-        text = self._expand_global(stage.base.platform, stage.base.range)
+        text = self._globals.expand(stage.base.platform, stage.base.range)
         if not text:
             raise PlanError(
                 f"empty platform value from expression {stage.base.platform}",
@@ -338,8 +348,6 @@ class _Planner:
     def _familiar(self, text: str) -> str:
         return _full(Reference.parse(text)) if _parses(text) else text
 
-    # Global scope.
-
     def _find_target(self) -> nodes.Stage:
         stages = self._dockerfile.stages
         if not stages:
@@ -361,49 +369,12 @@ class _Planner:
             fix=f"the stages are {', '.join(names)}" if names else "no stage has a name",
         )
 
-    def _global_args(self) -> tuple[dict[str, str | None], int | None]:
-        target_name = self._target.name or "default"
-        values: dict[str, str | None] = dict(
-            platform_args(self.options.build_platform, self.options.platform, target_name)
-        )
-        build_args = self.options.build_args
-        values.update((name, build_args[name]) for name in values if name in build_args)
-        self._globals = values
-        for node in self._dockerfile.global_args:
-            for pair in node.args:
-                value = None if pair.value is None else self._expand_global(pair.value, node.range)
-                if pair.key in build_args:
-                    self._used.add(pair.key)
-                    value = build_args[pair.key]
-                if value is not None or pair.key not in values:
-                    values[pair.key] = value
-        return values, self._read_epoch(values)
-
-    def _read_epoch(self, values: Mapping[str, str | None]) -> int | None:
-        text = self.options.build_args.get("SOURCE_DATE_EPOCH", values.get("SOURCE_DATE_EPOCH"))
-        if not text:
-            return None
-        if not (text.isascii() and text.isdigit()):
-            raise PlanError(
-                f"invalid SOURCE_DATE_EPOCH: {text}",
-                where=self.options.filename,
-                fix="give seconds since 1970, for instance from git log -1 --format=%ct",
-            )
-        return int(text)
-
-    def _expand_global(self, word: str, location: nodes.SourceRange) -> str:
-        values = {name: value for name, value in self._globals.items() if value is not None}
-        try:
-            return expand(word, values, escape=self.escape)
-        except ExpansionError as error:
-            raise PlanError(error.what, source=self.source(location)) from error
-
     def _warn_unused(self) -> None:
         everything_planned = len(self._stages) == len(self._dockerfile.stages)
         for name in self.options.build_args:
-            if name in self._used or name in CONTROL_ARGS or is_proxy(name):
+            if name in self._globals.used or name in CONTROL_ARGS or is_proxy(name):
                 continue
-            if name in self._globals or not everything_planned:
+            if name in self._globals.values or not everything_planned:
                 continue
             message = f"build argument {name} is not used by any ARG"
             self._warnings.append(PlanWarning(message))

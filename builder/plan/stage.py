@@ -70,12 +70,13 @@ class StageReader:
     lines: list[str] = field(default_factory=list)
     trigger: bool = False
 
-    def read(self, instructions: Sequence[nodes.Instruction]) -> None:
-        """Take in instructions.
+    def read(self, instructions: Sequence[nodes.Instruction], *, trigger: bool = False) -> None:
+        """Take in instructions; ``trigger`` says that a base's ONBUILD brought them.
 
         Raises:
             PlanError: one of them cannot be built; carries its lines.
         """
+        self.trigger = trigger
         for node in instructions:
             with self._blame(node.range):
                 self._dispatch(node)

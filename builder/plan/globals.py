@@ -1,0 +1,77 @@
+"""What stands before the first FROM: global ARGs, the automatic platform arguments, the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from builder.errors import PlanError, Source
+from builder.plan.options import PlanOptions
+from builder.plan.scope import platform_args
+from dockerfile_grammar import nodes
+from dockerfile_grammar.errors import ExpansionError
+from dockerfile_grammar.expand import expand
+
+
+class GlobalScope:
+    """The values that FROM sees, and that a bare ARG in a stage takes over.
+
+    ``source`` gives the place of lines for messages.
+
+    Raises:
+        PlanError: an expression or SOURCE_DATE_EPOCH is malformed.
+    """
+
+    def __init__(
+        self,
+        dockerfile: nodes.Dockerfile,
+        options: PlanOptions,
+        target: nodes.Stage,
+        source: Callable[[nodes.SourceRange], Source],
+    ) -> None:
+        self._escape = dockerfile.escape
+        self._source = source
+        build_args = options.build_args
+        self.used: set[str] = set()
+        self.values: dict[str, str | None] = dict(
+            platform_args(options.build_platform, options.platform, target.name or "default")
+        )
+        self.values.update((name, build_args[name]) for name in self.values if name in build_args)
+        for node in dockerfile.global_args:
+            for pair in node.args:
+                self._declare(pair, node.range, build_args)
+        self.epoch = self._read_epoch(options)
+
+    def expand(self, word: str, location: nodes.SourceRange) -> str:
+        """The value of a word of a FROM line.
+
+        Raises:
+            PlanError: the word is malformed; carries ``location``.
+        """
+        values = {name: value for name, value in self.values.items() if value is not None}
+        try:
+            return expand(word, values, escape=self._escape)
+        except ExpansionError as error:
+            raise PlanError(error.what, source=self._source(location), fix=error.fix) from error
+
+    def _declare(
+        self, pair: nodes.KeyValue, location: nodes.SourceRange, build_args: Mapping[str, str]
+    ) -> None:
+        value = None if pair.value is None else self.expand(pair.value, location)
+        if pair.key in build_args:
+            self.used.add(pair.key)
+            value = build_args[pair.key]
+        if value is not None or pair.key not in self.values:
+            self.values[pair.key] = value
+
+    def _read_epoch(self, options: PlanOptions) -> int | None:
+        name = "SOURCE_DATE_EPOCH"
+        text = options.build_args.get(name, self.values.get(name))
+        if not text:
+            return None
+        if not (text.isascii() and text.isdigit()):
+            raise PlanError(
+                f"invalid SOURCE_DATE_EPOCH: {text}",
+                where=options.filename,
+                fix="give seconds since 1970, for instance from git log -1 --format=%ct",
+            )
+        return int(text)
