@@ -1,4 +1,4 @@
-"""What a build context of 5,000 small files costs: scanning, hashing cold and warm, planning a COPY.
+"""What a build context of 5,000 small files costs: scanning, hashing, planning a COPY of it all.
 
 ``python -m tests.bench.context [--quick] [--json]``
 """
