@@ -65,6 +65,9 @@ class Kernel(Protocol):
     def openat2(self, dirfd: int, path: str, flags: int, *, mode: int = 0, resolve: int) -> int:
         """Open with restricted resolution."""
 
+    def fd_path(self, fd: int) -> str:
+        """Where an open file lies in this mount namespace."""
+
     def fstatfs_type(self, fd: int) -> int:
         """The magic number of the file system."""
 

@@ -22,7 +22,6 @@ from runtime.rooted import (
     ensure_file,
     open_in_root,
     opened,
-    real_path,
 )
 
 _NO_LINKS: Final = k.RESOLVE_IN_ROOT | k.RESOLVE_NO_SYMLINKS
@@ -107,7 +106,7 @@ def _refuse_procfs(kernel: Kernel, target: int, destination: str) -> None:
     """A mount inside procfs could hide or fake what the runtime reads and writes there."""
     if kernel.fstatfs_type(target) != k.PROC_SUPER_MAGIC:
         return
-    if real_path(target).rpartition("/proc/")[2] not in _PROC_FILES:
+    if kernel.fd_path(target).rpartition("/proc/")[2] not in _PROC_FILES:
         raise RuntimeFault(
             f"mounting on {destination} is refused: it lies inside /proc",
             fix="mount somewhere else; only files such as /proc/cpuinfo may be covered",
@@ -163,12 +162,12 @@ class Overlay:
     work: str | None = None
     volatile: bool = False
 
-    def mount(self, kernel: Kernel) -> int:
-        """A detached mount.
+    def mount(self, kernel: Kernel, scratch: str) -> int:
+        """A detached mount; ``scratch`` is a directory that old kernels mount on for a moment.
 
         The layers are named ``/proc/self/fd/N``: short enough for the 255 bytes of fsconfig(2) and
-        free of characters that overlayfs would interpret. redirects, metacopy and index stay off,
-        so that the upper directory stands alone as a layer.
+        the page of mount(2), and free of characters that overlayfs would interpret. Redirects,
+        metacopy and index stay off, so that the upper directory stands alone as a layer.
         """
         handles: list[int] = []
 
@@ -187,23 +186,32 @@ class Overlay:
             lowers = [name(path) for path in self.lower]
             if self.volatile and self.upper is not None:
                 parameters.append(("volatile", None))
-            return self._create(kernel, lowers, parameters)
+            layered: list[tuple[str, str | None]] = [("lowerdir+", lower) for lower in lowers]
+            try:
+                named = ("source", "overlay")
+                return new_filesystem(kernel, "overlay", (named, *layered, *parameters), 0)
+            except OSError as error:
+                if error.filename != "lowerdir+":
+                    raise
+            # Before Linux 6.5 all lowers go into one parameter, too long for fsconfig(2).
+            return self._mount_classic(kernel, lowers, parameters, name(scratch))
         finally:
             for handle in handles:
                 kernel.close(handle)
 
     @staticmethod
-    def _create(kernel: Kernel, lowers: list[str], parameters: list[tuple[str, str | None]]) -> int:
-        layered: list[tuple[str, str | None]] = [("lowerdir+", lower) for lower in lowers]
+    def _mount_classic(
+        kernel: Kernel, lowers: list[str], parameters: list[tuple[str, str | None]], scratch: str
+    ) -> int:
+        words = [key if value is None else f"{key}={value}" for key, value in parameters]
+        data = ",".join([f"lowerdir={':'.join(lowers)}", *words])
+        kernel.mount("overlay", scratch, "overlay", 0, data)
+        # The descriptor behind ``scratch`` is what lies below; the path's end is what lies on top.
+        below = kernel.fd_path(int(scratch.rpartition("/")[2]))
         try:
-            return new_filesystem(kernel, "overlay", (*layered, *parameters), 0)
-        except OSError as error:
-            if error.filename != "lowerdir+":
-                raise
-        # Before Linux 6.5 all lowers go into one parameter, which only mount(2) takes at full
-        # length.
-        joined: tuple[str, str | None] = ("lowerdir", ":".join(lowers))
-        return new_filesystem(kernel, "overlay", (joined, *parameters), 0)
+            return kernel.open_tree(k.AT_FDCWD, below, k.OPEN_TREE_CLONE)
+        finally:
+            kernel.umount2(below, k.MNT_DETACH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +235,7 @@ class RootMount:
             flags = k.OPEN_TREE_CLONE | k.AT_RECURSIVE
             stage.root = kernel.open_tree(k.AT_FDCWD, self.source, flags)
         else:
-            stage.root = self.source.mount(kernel)
+            stage.root = self.source.mount(kernel, self.mountpoint)
         kernel.mount_setattr(stage.root, attr_set=0, propagation=k.MS_PRIVATE, recursive=True)
         flags = os.O_PATH | os.O_DIRECTORY
         with opened(
@@ -247,7 +255,7 @@ class PrivateProc:
     def execute(self, stage: Stage) -> None:
         """Create it in the new pid namespace."""
         attributes = k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC
-        stage.proc = new_filesystem(stage.kernel, "proc", (), attributes)
+        stage.proc = new_filesystem(stage.kernel, "proc", (("source", "proc"),), attributes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +297,7 @@ class FilesystemMount:
     destination: str
     fstype: str
     options: MountOptions
+    source: str = ""
     standard: bool = False
     """One of the runtime's own mount points, where the image may have no symbolic link."""
 
@@ -310,7 +319,9 @@ class FilesystemMount:
                 kernel, stage.root, self.destination, created=created, resolve=_NO_LINKS
             )
             kernel.close(target)
-        mount = new_filesystem(kernel, self.fstype, self.options.data, self.options.attr_set)
+        named: tuple[tuple[str, str | None], ...] = (("source", self.source or self.fstype),)
+        parameters = (*named, *self.options.data)
+        mount = new_filesystem(kernel, self.fstype, parameters, self.options.attr_set)
         attach(stage, mount, self.destination, directory=True)
         stage.mounts[self.destination] = mount
 
@@ -367,7 +378,7 @@ class OverlayBind:
         """Mount in the private namespace, cut out the subtree, attach it."""
         kernel = stage.kernel
         flags = os.O_PATH | os.O_DIRECTORY
-        with opened(kernel, self.source.mount(kernel)) as whole:
+        with opened(kernel, self.source.mount(kernel, self.scratch)) as whole:
             with opened(
                 kernel, kernel.openat2(k.AT_FDCWD, self.scratch, flags, resolve=0)
             ) as place:

@@ -195,7 +195,9 @@ def _mount_operations(mount: Mount, spec: Spec, places: Places, index: int) -> l
     if mount.type == "overlay":
         return [_overlay_bind(path, options, places.scratch(index))]
     standard = path in _STANDARD
-    operations: list[Operation] = [FilesystemMount(path, mount.type, options, standard=standard)]
+    operations: list[Operation] = [
+        FilesystemMount(path, mount.type, options, mount.source, standard=standard)
+    ]
     if path == "/dev" and mount.type == "tmpfs":
         nodes = tuple(
             Device(f"/dev/{name}", "c", major, minor) for name, major, minor in defaults.DEVICES

@@ -95,7 +95,7 @@ def _child_directory(
         name = posixpath.basename(prefix)
         kernel.mkdirat(parent, name, mode)
         if created is not None:
-            created.append(f"{real_path(parent)}/{name}")
+            created.append(f"{kernel.fd_path(parent)}/{name}")
         return kernel.openat2(
             parent, name, flags | os.O_NOFOLLOW, resolve=k.RESOLVE_BENEATH | k.RESOLVE_NO_SYMLINKS
         )
@@ -117,7 +117,7 @@ def ensure_file(kernel: Kernel, root: int, path: str, *, created: list[str] | No
         try:
             kernel.mknodat(parent, name, stat.S_IFREG | 0o644, 0)
             if created is not None:
-                created.append(f"{real_path(parent)}/{name}")
+                created.append(f"{kernel.fd_path(parent)}/{name}")
             return kernel.openat2(
                 parent,
                 name,
@@ -157,11 +157,6 @@ def read_regular(kernel: Kernel, root: int, path: str, *, limit: int) -> bytes |
             parts.append(part)
             limit -= len(part)
         return b"".join(parts)
-
-
-def real_path(fd: int) -> str:
-    """Where ``fd`` lies in this mount namespace."""
-    return os.readlink(f"/proc/self/fd/{fd}")
 
 
 def _refused(error: OSError, path: str) -> RuntimeFault:

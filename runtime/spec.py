@@ -6,6 +6,7 @@ The types come from ``runtime.config``; this module is where callers import all 
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -111,7 +112,7 @@ def default_spec(
         ),
         root=Root(readonly=read_only),
         hostname=hostname,
-        mounts=(*_default_mounts(shm_size, privileged=privileged), *mounts),
+        mounts=_merge_mounts(_default_mounts(shm_size, privileged=privileged), mounts),
         linux=Linux(
             namespaces=tuple(
                 Namespace(kind)
@@ -198,6 +199,14 @@ def _default_mounts(shm_size: int, *, privileged: bool) -> tuple[Mount, ...]:
             options = tuple(option for option in options if option != "ro")
         mounts.append(Mount(destination, kind, source, options))
     return tuple(mounts)
+
+
+def _merge_mounts(standard: Sequence[Mount], own: Sequence[Mount]) -> tuple[Mount, ...]:
+    """The standard mounts that ``own`` does not replace, then ``own``, shallow ones first."""
+    taken = {posixpath.normpath(mount.destination) for mount in own}
+    kept = (mount for mount in standard if mount.destination not in taken)
+    depth = {mount: posixpath.normpath(mount.destination).count("/") for mount in own}
+    return (*kept, *sorted(own, key=lambda mount: depth[mount]))
 
 
 def _masked_paths() -> tuple[str, ...]:

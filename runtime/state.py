@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import stat
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -87,7 +86,14 @@ def _remove(top: str, *, files: Iterable[str], folders: Iterable[str]) -> None:
             os.rmdir(f"{top}/{name}")
         os.rmdir(top)
     except OSError:
-        shutil.rmtree(top, ignore_errors=True)
+        _remove_tree(top)
+
+
+def _remove_tree(path: str) -> None:
+    # Imported here because shutil brings every compressor along, and each fork would copy them.
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def write_file(path: str, text: str) -> None:
@@ -141,7 +147,7 @@ class Stubs:
         try:
             os.mkdir(self.path, 0o755)
         except FileExistsError:
-            shutil.rmtree(self.path)
+            _remove_tree(self.path)
             os.mkdir(self.path, 0o755)
         for name in self.folders:
             os.mkdir(f"{self.path}/{name}", 0o755)

@@ -292,6 +292,11 @@ def openat2(dirfd: int, path: str, flags: int, *, mode: int = 0, resolve: int) -
     return _check(result, path)
 
 
+def fd_path(fd: int) -> str:
+    """Where ``fd`` lies in this mount namespace; proc(5), ``/proc/self/fd``."""
+    return os.readlink(f"/proc/self/fd/{fd}")
+
+
 def fstatfs_type(fd: int) -> int:
     """fstatfs(2): the magic number of the file system that ``fd`` lies on."""
     buffer = statfs_buf()

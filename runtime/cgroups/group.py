@@ -165,7 +165,8 @@ def create(
                 attach_device_filter(directory, resources.devices)
         group = Group(tuple(directories), tuple(links), layout.version)
     except OSError as error:
-        Group(tuple(directories)).remove()
+        with suppress(OSError):
+            Group(tuple(directories)).remove()
         raise RuntimeFault(
             f"cannot set up control group {path}: {(error.strerror or '').lower()}",
             where=error.filename,

@@ -315,7 +315,7 @@ def test_inheritable_and_ambient_capabilities_are_empty(box: Box) -> None:
 
 
 def test_supplementary_groups_are_replaced(box: Box, tmp_path: Path) -> None:
-    """CVE-2022-36109, CVE-2022-2989: a file that group 0 may not read stays closed to its members."""
+    """CVE-2022-36109, CVE-2022-2989: what a group may not read stays closed to its members."""
     secret = tmp_path / "layer/negative"
     secret.parent.mkdir()
     secret.write_text("open to everybody but the group")
