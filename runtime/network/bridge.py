@@ -112,13 +112,17 @@ def _configure(name: str) -> None:
 
 def default_mtu(netlink: NetlinkSocket) -> int:
     """The MTU of the link with the best default route; Ethernet's where there is none."""
+    links = default_links(netlink)
+    return min(links[0].mtu, 65535) if links else _ETHERNET_MTU
+
+
+def default_links(netlink: NetlinkSocket) -> list[rtnetlink.Link]:
+    """The links that default routes use, best first."""
     routes = rtnetlink.parse_routes(netlink.query(rtnetlink.dump_routes()))
     defaults = [route for route in routes if route.prefix_length == 0 and route.link]
-    if not defaults:
-        return _ETHERNET_MTU
-    best = min(defaults, key=lambda route: route.metric)
-    link = next(rtnetlink.parse_links(netlink.query(rtnetlink.get_link_by_index(best.link))))
-    return min(link.mtu, 65535)
+    indexes = dict.fromkeys(route.link for route in sorted(defaults, key=lambda r: r.metric))
+    answers = [netlink.query(rtnetlink.get_link_by_index(index)) for index in indexes]
+    return [link for answer in answers for link in rtnetlink.parse_links(answer)]
 
 
 def delete_bridge(netlink: NetlinkSocket, name: str) -> None:

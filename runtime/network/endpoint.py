@@ -23,6 +23,7 @@ from runtime.network.bridge import (
     DEFAULT_BRIDGE,
     Bridge,
     check_name,
+    default_links,
     ensure_bridge,
     index_of,
     settle_carrier,
@@ -166,7 +167,7 @@ def _claim(
     with locked(directory, ledger_name(name)) as ledger:
         place = _known_bridge(ledger, name) or _remember(ledger, ensure_bridge(links, name))
         ruleset.ensure(firewall, place.subnet, lambda: _all_ports(ledger))
-        foreign.let_pass(firewall, name)
+        foreign.let_pass(firewall, name, lambda: [link.name for link in default_links(links)])
         taken = {(binding.protocol, binding.host_port) for binding in ports}
         _unpublish(firewall, ledger.sweep(ports=taken))
         try:

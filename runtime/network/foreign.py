@@ -12,6 +12,7 @@ xtables, are not seen here.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from runtime.network import nftables as nft
@@ -53,15 +54,21 @@ def blockers(netlink: NetlinkSocket) -> list[Blocker]:
     return found
 
 
-def let_pass(netlink: NetlinkSocket, bridge: str) -> list[Blocker]:
+def let_pass(
+    netlink: NetlinkSocket, bridge: str, uplinks: Callable[[], Sequence[str]]
+) -> list[Blocker]:
     """See that every blocker accepts what comes from or goes to ``bridge``; returns the blockers.
 
-    Our own forward chain still isolates the bridge. A chain that vanishes meanwhile is no error.
+    Our own forward chain still isolates the bridge. So that nothing passes into the other
+    firewall's networks that it would have dropped, other bridges than ``uplinks`` (asked only when
+    there is a blocker) are closed to it. A chain that vanishes meanwhile is no error.
 
     Raises:
         NetlinkError: the kernel refused.
     """
     found = blockers(netlink)
+    if found:
+        ruleset.guard(netlink, bridge, uplinks())
     for blocker in found:
         try:
             _insert_missing(netlink, blocker, bridge)

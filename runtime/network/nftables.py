@@ -152,6 +152,11 @@ def meta_interface_out(register: int = 0) -> bytes:
     return meta(7, register)
 
 
+def meta_kind_out() -> bytes:
+    """Load the kind of the link a packet leaves by (NFT_META_OIFKIND), as sixteen bytes."""
+    return meta(27)
+
+
 def meta_family() -> bytes:
     """Load the packet's address family (NFT_META_NFPROTO)."""
     return meta(15)
@@ -214,9 +219,9 @@ def equal(value: bytes, *, negate: bool = False) -> bytes:
     return _expression("cmp", be32(1, _REGISTER), be32(2, int(negate)), nested(3, _value(value)))
 
 
-def in_set(name: str) -> bytes:
-    """Go on only if the key in the first registers is in the set."""
-    return _expression("lookup", text(1, name), be32(2, _REGISTER))
+def in_set(name: str, *, negate: bool = False) -> bytes:
+    """Go on only if the key in the first registers is (or is not) in the set."""
+    return _expression("lookup", text(1, name), be32(2, _REGISTER), be32(5, int(negate)))
 
 
 def map_lookup(name: str) -> bytes:

@@ -10,6 +10,8 @@ rules say:
 - publish: rewrite to the container of ``pub4`` (address, protocol, port) or ``pubany4``.
 - forward: replies pass; same-bridge traffic of ``icc`` passes; rewritten packets pass; anything
   else into a bridge of ours is dropped: the isolation between networks and from outside.
+  Out of a bridge of ``guarded`` nothing gets into other bridges, except by their published ports or
+  where a bridge leads to the world (``uplinks``): see ``foreign``.
 - postrouting: masquerade a container that reaches itself or a neighbour by a published port, this
   host's loopback connections, and whatever leaves a bridge of ``natted``.
 
@@ -51,12 +53,15 @@ _LOCAL = (nft.destination_type(), nft.equal(struct.pack("=I", 2)))
 _SAME = (*_IPV4, nft.ipv4_source(), nft.meta_interface_out(1), nft.in_set("same"))
 _TO_LOOPBACK = (*_IPV4, nft.ipv4_destination(), nft.mask(b"\xff\0\0\0"), nft.equal(b"\x7f\0\0\0"))
 _FROM_LOOPBACK = (*_IPV4, nft.ipv4_source(), nft.mask(b"\xff\0\0\0"), nft.equal(b"\x7f\0\0\0"))
+_NO_DNAT = (*_DNAT[:2], nft.equal(bytes(4)))
 _OUT_TO_NETS = (nft.meta_interface_out(), nft.in_set("nets"))
 _IN_FROM_NETS = (nft.meta_interface_in(), nft.in_set("nets"))
 
 _SETS = (
     nft.SetSpec("nets", (nft.INTERFACE,)),
     nft.SetSpec("natted", (nft.INTERFACE,)),
+    nft.SetSpec("guarded", (nft.INTERFACE,)),
+    nft.SetSpec("uplinks", (nft.INTERFACE,)),
     nft.SetSpec("icc", (nft.INTERFACE, nft.INTERFACE)),
     nft.SetSpec("same", (nft.IPV4_ADDRESS, nft.INTERFACE), interval=True),
     nft.SetSpec(
@@ -110,6 +115,19 @@ _RULES: tuple[tuple[str, tuple[bytes, ...]], ...] = (
     ),
     ("forward", (*_DNAT, *_OUT_TO_NETS, nft.verdict(nft.ACCEPT))),
     ("forward", (*_OUT_TO_NETS, nft.verdict(nft.DROP))),
+    (
+        "forward",
+        (
+            nft.meta_interface_in(),
+            nft.in_set("guarded"),
+            nft.meta_kind_out(),
+            nft.equal(nft.interface_name("bridge")),
+            nft.meta_interface_out(),
+            nft.in_set("uplinks", negate=True),
+            *_NO_DNAT,
+            nft.verdict(nft.DROP),
+        ),
+    ),
     ("postrouting", (*_DNAT, *_SAME, nft.masquerade())),
     ("postrouting", (*_SAME, nft.verdict(nft.RETURN))),
     ("postrouting", (*_DNAT, *_OUT_TO_NETS, *_FROM_LOOPBACK, nft.masquerade())),
@@ -208,6 +226,19 @@ def unpublish(netlink: NetlinkSocket, ports: Sequence[Published]) -> None:
             except NetlinkError as error:
                 if error.errno != errno.ENOENT:
                     raise
+
+
+def guard(netlink: NetlinkSocket, bridge: str, uplinks: Sequence[str]) -> None:
+    """Keep what comes from ``bridge`` out of other bridges than ``uplinks``.
+
+    Raises:
+        NetlinkError: the kernel refused.
+    """
+    messages = nft.put_elements(
+        _FAMILY, TABLE, "guarded", [nft.Element((nft.interface_name(bridge),))]
+    )
+    elements = [nft.Element((nft.interface_name(name),)) for name in uplinks]
+    nft.commit(netlink, [*messages, *nft.put_elements(_FAMILY, TABLE, "uplinks", elements)])
 
 
 def forget(netlink: NetlinkSocket, subnet: Subnet) -> None:

@@ -42,6 +42,7 @@ ct state established,related accept
 iifname . oifname @icc accept
 ct status dnat oifname @nets accept
 oifname @nets drop
+iifname @guarded meta oifkind "bridge" oifname != @uplinks ct status ! dnat drop
 }
 chain postrouting {
 type nat hook postrouting priority srcnat; policy accept;
