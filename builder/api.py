@@ -69,10 +69,12 @@ def build(
             if record is not None:
                 return _repeat(record, request, store, tracker)
         from builder.build import run_build
+        from builder.downloads import Downloads
         from builder.placement import PlacedFiles
 
         shop = _workshop(store, values, runner, resolver, tracker, cancellation, clock)
-        files = PlacedFiles(inputs, shop.state / "digests", int(clock() * 1e9))
+        downloads = Downloads(values, store.blobs)
+        files = PlacedFiles(inputs, downloads, shop.state / "digests", int(clock() * 1e9))
         result = run_build(request, inputs, platform, key, shop, files)
         files.remember()
         return result

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from images.store import ImageStore
-
     from images.config import ImageConfig
     from images.descriptor import Descriptor
     from images.platform import Platform
     from images.reference import Reference
+    from images.store import ImageStore
 
 
 @dataclass(frozen=True, slots=True)

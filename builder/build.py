@@ -22,6 +22,7 @@ from builder.plan.model import Plan
 from builder.plan.ops import BindSpec, Copy, Run, SourceScratch
 from builder.plan.options import PlanOptions
 from builder.plan.planner import plan as make_plan
+from builder.plan.sources import is_git, is_url
 from builder.request import BuildRequest, BuildResult
 from builder.runner import Cancellation, Resources, StepRunner
 from builder.secrets import by_id
@@ -137,7 +138,7 @@ def run_build(
         scan = _settled_scan(inputs, shop.clock) if reads_context else None
         solution = _solve(request, inputs, plan, shop, files)
         image = _export(request, plan, solution, shop)
-        if not reads_context or scan is not None:
+        if (not reads_context or scan is not None) and not _revalidates(plan):
             _record(key, plan, image, scan, shop)
     return BuildResult(
         descriptor=image.descriptor,
@@ -161,12 +162,20 @@ def uses_context(plan: Plan) -> bool:
     """Whether any step that the target needs reads the build context."""
     for index in plan.closure(plan.result):
         match plan.steps[index].op:
-            case Copy(from_=None, sources=sources) if sources:
-                return True
+            case Copy(from_=None, sources=sources, archives=add):
+                if any(not (add and (is_url(name) or is_git(name))) for name in sources):
+                    return True
             case Run(mounts=mounts):
                 if any(isinstance(m, BindSpec) and m.from_ is None for m in mounts):
                     return True
     return False
+
+
+def _revalidates(plan: Plan) -> bool:
+    """Whether a step has to ask a server on every build: ADD of a URL without a checksum."""
+    copies = (plan.steps[index].op for index in plan.closure(plan.result))
+    unchecked = (op for op in copies if isinstance(op, Copy) and op.archives and not op.checksum)
+    return any(is_url(source) for op in unchecked for source in op.sources)
 
 
 def _solve(

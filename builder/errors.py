@@ -80,6 +80,12 @@ class SecretUnknownError(BuildInputError):
     code = "secret-unknown"
 
 
+class DownloadError(BuildError):
+    """A file that ADD takes from a web server cannot be had, or is not what was promised."""
+
+    code = "download"
+
+
 class BuildEnvironmentError(BuildError):
     """This machine cannot do it: no runtime for the platform, no space, no permission."""
 

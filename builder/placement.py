@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -18,29 +20,37 @@ from builder.copying.request import CopyRequest, InlineSource
 from builder.copying.selection import below, select_sources
 from builder.copying.tree import SourceTree, StageTree
 from builder.digests import FileDigests, node_digest, selection_digest
+from builder.downloads import Download, Downloads, refuse_git
 from builder.errors import BuildInputError
 from builder.ignore import IgnorePatterns
+from builder.keys import frame
+from builder.plan.sources import is_git, is_url
 from builder.solver.files import Directories, LazyDirectories, Selection
-from images.layers.merged import MergedTree
+from images.layers.entry import FILE, Entry
+from images.layers.merged import MergedTree, Node, open_node
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import BinaryIO
 
     from builder.inputs import BuildInputs
     from builder.plan.ops import Copy, Workdir
-    from images.layers.entry import Entry
-    from images.layers.merged import Node
 
+DOWNLOAD_MODE: Final = 0o600
 SHOWN_DIGITS: Final = 32
 """Hex digits of a file's digest that an explanation compares."""
+_WILDCARD: Final = re.compile(r"[*?\[\\]")
 
 
 class PlacedFiles:
     """The ``FilePlanner`` of real builds; one per build."""
 
-    def __init__(self, inputs: BuildInputs, digests: Path, now_ns: int) -> None:
+    def __init__(
+        self, inputs: BuildInputs, downloads: Downloads, digests: Path, now_ns: int
+    ) -> None:
         """``digests`` is a directory for remembered digests, ``now_ns`` the time of the build."""
         self._inputs = inputs
+        self._downloads = downloads
         self._now_ns = now_ns
         name = hashlib.sha256(os.fsencode(inputs.context or "")).hexdigest()[:32]
         self._digest_file = digests / name
@@ -68,8 +78,21 @@ class PlacedFiles:
     ) -> list[Entry]:
         """As ``FilePlanner.copy``."""
         request = _request(op, created_ns)
-        tree = self._tree(source) if op.sources else StageTree(())
-        return plan_copy(request, tree, None if op.link else MergedTree(base()))
+        below_it = None if op.link else MergedTree(base())
+        remote = self._remote(op)
+        if not remote:
+            tree = self._tree(source) if op.sources else StageTree(())
+            return plan_copy(request, tree, below_it)
+        local = tuple(name for name in op.sources if name not in remote)
+        planned = []
+        if local or op.heredocs:
+            planned = plan_copy(replace(request, sources=local), self._tree(None), below_it)
+        for download in remote.values():
+            planned += self._place_download(download, request, op, below_it)
+        return sorted(
+            {entry.path: entry for entry in planned}.values(),
+            key=lambda entry: os.fsencode(entry.path).split(b"/"),
+        )
 
     def workdir(self, op: Workdir, base: LazyDirectories, *, created_ns: int) -> list[Entry]:
         """As ``FilePlanner.workdir``."""
@@ -77,7 +100,12 @@ class PlacedFiles:
 
     def selection(self, op: Copy, source: Directories | None) -> Selection:
         """As ``FilePlanner.selection``."""
-        request, tree, digests = _request(op, 0), self._tree(source), self._digests(source)
+        remote = self._remote(op)
+        local = tuple(name for name in op.sources if name not in remote)
+        request = replace(_request(op, 0), sources=local)
+        if remote and not local:
+            return _downloaded(remote, b"")
+        tree, digests = self._tree(source), self._digests(source)
         digest = selection_digest(request, tree, digests)
         exclude = IgnorePatterns.of(op.exclude)
         listing = _Listing(digests)
@@ -86,7 +114,7 @@ class PlacedFiles:
             if selected.node.is_dir:
                 for found in below(selected, tree, exclude):
                     listing.add(found.node)
-        return Selection(digest, listing.files)
+        return _downloaded(remote, digest) if remote else Selection(digest, listing.files)
 
     def content(self, path: str, source: Directories | None) -> Selection:
         """As ``FilePlanner.content``."""
@@ -119,8 +147,75 @@ class PlacedFiles:
         # Unpacked layers come and go under new names, so their digests are not worth keeping.
         return self._context_digests if source is None else self._stage_digests
 
+    def _remote(self, op: Copy) -> dict[str, Download]:
+        """The sources of an ADD that come from elsewhere, fetched.
+
+        Raises:
+            DownloadError: one of them cannot be had.
+            BuildInputError: one of them is a git repository.
+        """
+        found: dict[str, Download] = {}
+        for source in op.sources if op.archives else ():
+            if is_git(source):
+                raise refuse_git(source)
+            if is_url(source):
+                found[source] = self._downloads.fetch(source, op.checksum)
+        return found
+
+    def _place_download(
+        self, download: Download, request: CopyRequest, op: Copy, base: MergedTree | None
+    ) -> list[Entry]:
+        """The entries of one downloaded file, which is unpacked only when that was asked for."""
+        alone = replace(
+            request,
+            sources=(_WILDCARD.sub(r"\\\g<0>", download.name),),
+            inline=(),
+            unpack=op.unpack is True,
+        )
+        blob = self._downloads.path(download)
+        return plan_copy(alone, _DownloadTree(download, blob), base)
+
     def _tree(self, source: Directories | None) -> SourceTree:
         return self.context if source is None else StageTree(source)
+
+
+class _DownloadTree:
+    """One downloaded file as a tree to copy from: private to root, dated by its server."""
+
+    def __init__(self, download: Download, blob: Path) -> None:
+        self._download = download
+        self._blob = blob
+
+    def lookup(self, path: str, *, follow: bool = True) -> Node | None:
+        """The file, by its own name."""
+        if path != self._download.name:
+            return None
+        return Node(self._blob.name, self._blob.stat(), str(self._blob.parent))
+
+    def children(self, path: str) -> Sequence[Node]:
+        """A file holds nothing."""
+        return ()
+
+    def entry(self, node: Node, path: str) -> Entry:
+        """As ``SourceTree.entry``."""
+        modified = self._download.modified * 1_000_000_000
+        size = node.status.st_size
+        return Entry(path, FILE, DOWNLOAD_MODE, size=size, mtime=modified, source=node.real)
+
+    def open(self, node: Node) -> BinaryIO:
+        """As ``SourceTree.open``."""
+        return open_node(node)
+
+    def absence(self, path: str) -> tuple[str, str | None]:
+        """As ``SourceTree.absence``; never asked, since the file is there."""
+        return "", None
+
+
+def _downloaded(remote: Mapping[str, Download], digest: bytes) -> Selection:
+    """A selection of local files, whose digest is given, and of downloads."""
+    files = {url: str(download.digest) for url, download in remote.items()}
+    rows = [(url, files[url], download.name) for url, download in remote.items()]
+    return Selection(hashlib.sha256(frame((digest, rows))).digest(), files)
 
 
 def _request(op: Copy, created_ns: int) -> CopyRequest:

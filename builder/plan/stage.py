@@ -18,14 +18,13 @@ from builder.plan.mounts import MountSurroundings, plan_mount
 from builder.plan.ops import Copy, InlineFile, MountSpec, Op, Run, SshSpec, StepId, Workdir
 from builder.plan.options import PlanOptions
 from builder.plan.scope import StageScope, proxy_environment
+from builder.plan.sources import is_git, is_url
 from dockerfile_grammar import nodes
 from dockerfile_grammar.errors import SyntaxFault
 from dockerfile_grammar.expand import expand, expand_heredoc, expand_words
 from images.platform import Platform
 
 COMMENT_SUFFIX = " # buildkit"
-_URL = re.compile(r"https?://", re.IGNORECASE)
-_GIT = re.compile(r"(git@|ssh://|git://|https?://\S+\.git(?:[#?]|\Z))")
 _VARIABLE = re.compile(r"\\.|\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))", re.DOTALL)
 _HEREDOC_WORD = re.compile(r"<<-?\s*[^<\s]+\Z")
 _OCTAL = re.compile(r"0?[0-7]{1,4}\Z")
@@ -251,7 +250,7 @@ class StageReader:
             return None
         if len(sources) != 1 or node.heredocs:
             raise ConfigError("checksum can't be specified for multiple sources")
-        if not (_URL.match(sources[0]) or _GIT.match(sources[0])):
+        if not (is_url(sources[0]) or is_git(sources[0])):
             raise ConfigError("checksum requires HTTP(S) or Git sources")
         return self._expand(node.checksum)
 
@@ -356,7 +355,7 @@ def _check_chmod(chmod: str | None) -> None:
 
 def _check_copy_sources(sources: Sequence[str]) -> None:
     for source in sources:
-        if _GIT.match(source):
+        if is_git(source):
             raise ConfigError("source can't be a git ref for COPY")
-        if _URL.match(source):
+        if is_url(source):
             raise ConfigError("source can't be a URL for COPY")

@@ -1,0 +1,144 @@
+"""Files that ADD takes from web servers: fetched once per build, kept as blobs between builds.
+
+A download is revalidated by ETag or Last-Modified on every build, so a file that has not changed is
+not sent again; with ``--checksum`` a known file needs no network at all. Everything is verified and
+limited while it streams (design D6).
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any, Final
+
+from builder.errors import BuildInputError, DownloadError
+from builder.keys import key_of
+from builder.plan.sources import file_name
+from images.digest import Digest
+from images.errors import DigestMismatchError, ImagesError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from builder.solver.records import KeyValueStore
+    from images.blobs import BlobStore
+
+TIMEOUT_SECONDS: Final = 60.0
+"""Longest silence of a server."""
+SIZE_LIMIT: Final = 64 << 30
+CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A fetched file: its blob, the name from its URL, its date in seconds (0 when unknown)."""
+
+    digest: Digest
+    name: str
+    modified: int
+
+
+class Downloads:
+    """The downloads of one build; safe to use from several threads."""
+
+    def __init__(
+        self,
+        values: KeyValueStore,
+        blobs: BlobStore,
+        *,
+        opener: Callable[..., Any] = urllib.request.urlopen,
+    ) -> None:
+        self._values = values
+        self._blobs = blobs
+        self._opener = opener
+        self._lock = threading.Lock()
+        self._done: dict[tuple[str, str | None], Download] = {}
+
+    def fetch(self, url: str, checksum: str | None = None) -> Download:
+        """The file at ``url``; ``checksum`` is ``sha256:<hex>``.
+
+        Raises:
+            DownloadError: the server cannot be reached, refuses, or sends something else.
+            InvalidDigestError: ``checksum`` is malformed.
+        """
+        with self._lock:
+            known = self._done.get((url, checksum))
+            if known is None:
+                expected = Digest.parse(checksum) if checksum is not None else None
+                known = self._done[url, checksum] = self._fetch(url, expected)
+            return known
+
+    def path(self, download: Download) -> Path:
+        """Where the bytes are."""
+        return self._blobs.path(download.digest)
+
+    def _fetch(self, url: str, expected: Digest | None) -> Download:
+        key = key_of("download", [("url", url)])
+        raw = self._values.get(key)
+        record: dict[str, Any] = json.loads(raw) if raw is not None else {}
+        kept = Digest.parse(record["digest"]) if record else None
+        if kept is not None and not self._blobs.has(kept):
+            record, kept = {}, None
+        if kept is not None and kept == expected:
+            return Download(kept, file_name(url), record["modified"])
+        request = urllib.request.Request(url)
+        for header, field in (("If-None-Match", "etag"), ("If-Modified-Since", "last-modified")):
+            if record.get(field) and expected is None:
+                request.add_header(header, record[field])
+        try:
+            with self._opener(request, timeout=TIMEOUT_SECONDS) as response:
+                return self._store(key, url, response, expected)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == HTTPStatus.NOT_MODIFIED and kept is not None:
+                return Download(kept, file_name(url), record["modified"])
+            raise DownloadError(
+                f"{url}: the server answered {error.code} {error.reason}", fix="check the URL"
+            ) from error
+        except DigestMismatchError as error:
+            raise DownloadError(
+                f"{url}: {error.what}", fix="correct --checksum, or find out who changed the file"
+            ) from error
+        except ImagesError:
+            raise
+        except (OSError, HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            raise DownloadError(f"{url}: {reason}", fix="check the URL and the network") from error
+
+    def _store(self, key: bytes, url: str, response: Any, expected: Digest | None) -> Download:
+        with self._blobs.writer(expected=expected, limit=SIZE_LIMIT) as writer:
+            while chunk := response.read(CHUNK):
+                writer.write(chunk)
+            digest = writer.commit()
+        written = response.headers.get("Last-Modified") or ""
+        modified = _seconds(written)
+        record = {
+            "digest": str(digest),
+            "etag": response.headers.get("ETag") or "",
+            "last-modified": written,
+            "modified": modified,
+        }
+        self._values.put(key, "download", json.dumps(record).encode(), [digest])
+        return Download(digest, file_name(url), modified)
+
+
+def refuse_git(source: str) -> BuildInputError:
+    """The error for a source that is a repository."""
+    return BuildInputError(
+        f"cannot add {source}: git repositories are not supported",
+        fix="clone it in a RUN step, or add an archive of it by URL",
+    )
+
+
+def _seconds(date: str) -> int:
+    try:
+        return int(email.utils.parsedate_to_datetime(date).timestamp()) if date else 0
+    except (ValueError, OverflowError):
+        return 0

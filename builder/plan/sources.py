@@ -1,0 +1,28 @@
+"""What a source of ADD is: a path, a URL or a git repository, told by its text alone.
+
+Dockerfile reference, "ADD"; BuildKit's rules for what counts as git.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote, urlsplit
+
+_URL = re.compile(r"https?://", re.IGNORECASE)
+_GIT = re.compile(r"(git@|ssh://|git://|https?://[^#?]+\.git(?:[#?]|\Z))", re.IGNORECASE)
+
+
+def is_git(source: str) -> bool:
+    """Whether the source is a git repository."""
+    return _GIT.match(source) is not None
+
+
+def is_url(source: str) -> bool:
+    """Whether the source is a file on a web server."""
+    return _URL.match(source) is not None and not is_git(source)
+
+
+def file_name(url: str) -> str:
+    """The name a downloaded file gets: the last part of the URL's path."""
+    name = unquote(urlsplit(url).path).rstrip("/").rpartition("/")[2]
+    return name if name not in ("", ".", "..") and "\0" not in name else "__unnamed__"
