@@ -32,7 +32,7 @@ class ReadyContent:
         lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
         self._head = ("HTTP/1.1 200 OK\r\n" + "".join(lines)).encode("ascii")
 
-    def answer(self, request: web.Request, date: HttpDate) -> web.StreamResponse:
+    def answer(self, request: web.BaseRequest, date: HttpDate) -> web.StreamResponse:
         """The 200 for this request."""
         if (
             request.version != HttpVersion11
@@ -63,7 +63,7 @@ class HttpDate:
 class _ReadyResponse(web.StreamResponse):
     """A response whose bytes are all there; it needs no preparation."""
 
-    def __init__(self, request: web.Request, payload: bytes) -> None:
+    def __init__(self, request: web.BaseRequest, payload: bytes) -> None:
         super().__init__()
         self._ready_request = request
         self._ready_payload = payload

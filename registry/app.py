@@ -1,183 +1,66 @@
-"""The aiohttp application: one entry that routes, checks rights, calls a handler and logs.
-
-A request passes: path -> ``routing.Target`` -> rights -> handler -> answer. Refusals come out as
-``ApiError`` and are rendered here, and only here. aiohttp's own router sees a single route: names
-with slashes are matched by their last marker segment, which its patterns cannot express.
-"""
+"""A registry ready to take requests, by itself or as an aiohttp application."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-import secrets
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from functools import lru_cache
-from types import MappingProxyType
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from aiohttp import web
 
 from images.errors import EnvironmentFault
-from registry import routing
-from registry.answers import API_VERSION
 from registry.config import RegistryConfig
-from registry.drain import Drain
-from registry.errors import ApiError
-from registry.handlers import base, blobs, listings, manifests, uploads
-from registry.protocols import Access
-from registry.routing import Kind, Target
+from registry.dispatch import Dispatcher
 from registry.service import Registry, open_registry
 
 log = logging.getLogger("registry")
-access_log = logging.getLogger("registry.access")
-
-DRAIN: Final = web.AppKey("drain", Drain)
-"""Where ``registry.serve`` waits for the requests under way."""
-
-REQUEST_ID: Final = web.RequestKey("request_id", str)
-"""Names one request in every log record about it, and in the answer when it failed inside."""
-
-USER: Final = web.RequestKey("user", str)
-"""Who sent it; "" for an anonymous client."""
-
-Handler = Callable[[Registry, web.Request, Target], Awaitable[web.StreamResponse]]
-
-ROUTES: Final[Mapping[tuple[Kind, str], tuple[Handler, str]]] = MappingProxyType(
-    {
-        (Kind.BASE, "GET"): (base.get_base, "base"),
-        (Kind.BASE, "HEAD"): (base.get_base, "base"),
-        (Kind.CATALOG, "GET"): (listings.get_catalog, "catalog"),
-        (Kind.TAGS, "GET"): (listings.get_tags, "pull"),
-        (Kind.REFERRERS, "GET"): (listings.get_referrers, "pull"),
-        (Kind.MANIFEST, "GET"): (manifests.get_manifest, "pull"),
-        (Kind.MANIFEST, "HEAD"): (manifests.get_manifest, "pull"),
-        (Kind.MANIFEST, "PUT"): (manifests.put_manifest, "push"),
-        (Kind.MANIFEST, "DELETE"): (manifests.delete_manifest, "delete"),
-        (Kind.BLOB, "GET"): (blobs.get_blob, "pull"),
-        (Kind.BLOB, "HEAD"): (blobs.get_blob, "pull"),
-        (Kind.BLOB, "DELETE"): (blobs.delete_blob, "delete"),
-        (Kind.UPLOADS, "POST"): (uploads.post_upload, "push"),
-        (Kind.UPLOAD, "GET"): (uploads.get_upload, "push"),
-        (Kind.UPLOAD, "PATCH"): (uploads.patch_upload, "push"),
-        (Kind.UPLOAD, "PUT"): (uploads.put_upload, "push"),
-        (Kind.UPLOAD, "DELETE"): (uploads.delete_upload, "push"),
-    }
-)
-"""Every verb of the specification, with the right it needs."""
 
 _SWEEP_SECONDS: Final = 600.0
-_CACHED_PATH: Final = 512
-_CLIENT_GONE: Final = 499
+
+
+@asynccontextmanager
+async def running(config: RegistryConfig) -> AsyncIterator[Dispatcher]:
+    """Open the store and keep it tidy while the block runs; requests go to the dispatcher.
+
+    Raises:
+        RegistryConfigError, IndexFormatError: see ``open_registry``.
+    """
+    registry = await asyncio.to_thread(open_registry, config)
+    sweeper = asyncio.create_task(_sweep_uploads(registry))
+    try:
+        yield Dispatcher(registry)
+    finally:
+        sweeper.cancel()
+        await asyncio.wait([sweeper])
+        await asyncio.to_thread(registry.close)
 
 
 def create_app(config: RegistryConfig) -> web.Application:
-    """Make the application; the store is opened when it starts and closed when it stops."""
+    """An application for who embeds a registry; ``registry.serve`` does without.
+
+    The store is opened when the application starts and closed when it stops.
+    """
     app = web.Application()
-    entry = _Entry()
-    app[DRAIN] = entry.drain
+    dispatchers: list[Dispatcher] = []
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
-        registry = await asyncio.to_thread(open_registry, config)
-        entry.registry = registry
-        sweeper = asyncio.create_task(_sweep_uploads(registry))
-        try:
+        async with running(config) as dispatcher:
+            dispatchers.append(dispatcher)
             yield
-        finally:
-            sweeper.cancel()
-            await asyncio.wait([sweeper])
-            await asyncio.to_thread(registry.close)
+            dispatchers.clear()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await dispatchers[0].dispatch(request)
 
     app.cleanup_ctx.append(lifetime)
-    app.router.add_route("*", "/{path:(?s:.*)}", entry.dispatch)
+    app.router.add_route("*", "/{path:(?s:.*)}", handle, expect_handler=_leave_expectation)
     return app
 
 
-class _Entry:
-    """Where every request comes in. ``registry`` is set while the application runs."""
-
-    registry: Registry
-
-    def __init__(self) -> None:
-        self._prefix = secrets.token_hex(4)
-        self._numbers = itertools.count(1)
-        self.drain = Drain()
-
-    async def dispatch(self, request: web.Request) -> web.StreamResponse:
-        """Answer one request; whatever goes wrong becomes an answer of the specification."""
-        self.drain.enter()
-        try:
-            response = await self._logged(request)
-        finally:
-            self.drain.leave()
-        if self.drain.draining:
-            response.force_close()
-        return response
-
-    async def _logged(self, request: web.Request) -> web.StreamResponse:
-        if not access_log.isEnabledFor(logging.INFO):
-            return await self._answer(request)
-        started = time.perf_counter()
-        self._identify(request)
-        response = await self._answer(request)
-        access_log.info(
-            "%s %s %s %d %.1fms",
-            request.remote,
-            request.method,
-            request.raw_path,
-            response.status,
-            (time.perf_counter() - started) * 1000,
-            extra={"request_id": request[REQUEST_ID], "user": request.get(USER, "")},
-        )
-        return response
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        try:
-            return await self._handle(request)
-        except ApiError as error:
-            return _refusal(error)
-        except web.RequestPayloadError as error:
-            return _refusal(ApiError("BLOB_UPLOAD_INVALID", message=f"malformed body: {error}"))
-        except ConnectionError:
-            # Nobody is left to read this; the status is for the log.
-            return web.Response(status=_CLIENT_GONE)
-        except EnvironmentFault as error:
-            self._report(request, error)
-            return _refusal(ApiError("UNAVAILABLE", message=error.what))
-        except OSError as error:
-            self._report(request, error)
-            return _refusal(ApiError("UNAVAILABLE", message="storage is unavailable"))
-        except Exception as error:  # noqa: BLE001 -- the last wall: a bug must not leak its text
-            self._report(request, error)
-            return _refusal(ApiError("UNKNOWN", detail={"request": request[REQUEST_ID]}))
-
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
-        registry = self.registry
-        target = _parse(request.raw_path.partition("?")[0])
-        handler, action = _route(target, request.method)
-        authorization = request.headers.get("Authorization")
-        request[USER] = await registry.authorizer.authorize(
-            authorization, Access(action, target.name)
-        )
-        if action in ("push", "delete"):
-            _check_writable(registry.config, action)
-        return await handler(registry, request, target)
-
-    def _identify(self, request: web.Request) -> None:
-        if REQUEST_ID not in request:
-            request[REQUEST_ID] = f"{self._prefix}-{next(self._numbers)}"
-
-    def _report(self, request: web.Request, error: Exception) -> None:
-        self._identify(request)
-        log.error(
-            "%s %s failed: %s",
-            request.method,
-            request.raw_path,
-            error,
-            exc_info=error,
-            extra={"request_id": request[REQUEST_ID]},
-        )
+async def _leave_expectation(request: web.Request) -> None:
+    """The dispatcher answers Expect, once rights are checked."""
 
 
 async def _sweep_uploads(registry: Registry) -> None:
@@ -189,33 +72,3 @@ async def _sweep_uploads(registry: Registry) -> None:
         except (OSError, EnvironmentFault) as error:
             log.warning("cannot sweep idle uploads: %s", error)
         await asyncio.sleep(_SWEEP_SECONDS)
-
-
-def _parse(path: str) -> Target:
-    target = _parse_often(path) if len(path) < _CACHED_PATH else routing.parse(path)
-    if target is None:
-        raise ApiError("UNSUPPORTED", status=404, message="no such endpoint")
-    return target
-
-
-_parse_often = lru_cache(maxsize=8192)(routing.parse)
-
-
-def _route(target: Target, method: str) -> tuple[Handler, str]:
-    route = ROUTES.get((target.kind, method))
-    if route is None:
-        allowed = ", ".join(verb for kind, verb in ROUTES if kind is target.kind)
-        raise ApiError("UNSUPPORTED", headers={"Allow": allowed})
-    return route
-
-
-def _check_writable(config: RegistryConfig, action: str) -> None:
-    if config.read_only:
-        raise ApiError("UNSUPPORTED", message="this registry is read-only")
-    if action == "delete" and not config.allow_delete:
-        raise ApiError("UNSUPPORTED", message="deletion is switched off")
-
-
-def _refusal(error: ApiError) -> web.Response:
-    headers = {**API_VERSION, "Content-Type": "application/json", **error.headers}
-    return web.Response(status=error.status, body=error.body(), headers=headers)

@@ -22,7 +22,7 @@ PIECE: Final = 1 << 20
 
 
 async def receive(
-    request: web.Request,
+    request: web.BaseRequest,
     append: Callable[[Sequence[bytes]], None],
     workers: Workers,
     *,
@@ -60,7 +60,7 @@ async def receive(
     return total
 
 
-async def read(request: web.Request, *, limit: int, idle: float) -> bytes:
+async def read(request: web.BaseRequest, *, limit: int, idle: float) -> bytes:
     """Read a short body whole.
 
     Raises:
@@ -78,7 +78,7 @@ async def read(request: web.Request, *, limit: int, idle: float) -> bytes:
     return b"".join(pieces)
 
 
-async def _next(request: web.Request, idle: float) -> bytes:
+async def _next(request: web.BaseRequest, idle: float) -> bytes:
     content = request.content
     if content.at_eof():
         return b""

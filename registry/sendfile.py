@@ -21,7 +21,7 @@ _BURST: Final = 8 << 20
 
 
 async def send_file(
-    request: web.Request,
+    request: web.BaseRequest,
     response: web.StreamResponse,
     file: BinaryIO,
     offset: int,
@@ -47,7 +47,7 @@ async def send_file(
     await response.write_eof()
 
 
-async def _flush(request: web.Request, transport: asyncio.Transport, idle: float) -> None:
+async def _flush(request: web.BaseRequest, transport: asyncio.Transport, idle: float) -> None:
     """Push the headers out and wait until nothing of them is left in the transport."""
     request.writer.send_headers()
     loop = asyncio.get_running_loop()

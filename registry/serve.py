@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from registry.app import DRAIN, create_app
+from registry.app import running
 from registry.config import RegistryConfig
 from registry.errors import RegistryStartError
 
@@ -74,37 +74,44 @@ async def serve_async(
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     context = await asyncio.to_thread(tls_context, config)
-    app = create_app(config)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        handle_signals=False,
-        keepalive_timeout=_KEEPALIVE_SECONDS,
-        read_bufsize=_READ_BUFFER,
-        shutdown_timeout=_CLOSE_SECONDS,
-        auto_decompress=False,
-    )
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, config.host, config.port, ssl_context=context, backlog=1024)
+    async with running(config) as dispatcher:
+        server = web.Server(
+            dispatcher.dispatch,
+            access_log=None,
+            keepalive_timeout=_KEEPALIVE_SECONDS,
+            read_bufsize=_READ_BUFFER,
+            auto_decompress=False,
+        )
+        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_CLOSE_SECONDS)
+        await runner.setup()
         try:
-            await site.start()
-        except OSError as error:
-            raise RegistryStartError(
-                f"cannot listen: {error.strerror or error}",
-                where=f"{config.host}:{config.port}",
-                fix="choose another address or port, or stop what is using it",
-            ) from error
-        bound = BoundAddress(config.scheme, *runner.addresses[0][:2])
-        log.info("listening on %s", bound.url)
-        if ready is not None:
-            ready(bound)
-        await stop.wait()
-        await site.stop()
-        unfinished = await app[DRAIN].wait(config.drain_timeout)
-        log.log(logging.WARNING if unfinished else logging.INFO, "drained, %d cut off", unfinished)
-    finally:
-        await runner.cleanup()
+            site = await _listen(runner, config, context)
+            bound = BoundAddress(config.scheme, *runner.addresses[0][:2])
+            log.info("listening on %s", bound.url)
+            if ready is not None:
+                ready(bound)
+            await stop.wait()
+            await site.stop()
+            unfinished = await dispatcher.drain.wait(config.drain_timeout)
+            level = logging.WARNING if unfinished else logging.INFO
+            log.log(level, "drained, %d cut off", unfinished)
+        finally:
+            await runner.cleanup()
+
+
+async def _listen(
+    runner: web.ServerRunner, config: RegistryConfig, context: ssl.SSLContext | None
+) -> web.TCPSite:
+    site = web.TCPSite(runner, config.host, config.port, ssl_context=context, backlog=1024)
+    try:
+        await site.start()
+    except OSError as error:
+        raise RegistryStartError(
+            f"cannot listen: {error.strerror or error}",
+            where=f"{config.host}:{config.port}",
+            fix="choose another address or port, or stop what is using it",
+        ) from error
+    return site
 
 
 def tls_context(config: RegistryConfig) -> ssl.SSLContext | None:

@@ -9,6 +9,6 @@ from registry.routing import Target
 from registry.service import Registry
 
 
-async def get_base(registry: Registry, request: web.Request, target: Target) -> web.Response:
+async def get_base(registry: Registry, request: web.BaseRequest, target: Target) -> web.Response:
     """Answer 200 with an empty object."""
     return web.Response(body=b"{}", headers={**API_VERSION, "Content-Type": "application/json"})

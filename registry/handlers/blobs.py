@@ -22,7 +22,9 @@ SMALL_BLOB: Final = 64 << 10
 """Blobs of up to this many bytes are answered from memory."""
 
 
-async def get_blob(registry: Registry, request: web.Request, target: Target) -> web.StreamResponse:
+async def get_blob(
+    registry: Registry, request: web.BaseRequest, target: Target
+) -> web.StreamResponse:
     """GET and HEAD of a blob, with single byte ranges."""
     small = registry.blobs.get(target.name, target.tail)
     if small is not None and request.headers.keys().isdisjoint(_SPECIAL):
@@ -62,7 +64,7 @@ async def get_blob(registry: Registry, request: web.Request, target: Target) -> 
     return response
 
 
-async def delete_blob(registry: Registry, request: web.Request, target: Target) -> web.Response:
+async def delete_blob(registry: Registry, request: web.BaseRequest, target: Target) -> web.Response:
     """Take the blob from this repository; others that have it keep it."""
     digest = str(target.digest())
     unlink = partial(registry.index.unlink_blob, target.name, digest)
@@ -102,7 +104,7 @@ def _headers(digest: str, size: int) -> CIMultiDict[str]:
     return headers
 
 
-def _range(request: web.Request, size: int, etag: str) -> tuple[int, int] | None:
+def _range(request: web.BaseRequest, size: int, etag: str) -> tuple[int, int] | None:
     header = request.headers.get("Range")
     if header is None:
         return None

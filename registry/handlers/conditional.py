@@ -7,7 +7,7 @@ from aiohttp import web
 from registry.answers import API_VERSION
 
 
-def not_modified(request: web.Request, etag: str) -> web.Response | None:
+def not_modified(request: web.BaseRequest, etag: str) -> web.Response | None:
     """The 304 to send, or None when the client wants the content; ``etag`` is unquoted."""
     header = request.headers.get("If-None-Match")
     if header is None or not _names(header, etag):

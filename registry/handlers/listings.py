@@ -22,7 +22,7 @@ CATALOG_PAGE: Final = 1_000
 REFERRERS_PAGE: Final = 1_000
 
 
-async def get_tags(registry: Registry, request: web.Request, target: Target) -> web.Response:
+async def get_tags(registry: Registry, request: web.BaseRequest, target: Target) -> web.Response:
     """A repository's tags in byte order."""
     page = Page.parse(request.query, largest=TAGS_PAGE)
     read = partial(registry.index.tags, target.name, last=page.last, limit=page.probe)
@@ -36,7 +36,7 @@ async def get_tags(registry: Registry, request: web.Request, target: Target) -> 
     return web.Response(body=orjson.dumps({"name": target.name, "tags": shown}), headers=headers)
 
 
-async def get_catalog(registry: Registry, request: web.Request, target: Target) -> web.Response:
+async def get_catalog(registry: Registry, request: web.BaseRequest, target: Target) -> web.Response:
     """The names of all repositories in byte order."""
     page = Page.parse(request.query, largest=CATALOG_PAGE)
     read = partial(registry.index.catalog, last=page.last, limit=page.probe)
@@ -47,7 +47,9 @@ async def get_catalog(registry: Registry, request: web.Request, target: Target) 
     return web.Response(body=orjson.dumps({"repositories": shown}), headers=headers)
 
 
-async def get_referrers(registry: Registry, request: web.Request, target: Target) -> web.Response:
+async def get_referrers(
+    registry: Registry, request: web.BaseRequest, target: Target
+) -> web.Response:
     """An index of the manifests whose subject is this digest; empty rather than 404."""
     subject = str(target.digest())
     artifact_type = request.query.get("artifactType") or None

@@ -25,7 +25,7 @@ _REPORTED: Final = 100
 
 
 async def get_manifest(
-    registry: Registry, request: web.Request, target: Target
+    registry: Registry, request: web.BaseRequest, target: Target
 ) -> web.StreamResponse:
     """GET and HEAD of a manifest by tag or digest."""
     found = registry.manifests.get(target.name, target.tail)
@@ -38,7 +38,9 @@ async def get_manifest(
     return found.answer(request, registry.date)
 
 
-async def put_manifest(registry: Registry, request: web.Request, target: Target) -> web.Response:
+async def put_manifest(
+    registry: Registry, request: web.BaseRequest, target: Target
+) -> web.Response:
     """Store a manifest under a digest or a tag; 201 means that it survives a power loss."""
     reference = target.reference()
     tags = _tags_of(request, reference)
@@ -60,7 +62,9 @@ async def put_manifest(registry: Registry, request: web.Request, target: Target)
     return web.Response(status=201, headers=headers)
 
 
-async def delete_manifest(registry: Registry, request: web.Request, target: Target) -> web.Response:
+async def delete_manifest(
+    registry: Registry, request: web.BaseRequest, target: Target
+) -> web.Response:
     """By tag: the tag alone. By digest: the manifest with all its tags."""
     reference = target.reference()
     if isinstance(reference, Digest):
@@ -118,7 +122,7 @@ async def _record(
         raise ApiError("SIZE_INVALID", message=error.what) from error
 
 
-def _tags_of(request: web.Request, reference: Digest | str) -> tuple[str, ...]:
+def _tags_of(request: web.BaseRequest, reference: Digest | str) -> tuple[str, ...]:
     if isinstance(reference, str):
         return (reference,)
     tags = request.query.getall("tag", [])

@@ -23,7 +23,7 @@ from registry.service import Registry
 _CANDIDATES = 16
 
 
-async def post_upload(registry: Registry, request: web.Request, target: Target) -> web.Response:
+async def post_upload(registry: Registry, request: web.BaseRequest, target: Target) -> web.Response:
     """Begin a session, mount a blob, or take a whole blob in one request."""
     query = request.query
     if "mount" in query:
@@ -41,13 +41,15 @@ async def post_upload(registry: Registry, request: web.Request, target: Target) 
     return _progress(202, target.name, upload, 0)
 
 
-async def get_upload(registry: Registry, request: web.Request, target: Target) -> web.Response:
+async def get_upload(registry: Registry, request: web.BaseRequest, target: Target) -> web.Response:
     """How far a session is."""
     async with registry.uploads.hold(target.name, target.tail) as stage:
         return _progress(204, target.name, target.tail, stage.size)
 
 
-async def patch_upload(registry: Registry, request: web.Request, target: Target) -> web.Response:
+async def patch_upload(
+    registry: Registry, request: web.BaseRequest, target: Target
+) -> web.Response:
     """Append a chunk, or a stream of unknown length."""
     async with registry.uploads.hold(target.name, target.tail) as stage:
         length = _check_range(request, stage, target)
@@ -56,7 +58,7 @@ async def patch_upload(registry: Registry, request: web.Request, target: Target)
     return _progress(202, target.name, target.tail, size)
 
 
-async def put_upload(registry: Registry, request: web.Request, target: Target) -> web.Response:
+async def put_upload(registry: Registry, request: web.BaseRequest, target: Target) -> web.Response:
     """Append what is left, verify, and make the blob the repository's."""
     if "digest" not in request.query:
         raise ApiError("DIGEST_INVALID", message="the digest parameter is missing")
@@ -77,7 +79,9 @@ async def put_upload(registry: Registry, request: web.Request, target: Target) -
     return _created(target.name, digest)
 
 
-async def delete_upload(registry: Registry, request: web.Request, target: Target) -> web.Response:
+async def delete_upload(
+    registry: Registry, request: web.BaseRequest, target: Target
+) -> web.Response:
     """Cancel a session and drop its bytes."""
     async with registry.uploads.hold(target.name, target.tail) as stage:
         await registry.workers.io(stage.discard)
@@ -86,7 +90,7 @@ async def delete_upload(registry: Registry, request: web.Request, target: Target
 
 
 async def _single(
-    registry: Registry, request: web.Request, target: Target, digest: Digest
+    registry: Registry, request: web.BaseRequest, target: Target, digest: Digest
 ) -> web.Response:
     async with registry.uploads.single(digest.algorithm) as stage:
         await _receive(registry, request, stage, request.content_length)
@@ -99,7 +103,9 @@ async def _single(
     return _created(target.name, digest)
 
 
-async def _mount(registry: Registry, request: web.Request, repository: str, digest: Digest) -> bool:
+async def _mount(
+    registry: Registry, request: web.BaseRequest, repository: str, digest: Digest
+) -> bool:
     """Link a blob of another repository that the caller may read; False: upload it instead."""
     source = request.query.get("from")
     if source is not None:
@@ -120,7 +126,7 @@ async def _mount(registry: Registry, request: web.Request, repository: str, dige
 
 
 async def _receive(
-    registry: Registry, request: web.Request, stage: Stage, length: int | None
+    registry: Registry, request: web.BaseRequest, stage: Stage, length: int | None
 ) -> None:
     """Append the body; ``length`` is what the client announced, None when it did not."""
     limit = registry.config.blob_limit
@@ -136,7 +142,7 @@ async def _receive(
         raise ApiError("SIZE_INVALID", message=f"{length} bytes announced, {received} received")
 
 
-def _check_range(request: web.Request, stage: Stage, target: Target) -> int | None:
+def _check_range(request: web.BaseRequest, stage: Stage, target: Target) -> int | None:
     """The announced length of the chunk, None when there is none.
 
     Refuses a chunk that does not continue where the last one ended; the session goes on.

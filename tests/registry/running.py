@@ -51,7 +51,7 @@ class Running:
         self._started = threading.Event()
         self._stop = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._run, args=(config,))
+        self._thread = threading.Thread(target=self._run, args=(config,), daemon=True)
 
     def __enter__(self) -> BoundAddress:
         self._thread.start()

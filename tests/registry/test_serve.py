@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import os
 import signal
@@ -17,6 +18,7 @@ import pytest
 from registry.config import RegistryConfig
 from registry.errors import RegistryStartError
 from registry.serve import BoundAddress, serve, tls_context
+from tests.registry.conftest import StartRegistry
 from tests.registry.kit import digest_of
 from tests.registry.running import Running, certificate
 from tests.registry.test_durability import call, server
@@ -104,6 +106,40 @@ def test_sigterm_finishes_what_is_under_way(tmp_path: Path) -> None:
         assert process.wait(10) == 0
     with server(tmp_path) as (_, port):
         assert call(port, "GET", f"/v2/a/blobs/{digest_of(data)}")[2] == data
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+async def test_a_body_is_invited_once_the_client_may_send_it(
+    start: StartRegistry, tmp_path: Path, embedded: bool
+) -> None:
+    """RFC 9110, 10.1.1: `Expect: 100-continue`."""
+
+    def exchange(port: int, path: str) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
+            client.sendall(f"{head}Expect: 100-continue\r\nConnection: close\r\n\r\n".encode())
+            answer = client.recv(1000)
+            if not answer.startswith(b"HTTP/1.1 100"):
+                return answer
+            client.sendall(b"data")
+            return answer + b"".join(iter(lambda: client.recv(1000), b""))
+
+    async def check(port: int) -> None:
+        allowed = f"/v2/a/blobs/uploads/?digest={digest_of(b'data')}"
+        answer = await asyncio.to_thread(exchange, port, allowed)
+        assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\n")
+        answer = await asyncio.to_thread(exchange, port, "/v2/a/tags/list")
+        assert answer.startswith(b"HTTP/1.1 405 ")
+
+    if embedded:
+        await check(int((await start()).base.rpartition(":")[2]))
+    else:
+        running = Running(RegistryConfig(root=tmp_path, port=0))
+        bound = await asyncio.to_thread(running.__enter__)
+        try:
+            await check(bound.port)
+        finally:
+            await asyncio.to_thread(running.__exit__)
 
 
 def test_serve_prints_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,188 @@
+"""The one entry of all requests: route, check rights, call a handler, answer, log.
+
+A request passes: path -> ``routing.Target`` -> rights -> handler -> answer. Refusals come out as
+``ApiError`` and are rendered here, and only here. aiohttp's own router sees a single route: names
+with slashes are matched by their last marker segment, which its patterns cannot express.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final
+
+from aiohttp import web
+
+from images.errors import EnvironmentFault
+from registry import routing
+from registry.answers import API_VERSION
+from registry.config import RegistryConfig
+from registry.drain import Drain
+from registry.errors import ApiError
+from registry.handlers import base, blobs, listings, manifests, uploads
+from registry.protocols import Access
+from registry.routing import Kind, Target
+from registry.service import Registry
+
+log = logging.getLogger("registry")
+access_log = logging.getLogger("registry.access")
+
+REQUEST_ID: Final = web.RequestKey("request_id", str)
+"""Names one request in every log record about it, and in the answer when it failed inside."""
+
+USER: Final = web.RequestKey("user", str)
+"""Who sent it; "" for an anonymous client."""
+
+Handler = Callable[[Registry, web.BaseRequest, Target], Awaitable[web.StreamResponse]]
+
+ROUTES: Final[Mapping[tuple[Kind, str], tuple[Handler, str]]] = MappingProxyType(
+    {
+        (Kind.BASE, "GET"): (base.get_base, "base"),
+        (Kind.BASE, "HEAD"): (base.get_base, "base"),
+        (Kind.CATALOG, "GET"): (listings.get_catalog, "catalog"),
+        (Kind.TAGS, "GET"): (listings.get_tags, "pull"),
+        (Kind.REFERRERS, "GET"): (listings.get_referrers, "pull"),
+        (Kind.MANIFEST, "GET"): (manifests.get_manifest, "pull"),
+        (Kind.MANIFEST, "HEAD"): (manifests.get_manifest, "pull"),
+        (Kind.MANIFEST, "PUT"): (manifests.put_manifest, "push"),
+        (Kind.MANIFEST, "DELETE"): (manifests.delete_manifest, "delete"),
+        (Kind.BLOB, "GET"): (blobs.get_blob, "pull"),
+        (Kind.BLOB, "HEAD"): (blobs.get_blob, "pull"),
+        (Kind.BLOB, "DELETE"): (blobs.delete_blob, "delete"),
+        (Kind.UPLOADS, "POST"): (uploads.post_upload, "push"),
+        (Kind.UPLOAD, "GET"): (uploads.get_upload, "push"),
+        (Kind.UPLOAD, "PATCH"): (uploads.patch_upload, "push"),
+        (Kind.UPLOAD, "PUT"): (uploads.put_upload, "push"),
+        (Kind.UPLOAD, "DELETE"): (uploads.delete_upload, "push"),
+    }
+)
+"""Every verb of the specification, with the right it needs."""
+
+_CACHED_PATH: Final = 512
+_CLIENT_GONE: Final = 499
+
+
+class Dispatcher:
+    """Where every request to ``registry`` comes in."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._prefix = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+        self.drain = Drain()
+
+    async def dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; whatever goes wrong becomes an answer of the specification."""
+        self.drain.enter()
+        try:
+            response = await self._logged(request)
+        finally:
+            self.drain.leave()
+        if self.drain.draining:
+            response.force_close()
+        return response
+
+    async def _logged(self, request: web.BaseRequest) -> web.StreamResponse:
+        if not access_log.isEnabledFor(logging.INFO):
+            return await self._answer(request)
+        started = time.perf_counter()
+        self._identify(request)
+        response = await self._answer(request)
+        access_log.info(
+            "%s %s %s %d %.1fms",
+            request.remote,
+            request.method,
+            request.raw_path,
+            response.status,
+            (time.perf_counter() - started) * 1000,
+            extra={"request_id": request[REQUEST_ID], "user": request.get(USER, "")},
+        )
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._handle(request)
+        except ApiError as error:
+            return _refusal(error)
+        except web.RequestPayloadError as error:
+            return _refusal(ApiError("BLOB_UPLOAD_INVALID", message=f"malformed body: {error}"))
+        except ConnectionError:
+            # Nobody is left to read this; the status is for the log.
+            return web.Response(status=_CLIENT_GONE)
+        except EnvironmentFault as error:
+            self._report(request, error)
+            return _refusal(ApiError("UNAVAILABLE", message=error.what))
+        except OSError as error:
+            self._report(request, error)
+            return _refusal(ApiError("UNAVAILABLE", message="storage is unavailable"))
+        except Exception as error:  # noqa: BLE001 -- the last wall: a bug must not leak its text
+            self._report(request, error)
+            return _refusal(ApiError("UNKNOWN", detail={"request": request[REQUEST_ID]}))
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        registry = self.registry
+        path = request.raw_path.partition("?")[0]
+        route = _route_often if len(path) < _CACHED_PATH else _route
+        handler, target, access = route(path, request.method)
+        authorization = request.headers.get("Authorization")
+        request[USER] = await registry.authorizer.authorize(authorization, access)
+        if access.action in ("push", "delete"):
+            _check_writable(registry.config, access.action)
+        if "Expect" in request.headers:
+            await _invite_body(request)
+        return await handler(registry, request, target)
+
+    def _identify(self, request: web.BaseRequest) -> None:
+        if REQUEST_ID not in request:
+            request[REQUEST_ID] = f"{self._prefix}-{next(self._numbers)}"
+
+    def _report(self, request: web.BaseRequest, error: Exception) -> None:
+        self._identify(request)
+        log.error(
+            "%s %s failed: %s",
+            request.method,
+            request.raw_path,
+            error,
+            exc_info=error,
+            extra={"request_id": request[REQUEST_ID]},
+        )
+
+
+def _route(path: str, method: str) -> tuple[Handler, Target, Access]:
+    """What a request means, from its first line alone."""
+    target = routing.parse(path)
+    if target is None:
+        raise ApiError("UNSUPPORTED", status=404, message="no such endpoint")
+    route = ROUTES.get((target.kind, method))
+    if route is None:
+        allowed = ", ".join(verb for kind, verb in ROUTES if kind is target.kind)
+        raise ApiError("UNSUPPORTED", headers={"Allow": allowed})
+    handler, action = route
+    return handler, target, Access(action, target.name)
+
+
+_route_often: Final = lru_cache(maxsize=8192)(_route)
+
+
+async def _invite_body(request: web.BaseRequest) -> None:
+    """Answer ``Expect: 100-continue``, only now that the client may send (RFC 9110, 10.1.1)."""
+    if request.headers["Expect"].lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+
+
+def _check_writable(config: RegistryConfig, action: str) -> None:
+    if config.read_only:
+        raise ApiError("UNSUPPORTED", message="this registry is read-only")
+    if action == "delete" and not config.allow_delete:
+        raise ApiError("UNSUPPORTED", message="deletion is switched off")
+
+
+def _refusal(error: ApiError) -> web.Response:
+    headers = {**API_VERSION, "Content-Type": "application/json", **error.headers}
+    return web.Response(status=error.status, body=error.body(), headers=headers)
