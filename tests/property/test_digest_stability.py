@@ -19,7 +19,7 @@ from images.manifest import Manifest
 from tests.property.layers_strategies import make, owned, trees
 
 FIXTURE = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -98,11 +98,9 @@ def test_different_trees_have_different_digests(tmp_path: Path, one, two):
     from tests.property.layers_strategies import picture
 
     one, two = owned(one), owned(two)
-    same = picture(one) == picture(two) and [e.kind for e in one] == [e.kind for e in two]
-    ordered = sorted(one, key=lambda e: e.path), sorted(two, key=lambda e: e.path)
-    first = diff_id(scan_upper(make(tmp_path / "one", ordered[0])))
-    second = diff_id(scan_upper(make(tmp_path / "two", ordered[1])))
-    assert (first == second) == same or picture(one) == picture(two)
+    first = diff_id(scan_upper(make(tmp_path / "one", one)))
+    second = diff_id(scan_upper(make(tmp_path / "two", two)))
+    assert first != second or picture(one) == picture(two)
 
 
 @given(
