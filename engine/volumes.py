@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from images.locks import flock
+from images.trees import remove_tree
 
 if TYPE_CHECKING:
     from images.layers.merged import MergedTree, Node
@@ -38,16 +42,25 @@ class Volumes:
 def copy_up(tree: MergedTree, path: str, volume: Path) -> bool:
     """Fill an empty volume with the image's directory ``path``; returns whether there was one.
 
+    The copy is made aside and takes the volume's place whole, so a kill leaves the volume empty;
+    containers that start at the same time wait for each other.
+
     Raises:
         OSError: something cannot be copied.
     """
-    if os.listdir(volume):
-        return False
     node = tree.lookup(path)
-    if node is None or not node.is_dir:
+    if node is None or not node.is_dir or os.listdir(volume):
         return False
-    _copy_children(tree, node, str(volume), {})
-    _copy_metadata(node, str(volume))
+    with flock(volume.parent / ".lock", exclusive=True):
+        if os.listdir(volume):
+            return False
+        stage = volume.parent / "_stage"
+        with suppress(FileNotFoundError):
+            remove_tree(stage)
+        stage.mkdir(mode=0o700)
+        _copy_children(tree, node, str(stage), {})
+        _copy_metadata(node, str(stage))
+        stage.rename(volume)
     return True
 
 

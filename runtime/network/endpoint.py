@@ -28,6 +28,7 @@ from runtime.network.bridge import (
     index_of,
     settle_carrier,
 )
+from runtime.network.conntrack import forget_udp_flows
 from runtime.network.errors import AddressPoolError
 from runtime.network.ledger import Lease, Ledger, Owner, locked
 from runtime.network.namespaces import ensure_setting, inside, own_namespace_id
@@ -104,6 +105,7 @@ def attach(
             hardware = addresses.random_hardware_address()
             _connect(links, place, host_link, hardware, namespace, lease)
             ruleset.publish(firewall, lease.ports)
+            forget_udp_flows(firewall, lease.ports)
     except BaseException:
         release(held)
         if lease is not None:
@@ -205,6 +207,7 @@ def _all_ports(ledger: Ledger) -> list[Published]:
 def _unpublish(firewall: NetlinkSocket, leases: Sequence[Lease]) -> None:
     for lease in leases:
         ruleset.unpublish(firewall, lease.ports)
+        forget_udp_flows(firewall, lease.ports)
 
 
 def _connect(
@@ -245,4 +248,4 @@ def _give_back(
     with locked(directory, ledger_name(bridge)) as ledger:
         lease = ledger.leases.pop(identifier, None)
         if lease is not None and lease.ports and firewall is not None:
-            ruleset.unpublish(firewall, lease.ports)
+            _unpublish(firewall, [lease])

@@ -53,6 +53,14 @@ def test_copy_up(layer, tmp_path):
     assert (volume / "fifo").is_fifo()
 
 
+def test_a_copy_that_was_cut_short_is_made_again(layer, tmp_path):
+    volume = Volumes(tmp_path).ensure("v")
+    (volume.parent / "_stage/half").mkdir(parents=True)
+    assert copy_up(MergedTree([layer]), "/data", volume)
+    assert sorted(os.listdir(volume)) == ["fifo", "file", "link", "sub"]
+    assert not (volume.parent / "_stage").exists()
+
+
 def test_a_volume_with_content_is_left_alone(layer, tmp_path):
     volume = Volumes(tmp_path).ensure("v")
     (volume / "mine").write_text("x")

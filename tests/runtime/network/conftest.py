@@ -44,6 +44,7 @@ class Host:
     containers.
     """
 
+    own: int
     outside: int
     ledger: Path
     namespaces: list[int] = field(default_factory=list)
@@ -117,11 +118,12 @@ def empty_host() -> Iterator[None]:
 @pytest.fixture
 def host(empty_host: None, tmp_path: Path) -> Iterator[Host]:
     """The test runs in a host namespace of its own with a neighbour that is its default gateway."""
-    outside = new_namespace()
+    own, outside = open_own(), new_namespace()
     try:
         connect_neighbour(outside)
-        host = Host(outside, tmp_path / "ledger")
+        host = Host(own, outside, tmp_path / "ledger")
         yield host
         host.close()
     finally:
+        os.close(own)
         os.close(outside)

@@ -195,6 +195,41 @@ def test_udp_port_answers_on_loopback(host):
         assert (data, client.recvfrom(16)[0]) == (b"ask", b"answer")
 
 
+def test_udp_client_that_keeps_sending_reaches_the_next_container(host):
+    binding = PortBinding(53, "udp", 5353)
+    with inside(host.outside), socket.socket(type=socket.SOCK_DGRAM) as client:
+        client.connect((HOST_ADDRESS, 5353))
+        client.send(b"before anybody listens")
+        for number in (1, 2):
+            with inside_host(host):
+                container, endpoint = host.container(ports=[binding])
+            with inside(container):
+                server = socket.socket(type=socket.SOCK_DGRAM)
+            with server:
+                server.bind(("0.0.0.0", 53))
+                server.settimeout(5)
+                send_until_heard(client, server, b"to %d" % number)
+            with inside_host(host):
+                detach(endpoint)
+
+
+@contextmanager
+def inside_host(host):
+    with inside(host.own):
+        yield
+
+
+def send_until_heard(client, server, data):
+    """The first datagrams may meet a refusal that came for an earlier one."""
+    for _ in range(3):
+        try:
+            client.send(data)
+        except ConnectionRefusedError:
+            continue
+        break
+    assert server.recv(100) == data
+
+
 def test_unpublished_port_is_refused_and_free_again(host):
     _, endpoint = host.container(ports=[PortBinding(80, host_port=8080)])
     detach(endpoint)
