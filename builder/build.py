@@ -191,6 +191,7 @@ def _solve(
         compression=request.compression,
         secrets=by_id(request.secrets),
         ssh=request.ssh,
+        privileged=os.geteuid() == 0,
         slot=(str(inputs.context), inputs.name, str(plan.platform)),
     )
     with ThreadPoolExecutor(PACKERS, thread_name_prefix="pack") as pool:

@@ -90,7 +90,7 @@ def execute(session: Session, task: Task) -> Execution:
             case _:
                 raise AssertionError(f"step {task.step.id} is a source")
         dated = clamped(entries, session.plan.epoch)
-        if task.stood_on:
+        if task.stood_on and session.options.privileged:
             return _stand(session, task, dated)
         layer = _pack(session, dated)
     task.record(layer)

@@ -158,7 +158,8 @@ def _create_cache(
     stage.mkdir(mode=0o700)
     if mount.from_ is not None:
         _seed_cache(session, mount, inputs[mount.from_], stage)
-    os.chown(stage, mount.uid, mount.gid)
+    if session.options.privileged:
+        os.chown(stage, mount.uid, mount.gid)
     stage.chmod(mount.mode)
     try:
         stage.rename(content)

@@ -32,6 +32,8 @@ class SolveOptions:
     compression: str = "gzip"
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     ssh: Mapping[str, Path] = field(default_factory=dict)
+    privileged: bool = True
+    """Whether files can be given to any owner, so that a directory can stand for a layer."""
     slot: tuple[str, ...] = ()
     """Names the place whose previous build explanations compare with."""
 

@@ -79,6 +79,7 @@ def test_a_file_is_private_and_dated_by_its_server(site: Site, web: Web) -> None
     assert site.store.check(rehash=True) == []
 
 
+@pytest.mark.root
 def test_mode_owner_and_name_can_be_told(site: Site, web: Web) -> None:
     web.files["/x"] = b"bytes"
     site.put("Dockerfile", f"FROM scratch\nADD --chmod=755 --chown=7:8 {web.url}/x /bin/tool\n")

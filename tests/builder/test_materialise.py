@@ -14,6 +14,8 @@ from builder.solver.materialise import materialise
 from images.layers.entry import Entry
 from images.layers.overlay_diff import scan_upper
 
+OWNER = (os.geteuid(), os.getegid())
+
 
 @pytest.fixture
 def upper(tmp_path: Path) -> Path:
@@ -24,7 +26,7 @@ def upper(tmp_path: Path) -> Path:
 
 def test_what_is_written_is_what_is_scanned(upper: Path, tmp_path: Path) -> None:
     (tmp_path / "host").write_bytes(b"from the host")
-    uid, gid = os.geteuid(), os.getegid()
+    uid, gid = OWNER
     entries = [
         Entry("dir", "d", 0o2750, uid, gid, mtime=5_000_000_001),
         Entry("dir/fifo", "p", 0o600, uid, gid, mtime=3),
@@ -66,8 +68,8 @@ def test_a_link_is_never_written_through(upper: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     entries = [
-        Entry("trap", "l", linkname=str(outside)),
-        Entry("trap/file", "f", source=b""),
+        Entry("trap", "l", 0o777, *OWNER, linkname=str(outside)),
+        Entry("trap/file", "f", 0o644, *OWNER, source=b""),
     ]
     with pytest.raises(BuildInputError, match="not inside a directory of this layer"):
         materialise(entries, upper)
@@ -75,7 +77,10 @@ def test_a_link_is_never_written_through(upper: Path, tmp_path: Path) -> None:
 
 
 def test_a_name_is_never_written_twice(upper: Path) -> None:
-    entries = [Entry("a", "l", linkname="/etc/passwd"), Entry("a", "f", source=b"")]
+    entries = [
+        Entry("a", "l", 0o777, *OWNER, linkname="/etc/passwd"),
+        Entry("a", "f", 0o644, *OWNER, source=b""),
+    ]
     with pytest.raises(FileExistsError):
         materialise(entries, upper)
 
