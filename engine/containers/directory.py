@@ -148,10 +148,13 @@ class ContainerDirectories:
     def reclaim(self) -> int:
         """Take care of containers whose owner is gone; returns how many there were."""
         try:
-            claims = sorted(os.listdir(self._active))
+            names = os.listdir(self.path)
+            claims = set(os.listdir(self._active))
         except FileNotFoundError:
             return 0
-        return sum(self._reclaim(identifier) for identifier in claims)
+        return sum(self._reclaim(identifier) for identifier in claims) + sum(
+            self._sweep(name) for name in names if name not in claims and not name.startswith(".")
+        )
 
     def records(self) -> Iterator[ContainerRecord]:
         """Every container, newest first."""
@@ -255,6 +258,15 @@ class ContainerDirectories:
             return False
         self.release(identifier, lock)
         return True
+
+    def _sweep(self, name: str) -> bool:
+        """A directory without record that nobody claims: its removal was cut short."""
+        if (self.path / name / _RECORD).exists() or (self._active / name).exists():
+            return False
+        with suppress(OSError):
+            _remove(self.path / name)
+            return True
+        return False
 
     def _read(self, identifier: str) -> ContainerRecord | None:
         try:

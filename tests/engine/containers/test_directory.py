@@ -161,6 +161,14 @@ def test_an_owner_killed_before_the_record_was_written(directories):
     directories.claim(record("web")).finish(0)
 
 
+def test_a_removal_that_was_cut_short_is_finished(directories):
+    directories.claim(record("web")).finish(0)
+    (directories.path / "0123/upper").mkdir(parents=True)
+    assert directories.reclaim() == 1
+    assert [found.name for found in directories.records()] == ["web"]
+    assert not (directories.path / "0123").exists()
+
+
 def test_damaged_records_are_skipped(directories):
     directories.claim(record("web")).finish(0)
     for text in ("", "{", "[]", '{"id": 1}'):
