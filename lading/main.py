@@ -13,6 +13,12 @@ def main(argv: list[str] | None = None) -> int:
 
         print(f"lading version {__version__}")
         return 0
+    if arguments[:1] == ["run"]:
+        from lading.quick_run import run_quickly
+
+        status = run_quickly(arguments[1:])
+        if status is not None:
+            return status
     from lading.cli import run_command
 
     return run_command(arguments)
