@@ -25,7 +25,7 @@ async def running(config: RegistryConfig) -> AsyncIterator[Dispatcher]:
     """Open the store and keep it tidy while the block runs; requests go to the dispatcher.
 
     Raises:
-        RegistryConfigError, IndexFormatError: see ``open_registry``.
+        RegistryStartError, RegistryConfigError, IndexFormatError: see ``open_registry``.
     """
     registry = await asyncio.to_thread(open_registry, config)
     sweeper = asyncio.create_task(_sweep_uploads(registry))

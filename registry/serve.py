@@ -53,7 +53,7 @@ def serve(config: RegistryConfig, *, ready: Callable[[BoundAddress], object] | N
     taken and requests have ``config.drain_timeout`` seconds to end.
 
     Raises:
-        RegistryStartError: the address or the certificate cannot be used.
+        RegistryStartError: the address, the certificate or the store cannot be used.
         RegistryConfigError, IndexFormatError: see ``open_registry``.
     """
     import uvloop

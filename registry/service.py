@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,6 +11,7 @@ from registry.auth import Everybody, HtpasswdUsers, load_htpasswd
 from registry.cache import AnswerCache
 from registry.committer import Committer
 from registry.config import RegistryConfig
+from registry.errors import RegistryStartError
 from registry.index import SqliteIndex
 from registry.protocols import Authorizer, Storage
 from registry.storage import FileStorage
@@ -45,11 +47,19 @@ def open_registry(config: RegistryConfig) -> Registry:
 
     Raises:
         RegistryConfigError: the users file is unusable.
+        RegistryStartError: the folder is not writable, or its index is damaged.
         IndexFormatError: a newer release wrote the index.
     """
     users = None if config.htpasswd is None else load_htpasswd(config.htpasswd)
-    index = SqliteIndex(config.root)
-    storage = FileStorage(config.root)
+    try:
+        storage = FileStorage(config.root)
+        index = SqliteIndex(config.root)
+    except (OSError, sqlite3.Error) as error:
+        raise RegistryStartError(
+            f"cannot open the store: {error}",
+            where=str(config.root),
+            fix="choose a folder that this user may write to, and that holds a registry or nothing",
+        ) from error
     committer = Committer(index)
     workers = Workers()
     cache = partial(AnswerCache, index.generations)

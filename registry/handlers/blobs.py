@@ -30,6 +30,8 @@ async def get_blob(
     if small is not None and request.headers.keys().isdisjoint(_SPECIAL):
         return small.answer(request, registry.date)
     digest = target.digest()
+    # Read before membership is checked: what a delete overtakes must not be kept.
+    generation = registry.blobs.generation(target.name)
     size = await _size(registry, target, digest)
     unchanged = not_modified(request, target.tail)
     if unchanged is not None:
@@ -39,7 +41,9 @@ async def get_blob(
         return web.Response(headers=headers)
     selected = _range(request, size, target.tail)
     if selected is None and size <= SMALL_BLOB:
-        small = await _load_small(registry, target, digest, size)
+        content = await registry.workers.io(partial(registry.storage.read, digest, limit=size))
+        small = ReadyContent(content, CIMultiDictProxy(headers), target.tail)
+        registry.blobs.put(target.name, target.tail, small, generation=generation, size=size)
         return small.answer(request, registry.date)
     offset, count = selected or (0, size)
     status = 200
@@ -86,16 +90,6 @@ async def _size(registry: Registry, target: Target, digest: Digest) -> int:
         raise ApiError("BLOB_UNKNOWN", detail={"digest": str(digest)})
     registry.blob_sizes.put(target.name, target.tail, link.size, generation=generation, size=0)
     return link.size
-
-
-async def _load_small(
-    registry: Registry, target: Target, digest: Digest, size: int
-) -> ReadyContent:
-    generation = registry.blobs.generation(target.name)
-    body = await registry.workers.io(partial(registry.storage.read, digest, limit=size))
-    content = ReadyContent(body, CIMultiDictProxy(_headers(target.tail, size)), target.tail)
-    registry.blobs.put(target.name, target.tail, content, generation=generation, size=size)
-    return content
 
 
 def _headers(digest: str, size: int) -> CIMultiDict[str]:

@@ -405,6 +405,31 @@ async def test_17_also_when_another_process_deletes(start: StartRegistry) -> Non
         assert (await one.send("HEAD", path)).status == 404, path
 
 
+@pytest.mark.parametrize(
+    ("path", "look_up"), [("blobs/" + D(b"{}"), "blob"), ("manifests/1", "tagged_manifest")]
+)
+async def test_17_a_read_that_a_delete_overtakes_is_not_kept(
+    client: Client, monkeypatch: pytest.MonkeyPatch, path: str, look_up: str
+) -> None:
+    """The delete happens after the reader saw the link, before it keeps the answer."""
+    from registry.index import SqliteIndex
+
+    await client.push_image("a", "1")
+    loop = asyncio.get_running_loop()
+    read = getattr(SqliteIndex, look_up)
+
+    def overtaken(index: SqliteIndex, repository: str, name: str) -> Any:
+        found = read(index, repository, name)
+        delete = client.send("DELETE", f"/v2/a/{path}")
+        asyncio.run_coroutine_threadsafe(delete, loop).result(10)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteIndex, look_up, overtaken)
+        assert (await client.send("GET", f"/v2/a/{path}")).status == 200
+    assert (await client.send("GET", f"/v2/a/{path}")).status == 404
+
+
 # 18: deletion switched off
 
 

@@ -162,6 +162,17 @@ def test_address_in_use(tmp_path: Path) -> None:
     assert caught.value.where == f"127.0.0.1:{port}"
 
 
+def test_a_store_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "index.db").write_text("not a database, and long enough to be told from one" * 40)
+    with pytest.raises(RegistryStartError) as caught:
+        serve(RegistryConfig(root=tmp_path, port=0))
+    assert caught.value.where == str(tmp_path)
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(RegistryStartError):
+        serve(RegistryConfig(root=file, port=0))
+
+
 def test_a_certificate_that_is_none(tmp_path: Path) -> None:
     bad = tmp_path / "bad.pem"
     bad.write_text("not PEM")
