@@ -55,8 +55,9 @@ class StoreResolver:
 
         Raises:
             ImageUnknownError: nothing of this name is stored.
+            InvalidManifestError: the image is inconsistent.
         """
-        from images.errors import ImageUnknownError
+        from images.errors import ImageUnknownError, InvalidManifestError
 
         descriptor = self._store.resolve(reference)
         if descriptor is None:
@@ -64,6 +65,12 @@ class StoreResolver:
                 f"no such image: {reference.familiar}", fix=f"lading pull {reference.familiar}"
             )
         image = self._store.image(descriptor, platform)
+        if len(image.config.diff_ids) != len(image.manifest.layers):
+            raise InvalidManifestError(
+                "the config and the manifest disagree on the number of layers",
+                where=reference.familiar,
+                fix="the image is damaged; build or pull it again",
+            )
         return ResolvedBase(image.descriptor, image.config, image.manifest.layers)
 
     def pin(self, reference: Reference, platform: Platform) -> str | None:

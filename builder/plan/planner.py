@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from builder.bases import BaseResolver, ResolvedBase
 
 SCRATCH = "scratch"
+FRONTENDS = ("docker/dockerfile", "docker/dockerfile-upstream")
+"""Images of the Dockerfile language; all their tags mean the builder itself."""
 LAYER_NODES = (nodes.Run, nodes.Copy, nodes.Add, nodes.Workdir)
 
 
@@ -103,6 +105,7 @@ class _Planner:
         self._scratch: StepId | None = None
         self._pins: dict[BasePin, None] = {}
         self._warnings: list[PlanWarning] = []
+        self._check_syntax()
         self._target = self._find_target()
         self._globals = GlobalScope(dockerfile, options, self._target, self.source)
 
@@ -347,6 +350,21 @@ class _Planner:
 
     def _familiar(self, text: str) -> str:
         return _full(Reference.parse(text)) if _parses(text) else text
+
+    def _check_syntax(self) -> None:
+        """Accept the frontends whose language this is, and no other program."""
+        for directive in self._dockerfile.directives:
+            words = directive.value.split()
+            if directive.name != "syntax" or not words:
+                continue
+            name = words[0].partition("@")[0].partition(":")[0].removeprefix("docker.io/")
+            if name not in FRONTENDS and words[0] != "dockerfile.v0":
+                location = nodes.SourceRange(directive.line, directive.line)
+                raise PlanError(
+                    f"unsupported frontend {words[0]}",
+                    source=self.source(location),
+                    fix="remove the syntax line, or write # syntax=docker/dockerfile:1",
+                )
 
     def _find_target(self) -> nodes.Stage:
         stages = self._dockerfile.stages

@@ -113,7 +113,7 @@ def _stand(session: Session, task: Task, entries: Iterable[Entry]) -> Execution:
 
 
 def _run(session: Session, task: Task, op: Run) -> Execution:
-    _check_platform(session, op)
+    _check_possible(session, op)
     with ExitStack() as failed:
         with task.below.directories(session.store) as lower:
             workspace = failed.enter_context(session.store.snapshots.new_workspace(lower))
@@ -170,7 +170,13 @@ def _start(session: Session, step: Step, op: Run, run_step: RunStep) -> int:
         raise BuildEnvironmentError(message, source=step.source, fix=fix) from error
 
 
-def _check_platform(session: Session, op: Run) -> None:
+def _check_possible(session: Session, op: Run) -> None:
+    """Refuse what no runner of this machine can do."""
+    if op.devices:
+        raise BuildEnvironmentError(
+            f"RUN --device={op.devices[0]}: devices cannot be given to a step",
+            fix="build this image where the step needs no device",
+        )
     host = session.options.host
     if not op.platform.matches(host):
         raise BuildEnvironmentError(

@@ -88,6 +88,7 @@ def test_copy_from_an_index() -> None:
 @pytest.mark.parametrize(
     ("text", "message", "line"),
     [
+        ("# syntax=tonistiigi/hlb\nFROM b\n", "unsupported frontend tonistiigi/hlb", 1),
         ("FROM b AS a\nCOPY --from=a /x /y\n", "circular dependency detected on stage: a", 2),
         ("FROM b\nCOPY --from=3 /x /y\n", "invalid stage index 3", 2),
         ("FROM b\nCOPY --from=$NOPE /x /y\n", "the name after from= is empty", 2),
@@ -106,6 +107,13 @@ def test_errors_point_at_their_line(text: str, message: str, line: int) -> None:
     assert caught.value.what == message
     assert caught.value.where == f"Dockerfile:{line}"
     assert ">>>" in caught.value.excerpt()
+
+
+@pytest.mark.parametrize(
+    "name", ["docker/dockerfile:1", "docker.io/docker/dockerfile:1-labs", "dockerfile.v0"]
+)
+def test_frontends_of_the_language_are_the_builder(name: str) -> None:
+    assert plan_text(f"# syntax={name}\nFROM b\nRUN x\n").steps
 
 
 def test_an_unknown_target_is_suggested_and_listed() -> None:

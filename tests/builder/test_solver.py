@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,9 @@ from builder.errors import (
     StepFailedError,
 )
 from builder.runner import RunStep
+from images.config import ImageConfig
+from images.errors import EnvironmentFault, InvalidManifestError
+from images.manifest import Manifest
 from images.platform import Platform
 from images.reference import Reference
 from tests.builder.fakes import read, write
@@ -278,6 +284,42 @@ def test_a_foreign_platform_cannot_run_commands(bench: Workbench) -> None:
         bench.build('FROM scratch\nRUN ["x"]\n', platform=foreign)
     result = bench.build("FROM scratch\nENV A=b\n", platform=foreign)
     assert bench.store.image(result.descriptor, foreign).config.platform == foreign
+
+
+def test_devices_are_refused(bench: Workbench) -> None:
+    with pytest.raises(BuildEnvironmentError, match="devices cannot be given"):
+        bench.build('FROM scratch\nRUN --device=gpu ["x"]\n')
+
+
+def test_an_inconsistent_base_is_refused(based: Workbench) -> None:
+    config = ImageConfig.build(Platform.host(), [])
+    layer = based.image(based.build("FROM base\nRUN x\n")).manifest.layers[0]
+    manifest = Manifest.build(config.descriptor(), [layer])
+    based.store.blobs.put(config.raw)
+    based.store.blobs.put(manifest.raw)
+    based.store.tag(Reference.parse("broken"), manifest.descriptor)
+    with pytest.raises(InvalidManifestError, match="number of layers"):
+        based.build("FROM broken\nRUN x\n")
+
+
+@pytest.mark.root
+def test_a_full_disk_leaves_a_consistent_store(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", small], check=True)
+    try:
+        bench = Workbench(small)
+        bench.files.context["big"] = os.urandom(4 << 20).hex()
+        for text in ("FROM scratch\nCOPY big /big\n", "FROM scratch\nCOPY big /big\nRUN x\n"):
+            with pytest.raises((EnvironmentFault, BuildEnvironmentError), match="space"):
+                bench.build(text)
+            assert bench.store.check(rehash=True) == []
+            assert bench.store.images() == []
+        bench.files.context["big"] = "small enough"
+        bench.build("FROM scratch\nCOPY big /big\nRUN x\n")
+        bench.close()
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
 
 
 def test_a_missing_source_names_its_line(bench: Workbench) -> None:
