@@ -24,7 +24,7 @@ from typing import Any, Final
 from runtime import constants as k
 from runtime import protocol, syscalls
 from runtime.birth import conceive, is_standard
-from runtime.cgroups import Group
+from runtime.cgroups import Group, device_filter
 from runtime.cgroups import create as create_group
 from runtime.container import be_born
 from runtime.errors import RuntimeFault, from_oserror
@@ -197,7 +197,9 @@ def _prepare(request: ContainerRequest, spec: Spec, warm: Warm, resources: _Reso
         # With a network, hosts is written again, in place, when the address is known.
         _write_etc_files(state.path, request, spec)
     path = spec.linux.cgroups_path or f"{request.cgroup_parent}/{request.id}"
-    resources.group = group = create_group(warm.layout, path, spec.linux.resources)
+    resources.group = group = create_group(
+        warm.layout, path, spec.linux.resources, attach_device_filter=device_filter.attach
+    )
     return group
 
 

@@ -1,0 +1,225 @@
+"""The launcher's life: started once, replaced when stale, mortal without harm, gone when idle."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime import client
+from runtime.client import ContainerRequest, Rootfs, RuntimeFault, run, stop_launcher
+from runtime.spec import default_spec
+from tests.runtime.conftest import Box
+
+pytestmark = pytest.mark.root
+
+CLIENT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from runtime.client import ContainerRequest, Rootfs, run
+from runtime.spec import default_spec
+request = ContainerRequest(sys.argv[4], default_spec(["true"]), Rootfs(lower=(sys.argv[2],)))
+container = run(request, stdin=0, stdout=1, stderr=2, runtime_dir=Path(sys.argv[3]))
+sys.exit(container.wait(30))
+"""
+
+
+@pytest.fixture
+def own_dir(tmp_path: Path) -> Iterator[Path]:
+    """A run-time directory of this test alone."""
+    folder = tmp_path / "run"
+    yield folder
+    stop_launcher(folder)
+    assert not launchers(folder)
+
+
+def launchers(folder: Path) -> list[int]:
+    """Launchers that serve ``folder``."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (path / "cmdline").read_bytes().split(b"\0")
+            name = (path / "comm").read_text().strip()
+        except OSError:
+            continue
+        if name == "lading-launch" and os.fsencode(folder) in words:
+            found.append(int(path.name))
+    return found
+
+
+def start(box: Box, folder: Path, *args: str, name: str = "box") -> client.Container:
+    request = ContainerRequest(
+        f"{name}-{box.folder.parent.name}", default_spec(args), Rootfs(lower=(str(box.rootfs),))
+    )
+    return run(request, stdin=0, stdout=1, stderr=2, runtime_dir=folder)
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_clients_that_race_start_one_launcher(box: Box, own_dir: Path) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", CLIENT, os.getcwd(), str(box.rootfs), str(own_dir), f"race-{n}"],
+            stdin=subprocess.DEVNULL,
+        )
+        for n in range(8)
+    ]
+    assert [process.wait(60) for process in processes] == [0] * 8
+    assert len(launchers(own_dir)) == 1
+
+
+def test_stopping_waits_and_can_be_repeated(box: Box, own_dir: Path) -> None:
+    stop_launcher(own_dir)
+    assert start(box, own_dir, "true").wait(20) == 0
+    assert launchers(own_dir)
+    stop_launcher(own_dir)
+    assert not launchers(own_dir)
+    stop_launcher(own_dir)
+    assert start(box, own_dir, "true").wait(20) == 0
+
+
+def test_containers_outlive_the_launcher(box: Box, own_dir: Path) -> None:
+    container = start(box, own_dir, "sh", "-c", "sleep 0.8; exit 5")
+    (pid,) = launchers(own_dir)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not launchers(own_dir))
+    second = start(box, own_dir, "true", name="second")
+    assert second.wait(20) == 0
+    assert container.wait(20) == 5
+
+
+def test_spares_die_with_the_launcher(box: Box, own_dir: Path) -> None:
+    assert start(box, own_dir, "true").wait(20) == 0
+    (pid,) = launchers(own_dir)
+
+    def children(parent: int) -> list[int]:
+        listed = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        return [int(child) for child in listed]
+
+    until(lambda: children(pid) and children(children(pid)[0]))
+    (spare,) = children(pid)
+    (embryo,) = children(spare)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{spare}").exists() and not Path(f"/proc/{embryo}").exists())
+
+
+def test_a_killed_spare_is_replaced(box: Box, own_dir: Path) -> None:
+    assert start(box, own_dir, "true").wait(20) == 0
+    (pid,) = launchers(own_dir)
+    for _ in range(3):
+        time.sleep(0.2)
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGKILL)
+    assert start(box, own_dir, "true").wait(20) == 0
+
+
+def test_an_idle_launcher_leaves(box: Box, own_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LADING_LAUNCHER_IDLE", "0.3")
+    container = start(box, own_dir, "sleep", "2")
+    until(lambda: not launchers(own_dir))
+    assert not (own_dir / client.SOCKET_NAME).exists()
+    assert container.wait(20) == 0
+    for _ in range(4):
+        assert start(box, own_dir, "true").wait(20) == 0
+        time.sleep(0.28)
+
+
+def test_a_launcher_of_older_code_is_replaced(box: Box, own_dir: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "code"
+    shutil.copytree(Path(client.__file__).parent, copy / "runtime")
+
+    def call(name: str) -> int:
+        command = [sys.executable, "-c", CLIENT, str(copy), str(box.rootfs), str(own_dir), name]
+        return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
+
+    assert call("one") == 0
+    before = launchers(own_dir)
+    assert call("two") == 0
+    assert launchers(own_dir) == before
+    os.utime(copy / "runtime/shim.py")
+    assert call("three") == 0
+    assert launchers(own_dir) != before
+    assert len(launchers(own_dir)) == 1
+
+
+def test_a_socket_left_by_a_crash_is_replaced(box: Box, own_dir: Path) -> None:
+    assert start(box, own_dir, "true").wait(20) == 0
+    (pid,) = launchers(own_dir)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not launchers(own_dir))
+    assert (own_dir / client.SOCKET_NAME).exists()
+    assert start(box, own_dir, "true").wait(20) == 0
+
+
+def test_a_directory_of_somebody_else_is_refused(box: Box, own_dir: Path) -> None:
+    own_dir.mkdir(mode=0o777)
+    own_dir.chmod(0o777)
+    with pytest.raises(RuntimeFault, match="others can write"):
+        start(box, own_dir, "true")
+    own_dir.chmod(0o700)
+    os.chown(own_dir, 65534, 65534)
+    with pytest.raises(RuntimeFault, match="belongs to somebody else"):
+        start(box, own_dir, "true")
+
+
+def test_a_long_directory_name_is_no_obstacle(box: Box, tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 120) / "run"
+    try:
+        assert start(box, folder, "true").wait(20) == 0
+    finally:
+        stop_launcher(folder)
+
+
+def test_a_client_that_says_nothing_or_nonsense_does_no_harm(box: Box, own_dir: Path) -> None:
+    assert start(box, own_dir, "true").wait(20) == 0
+    for data in (b"", b"\0\0\0\2{}", b"\xff" * 8, b"\0\0\0\5hello"):
+        connection = client._connect(own_dir)
+        assert connection is not None
+        with connection:
+            connection.sendall(data)
+    silent = client._connect(own_dir)
+    assert silent is not None
+    with silent:
+        assert start(box, own_dir, "true").wait(20) == 0
+
+
+def test_twenty_at_once(box: Box, own_dir: Path) -> None:
+    containers = [start(box, own_dir, "sh", "-c", f"exit {n}", name=f"c{n}") for n in range(20)]
+    assert [container.wait(60) for container in containers] == list(range(20))
+
+
+def test_the_client_is_light() -> None:
+    program = (
+        "import sys; sys.path.insert(0, '.'); import runtime.client; "
+        "heavy = {'asyncio', 'subprocess', 'ctypes', 'tarfile', 'shutil', 'logging', 'tempfile'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_the_launcher_needs_nothing_but_the_standard_library() -> None:
+    program = (
+        "import sys; sys.path.insert(0, '.'); import runtime.launcher, runtime.shim; "
+        "own = {name.partition('.')[0] for name in sys.modules} - {'runtime', '__main__'};"
+        "print(sorted(own - set(sys.stdlib_module_names)), 'asyncio' in own)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[] False\n"
