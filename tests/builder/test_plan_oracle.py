@@ -26,7 +26,6 @@ DEVIATIONS = {
     "copy-from-var": "variables in COPY --from are resolved when their values are known",
     "check-error": "lint is not the planner's business",
     "windows-target": "only Linux images are built",
-    "copy-heredoc-var-undefined": "the history line alone is compared",
 }
 """Rows that are meant to differ, with the reason."""
 
