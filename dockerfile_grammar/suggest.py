@@ -11,13 +11,13 @@ DISTANCE_LIMIT = 3
 """Only words nearer than this are suggested, as in BuildKit."""
 
 
-def nearest(word: str, candidates: Iterable[str]) -> str | None:
+def nearest(word: str, candidates: Iterable[str], *, fold: bool = True) -> str | None:
     """The candidate with the smallest edit distance below the limit, the first of equals; case is
-    ignored.
+    ignored unless ``fold`` is False.
 
     None where nothing is near, or where ``word`` is itself a candidate.
     """
-    folded = word.lower()
+    folded = word.lower() if fold else word
     best: str | None = None
     best_distance = DISTANCE_LIMIT
     for candidate in candidates:
@@ -25,7 +25,7 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
             return None
         if abs(len(candidate) - len(word)) >= best_distance:
             continue
-        distance = edit_distance(folded, candidate.lower())
+        distance = edit_distance(folded, candidate.lower() if fold else candidate)
         if distance < best_distance:
             best, best_distance = candidate, distance
     return best

@@ -88,6 +88,8 @@ class PlanWarning:
 
     message: str
     source: Source | None = None
+    rule: str = ""
+    """The lint rule that says so, if one does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from builder.plan.model import (
     PlanWarning,
     Step,
 )
+from builder.plan.observer import PlanObserver
 from builder.plan.ops import Op, SourceImage, SourceScratch, StepId
 from builder.plan.options import PlanOptions
 from builder.plan.scope import (
@@ -74,15 +75,25 @@ def plan(
     lines: Sequence[str],
     options: PlanOptions,
     resolver: BaseResolver,
+    *,
+    observer: PlanObserver | None = None,
+    every_stage: bool = False,
 ) -> Plan:
     """Plan the target of ``options``, or the last stage. ``lines`` are the file's, for messages.
+
+    ``every_stage`` reads the stages that the target does not need as well, in the order of the
+    file, so that ``observer`` sees them.
 
     Raises:
         TargetUnknownError: no such stage.
         PlanError: the Dockerfile says something that cannot be built; carries the lines at fault.
         ImagesError: a base image cannot be resolved.
     """
-    return _Planner(dockerfile, tuple(lines), options, resolver).plan()
+    watching = observer or PlanObserver()
+    planner = _Planner(dockerfile, tuple(lines), options, resolver, watching)
+    if every_stage:
+        planner.plan_every_stage()
+    return planner.plan()
 
 
 class _Planner:
@@ -92,8 +103,10 @@ class _Planner:
         lines: tuple[str, ...],
         options: PlanOptions,
         resolver: BaseResolver,
+        observer: PlanObserver,
     ) -> None:
         self.options = options
+        self.observer = observer
         self.escape = dockerfile.escape
         self._dockerfile = dockerfile
         self._lines = lines
@@ -108,6 +121,10 @@ class _Planner:
         self._check_syntax()
         self._target = self._find_target()
         self._globals = GlobalScope(dockerfile, options, self._target, self.source)
+
+    def plan_every_stage(self) -> None:
+        for stage in self._dockerfile.stages:
+            self._outcome(stage.index)
 
     def plan(self) -> Plan:
         outcome = self._outcome(self._target.index)
@@ -240,6 +257,7 @@ class _Planner:
         platform = self._stage_platform(stage)
         scope = StageScope(self.options.build_args, self._globals.values)
         parent = self._base_stage(base, stage)
+        self.observer.entered(stage, parent)
         if parent is not None:
             outcome = self._outcome(parent)
             scope.enter(outcome.env, outcome.args)
@@ -251,7 +269,10 @@ class _Planner:
             draft.config["WorkingDir"] = "/"
             scope.enter({}, {})
             return _Start(base, platform, draft, scope, self._scratch_step())
-        _adopt_config(draft, self._resolve(base, platform, stage.base.range))
+        resolved = self._resolve(base, platform, stage.base.range)
+        actual = resolved.config.platform
+        self.observer.resolved(stage, base, expected=platform, actual=actual)
+        _adopt_config(draft, resolved)
         scope.enter(split_environment(draft.config.get("Env") or ()), {})
         return _Start(base, platform, draft, scope, None)
 

@@ -15,6 +15,7 @@ from builder.errors import PlanError, Source
 from builder.plan import paths
 from builder.plan.config import ConfigDraft, ConfigError
 from builder.plan.mounts import MountSurroundings, plan_mount
+from builder.plan.observer import PlanObserver
 from builder.plan.ops import Copy, InlineFile, MountSpec, Op, Run, SshSpec, StepId, Workdir
 from builder.plan.options import PlanOptions
 from builder.plan.scope import StageScope, proxy_environment
@@ -36,6 +37,7 @@ class StageSurroundings(Protocol):
 
     options: PlanOptions
     escape: str
+    observer: PlanObserver
 
     def source(self, location: nodes.SourceRange) -> Source:
         """The place for an error message."""
@@ -78,6 +80,7 @@ class StageReader:
         self.trigger = trigger
         for node in instructions:
             with self._blame(node.range):
+                self.around.observer.reading(self.index, node, self.scope, self.draft)
                 self._dispatch(node)
 
     def _dispatch(self, node: nodes.Instruction) -> None:
