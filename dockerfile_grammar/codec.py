@@ -12,7 +12,7 @@ import marshal
 from typing import Any
 
 from dockerfile_grammar import nodes
-from dockerfile_grammar.record import Record, from_values, values_of
+from records import Record, from_values, values_of
 
 FORMAT = 1
 """Raise this whenever nodes.py or the meaning of what the parser writes there changes."""

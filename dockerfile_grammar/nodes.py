@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from dockerfile_grammar.record import Record, by_name
+from records import Record, field
 
 
 class SourceRange(Record):
@@ -57,7 +57,7 @@ class Node(Record):
     original: str
     keyword: str
     """The keyword as written; compare upper-cased."""
-    comments: tuple[str, ...] = by_name(default=(), kw_only=True)
+    comments: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 class ShellForm(Record):

@@ -6,7 +6,7 @@ The records are of the kind that costs a cold start nothing. Texts are as the us
 
 from __future__ import annotations
 
-from dockerfile_grammar.record import Record
+from records import Record
 
 PULL_POLICIES = ("missing", "always", "never")
 

@@ -26,9 +26,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dockerfile_grammar.record import Record, field_names, from_values, values_of
 from engine.containers.errors import ContainerConflictError, ContainerUnknownError
 from images.trees import remove_tree
+from records import Record, field_names, from_values, values_of
 
 KILLED_STATUS = 137
 _RECORD = "container.json"

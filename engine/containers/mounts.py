@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dockerfile_grammar.record import Record
 from engine.containers.errors import ContainerError
 from engine.containers.specification import RuntimeMount, runtime_mount
 from engine.options.mounts import BIND, TMPFS, MountOption
 from engine.volumes import Volumes, copy_up
+from records import Record
 
 
 class PreparedMounts(Record):

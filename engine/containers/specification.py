@@ -12,7 +12,6 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from dockerfile_grammar.record import Record
 from engine.containers.devices import parse_devices
 from engine.containers.errors import ContainerError
 from engine.containers.limits import resources, rlimits
@@ -23,6 +22,7 @@ from engine.options.mounts import TMPFS, TMPFS_OPTIONS, VOLUME, MountOption, par
 from engine.options.numbers import parse_integer, parse_size
 from engine.options.ports import parse_exposed, parse_ports
 from engine.run_options import PULL_POLICIES, RunOptions
+from records import Record
 from runtime.request import ContainerRequest, Port, Rootfs
 
 _NAMESPACES = ("pid", "ipc", "uts")

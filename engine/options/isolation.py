@@ -9,10 +9,9 @@ import posixpath
 import re
 import signal
 from collections.abc import Iterable
-from dataclasses import replace
 
-from dockerfile_grammar.record import Record
 from engine.options.errors import OptionError, invalid
+from records import Record, replace
 
 _SYSCTLS = frozenset(
     f"kernel.{name}"

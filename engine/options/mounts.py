@@ -10,11 +10,10 @@ import os
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
-from dockerfile_grammar.record import Record
 from engine.options.errors import OptionError, invalid
 from engine.options.numbers import parse_size
+from records import Record, replace
 
 BIND, VOLUME, TMPFS = "bind", "volume", "tmpfs"
 TMPFS_OPTIONS = ("noexec", "nosuid", "nodev")

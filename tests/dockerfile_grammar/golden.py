@@ -12,7 +12,7 @@ from typing import Any
 
 from dockerfile_grammar.errors import DockerfileError
 from dockerfile_grammar.parser import parse
-from dockerfile_grammar.record import Record, field_names
+from records import Record, field_names
 
 CORPUS = Path(__file__).parents[2] / "fixtures" / "dockerfiles"
 

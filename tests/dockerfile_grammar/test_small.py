@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import pickle
-
 import pytest
 
 from dockerfile_grammar.durations import parse_duration
 from dockerfile_grammar.errors import SyntaxFault
 from dockerfile_grammar.excerpt import excerpt
 from dockerfile_grammar.heredocs import Opening, openings, parse_opening
-from dockerfile_grammar.nodes import From, KeyValue, SourceRange
+from dockerfile_grammar.nodes import SourceRange
 from dockerfile_grammar.suggest import edit_distance, nearest
 
 
@@ -119,47 +115,3 @@ def test_excerpt_cuts_long_ranges_and_joins_distant_ones() -> None:
 
 def test_excerpt_without_lines_is_the_name() -> None:
     assert excerpt("F", [], [SourceRange(0, 0)]) == "F"
-
-
-class TestRecord:
-    PAIR = KeyValue("a", "b")
-
-    def test_is_frozen(self) -> None:
-        with pytest.raises(AttributeError):
-            self.PAIR.key = "x"  # type: ignore[misc]
-        with pytest.raises(AttributeError):
-            del self.PAIR.key
-        with pytest.raises(AttributeError):
-            self.PAIR.other = 1  # type: ignore[attr-defined]
-
-    def test_compares_by_type_and_fields(self) -> None:
-        assert KeyValue("a", "b") == self.PAIR
-        assert hash(KeyValue("a", "b")) == hash(self.PAIR)
-        assert KeyValue("a", "c") != self.PAIR
-        assert self.PAIR != ("a", "b", False)
-        assert SourceRange(1, 3) < SourceRange(2, 1)
-
-    def test_constructor_checks_its_arguments(self) -> None:
-        with pytest.raises(TypeError, match="misses the field value"):
-            KeyValue("a")  # type: ignore[call-arg]
-        with pytest.raises(TypeError, match="unexpected or repeated field key"):
-            KeyValue("a", "b", key="c")  # type: ignore[misc]
-        with pytest.raises(TypeError, match="takes 3 values, not 4"):
-            KeyValue("a", "b", True, 4)  # type: ignore[call-arg]
-        with pytest.raises(TypeError, match="unexpected or repeated field nope"):
-            KeyValue("a", "b", nope=1)  # type: ignore[call-arg]
-
-    def test_inherits_fields_in_order(self) -> None:
-        node = From(SourceRange(1, 1), "FROM a", "FROM", "a", comments=("c",))
-        assert (node.image, node.alias, node.comments) == ("a", None, ("c",))
-        match node:
-            case From(_, _, _, image):
-                assert image == "a"
-
-    def test_standard_library_takes_it_for_a_dataclass(self) -> None:
-        changed = dataclasses.replace(self.PAIR, value="z")
-        assert changed == KeyValue("a", "z")
-        assert dataclasses.asdict(changed) == {"key": "a", "value": "z", "legacy": False}
-        assert [field.name for field in dataclasses.fields(SourceRange)] == ["start", "end"]
-        assert pickle.loads(pickle.dumps(changed)) == copy.deepcopy(changed) == changed
-        assert repr(changed) == "KeyValue(key='a', value='z', legacy=False)"
