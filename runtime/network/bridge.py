@@ -32,6 +32,7 @@ class Bridge:
 
     name: str
     index: int
+    hardware_address: str
     gateway: str
     mtu: int
     subnet: Subnet
@@ -72,7 +73,8 @@ def find_bridge(netlink: NetlinkSocket, name: str) -> Bridge:
     elif not link.up:
         netlink.execute([rtnetlink.set_up(link.index, name)])
     network = addresses.network_of(own.address, own.prefix_length)
-    return Bridge(name, link.index, own.address, link.mtu, Subnet(name, network, own.prefix_length))
+    subnet = Subnet(name, network, own.prefix_length)
+    return Bridge(name, link.index, link.hardware_address, own.address, link.mtu, subnet)
 
 
 def _create(netlink: NetlinkSocket, name: str) -> Bridge:
@@ -128,14 +130,6 @@ def default_links(netlink: NetlinkSocket) -> list[rtnetlink.Link]:
 def delete_bridge(netlink: NetlinkSocket, name: str) -> None:
     """Delete a bridge; ENODEV if there is none."""
     netlink.execute([rtnetlink.delete_link(name)])
-
-
-def index_of(name: str) -> int:
-    """The index of a link of the caller's namespace, 0 if there is none."""
-    try:
-        return socket.if_nametoindex(name)
-    except OSError:
-        return 0
 
 
 def settle_carrier(name: str) -> None:

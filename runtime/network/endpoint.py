@@ -12,6 +12,7 @@ long as the owner.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -25,11 +26,10 @@ from runtime.network.bridge import (
     check_name,
     default_links,
     ensure_bridge,
-    index_of,
     settle_carrier,
 )
 from runtime.network.conntrack import forget_udp_flows
-from runtime.network.errors import AddressPoolError
+from runtime.network.errors import AddressPoolError, NetlinkError
 from runtime.network.ledger import Lease, Ledger, Owner, locked
 from runtime.network.namespaces import ensure_setting, inside, own_namespace_id
 from runtime.network.netlink import NetlinkSocket
@@ -167,7 +167,7 @@ def _claim(
 ) -> tuple[Bridge, Lease]:
     """Under the ledger's lock: see to the bridge and the rules, and write the lease down."""
     with locked(directory, ledger_name(name)) as ledger:
-        place = _known_bridge(ledger, name) or _remember(ledger, ensure_bridge(links, name))
+        place = _known_bridge(links, ledger, name) or _remember(ledger, ensure_bridge(links, name))
         ruleset.ensure(firewall, place.subnet, lambda: _all_ports(ledger))
         foreign.let_pass(firewall, name, lambda: [link.name for link in default_links(links)])
         taken = {(binding.protocol, binding.host_port) for binding in ports}
@@ -185,16 +185,26 @@ def _claim(
     return place, lease
 
 
-def _known_bridge(ledger: Ledger, name: str) -> Bridge | None:
-    """The bridge as the ledger remembers it, if a link of that name and number is still there."""
-    if ledger.subnet is None or index_of(name) != ledger.bridge_index:
+def _known_bridge(links: NetlinkSocket, ledger: Ledger, name: str) -> Bridge | None:
+    """The bridge as the ledger remembers it, if it is still there and up."""
+    if ledger.subnet is None:
         return None
-    return Bridge(name, ledger.bridge_index, ledger.gateway, ledger.mtu, ledger.subnet)
+    try:
+        link = next(rtnetlink.parse_links(links.query(rtnetlink.get_link(name))))
+    except NetlinkError as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise
+    known = (ledger.bridge_index, ledger.hardware_address, True)
+    if (link.index, link.hardware_address, link.up) != known:
+        return None
+    return Bridge(name, link.index, link.hardware_address, ledger.gateway, link.mtu, ledger.subnet)
 
 
 def _remember(ledger: Ledger, bridge: Bridge) -> Bridge:
     ledger.subnet = bridge.subnet
     ledger.bridge_index = bridge.index
+    ledger.hardware_address = bridge.hardware_address
     ledger.gateway = bridge.gateway
     ledger.mtu = bridge.mtu
     return bridge

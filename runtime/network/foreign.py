@@ -15,6 +15,7 @@ import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from runtime.network import expressions as ex
 from runtime.network import nftables as nft
 from runtime.network import ruleset
 from runtime.network.errors import NetlinkError
@@ -81,11 +82,11 @@ def let_pass(
 def _insert_missing(netlink: NetlinkSocket, blocker: Blocker, bridge: str) -> None:
     answers = netlink.query(nft.dump_rules(blocker.family, blocker.table, blocker.entrance))
     present = set(nft.parse_rule_comments(answers))
-    name = nft.equal(nft.interface_name(bridge))
-    accept = nft.verdict(nft.ACCEPT)
+    name = ex.equal(ex.interface_name(bridge))
+    accept = ex.verdict(ex.ACCEPT)
     wanted = {
-        f"lading: from {bridge}": (nft.meta_interface_in(), name, accept),
-        f"lading: to {bridge}": (nft.meta_interface_out(), name, accept),
+        f"lading: from {bridge}": (ex.meta_interface_in(), name, accept),
+        f"lading: to {bridge}": (ex.meta_interface_out(), name, accept),
     }
     messages = [
         nft.new_rule(

@@ -24,7 +24,7 @@ from runtime.network.addresses import from_number, to_number
 from runtime.network.errors import AddressPoolError
 from runtime.network.ruleset import Published, Subnet
 
-_FORMAT = 1
+_FORMAT = 2
 _SWEEP = 8
 """Leases looked at for a dead owner in one visit, which keeps a visit's cost constant."""
 
@@ -65,6 +65,8 @@ class Ledger:
 
     subnet: Subnet | None = None
     bridge_index: int = 0
+    hardware_address: str = ""
+    """The bridge's: random, so it tells one bridge from a later one of the same name and number."""
     gateway: str = ""
     mtu: int = 0
     last: int = 0
@@ -129,7 +131,7 @@ class Ledger:
             "subnet": [self.subnet.bridge, self.subnet.network, self.subnet.prefix_length]
             if self.subnet
             else None,
-            "bridge": [self.bridge_index, self.gateway, self.mtu],
+            "bridge": [self.bridge_index, self.hardware_address, self.gateway, self.mtu],
             "last": self.last,
             "swept": self.swept,
             "leases": [
@@ -149,7 +151,7 @@ class Ledger:
         """Read the file's content; another format's is as good as none."""
         if data.get("format") != _FORMAT:
             return cls()
-        index, gateway, mtu = data["bridge"]
+        index, hardware, gateway, mtu = data["bridge"]
         leases = {}
         for endpoint, pid, started, address, ports in data["leases"]:
             published = tuple(
@@ -158,7 +160,7 @@ class Ledger:
             )
             leases[endpoint] = Lease(endpoint, Owner(pid, started), address, published)
         subnet = Subnet(*data["subnet"]) if data["subnet"] else None
-        return cls(subnet, index, gateway, mtu, data["last"], data["swept"], leases)
+        return cls(subnet, index, hardware, gateway, mtu, data["last"], data["swept"], leases)
 
 
 @contextmanager

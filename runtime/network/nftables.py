@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from runtime.network.expressions import ACCEPT, value
 from runtime.network.netlink import (
     NLM_F_APPEND,
     NLM_F_CREATE,
@@ -36,11 +37,6 @@ HOOK_FORWARD = 2
 HOOK_OUTPUT = 3
 HOOK_POSTROUTING = 4
 
-DROP = 0
-ACCEPT = 1
-JUMP = -3
-RETURN = -5
-
 INTERVAL = 0x4
 MAP = 0x8
 CONCATENATED = 0x80
@@ -54,8 +50,6 @@ _NEWSETELEM, _GETSETELEM, _DELSETELEM = 12, 13, 14
 
 _ELEM_KEY, _ELEM_DATA, _ELEM_KEY_END = 1, 2, 10
 _CONCAT_BITS = 6
-_REGISTER = 8
-"""NFT_REG32_00: register numbers from here on count in four-byte steps."""
 _ELEMENTS_PER_MESSAGE = 500
 """An attribute is at most 64 KiB long; an element of ours is below 100 bytes."""
 
@@ -117,147 +111,13 @@ class BaseChain:
     accepts: bool
 
 
-def interface_name(name: str) -> bytes:
-    """A link name as set keys and comparisons hold it: sixteen bytes, NUL-padded."""
-    return name.encode().ljust(16, b"\0")
-
-
 def _message(kind: int, flags: int, family: int, body: bytes, name: str) -> Message:
     return Message(_SUBSYSTEM | kind, flags, struct.pack(">BBH", family, 0, 0) + body, name)
 
 
-# expressions
-
-
-def _expression(name: str, *data: bytes) -> bytes:
-    return nested(1, text(1, name), nested(2, *data))
-
-
-def _value(data: bytes) -> bytes:
-    return attribute(1, data)
-
-
-def meta(key: int, register: int = 0) -> bytes:
-    """Load packet metadata (NFT_META_*) into the ``register``-th four-byte register."""
-    return _expression("meta", be32(2, key), be32(1, _REGISTER + register))
-
-
-def meta_interface_in(register: int = 0) -> bytes:
-    """Load the name of the link a packet came in by."""
-    return meta(6, register)
-
-
-def meta_interface_out(register: int = 0) -> bytes:
-    """Load the name of the link a packet leaves by."""
-    return meta(7, register)
-
-
-def meta_kind_out() -> bytes:
-    """Load the kind of the link a packet leaves by (NFT_META_OIFKIND), as sixteen bytes."""
-    return meta(27)
-
-
-def meta_family() -> bytes:
-    """Load the packet's address family (NFT_META_NFPROTO)."""
-    return meta(15)
-
-
-def meta_protocol(register: int = 0) -> bytes:
-    """Load the transport protocol (NFT_META_L4PROTO)."""
-    return meta(16, register)
-
-
-def _payload(base: int, offset: int, length: int, register: int) -> bytes:
-    where = be32(2, base) + be32(3, offset) + be32(4, length)
-    return _expression("payload", be32(1, _REGISTER + register) + where)
-
-
-def ipv4_source(register: int = 0) -> bytes:
-    """Load the IPv4 source address."""
-    return _payload(1, 12, 4, register)
-
-
-def ipv4_destination(register: int = 0) -> bytes:
-    """Load the IPv4 destination address."""
-    return _payload(1, 16, 4, register)
-
-
-def destination_port(register: int = 0) -> bytes:
-    """Load the destination port of TCP, UDP or SCTP."""
-    return _payload(2, 2, 2, register)
-
-
-def conntrack_state() -> bytes:
-    """Load the connection tracking state bits, in host byte order."""
-    return _expression("ct", be32(2, 0), be32(1, _REGISTER))
-
-
-def conntrack_status() -> bytes:
-    """Load the connection tracking status bits, in host byte order."""
-    return _expression("ct", be32(2, 2), be32(1, _REGISTER))
-
-
-def destination_type() -> bytes:
-    """Load the route type of the destination address (``fib daddr type``), in host byte order."""
-    return _expression("fib", be32(1, _REGISTER), be32(2, 3), be32(3, 2))
-
-
-def mask(value: bytes) -> bytes:
-    """Keep these bits of the first register."""
-    return _expression(
-        "bitwise",
-        be32(1, _REGISTER),
-        be32(2, _REGISTER),
-        be32(3, len(value)),
-        nested(4, _value(value)),
-        nested(5, _value(bytes(len(value)))),
-    )
-
-
-def equal(value: bytes, *, negate: bool = False) -> bytes:
-    """Go on only if the first register equals (or differs from) ``value``."""
-    return _expression("cmp", be32(1, _REGISTER), be32(2, int(negate)), nested(3, _value(value)))
-
-
-def in_set(name: str, *, negate: bool = False) -> bytes:
-    """Go on only if the key in the first registers is (or is not) in the set."""
-    return _expression("lookup", text(1, name), be32(2, _REGISTER), be32(5, int(negate)))
-
-
-def map_lookup(name: str) -> bytes:
-    """Replace the first registers by the data of the map; a missing key ends the rule."""
-    return _expression("lookup", text(1, name), be32(2, _REGISTER), be32(3, _REGISTER))
-
-
-def destination_nat() -> bytes:
-    """Rewrite the IPv4 destination to the address in register 0 and the port in register 1."""
-    return _expression(
-        "nat",
-        be32(1, 1),
-        be32(2, FAMILY_IPV4),
-        be32(3, _REGISTER),
-        be32(5, _REGISTER + 1),
-    )
-
-
-def masquerade() -> bytes:
-    """Rewrite the source to the address of the link the packet leaves by."""
-    return _expression("masq")
-
-
-def verdict(code: int, chain: str = "") -> bytes:
-    """End the rule with ACCEPT, DROP, RETURN or JUMP to a chain."""
-    target = text(2, chain) if chain else b""
-    unsigned = be32(1, code & 0xFFFFFFFF)
-    return _expression("immediate", be32(1, 0), nested(2, nested(2, unsigned, target)))
-
-
-# objects
-
-
-def _comment(value: str) -> bytes:
+def _comment(sentence: str) -> bytes:
     """User data in libnftnl's type-length-value form, with nft's comment as the only record."""
-    data = value.encode() + b"\0"
+    data = sentence.encode() + b"\0"
     return struct.pack("BB", 0, len(data)) + data
 
 
@@ -387,11 +247,11 @@ def _elements(
 
 
 def _element(element: Element) -> bytes:
-    parts = nested(_ELEM_KEY, _value(_padded(element.key)))
+    parts = nested(_ELEM_KEY, value(_padded(element.key)))
     if element.end:
-        parts += nested(_ELEM_KEY_END, _value(_padded(element.end)))
+        parts += nested(_ELEM_KEY_END, value(_padded(element.end)))
     if element.data:
-        parts += nested(_ELEM_DATA, _value(_padded(element.data)))
+        parts += nested(_ELEM_DATA, value(_padded(element.data)))
     return nested(1, parts)
 
 

@@ -73,6 +73,7 @@ class Link:
     name: str
     mtu: int
     up: bool
+    hardware_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,13 +224,15 @@ def parse_links(answers: Iterable[tuple[int, bytes]]) -> Iterator[Link]:
         if kind != _RTM_NEWLINK:
             continue
         _, _, index, flags, _ = _LINK.unpack_from(body)
-        name, mtu = "", 0
+        name, mtu, hardware = "", 0, b""
         for attribute_kind, payload in attributes(body[_LINK.size :]):
             if attribute_kind == _IFLA_IFNAME:
                 name = payload.rstrip(b"\0").decode()
             elif attribute_kind == _IFLA_MTU:
                 (mtu,) = struct.unpack("=I", payload)
-        yield Link(index, name, mtu, bool(flags & IFF_UP))
+            elif attribute_kind == _IFLA_ADDRESS:
+                hardware = payload
+        yield Link(index, name, mtu, bool(flags & IFF_UP), hardware.hex(":"))
 
 
 def parse_addresses(answers: Iterable[tuple[int, bytes]]) -> Iterator[Address]:

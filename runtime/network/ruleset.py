@@ -29,6 +29,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from runtime.network import expressions as ex
 from runtime.network import nftables as nft
 from runtime.network.errors import NetlinkError
 from runtime.network.netlink import Message, NetlinkSocket
@@ -38,24 +39,24 @@ _FAMILY = nft.FAMILY_INET
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
 """What can be published, with the protocol numbers."""
 
-_IPV4 = (nft.meta_family(), nft.equal(bytes((nft.FAMILY_IPV4,))))
+_IPV4 = (ex.meta_family(), ex.equal(bytes((nft.FAMILY_IPV4,))))
 _DNAT = (
-    nft.conntrack_status(),
-    nft.mask(struct.pack("=I", 0x20)),
-    nft.equal(bytes(4), negate=True),
+    ex.conntrack_status(),
+    ex.mask(struct.pack("=I", 0x20)),
+    ex.equal(bytes(4), negate=True),
 )
 _ESTABLISHED = (
-    nft.conntrack_state(),
-    nft.mask(struct.pack("=I", 0x2 | 0x4)),
-    nft.equal(bytes(4), negate=True),
+    ex.conntrack_state(),
+    ex.mask(struct.pack("=I", 0x2 | 0x4)),
+    ex.equal(bytes(4), negate=True),
 )
-_LOCAL = (nft.destination_type(), nft.equal(struct.pack("=I", 2)))
-_SAME = (*_IPV4, nft.ipv4_source(), nft.meta_interface_out(1), nft.in_set("same"))
-_TO_LOOPBACK = (*_IPV4, nft.ipv4_destination(), nft.mask(b"\xff\0\0\0"), nft.equal(b"\x7f\0\0\0"))
-_FROM_LOOPBACK = (*_IPV4, nft.ipv4_source(), nft.mask(b"\xff\0\0\0"), nft.equal(b"\x7f\0\0\0"))
-_NO_DNAT = (*_DNAT[:2], nft.equal(bytes(4)))
-_OUT_TO_NETS = (nft.meta_interface_out(), nft.in_set("nets"))
-_IN_FROM_NETS = (nft.meta_interface_in(), nft.in_set("nets"))
+_LOCAL = (ex.destination_type(), ex.equal(struct.pack("=I", 2)))
+_SAME = (*_IPV4, ex.ipv4_source(), ex.meta_interface_out(1), ex.in_set("same"))
+_TO_LOOPBACK = (*_IPV4, ex.ipv4_destination(), ex.mask(b"\xff\0\0\0"), ex.equal(b"\x7f\0\0\0"))
+_FROM_LOOPBACK = (*_IPV4, ex.ipv4_source(), ex.mask(b"\xff\0\0\0"), ex.equal(b"\x7f\0\0\0"))
+_NO_DNAT = (*_DNAT[:2], ex.equal(bytes(4)))
+_OUT_TO_NETS = (ex.meta_interface_out(), ex.in_set("nets"))
+_IN_FROM_NETS = (ex.meta_interface_in(), ex.in_set("nets"))
 
 _SETS = (
     nft.SetSpec("nets", (nft.INTERFACE,)),
@@ -78,60 +79,60 @@ _CHAINS = (
     nft.ChainSpec("postrouting", "nat", nft.HOOK_POSTROUTING, 100),
 )
 _RULES: tuple[tuple[str, tuple[bytes, ...]], ...] = (
-    ("raw", (*_IN_FROM_NETS, *_TO_LOOPBACK, nft.verdict(nft.DROP))),
-    ("prerouting", (*_TO_LOOPBACK, nft.verdict(nft.RETURN))),
-    ("prerouting", (*_LOCAL, nft.verdict(nft.JUMP, "publish"))),
-    ("output", (*_LOCAL, nft.verdict(nft.JUMP, "publish"))),
+    ("raw", (*_IN_FROM_NETS, *_TO_LOOPBACK, ex.verdict(ex.DROP))),
+    ("prerouting", (*_TO_LOOPBACK, ex.verdict(ex.RETURN))),
+    ("prerouting", (*_LOCAL, ex.verdict(ex.JUMP, "publish"))),
+    ("output", (*_LOCAL, ex.verdict(ex.JUMP, "publish"))),
     (
         "publish",
         (
             *_IPV4,
-            nft.ipv4_destination(0),
-            nft.meta_protocol(1),
-            nft.destination_port(2),
-            nft.map_lookup("pub4"),
-            nft.destination_nat(),
+            ex.ipv4_destination(0),
+            ex.meta_protocol(1),
+            ex.destination_port(2),
+            ex.map_lookup("pub4"),
+            ex.destination_nat(),
         ),
     ),
     (
         "publish",
         (
             *_IPV4,
-            nft.meta_protocol(0),
-            nft.destination_port(1),
-            nft.map_lookup("pubany4"),
-            nft.destination_nat(),
+            ex.meta_protocol(0),
+            ex.destination_port(1),
+            ex.map_lookup("pubany4"),
+            ex.destination_nat(),
         ),
     ),
-    ("forward", (*_ESTABLISHED, nft.verdict(nft.ACCEPT))),
+    ("forward", (*_ESTABLISHED, ex.verdict(ex.ACCEPT))),
     (
         "forward",
         (
-            nft.meta_interface_in(0),
-            nft.meta_interface_out(4),
-            nft.in_set("icc"),
-            nft.verdict(nft.ACCEPT),
+            ex.meta_interface_in(0),
+            ex.meta_interface_out(4),
+            ex.in_set("icc"),
+            ex.verdict(ex.ACCEPT),
         ),
     ),
-    ("forward", (*_DNAT, *_OUT_TO_NETS, nft.verdict(nft.ACCEPT))),
-    ("forward", (*_OUT_TO_NETS, nft.verdict(nft.DROP))),
+    ("forward", (*_DNAT, *_OUT_TO_NETS, ex.verdict(ex.ACCEPT))),
+    ("forward", (*_OUT_TO_NETS, ex.verdict(ex.DROP))),
     (
         "forward",
         (
-            nft.meta_interface_in(),
-            nft.in_set("guarded"),
-            nft.meta_kind_out(),
-            nft.equal(nft.interface_name("bridge")),
-            nft.meta_interface_out(),
-            nft.in_set("uplinks", negate=True),
+            ex.meta_interface_in(),
+            ex.in_set("guarded"),
+            ex.meta_kind_out(),
+            ex.equal(ex.interface_name("bridge")),
+            ex.meta_interface_out(),
+            ex.in_set("uplinks", negate=True),
             *_NO_DNAT,
-            nft.verdict(nft.DROP),
+            ex.verdict(ex.DROP),
         ),
     ),
-    ("postrouting", (*_DNAT, *_SAME, nft.masquerade())),
-    ("postrouting", (*_SAME, nft.verdict(nft.RETURN))),
-    ("postrouting", (*_DNAT, *_OUT_TO_NETS, *_FROM_LOOPBACK, nft.masquerade())),
-    ("postrouting", (nft.meta_interface_in(), nft.in_set("natted"), nft.masquerade())),
+    ("postrouting", (*_DNAT, *_SAME, ex.masquerade())),
+    ("postrouting", (*_SAME, ex.verdict(ex.RETURN))),
+    ("postrouting", (*_DNAT, *_OUT_TO_NETS, *_FROM_LOOPBACK, ex.masquerade())),
+    ("postrouting", (ex.meta_interface_in(), ex.in_set("natted"), ex.masquerade())),
 )
 
 
@@ -235,9 +236,9 @@ def guard(netlink: NetlinkSocket, bridge: str, uplinks: Sequence[str]) -> None:
         NetlinkError: the kernel refused.
     """
     messages = nft.put_elements(
-        _FAMILY, TABLE, "guarded", [nft.Element((nft.interface_name(bridge),))]
+        _FAMILY, TABLE, "guarded", [nft.Element((ex.interface_name(bridge),))]
     )
-    elements = [nft.Element((nft.interface_name(name),)) for name in uplinks]
+    elements = [nft.Element((ex.interface_name(name),)) for name in uplinks]
     nft.commit(netlink, [*messages, *nft.put_elements(_FAMILY, TABLE, "uplinks", elements)])
 
 
@@ -262,7 +263,7 @@ def _found_fingerprint(netlink: NetlinkSocket) -> str | None:
 
 
 def _knows(netlink: NetlinkSocket, bridge: str) -> bool:
-    element = nft.Element((nft.interface_name(bridge),))
+    element = nft.Element((ex.interface_name(bridge),))
     try:
         netlink.query(nft.get_element(_FAMILY, TABLE, "nets", element))
     except NetlinkError as error:
@@ -273,7 +274,7 @@ def _knows(netlink: NetlinkSocket, bridge: str) -> bool:
 
 
 def _subnet_messages(subnet: Subnet, *, delete: bool = False) -> list[Message]:
-    name = nft.interface_name(subnet.bridge)
+    name = ex.interface_name(subnet.bridge)
     first = socket.inet_aton(subnet.network)
     host_bits = (1 << (32 - subnet.prefix_length)) - 1
     last = struct.pack(">I", struct.unpack(">I", first)[0] | host_bits)

@@ -131,6 +131,15 @@ def test_a_bridge_made_anew_by_hand_is_noticed(host):
     assert socket.if_nametoindex("lading0")
 
 
+def test_a_ledger_of_another_bridge_of_that_name_is_not_believed(host):
+    host.container()
+    with locked(host.ledger, endpoints.ledger_name("lading0")) as ledger:
+        ledger.hardware_address = "02:00:00:00:00:01"
+        ledger.gateway = "10.9.9.1"
+    _, endpoint = host.container()
+    assert endpoint.gateway == "172.17.0.1"
+
+
 def test_racing_processes_share_one_bridge(host):
     children = []
     for number in range(6):

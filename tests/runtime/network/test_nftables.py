@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runtime.network import expressions as ex
 from runtime.network import nftables as nft
 from runtime.network.netlink import NLM_F_APPEND, NLM_F_CREATE, attribute, be32, nested, text
 
@@ -11,7 +12,7 @@ def test_rule_bytes():
         nft.FAMILY_IPV4,
         "filter",
         "FORWARD",
-        (nft.meta_interface_in(), nft.verdict(nft.ACCEPT)),
+        (ex.meta_interface_in(), ex.verdict(ex.ACCEPT)),
         comment="x",
         head=True,
     )
@@ -65,7 +66,7 @@ def test_many_elements_are_split_over_messages():
 
 
 def test_interface_names_are_padded():
-    assert nft.interface_name("lading0") == b"lading0" + bytes(9)
+    assert ex.interface_name("lading0") == b"lading0" + bytes(9)
 
 
 def test_comments_round_trip_and_foreign_user_data_is_skipped():
