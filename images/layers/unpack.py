@@ -9,9 +9,9 @@ Whiteouts become what overlayfs knows: a character device 0:0 for ``.wh.name``, 
 ``trusted.overlay.opaque`` (``user.`` without root) for ``.wh..wh..opq``. A whiteout speaks of the
 layers below only (OCI layer.md), so what the same layer puts under that name stays.
 
-Owner first, then mode (chown drops setuid), attributes, then time. Directories get theirs last of
-all, because filling a directory changes it. Without root, owners stay the caller's and devices are
-left out.
+Owner first (chown drops setuid and file capabilities), then attributes (which a mode of 000 would
+forbid without root), then mode, then time. Directories get theirs last of all, because filling a
+directory changes it. Without root, owners stay the caller's and devices are left out.
 """
 
 from __future__ import annotations
@@ -402,18 +402,18 @@ class _Unpacker:
     def _apply(self, fd: int, entry: Entry) -> None:
         if self._privileged:
             os.fchown(fd, entry.uid, entry.gid)
-        os.fchmod(fd, entry.mode)
         if entry.xattrs:
             self._set_xattrs(fd, entry)
+        os.fchmod(fd, entry.mode)
         os.utime(fd, ns=(entry.mtime, entry.mtime))
 
     def _apply_by_name(self, parent: int, name: str, entry: Entry) -> None:
         if self._privileged:
             os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
-        if entry.kind != kinds.SYMLINK:
-            os.chmod(name, entry.mode, dir_fd=parent)
         if entry.xattrs:
             self._set_xattrs(f"/proc/self/fd/{parent}/{name}", entry)
+        if entry.kind != kinds.SYMLINK:
+            os.chmod(name, entry.mode, dir_fd=parent)
         times = (entry.mtime, entry.mtime)
         os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
 

@@ -25,7 +25,8 @@ NAMES = st.one_of(
 ).filter(lambda name: name not in (".", "..") and not name.startswith(".wh."))
 
 TIMES = st.integers(0, 2**33).map(lambda seconds: seconds * SECOND)
-FILE_MODES = st.sampled_from([0o644, 0o600, 0o755, 0o4755, 0o2711, 0o000, 0o1644])
+UNREADABLE = [0o000] if os.geteuid() == 0 else []
+FILE_MODES = st.sampled_from([0o644, 0o600, 0o755, 0o4755, 0o2711, 0o1644, *UNREADABLE])
 DIRECTORY_MODES = st.sampled_from([0o755, 0o700, 0o1777, 0o2755, 0o555])
 
 

@@ -162,6 +162,12 @@ def test_user_attributes(root):
     assert os.getxattr(root / "d", "user.b") == b"\0"
 
 
+def test_attributes_of_what_nobody_may_write(root):
+    unpack(archive(file("f", mode=0, xattrs={"user.a": b"1"})), root)
+    assert stat.S_IMODE((root / "f").stat().st_mode) == 0
+    assert os.listxattr(root / "f") == ["user.a"]
+
+
 def test_attributes_that_the_file_system_refuses_are_reported(root):
     result = unpack(archive(file("f", xattrs={"nosuch.family": b"x"})), root)
     assert result.skipped == ("f (nosuch.family)",)
