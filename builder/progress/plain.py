@@ -20,10 +20,14 @@ from builder.progress.events import (
 
 
 class PlainProgress:
-    """Writes to ``out``, and flushes after each event."""
+    """Writes to ``out``, and flushes after each event.
 
-    def __init__(self, out: TextIO) -> None:
+    With ``explain`` the title of a step is followed by the reason why the cache did not answer it.
+    """
+
+    def __init__(self, out: TextIO, *, explain: bool = False) -> None:
         self._out = out
+        self._explain = explain
         self._names: dict[int, str] = {}
         self._started: dict[int, float] = {}
         self._partial: dict[int, bytes] = {}
@@ -32,9 +36,11 @@ class PlainProgress:
     def emit(self, event: Event) -> None:
         """Write the lines of one event."""
         match event:
-            case VertexStarted(vertex=vertex, name=name, time=time):
+            case VertexStarted(vertex=vertex, name=name, time=time, reason=reason):
                 self._names[vertex], self._started[vertex] = name, time
                 self._title(vertex)
+                if reason and self._explain:
+                    self._line(f"#{vertex} NOT CACHED: {reason}")
             case VertexCached(vertex=vertex, name=name):
                 self._names[vertex] = name
                 self._title(vertex)

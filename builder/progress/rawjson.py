@@ -32,8 +32,9 @@ class RawJsonProgress:
     def emit(self, event: Event) -> None:
         """Write one line."""
         match event:
-            case VertexStarted(vertex=vertex, name=name, time=time):
-                self._vertex(vertex, name=name, started=timestamp(time))
+            case VertexStarted(vertex=vertex, name=name, time=time, reason=reason):
+                told = {"reason": reason} if reason else {}
+                self._vertex(vertex, name=name, started=timestamp(time), **told)
             case VertexCached(vertex=vertex, name=name, time=time):
                 now = timestamp(time)
                 self._vertex(vertex, name=name, started=now, completed=now, cached=True)

@@ -20,8 +20,10 @@ class QuietProgress:
         """Nothing is left to write."""
 
 
-def make_progress(name: str, out: TextIO) -> ProgressSink:
+def make_progress(name: str, out: TextIO, *, explain: bool = False) -> ProgressSink:
     """The renderer called ``name``; ``auto`` is ``tty`` on a terminal and ``plain`` elsewhere.
+
+    ``explain`` makes the plain one say why a step was not cached; the JSON one always does.
 
     Raises:
         BuildInputError: no renderer has that name.
@@ -35,7 +37,7 @@ def make_progress(name: str, out: TextIO) -> ProgressSink:
     if name == "plain":
         from builder.progress.plain import PlainProgress
 
-        return PlainProgress(out)
+        return PlainProgress(out, explain=explain)
     if name == "rawjson":
         from builder.progress.rawjson import RawJsonProgress
 

@@ -80,6 +80,12 @@ def test_plain() -> None:
     assert out.getvalue() == PLAIN
 
 
+def test_plain_explains_when_asked() -> None:
+    out = io.StringIO()
+    _play(PlainProgress(out, explain=True))
+    assert "#2 [2/4] RUN make\n#2 NOT CACHED: no record\n#2 0.123 one\n" in out.getvalue()
+
+
 def test_rawjson_is_one_object_a_line() -> None:
     out = io.StringIO()
     _play(RawJsonProgress(out))
@@ -87,6 +93,7 @@ def test_rawjson_is_one_object_a_line() -> None:
     vertexes = {v["number"]: v for line in lines for v in line.get("vertexes", [])}
     assert vertexes[1]["cached"] is True
     assert vertexes[2]["name"] == "[2/4] RUN make"
+    assert vertexes[2]["reason"] == "no record"
     assert vertexes[2]["started"] == "1970-01-01T00:16:40Z"
     assert vertexes[2]["completed"] == "1970-01-01T00:16:41.123000Z"
     assert vertexes[3]["error"] == "exit code: 1"
