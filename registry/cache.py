@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from registry.generation import Generations
+from registry.protocols import Freshness
 
 V = TypeVar("V")
 
@@ -28,7 +28,7 @@ class _Entry(Generic[V]):
 class AnswerCache(Generic[V]):
     """Values by (repository, name), used from the event loop only."""
 
-    def __init__(self, generations: Generations, *, limit: int) -> None:
+    def __init__(self, generations: Freshness, *, limit: int) -> None:
         self._generations = generations
         self._limit = limit
         self._used = 0

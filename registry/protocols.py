@@ -7,11 +7,14 @@ worker threads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeVar
 
 from images.digest import Digest
+from registry.records import BlobLink, ManifestRow, NewManifest, TagEvent, UploadRow
+
+T = TypeVar("T")
 
 
 class BlobReader(Protocol):
@@ -92,6 +95,132 @@ class Staging(Protocol):
 
 class Storage(BlobReader, BlobPutter, Staging, Protocol):
     """All of it: what one registry is given."""
+
+
+class BlobLinks(Protocol):
+    """Which repository has which blobs. Methods marked "write" run inside an ``IndexWriter``."""
+
+    def blob(self, repository: str, digest: str) -> BlobLink | None:
+        """The link of ``repository`` to this blob."""
+        ...
+
+    def blob_holders(self, digest: str, *, limit: int) -> list[str]:
+        """Some repositories that have this blob."""
+        ...
+
+    def link_blob(self, repository: str, digest: str, size: int) -> None:
+        """Give ``repository`` a blob whose bytes are durable. Write."""
+        ...
+
+    def mount_blob(self, source: str, repository: str, digest: str) -> bool:
+        """Link a blob that ``source`` has; False when it has not. Write."""
+        ...
+
+    def unlink_blob(self, repository: str, digest: str) -> bool:
+        """Take a blob from ``repository`` only; False when it had none. Write."""
+        ...
+
+
+class Manifests(Protocol):
+    """Which repository has which manifests, and who refers to them."""
+
+    def manifest(self, repository: str, digest: str) -> ManifestRow | None:
+        """The manifest of this digest."""
+        ...
+
+    def tagged_manifest(self, repository: str, tag: str) -> ManifestRow | None:
+        """The manifest that ``tag`` points to."""
+        ...
+
+    def put_manifest(
+        self, repository: str, manifest: NewManifest, tags: Iterable[str], *, sparse: bool = False
+    ) -> None:
+        """Record a manifest and its tags. Write. Raises MissingContentError, WrongSizeError."""
+        ...
+
+    def delete_manifest(self, repository: str, digest: str) -> bool:
+        """Remove a manifest with its tags; False when there is none. Write."""
+        ...
+
+    def referrers(
+        self, repository: str, subject: str, *, artifact_type: str | None, last: str, limit: int
+    ) -> list[tuple[str, bytes]]:
+        """Up to ``limit`` (digest, descriptor JSON) after ``last``, ordered by digest."""
+        ...
+
+
+class Listings(Protocol):
+    """Names in byte order, a page at a time."""
+
+    def has_repository(self, repository: str) -> bool:
+        """Whether anything was ever pushed there."""
+        ...
+
+    def catalog(self, *, last: str, limit: int) -> list[str]:
+        """Up to ``limit`` repositories after ``last``."""
+        ...
+
+    def tags(self, repository: str, *, last: str, limit: int) -> list[str] | None:
+        """Up to ``limit`` tags after ``last``; None: no such repository."""
+        ...
+
+    def delete_tag(self, repository: str, tag: str) -> bool:
+        """Remove a tag and nothing else; False when there is none. Write."""
+        ...
+
+    def tag_history(self, repository: str, tag: str, *, limit: int) -> list[TagEvent]:
+        """The latest moves of a tag, newest first."""
+        ...
+
+
+class UploadSessions(Protocol):
+    """Sessions, as every process of the registry sees them."""
+
+    def create_upload(self, upload: UploadRow) -> None:
+        """Remember a new session. Write."""
+        ...
+
+    def upload(self, upload_id: str) -> UploadRow | None:
+        """The session of this id."""
+        ...
+
+    def delete_upload(self, upload_id: str) -> bool:
+        """End a session; False when it had already ended. Write."""
+        ...
+
+    def old_uploads(self, *, before: int, limit: int) -> list[UploadRow]:
+        """Sessions begun before that moment, oldest first."""
+        ...
+
+
+class Index(BlobLinks, Manifests, Listings, UploadSessions, Protocol):
+    """All of it: the one source of truth about who has what."""
+
+    def close(self) -> None:
+        """Release what it holds open."""
+        ...
+
+
+class IndexWriter(Protocol):
+    """Runs writes in transactions."""
+
+    async def write(
+        self, repository: str, operation: Callable[[], T], *, durable: bool = True
+    ) -> T:
+        """Run ``operation``, which calls write methods; returns when it is committed."""
+        ...
+
+    def close(self) -> None:
+        """Finish what is under way."""
+        ...
+
+
+class Freshness(Protocol):
+    """Tells caches when a repository changed."""
+
+    def current(self, repository: str) -> int:
+        """A number that every write to ``repository`` changes; odd while one is under way."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from registry.committer import Committer
 from registry.config import RegistryConfig
 from registry.errors import RegistryStartError
 from registry.index import SqliteIndex
-from registry.protocols import Authorizer, Storage
+from registry.protocols import Authorizer, Index, IndexWriter, Storage
 from registry.storage import FileStorage
 from registry.uploads import Uploads
 from registry.workers import Workers
@@ -24,9 +24,9 @@ class Registry:
     """The parts of one registry, as handlers see them."""
 
     config: RegistryConfig
-    index: SqliteIndex
+    index: Index
     storage: Storage
-    committer: Committer
+    writer: IndexWriter
     workers: Workers
     uploads: Uploads
     authorizer: Authorizer
@@ -37,7 +37,7 @@ class Registry:
 
     def close(self) -> None:
         """Finish writes and release files; blocks."""
-        self.committer.close()
+        self.writer.close()
         self.workers.close()
         self.index.close()
 
@@ -67,7 +67,7 @@ def open_registry(config: RegistryConfig) -> Registry:
         config=config,
         index=index,
         storage=storage,
-        committer=committer,
+        writer=committer,
         workers=workers,
         uploads=Uploads(storage, index, committer, workers),
         authorizer=Everybody()

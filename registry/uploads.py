@@ -16,10 +16,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
-from registry.committer import Committer
 from registry.errors import ApiError
-from registry.index import SqliteIndex
-from registry.protocols import Stage, Staging
+from registry.protocols import IndexWriter, Stage, Staging, UploadSessions
 from registry.records import UploadRow
 from registry.workers import Workers
 
@@ -40,15 +38,15 @@ class Uploads:
     def __init__(
         self,
         staging: Staging,
-        index: SqliteIndex,
-        committer: Committer,
+        index: UploadSessions,
+        writer: IndexWriter,
         workers: Workers,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._staging = staging
         self._index = index
-        self._committer = committer
+        self._writer = writer
         self._workers = workers
         self._clock = clock
         self._kept: OrderedDict[str, tuple[UploadRow, Stage]] = OrderedDict()
@@ -57,9 +55,7 @@ class Uploads:
         """Begin a session; returns its id."""
         row = UploadRow(new_id(), repository, algorithm)
         stage = await self._workers.io(partial(self._staging.create, row.id, algorithm))
-        await self._committer.write(
-            repository, partial(self._index.create_upload, row), durable=False
-        )
+        await self._writer.write(repository, partial(self._index.create_upload, row), durable=False)
         self._keep(row, stage)
         return row.id
 
@@ -99,7 +95,7 @@ class Uploads:
     async def end(self, repository: str, upload: str) -> None:
         """Forget a session; its stage is the caller's matter."""
         self._kept.pop(upload, None)
-        await self._committer.write(
+        await self._writer.write(
             repository, partial(self._index.delete_upload, upload), durable=False
         )
 

@@ -72,7 +72,7 @@ async def delete_blob(registry: Registry, request: web.BaseRequest, target: Targ
     """Take the blob from this repository; others that have it keep it."""
     digest = str(target.digest())
     unlink = partial(registry.index.unlink_blob, target.name, digest)
-    if not await registry.committer.write(target.name, unlink):
+    if not await registry.writer.write(target.name, unlink):
         raise ApiError("BLOB_UNKNOWN", detail={"digest": digest})
     return web.Response(status=202, headers=API_VERSION)
 

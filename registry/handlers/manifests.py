@@ -71,7 +71,7 @@ async def delete_manifest(
         delete = partial(registry.index.delete_manifest, target.name, str(reference))
     else:
         delete = partial(registry.index.delete_tag, target.name, reference)
-    if not await registry.committer.write(target.name, delete):
+    if not await registry.writer.write(target.name, delete):
         raise await _unknown(registry, target)
     return web.Response(status=202, headers=API_VERSION)
 
@@ -114,7 +114,7 @@ async def _record(
         sparse=registry.config.allow_missing,
     )
     try:
-        await registry.committer.write(repository, record)
+        await registry.writer.write(repository, record)
     except MissingContentError as error:
         detail = [{"digest": digest} for digest in error.digests[:_REPORTED]]
         raise ApiError("MANIFEST_BLOB_UNKNOWN", detail=detail) from error

@@ -72,7 +72,7 @@ async def put_upload(registry: Registry, request: web.BaseRequest, target: Targe
             await registry.workers.io(stage.discard)
             await registry.uploads.end(target.name, target.tail)
             raise ApiError("DIGEST_INVALID", detail=error.what) from error
-        await registry.committer.write(
+        await registry.writer.write(
             target.name, partial(_finish, registry, target, str(digest), size)
         )
         registry.uploads.forget(target.tail)
@@ -99,7 +99,7 @@ async def _single(
         except DigestMismatchError as error:
             raise ApiError("DIGEST_INVALID", detail=error.what) from error
         link = partial(registry.index.link_blob, target.name, str(digest), size)
-        await registry.committer.write(target.name, link)
+        await registry.writer.write(target.name, link)
     return _created(target.name, digest)
 
 
@@ -120,7 +120,7 @@ async def _mount(
         except ApiError:
             continue
         mount = partial(registry.index.mount_blob, candidate, repository, str(digest))
-        if await registry.committer.write(repository, mount):
+        if await registry.writer.write(repository, mount):
             return True
     return False
 

@@ -169,7 +169,7 @@ async def test_mount_needs_the_right_to_read_the_source() -> None:
         index = Index()
         authorizer = OnlyOwn()
         uploads = Sessions()
-        committer = Writer()
+        writer = Writer()
         workers = Workers()
 
     for query in (f"mount={kit.MISSING}&from=private", f"mount={kit.MISSING}"):
