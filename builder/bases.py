@@ -6,8 +6,9 @@ blobs are in the store, verified; nothing is unpacked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from records import Record
 
 if TYPE_CHECKING:
     from images.config import ImageConfig
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from images.store import ImageStore
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedBase:
+class ResolvedBase(Record):
     """An image of one platform: its manifest's descriptor, its config, its layers bottom first."""
 
     descriptor: Descriptor

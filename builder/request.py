@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from records import Record, field
 
 if TYPE_CHECKING:
     from builder.runner import Resources
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from images.reference import Reference
 
 
-@dataclass(frozen=True, slots=True)
-class BuildRequest:
+class BuildRequest(Record):
     """One build.
 
     ``context`` is a directory, None for none. ``dockerfile`` is a path (relative ones are looked up
@@ -44,8 +44,7 @@ class BuildRequest:
     compression: str = "gzip"
 
 
-@dataclass(frozen=True, slots=True)
-class BuildResult:
+class BuildResult(Record):
     """The image that a build ended in. ``cached`` says that nothing had to be executed."""
 
     descriptor: Descriptor

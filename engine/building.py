@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from builder import api
 from engine.resolving import PullingResolver
+from records import Record
 
 if TYPE_CHECKING:
     from builder.progress.events import ProgressSink
@@ -24,8 +24,7 @@ FULL: Final = 1 << 20
 """A disk with less than this many bytes left is the likely reason for a failed step."""
 
 
-@dataclass(frozen=True, slots=True)
-class Yard:
+class Yard(Record):
     """Where builds happen: the store, the way to registries, the launcher's directory."""
 
     store: ImageStore

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from images.client.progress import ProgressSink, ignore
+from records import Record, field
 
 if TYPE_CHECKING:
     from images.client import RegistryClient
@@ -30,8 +30,7 @@ def _environ() -> Mapping[str, str]:
     return dict(os.environ)
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(Record):
     """How registries are reached and what is demanded of images that come from them.
 
     ``verify_keys`` (public key files) replace the policy file; ``policy_file`` names one in place

@@ -8,10 +8,10 @@ date at most once a minute per row, so that a build answered from the cache does
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from images.digest import Digest
+from records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,8 +24,7 @@ USED_GRAIN: Final = 60.0
 _COLUMNS: Final = "key, kind, value, digests, created, used, size"
 
 
-@dataclass(frozen=True, slots=True)
-class CacheRow:
+class CacheRow(Record):
     """One cached result; times in seconds since the epoch, ``size`` in bytes."""
 
     key: bytes

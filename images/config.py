@@ -8,7 +8,6 @@ Docker's IMAGE ID.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Self
 
 from images import strictjson
@@ -17,10 +16,10 @@ from images.digest import Digest
 from images.errors import InvalidManifestError
 from images.mediatype import OCI_CONFIG
 from images.platform import Platform
+from records import Record, field
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryEntry:
+class HistoryEntry(Record):
     """One line of ``history``: how a layer, or an empty one, came to be."""
 
     created: str | None = None
@@ -62,8 +61,7 @@ class HistoryEntry:
         return {key: value for key, value in data.items() if value}
 
 
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
+class ImageConfig(Record):
     """A parsed image config beside its raw bytes.
 
     ``config`` is the inner object as it stands in the document: Env, Cmd, Entrypoint, User and so

@@ -6,18 +6,17 @@ OCI image specification, descriptor.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Self
 
 from images.digest import Digest
 from images.errors import InvalidManifestError
 from images.platform import Platform
+from records import Record, field
 
 MAX_SIZE = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(Record):
     """What a manifest says of a piece of content. ``size`` is in bytes."""
 
     media_type: str

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from images.errors import InvalidDigestError
+from records import Record
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -21,8 +21,7 @@ HEX_LENGTHS = {"sha256": 64, "sha512": 128}
 _HEX = re.compile(r"[0-9a-f]+\Z")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Digest:
+class Digest(Record, order=True):
     """A checked ``algorithm:hex`` pair."""
 
     algorithm: str

@@ -8,7 +8,6 @@ and an index is refused (CVE-2021-41190).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from images import strictjson
@@ -24,12 +23,12 @@ from images.mediatype import (
     OCI_MANIFEST,
 )
 from images.platform import Platform
+from records import Record, field
 
 _ARM_FALLBACK: Final = ("v8", "v7", "v6", "v5")
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Record):
     """An image manifest, or an artifact in the shape of one."""
 
     raw: bytes
@@ -94,8 +93,7 @@ class Manifest:
         return _describe(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(Record):
     """An image index, Docker's manifest list: manifests for several platforms."""
 
     raw: bytes

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Self
 
 from images.errors import InvalidPlatformError
+from records import Record
 
 _PART = re.compile(r"[A-Za-z0-9_.-]+\Z")
 _ARCH_ALIASES: dict[str, tuple[str, str]] = {
@@ -29,8 +29,7 @@ _OS_ALIASES = {"macos": "darwin"}
 _DEFAULT_VARIANTS = {("amd64", "v1"), ("arm64", "v8"), ("arm64", "8")}
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Platform:
+class Platform(Record, order=True):
     """An operating system, an architecture and perhaps a variant, in Go's spelling."""
 
     os: str

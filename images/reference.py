@@ -6,11 +6,11 @@ Grammar: distribution/reference (the Docker reference grammar); design D12.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import Self
 
 from images.digest import Digest
 from images.errors import InvalidReferenceError
+from records import Record, replace
 
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_NAMESPACE = "library"
@@ -26,8 +26,7 @@ _REGISTRY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]
 _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Reference:
+class Reference(Record, order=True):
     """A fully qualified image name; ``parse`` sets at least one of ``tag`` and ``digest``."""
 
     registry: str

@@ -22,7 +22,6 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +32,7 @@ from images.errors import DigestMismatchError, EnvironmentFault, InputError
 from images.locks import flock, hold, is_held
 from images.mediatype import is_layer, layer_compression
 from images.trees import remove_tree, tree_size
+from records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,8 +50,7 @@ _PREFETCH_ABOVE: Final = 512 << 10
 """Compressed bytes; for less a thread costs more than it brings."""
 
 
-@dataclass(frozen=True, slots=True)
-class Workspace:
+class Workspace(Record):
     """An overlay's upper and work directories on the snapshots' file system."""
 
     path: Path
@@ -59,8 +58,7 @@ class Workspace:
     work: Path
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
+class _Layer(Record):
     """A layer of an image: what to unpack and how it may be named."""
 
     diff_id: Digest
@@ -68,8 +66,7 @@ class _Layer:
     descriptor: Descriptor
 
 
-@dataclass(frozen=True, slots=True)
-class _Staged:
+class _Staged(Record):
     """An unpacked layer that still needs the layers below it."""
 
     directory: Path

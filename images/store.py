@@ -15,7 +15,6 @@ import json
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -36,6 +35,7 @@ from images.manifest import Index, Manifest, parse
 from images.platform import Platform
 from images.reference import Reference
 from images.snapshots import Snapshots
+from records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,8 +50,7 @@ _MAX_NESTING: Final = 4
 """Indexes inside indexes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Record):
     """An image for one platform; ``descriptor`` is its manifest's."""
 
     manifest: Manifest
@@ -64,8 +63,7 @@ class Image:
         return self.manifest.config.digest
 
 
-@dataclass(frozen=True, slots=True)
-class StoredImage:
+class StoredImage(Record):
     """A manifest or index that the store keeps; ``added`` in seconds since the epoch."""
 
     descriptor: Descriptor
@@ -74,8 +72,7 @@ class StoredImage:
     added: float
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
+class Removal(Record):
     """What ``ImageStore.remove`` did, for ``Untagged:`` and ``Deleted:`` lines."""
 
     untagged: tuple[Reference, ...]

@@ -203,7 +203,8 @@ def fingerprint() -> str:
     """What changes when the interpreter or this code does: names, sizes and times of the files."""
     top = os.path.dirname(__file__)
     parts = [sys.executable, sys.version]
-    for folder in (top, f"{top}/cgroups", f"{top}/seccomp", f"{top}/network"):
+    records = f"{os.path.dirname(top)}/records"
+    for folder in (top, f"{top}/cgroups", f"{top}/seccomp", f"{top}/network", records):
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.endswith(".py"):

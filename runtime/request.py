@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from records import Record, field, field_names, values_of
 from runtime.errors import RuntimeFault
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
-@dataclass(frozen=True, slots=True)
-class Rootfs:
+class Rootfs(Record):
     """The root directory: an overlay of ``lower`` (topmost first), or the plain directory ``path``.
 
     Without ``upper`` the overlay is read-only. ``volatile`` skips every sync, also those the
@@ -34,8 +33,7 @@ class Rootfs:
     volatile: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SecretFile:
+class SecretFile(Record):
     """``content`` as one read-only file at ``destination``; it never touches a disk."""
 
     destination: str
@@ -45,8 +43,7 @@ class SecretFile:
     gid: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(Record):
     """A port to publish; ``host_port`` 0 lets the runtime choose, up to ``host_port_end`` the first
     free one is taken.
     """
@@ -58,8 +55,7 @@ class Port:
     host_port_end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerRequest:
+class ContainerRequest(Record):
     """One container.
 
     ``network`` is ``none``, ``host``, ``bridge`` or the name of another bridge; it must agree with
@@ -93,18 +89,13 @@ class ContainerRequest:
 
     def to_json(self) -> dict[str, Any]:
         """For the wire."""
-        document = {name: getattr(self, name) for name in self.__slots__}
+        document = _document(self)
         spec = self.spec
         document["spec"] = dict(spec) if isinstance(spec, Mapping) else spec.to_json()
-        document["rootfs"] = {name: getattr(self.rootfs, name) for name in Rootfs.__slots__}
-        document["ports"] = [
-            {name: getattr(port, name) for name in Port.__slots__} for port in self.ports
-        ]
+        document["rootfs"] = _document(self.rootfs)
+        document["ports"] = [_document(port) for port in self.ports]
         document["secrets"] = [
-            {
-                **{name: getattr(secret, name) for name in SecretFile.__slots__},
-                "content": base64.b64encode(secret.content).decode(),
-            }
+            {**_document(secret), "content": base64.b64encode(secret.content).decode()}
             for secret in self.secrets
         ]
         return document
@@ -160,3 +151,7 @@ class ContainerRequest:
                 code="request-invalid",
             )
         return self
+
+
+def _document(record: Record) -> dict[str, Any]:
+    return dict(zip(field_names(type(record)), values_of(record), strict=True))

@@ -148,16 +148,8 @@ def declarations(draw: st.DrawFn) -> list[tuple[str, dict[str, Any] | None]]:
     found: list[tuple[str, dict[str, Any] | None]] = []
     defaults = False
     for name in draw(st.lists(NAMES, unique=True, max_size=5)):
-        settings = draw(
-            st.fixed_dictionaries(
-                {},
-                optional={
-                    "repr": st.booleans(),
-                    "compare": st.booleans(),
-                    "kw_only": st.booleans(),
-                },
-            )
-        )
+        flags = dict.fromkeys(("repr", "compare", "kw_only"), st.booleans())
+        settings = dict[str, Any](draw(st.fixed_dictionaries({}, optional=flags)))
         if settings.get("kw_only"):
             has_default = draw(st.booleans())
         else:
