@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from builder.solver.results import Result
     from builder.solver.session import Session
 
+STRICTNESS: Final = ("shared", "private", "locked")
 SINGLE_FILE: Final = "file"
 """Name of a selection that is one file."""
 
@@ -69,13 +70,15 @@ def prepare_mounts(
     """
     prepared = PreparedMounts()
     with ExitStack() as stack:
+        caches = _lock_caches(session, op, stack)
         for number, mount in enumerate(op.mounts):
             match mount:
                 case BindSpec():
                     scratch = workspace / f"mount-{number}"
                     prepared.mounts.append(_bind(session, mount, inputs, scratch, stack))
                 case CacheSpec():
-                    prepared.mounts.append(_cache(session, mount, inputs, stack))
+                    root = caches[_cache_name(mount)]
+                    prepared.mounts.append(_cache(session, mount, inputs, root))
                 case TmpfsSpec(target=target, size=size):
                     prepared.mounts.append(TmpfsMount(target, size))
                 case SecretSpec():
@@ -133,11 +136,28 @@ def _context_snapshot(session: Session, mount: BindSpec) -> tuple[tuple[Path, ..
     return tuple(session.store.snapshots.ensure(pairs, session.store.blobs)), subpath
 
 
+def _cache_name(mount: CacheSpec) -> str:
+    return hashlib.sha256(mount.id.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _lock_caches(session: Session, op: Run, stack: ExitStack) -> dict[str, Path]:
+    """Lock every cache of a step once, in one order for all steps, so that none wait in a circle.
+
+    A cache mounted twice is locked for the stricter of its mounts.
+    """
+    caches = [mount for mount in op.mounts if isinstance(mount, CacheSpec)]
+    caches.sort(key=lambda mount: STRICTNESS.index(mount.sharing))
+    wanted = {_cache_name(mount): mount.sharing for mount in caches}
+    base = session.state / "cache-mounts"
+    return {
+        name: _lock_cache(session, base / name, sharing, stack)
+        for name, sharing in sorted(wanted.items())
+    }
+
+
 def _cache(
-    session: Session, mount: CacheSpec, inputs: Mapping[StepId, Result], stack: ExitStack
+    session: Session, mount: CacheSpec, inputs: Mapping[StepId, Result], root: Path
 ) -> StepMount:
-    name = hashlib.sha256(mount.id.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    root = _lock_cache(session, session.state / "cache-mounts" / name, mount, stack)
     content = root / "fs"
     if not content.exists():
         _create_cache(session, mount, inputs, content)
@@ -185,10 +205,10 @@ def _seed_cache(session: Session, mount: CacheSpec, seed: Result, stage: Path) -
         unpack(archive, stage)
 
 
-def _lock_cache(session: Session, base: Path, mount: CacheSpec, stack: ExitStack) -> Path:
-    """Lock a directory for this id as its sharing mode asks, for the life of ``stack``."""
+def _lock_cache(session: Session, base: Path, sharing: str, stack: ExitStack) -> Path:
+    """Lock a directory of this cache as ``sharing`` asks, for the life of ``stack``."""
     base.mkdir(parents=True, exist_ok=True, mode=0o700)
-    wanted = fcntl.LOCK_SH if mount.sharing == "shared" else fcntl.LOCK_EX
+    wanted = fcntl.LOCK_SH if sharing == "shared" else fcntl.LOCK_EX
     number = 0
     while True:
         root = base / str(number)
@@ -199,7 +219,7 @@ def _lock_cache(session: Session, base: Path, mount: CacheSpec, stack: ExitStack
         except BlockingIOError:
             os.close(fd)
             session.check()
-            if mount.sharing == "private":
+            if sharing == "private":
                 number += 1
             else:
                 time.sleep(POLL_SECONDS)

@@ -115,6 +115,32 @@ def test_locked_users_wait_for_each_other(based: Workbench) -> None:
     based.build(_two_stages("locked"), {"left": alone, "right": alone})
 
 
+def test_steps_that_lock_the_same_caches_do_not_wait_in_a_circle(based: Workbench) -> None:
+    one, two = (f"--mount=type=cache,id={name},target=/{name},sharing=locked" for name in "ab")
+    text = (
+        f"FROM base AS a\nRUN {one} {two} left\nFROM base AS b\nRUN {two} {one} right\n"
+        "FROM scratch\nCOPY --from=a /ok /a\nCOPY --from=b /ok /b\n"
+    )
+
+    def use(step: RunStep) -> None:
+        threading.Event().wait(0.02)
+        write(step, "ok", "")
+
+    based.build(text, {"left": use, "right": use})
+
+
+def test_a_cache_may_be_mounted_twice(based: Workbench) -> None:
+    mounts = " ".join(
+        f"--mount=type=cache,id=i,target=/{place},sharing={sharing}"
+        for place, sharing in (("a", "locked"), ("b", "shared"))
+    )
+    based.build(f"FROM base\nRUN {mounts} x\n")
+    first, second = based.runner.steps[0].mounts
+    assert isinstance(first, BindMount)
+    assert isinstance(second, BindMount)
+    assert first.source == second.source
+
+
 def test_a_new_cache_is_seeded(based: Workbench) -> None:
     text = (
         "FROM base AS seed\nRUN plant\nFROM base\n"

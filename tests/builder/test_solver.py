@@ -176,6 +176,16 @@ def test_independent_stages_run_at_the_same_time(based: Workbench) -> None:
     assert (tree.read_text("/a"), tree.read_text("/b")) == ("left", "right")
 
 
+def test_identical_steps_of_one_build_run_once(based: Workbench) -> None:
+    text = (
+        "FROM base AS a\nRUN x\nFROM base AS b\nRUN x\n"
+        "FROM scratch\nCOPY --from=a /ran/x /a\nCOPY --from=b /ran/x /b\n"
+    )
+    tree = based.tree(based.build(text))
+    assert based.runner.texts == ["x"]
+    assert tree.read_text("/a") == tree.read_text("/b") == "x"
+
+
 def test_packing_overlaps_the_next_command(based: Workbench) -> None:
     text = "FROM base\nRUN one\nCOPY a.txt /a\nRUN two\n"
     based.files.context["a.txt"] = "x"
