@@ -28,7 +28,7 @@ from typing import Any
 
 from engine.containers.errors import ContainerConflictError, ContainerUnknownError
 from images.trees import remove_tree
-from records import Record, field_names, from_values, values_of
+from records import Record, field_names, replace, values_of
 
 KILLED_STATUS = 137
 _RECORD = "container.json"
@@ -69,11 +69,6 @@ class ContainerRecord(Record):
         document = dict(zip(field_names(type(self)), values_of(self), strict=True))
         return {**document, "labels": dict(self.labels)}
 
-    def changed(self, **changes: Any) -> ContainerRecord:
-        """The record with these fields changed."""
-        names = field_names(type(self))
-        return from_values(type(self), (changes.get(n, getattr(self, n)) for n in names))
-
 
 class ContainerClaim:
     """A container that this process runs; ends with ``finish`` or with the process."""
@@ -98,7 +93,7 @@ class ContainerClaim:
 
     def update(self, **changes: Any) -> None:
         """Write the record with these fields changed."""
-        self.record = self.record.changed(**changes)
+        self.record = replace(self.record, **changes)
         self._directories.write(self.record)
 
     def finish(self, exit_code: int) -> None:
@@ -194,6 +189,14 @@ class ContainerDirectories:
             )
         self.erase(record)
 
+    def prune(self) -> list[ContainerRecord]:
+        """Remove every container that does not run; returns them."""
+        self.reclaim()
+        stopped = [r for r in self.records() if not (self._active / r.id).exists()]
+        for record in stopped:
+            self.erase(record)
+        return stopped
+
     def erase(self, record: ContainerRecord) -> None:
         """Remove directories, anonymous volumes and name, in an order that a kill may interrupt."""
         for volume in record.volumes:
@@ -251,7 +254,7 @@ class ContainerDirectories:
             elif record.auto_remove:
                 self.erase(record)
             elif record.status != "exited":
-                self.write(record.changed(status="exited", exit_code=KILLED_STATUS))
+                self.write(replace(record, status="exited", exit_code=KILLED_STATUS))
         except OSError:
             # Its shim may still be taking it down: the next command tries again.
             os.close(lock)

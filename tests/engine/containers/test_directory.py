@@ -113,6 +113,14 @@ def test_running_containers_are_not_removed(directories):
     claim.finish(0)
 
 
+def test_pruning_spares_what_runs(directories):
+    directories.claim(record("one")).finish(0)
+    running = directories.claim(record("two"))
+    assert [found.name for found in directories.prune()] == ["one"]
+    assert [found.name for found in directories.records()] == ["two"]
+    running.finish(0)
+
+
 def test_no_directory_at_all(directories):
     assert directories.reclaim() == 0
     assert list(directories.records()) == []
