@@ -108,12 +108,13 @@ def _hold(binding: PortBinding) -> socket.socket | None:
 
 
 def _drop_everything(holder: socket.socket) -> None:
-    instruction = bytearray(_DROP_ALL)
     import ctypes
 
-    buffer = (ctypes.c_char * len(instruction)).from_buffer(instruction)
+    buffer = ctypes.create_string_buffer(_DROP_ALL, len(_DROP_ALL))
     program = struct.pack("@HP", 1, ctypes.addressof(buffer))
-    holder.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    # Hardened kernels keep filters to CAP_NET_ADMIN; the port is held without one too.
+    with suppress(PermissionError):
+        holder.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def _refusal(error: OSError, where: str) -> NetworkFault:

@@ -31,6 +31,7 @@ def test_a_free_port_is_chosen_and_held():
         release(held)
 
 
+@pytest.mark.root
 def test_a_held_port_answers_nothing():
     chosen, held = reserve([PortBinding(80, host_address=LOOPBACK)])
     try:
