@@ -21,7 +21,6 @@ from builder.fastpath import BuildRecord, pin_bases, scan_inputs
 from builder.plan.model import Plan
 from builder.plan.ops import BindSpec, Copy, Run, SourceScratch
 from builder.plan.options import PlanOptions
-from builder.plan.planner import plan as make_plan
 from builder.plan.sources import is_git, is_url
 from builder.request import BuildRequest, BuildResult
 from builder.runner import Cancellation, Resources, StepRunner
@@ -73,12 +72,14 @@ def plan_request(
     resolver: BaseResolver,
     tracker: Tracker,
 ) -> Plan:
-    """Parse and plan.
+    """Parse, lint and plan; the plan's warnings have been shown.
 
     Raises:
-        DockerfileError, PlanError: the file is at fault.
+        DockerfileError, PlanError, LintViolationError: the file is at fault.
         ImagesError: a base image cannot be resolved.
     """
+    from builder.inputs import ignore_patterns
+    from builder.lint.planning import plan_linted
     from dockerfile_grammar.cache import parse_cached
 
     vertex = tracker.start(f"[internal] load build definition from {inputs.name}")
@@ -100,7 +101,16 @@ def plan_request(
         resources=request.resources or Resources(),
         filename=inputs.name,
     )
-    return make_plan(tree, lines, options, _ShownResolver(resolver, tracker))
+    return plan_linted(
+        tree,
+        lines,
+        options,
+        _ShownResolver(resolver, tracker),
+        ignore=ignore_patterns(inputs),
+        warn=lambda warning: tracker.warn(
+            warning.message, warning.source.where if warning.source else ""
+        ),
+    )
 
 
 def run_build(
@@ -127,8 +137,6 @@ def run_build(
             resolver=shop.resolver,
             tracker=shop.tracker,
         )
-        for warning in plan.warnings:
-            shop.tracker.warn(warning.message, warning.source.where if warning.source else "")
         reads_context = uses_context(plan)
         if reads_context and inputs.context is None:
             raise BuildInputError(

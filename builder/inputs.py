@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from builder.errors import BuildInputError
 
 if TYPE_CHECKING:
+    from builder.ignore import IgnorePatterns
     from builder.request import BuildRequest
 
 NAMES: Final = ("Dockerfile", "dockerfile", "Containerfile")
@@ -45,6 +46,19 @@ def read_inputs(request: BuildRequest) -> BuildInputs:
         content, name = _read(path), path.name
     ignore, ignore_name = _ignore(context, path)
     return BuildInputs(name, content, path, context, ignore, ignore_name)
+
+
+def ignore_patterns(inputs: BuildInputs) -> IgnorePatterns | None:
+    """The patterns of the build context; None where there is no ignore file.
+
+    Raises:
+        IgnorePatternError: a line of the file is not a pattern.
+    """
+    if inputs.ignore is None:
+        return None
+    from builder.ignore import IgnorePatterns
+
+    return IgnorePatterns.parse(inputs.ignore, filename=inputs.ignore_name)
 
 
 def _context(path: Path | None) -> Path | None:

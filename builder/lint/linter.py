@@ -1,0 +1,113 @@
+"""The linter: watches a plan being made and keeps what the rules find."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builder.errors import BuildInputError
+from builder.lint import bases, files, rules, stages
+from builder.lint.settings import LintSettings
+from builder.plan.observer import PlanObserver
+from dockerfile_grammar import nodes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from builder.ignore import IgnorePatterns
+    from builder.lint.rules import Finding
+    from builder.plan.config import ConfigDraft
+    from builder.plan.options import PlanOptions
+    from builder.plan.scope import StageScope
+    from images.platform import Platform
+
+
+class LintViolationError(BuildInputError):
+    """The settings make findings an error, and there are some."""
+
+    code = "lint-violation"
+
+
+class Linter(PlanObserver):
+    """Give it to the planner as ``observer``; afterwards ``findings`` is complete.
+
+    Rules of the text speak about the whole file, rules of stages about those that are planned.
+    ``ignore`` holds the patterns of the build context, None where there are none.
+
+    Raises:
+        LintOptionError: the settings are malformed.
+    """
+
+    def __init__(
+        self,
+        dockerfile: nodes.Dockerfile,
+        options: PlanOptions,
+        *,
+        ignore: IgnorePatterns | None = None,
+    ) -> None:
+        self.settings = LintSettings.of(dockerfile, options.build_args, filename=options.filename)
+        self._escape = dockerfile.escape
+        self._filename = options.filename
+        self._ignore = ignore
+        self._found: list[Finding] = []
+        self._with_workdir: set[int] = set()
+        self._only_last: dict[tuple[int, type], nodes.Instruction] = {}
+        self._keep(files.findings(dockerfile))
+        if dockerfile.stages:
+            self._keep(bases.findings(dockerfile, options))
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was found so far, by line."""
+        return tuple(sorted(self._found, key=lambda finding: finding.range.start))
+
+    def raise_violation(self) -> None:
+        """Fail where the settings ask for it.
+
+        Raises:
+            LintViolationError: there are findings; names their rules.
+        """
+        names = sorted({finding.rule.name for finding in self._found})
+        if names and self.settings.error:
+            raise LintViolationError(
+                f"lint violation found for rules: {', '.join(names)}",
+                where=self._filename,
+                fix="mend them, or write # check=skip=RULE above the instruction",
+            )
+
+    def entered(self, stage: nodes.Stage, parent: int | None) -> None:
+        """A stage knows of the WORKDIRs of the stage it starts from."""
+        if parent in self._with_workdir:
+            self._with_workdir.add(stage.index)
+
+    def resolved(
+        self, stage: nodes.Stage, name: str, *, expected: Platform, actual: Platform
+    ) -> None:
+        """Compare operating system and architecture; variants may differ."""
+        if (expected.os, expected.architecture) != (actual.os, actual.architecture):
+            rule = rules.INVALID_BASE_IMAGE_PLATFORM
+            self._keep([rule.at(stage.base, name, str(expected), str(actual))])
+
+    def reading(
+        self, stage: int, node: nodes.Instruction, scope: StageScope, draft: ConfigDraft
+    ) -> None:
+        """Apply the rules of stages.
+
+        Raises:
+            ExpansionError: a word of the instruction is malformed.
+        """
+        self._keep(stages.findings(node, scope, draft, escape=self._escape, ignore=self._ignore))
+        match node:
+            case nodes.Workdir():
+                if stage not in self._with_workdir:
+                    self._keep(stages.relative_workdir(node, scope, self._escape))
+                self._with_workdir.add(stage)
+            case nodes.Cmd() | nodes.Entrypoint() | nodes.Healthcheck():
+                earlier = self._only_last.get((stage, type(node)))
+                if earlier is not None:
+                    self._keep([stages.overridden(earlier, node)])
+                self._only_last[stage, type(node)] = node
+
+    def _keep(self, found: Iterable[Finding]) -> None:
+        self._found += (
+            finding for finding in found if self.settings.allows(finding.rule, finding.comments)
+        )

@@ -1,0 +1,117 @@
+"""Which rules speak: ``# check=`` at the top of the file or above an instruction.
+
+``skip=A,B;error=true;experimental=C``, in any order; ``all`` stands for every rule. The build
+argument BUILDKIT_DOCKERFILE_CHECK takes the place of the directive.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from builder.errors import BuildInputError
+from dockerfile_grammar.quoting import quoted
+
+if TYPE_CHECKING:
+    from builder.lint.rules import Rule
+    from dockerfile_grammar.nodes import Dockerfile
+
+BUILD_ARGUMENT: Final = "BUILDKIT_DOCKERFILE_CHECK"
+OPTIONS: Final = ("skip", "error", "experimental")
+ALL: Final = "all"
+_COMMENT = re.compile(r"check\s*=\s*(\S*)", re.IGNORECASE)
+_BOOLEANS: Mapping[str, bool] = {
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
+}
+
+
+class LintOptionError(BuildInputError):
+    """What ``check=`` says is not understood."""
+
+    code = "lint-option"
+
+
+@dataclass(frozen=True, slots=True)
+class LintSettings:
+    """Rules left out and experimental rules asked for; ``all`` among them means every one.
+
+    ``error`` makes a build fail that has findings.
+    """
+
+    skip: frozenset[str] = frozenset()
+    experimental: frozenset[str] = frozenset()
+    error: bool = False
+
+    @classmethod
+    def parse(cls, text: str, *, where: str | None = None) -> Self:
+        """Read the value of ``check=``.
+
+        Raises:
+            LintOptionError: an unknown option, or ``error`` with a value that is no boolean.
+        """
+        values: dict[str, str] = {}
+        for part in text.split(";") if text.strip() else ():
+            name, equal, value = part.partition("=")
+            if not equal or name.strip() not in OPTIONS:
+                written = quoted(name.strip() if equal else part)
+                raise LintOptionError(
+                    f"failed to parse check options: invalid check option {written}",
+                    where=where,
+                    fix=f"use {', '.join(f'{option}=' for option in OPTIONS)} separated by ;",
+                )
+            values[name.strip()] = value.strip()
+        error = _BOOLEANS.get(values.get("error", "false"))
+        if error is None:
+            raise LintOptionError(
+                "failed to parse check options: error is not a boolean: " + quoted(values["error"]),
+                where=where,
+                fix="write error=true or error=false",
+            )
+        return cls(_names(values.get("skip", "")), _names(values.get("experimental", "")), error)
+
+    @classmethod
+    def of(cls, dockerfile: Dockerfile, build_args: Mapping[str, str], *, filename: str) -> Self:
+        """The settings of a build: the build argument's, else the directive's.
+
+        Raises:
+            LintOptionError: as ``parse``.
+        """
+        if BUILD_ARGUMENT in build_args:
+            return cls.parse(build_args[BUILD_ARGUMENT], where=BUILD_ARGUMENT)
+        for directive in dockerfile.directives:
+            if directive.name == "check":
+                return cls.parse(directive.value, where=f"{filename}:{directive.line}")
+        return cls()
+
+    def allows(self, rule: Rule, comments: Iterable[str] = ()) -> bool:
+        """Whether a finding of ``rule`` counts, at an instruction below ``comments``."""
+        here = _from_comments(comments)
+        if rule.experimental:
+            return not {rule.name, ALL}.isdisjoint(self.experimental | here.experimental)
+        return {rule.name, ALL}.isdisjoint(self.skip | here.skip)
+
+
+def is_check_comment(comment: str) -> bool:
+    """Whether a comment holds settings rather than prose."""
+    return _COMMENT.match(comment) is not None
+
+
+def _from_comments(comments: Iterable[str]) -> LintSettings:
+    """What the first ``check=`` comment says; nothing where it is not understood, as a comment may
+    say anything.
+    """
+    for comment in comments:
+        match = _COMMENT.match(comment)
+        if match is not None:
+            try:
+                return LintSettings.parse(match[1])
+            except LintOptionError:
+                break
+    return LintSettings()
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in text.split(",") if name.strip())
