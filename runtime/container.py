@@ -97,6 +97,7 @@ def _live(channel: socket.socket, warm: Warm, *, early: bool) -> NoReturn:
     if birth.request.kill_on_disconnect:
         # Only now: changing the identity clears it. prctl(2), PR_SET_PDEATHSIG.
         syscalls.prctl(k.PR_SET_PDEATHSIG, signal.SIGKILL)
+        _die_with_shim(channel)
     execute(process.args, environment(process, identity.home))
 
 
@@ -142,6 +143,18 @@ def _next(receiver: protocol.Receiver) -> tuple[dict[str, Any], list[int]]:
     if received is None:
         os._exit(1)
     return received
+
+
+def _die_with_shim(channel: socket.socket) -> None:
+    """Close the gap between "go" and the death signal: a shim that died in it left the channel
+    shut.
+    """
+    try:
+        shut = not channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return
+    if shut:
+        os._exit(1)
 
 
 def _enter_namespaces(spec: Spec, *, already: int) -> None:

@@ -178,7 +178,7 @@ def _check_destinations(mounts: Sequence[Mount]) -> None:
         path = posixpath.normpath(mount.destination)
         if path == "/":
             raise RuntimeFault("mounting on / is refused", code="mount-refused")
-        if path == "/proc" and mount.type != "proc" and mount.type != "bind":
+        if path == "/proc" and mount.type != "proc":
             raise RuntimeFault(
                 f"mounting {mount.type} on /proc is refused",
                 fix="the runtime mounts a procfs there",

@@ -13,6 +13,7 @@ from typing import Final
 
 _CHUNK: Final = 4096
 _POLL_WRITE: Final = select.POLLOUT
+_PATIENCE_MS: Final = 1000
 
 
 class Relay:
@@ -32,11 +33,6 @@ class Relay:
         """Whether an event of ``fd`` is the relay's."""
         return fd in (self._master, self._stdin, self._stdout)
 
-    @property
-    def active(self) -> bool:
-        """Whether output may still come."""
-        return self._master >= 0 or bool(self._to_client)
-
     def step(self, fd: int, events: int) -> None:
         """Move what ``events`` of ``fd`` allow."""
         if fd == self._master:
@@ -51,13 +47,22 @@ class Relay:
         self._update()
 
     def drain(self) -> None:
-        """Hand on what the terminal still holds, after the last process."""
-        while self._master >= 0:
-            self._read_master()
-            while self._to_client:
-                self._write_client(select.POLLOUT)
-            if not select.select([self._master] if self._master >= 0 else [], [], [], 0)[0]:
-                break
+        """Hand on what the terminal still holds, after the last process.
+
+        A client that takes nothing for a second gets nothing more.
+        """
+        while self._master >= 0 or self._to_client:
+            if self._to_client:
+                writable = select.poll()
+                writable.register(self._stdout, select.POLLOUT)
+                ready = writable.poll(_PATIENCE_MS)
+                if not ready:
+                    return
+                self._write_client(ready[0][1])
+            elif select.select([self._master], [], [], 0)[0]:
+                self._read_master()
+            else:
+                return
 
     def _read_master(self) -> None:
         try:

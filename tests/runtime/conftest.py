@@ -75,6 +75,11 @@ class Box:
         """What the container wrote."""
         return self.folder / "upper"
 
+    @property
+    def prefix(self) -> str:
+        """What the ids of this box's containers begin with."""
+        return f"test-{self.folder.parent.name}"
+
     def request(
         self,
         args: list[str],
@@ -89,7 +94,7 @@ class Box:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         spec.setdefault("resources", Resources(pids_limit=256))
         fields: dict[str, Any] = {
-            "id": f"test-{self.folder.parent.name}-{next(self.numbers)}",
+            "id": f"{self.prefix}-{next(self.numbers)}",
             "network": spec.get("network", "none"),
             "rootfs": Rootfs(
                 lower=(*lower, str(self.rootfs)),

@@ -105,7 +105,7 @@ def test_exec_errors_have_dockers_words(
     with pytest.raises(RuntimeFault) as caught:
         box.run(*args)
     assert (caught.value.what, caught.value.code, caught.value.exit_code) == (what, code, exit_code)
-    assert not leftovers(box, "test-")
+    assert not leftovers(box, box.prefix)
 
 
 def test_a_missing_interpreter_is_explained(box: Box, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_nothing_of_ours_stays_in_the_upper_directory(box: Box, tmp_path: Path) 
     assert outcome.out == "hidden"
     assert sorted(str(path.relative_to(box.upper)) for path in box.upper.rglob("*")) == ["made"]
     assert os.stat(box.rootfs / "etc").st_mtime_ns == before
-    assert not leftovers(box, "test-")
+    assert not leftovers(box, box.prefix)
 
 
 def test_stubs_below_a_whiteout_are_removed_again(box: Box, tmp_path: Path) -> None:
