@@ -27,7 +27,7 @@ def select(header: str, size: int) -> tuple[int, int] | None:
         UnsatisfiableRangeError: nothing is selected.
     """
     match = _SINGLE.match(header)
-    if match is None or match[0].strip() == "bytes=-":
+    if match is None:
         return None
     first, last = match[1][:_DIGITS], match[2][:_DIGITS]
     if not first and not last:
