@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -69,6 +70,8 @@ def main(cases: Callable[[bool], Sequence[Case]], description: str) -> None:
     parser.add_argument("--quick", action="store_true", help="end within a minute")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     options = parser.parse_args()
+    # What users get: an installed program has its bytecode beside it.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     rows = []
     for case in cases(options.quick):
         rows.append(measure(case, min(case.runs, 3) if options.quick else case.runs))
