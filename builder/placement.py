@@ -25,7 +25,7 @@ from builder.errors import BuildInputError
 from builder.ignore import IgnorePatterns
 from builder.keys import frame
 from builder.plan.sources import is_git, is_url
-from builder.solver.files import Directories, LazyDirectories, Selection
+from builder.solver.files import Directories, LazyTree, Selection
 from images.layers.entry import FILE, Entry
 from images.layers.merged import MergedTree, Node, open_node
 
@@ -74,11 +74,11 @@ class PlacedFiles:
         return ContextTree(inputs.context, ignore, ignore_name=name)
 
     def copy(
-        self, op: Copy, source: Directories | None, base: LazyDirectories, *, created_ns: int
+        self, op: Copy, source: Directories | None, base: LazyTree, *, created_ns: int
     ) -> list[Entry]:
         """As ``FilePlanner.copy``."""
         request = _request(op, created_ns)
-        below_it = None if op.link else MergedTree(base())
+        below_it = None if op.link else base()
         remote = self._remote(op)
         if not remote:
             tree = self._tree(source) if op.sources else StageTree(())
@@ -94,9 +94,9 @@ class PlacedFiles:
             key=lambda entry: os.fsencode(entry.path).split(b"/"),
         )
 
-    def workdir(self, op: Workdir, base: LazyDirectories, *, created_ns: int) -> list[Entry]:
+    def workdir(self, op: Workdir, base: LazyTree, *, created_ns: int) -> list[Entry]:
         """As ``FilePlanner.workdir``."""
-        return plan_workdir(op.path, op.user, MergedTree(base()), created=created_ns)
+        return plan_workdir(op.path, op.user, base(), created=created_ns)
 
     def selection(self, op: Copy, source: Directories | None) -> Selection:
         """As ``FilePlanner.selection``."""

@@ -116,15 +116,15 @@ class Plan:
     warnings: tuple[PlanWarning, ...] = ()
 
     def stood_on(self) -> frozenset[StepId]:
-        """Steps whose files some later step looks at, once it is executed."""
+        """Steps whose files some later step reads, once it is executed."""
         needed: set[StepId] = set()
         for index in self.closure(self.result):
             step = self.steps[index]
-            linked = isinstance(step.op, Copy) and step.op.link
-            looked_at = list(step.inputs)
-            if step.parent is not None and not linked:
-                looked_at.append(step.parent)
-            for start in looked_at:
+            read = list(step.inputs)
+            # COPY and WORKDIR only look at what is below them; commands read it.
+            if step.parent is not None and isinstance(step.op, Run):
+                read.append(step.parent)
+            for start in read:
                 current: StepId | None = start
                 while current is not None and current not in needed:
                     needed.add(current)

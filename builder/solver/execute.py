@@ -13,14 +13,14 @@ from builder.runner import RunStep
 from builder.solver.materialise import materialise
 from builder.solver.mounts import prepare_mounts, stackable
 from builder.solver.records import StoredLayer
-from builder.solver.results import Layer, PendingLayer, Result
+from builder.solver.results import Layer, ListedLayer, PendingLayer, Result
 
 if TYPE_CHECKING:
     from builder.plan.model import Step
     from builder.progress.tracker import Vertex
-    from builder.solver.files import Directories
     from builder.solver.session import Session
     from images.layers.entry import Entry
+    from images.layers.merged import MergedTree
     from images.snapshots import Workspace
 
 FAULTS_OF_THE_STEP: Final = {
@@ -42,7 +42,7 @@ class Task:
     record: Callable[[StoredLayer], None]
     """Called once the step's layer is stored."""
     stood_on: bool = False
-    """Whether a later step looks at the files, so that they are needed outside of the blob."""
+    """Whether a later step reads the files, so that they are needed outside of the blob."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ def execute(session: Session, task: Task) -> Execution:
         return _run(session, task, op)
     with ExitStack() as stack:
 
-        def below() -> Directories:
-            return stack.enter_context(task.below.directories(session.store))
+        def below() -> MergedTree:
+            return stack.enter_context(task.below.tree(session.store))
 
         match op:
             case Copy():
@@ -89,12 +89,12 @@ def execute(session: Session, task: Task) -> Execution:
                 entries = session.files.workdir(op, below, created_ns=session.now_ns())
             case _:
                 raise AssertionError(f"step {task.step.id} is a source")
-        dated = clamped(entries, session.plan.epoch)
+        dated = list(clamped(entries, session.plan.epoch))
         if task.stood_on and session.options.privileged:
             return _stand(session, task, dated)
         layer = _pack(session, dated)
     task.record(layer)
-    return Execution(layer)
+    return Execution(ListedLayer(layer, dated) if session.options.privileged else layer)
 
 
 def _stand(session: Session, task: Task, entries: Iterable[Entry]) -> Execution:

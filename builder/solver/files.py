@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 if TYPE_CHECKING:
     from builder.plan.ops import Copy, Workdir
     from images.layers.entry import Entry
+    from images.layers.merged import MergedTree
 
 Directories: TypeAlias = Sequence[Path]
-LazyDirectories: TypeAlias = Callable[[], Directories]
-"""Directories that may have to be unpacked first, so they are asked for only when needed."""
+LazyTree: TypeAlias = "Callable[[], MergedTree]"
+"""The tree below a step. Layers may have to be unpacked for it, so it is asked for when needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class FilePlanner(Protocol):
     """Entries for file operations; safe to use from several threads."""
 
     def copy(
-        self, op: Copy, source: Directories | None, base: LazyDirectories, *, created_ns: int
+        self, op: Copy, source: Directories | None, base: LazyTree, *, created_ns: int
     ) -> list[Entry]:
         """The layer of a COPY or ADD on top of ``base``; ``created_ns`` dates what has no date.
 
@@ -40,7 +41,7 @@ class FilePlanner(Protocol):
             BuildInputError: a source is missing, an owner is unknown, files and directories clash.
         """
 
-    def workdir(self, op: Workdir, base: LazyDirectories, *, created_ns: int) -> list[Entry]:
+    def workdir(self, op: Workdir, base: LazyTree, *, created_ns: int) -> list[Entry]:
         """The layer of a WORKDIR; empty when the directory is there."""
 
     def selection(self, op: Copy, source: Directories | None) -> Selection:

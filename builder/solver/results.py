@@ -3,22 +3,25 @@
 The layer of a RUN can be stood on as soon as the command has ended, while its tar is written in the
 background. Layers that came from the cache are unpacked only when somebody asks for directories.
 An upper directory becomes a snapshot when its layer is packed and nobody works in it, because the
-snapshots of layers above need all those below in place.
+snapshots of layers above need all those below in place. For those who only look, the topmost layers
+need not be unpacked at all.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from builder.solver.records import StoredLayer
 
 if TYPE_CHECKING:
+    from images.layers.entry import Entry
+    from images.layers.merged import MergedTree
     from images.store import ImageStore
 
 
@@ -61,7 +64,15 @@ class PendingLayer:
         return layer
 
 
-Layer: TypeAlias = StoredLayer | PendingLayer
+@dataclass(frozen=True, slots=True)
+class ListedLayer:
+    """A layer in the store that was never written out; what it holds is known as ``entries``."""
+
+    stored: StoredLayer
+    entries: Sequence[Entry] = field(repr=False)
+
+
+Layer: TypeAlias = StoredLayer | PendingLayer | ListedLayer
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +84,8 @@ class Result:
     @property
     def settled(self) -> bool:
         """Whether every layer's digest is known already."""
-        return all(isinstance(layer, StoredLayer) or layer.future.done() for layer in self.layers)
+        pending = (layer for layer in self.layers if isinstance(layer, PendingLayer))
+        return all(layer.future.done() for layer in pending)
 
     def stored(self) -> tuple[StoredLayer, ...]:
         """All layers, waiting for those that are being packed.
@@ -82,7 +94,7 @@ class Result:
             ImagesError: one of them could not be packed.
         """
         return tuple(
-            layer if isinstance(layer, StoredLayer) else layer.future.result()
+            layer.future.result() if isinstance(layer, PendingLayer) else _stored(layer)
             for layer in self.layers
         )
 
@@ -108,9 +120,36 @@ class Result:
                 below.pop()
             if below:
                 stored = [
-                    layer if isinstance(layer, StoredLayer) else layer.adopt(store)
+                    layer.adopt(store) if isinstance(layer, PendingLayer) else _stored(layer)
                     for layer in below
                 ]
                 pairs = [(layer.diff_id, layer.descriptor) for layer in stored]
                 found.extend(store.snapshots.ensure(pairs, store.blobs))
             yield tuple(found)
+
+    @contextmanager
+    def tree(self, store: ImageStore) -> Iterator[MergedTree]:
+        """What is where, for the block; layers that are only listed are not unpacked.
+
+        Raises:
+            ImagesError: a blob is missing or damaged, or the disk is full.
+        """
+        from images.layers.merged import MergedTree
+
+        below = list(self.layers)
+        listings: list[Sequence[Entry]] = []
+        while below and isinstance(below[-1], ListedLayer):
+            listings.append(below[-1].entries)
+            below.pop()
+        with Result(tuple(below)).directories(store) as lowers:
+            if not listings:
+                yield MergedTree(lowers)
+                return
+            from builder.solver.listed import ListedTree
+
+            with store.snapshots.new_workspace() as workspace:
+                yield ListedTree(listings, lowers, workspace.work)
+
+
+def _stored(layer: StoredLayer | ListedLayer) -> StoredLayer:
+    return layer.stored if isinstance(layer, ListedLayer) else layer

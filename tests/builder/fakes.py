@@ -11,7 +11,7 @@ from builder.errors import BuildInputError
 from builder.plan.ops import Copy, Workdir
 from builder.progress.events import Event, VertexCached, VertexStarted, WarningRaised
 from builder.runner import STDOUT, RunStep
-from builder.solver.files import Directories, LazyDirectories, Selection
+from builder.solver.files import Directories, LazyTree, Selection
 from images.layers.entry import Entry
 from images.layers.merged import MergedTree, entry_of
 
@@ -64,7 +64,7 @@ class FakeFiles:
         self.copied = 0
 
     def copy(
-        self, op: Copy, source: Directories | None, base: LazyDirectories, *, created_ns: int
+        self, op: Copy, source: Directories | None, base: LazyTree, *, created_ns: int
     ) -> list[Entry]:
         self.copied += 1
         entries = []
@@ -79,7 +79,7 @@ class FakeFiles:
             entries.append(Entry(path, "f", size=entry.size, source=entry.source))
         return list({entry.path: entry for entry in entries}.values())
 
-    def workdir(self, op: Workdir, base: LazyDirectories, *, created_ns: int) -> list[Entry]:
+    def workdir(self, op: Workdir, base: LazyTree, *, created_ns: int) -> list[Entry]:
         parts = op.path.strip("/").split("/")
         return [Entry("/".join(parts[: end + 1]), "d", mode=0o755) for end in range(len(parts))]
 

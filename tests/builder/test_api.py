@@ -209,6 +209,25 @@ def test_an_unknown_owner_is_refused(site: Site) -> None:
     assert caught.value.where == "Dockerfile:2"
 
 
+@pytest.mark.root
+def test_files_that_are_only_looked_at_are_not_unpacked(site: Site) -> None:
+    site.put(
+        "Dockerfile",
+        "FROM scratch\nCOPY . /app/\nWORKDIR /app/sub\nCOPY a ./\nCOPY --chown=me a /owned\n",
+    )
+    site.put("a")
+    site.put("sub/b")
+    site.put("etc/passwd", "me:x:7:8::/:/bin/sh\n")
+    site.put("Dockerfile2", "FROM scratch\nCOPY etc /etc\nCOPY --chown=me a /app/sub/\n")
+    with pytest.raises(BuildInputError, match="unable to find user me"):
+        site.build()
+    result = site.build(dockerfile=site.context / "Dockerfile2")
+    assert list(site.store.snapshots.ids()) == []
+    node = site.tree(result).lookup("/app/sub/a")
+    assert node is not None
+    assert (node.status.st_uid, node.status.st_gid) == (7, 8)
+
+
 def test_stages_copy_between_each_other(site: Site) -> None:
     site.put(
         "Dockerfile",
