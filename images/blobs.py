@@ -143,6 +143,14 @@ class BlobStore:
         algorithm = algorithm if expected is None else expected.algorithm
         return BlobWriter(self, expected, size, limit, algorithm)
 
+    def adopt(self, stage: Path, digest: Digest) -> None:
+        """Make a whole, verified and fsynced file of the same disk the blob; durable on return.
+
+        For callers with a staging of their own, such as resumable uploads.
+        """
+        with _disk_faults(self.root):
+            self._publish(os.fspath(stage), digest)
+
     def delete(self, digest: Digest, *, unless_younger_than: float | None = None) -> int:
         """Remove a blob; returns the bytes freed, 0 when it is not there.
 

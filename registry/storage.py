@@ -143,9 +143,7 @@ class FileStage:
         if actual != digest:
             raise DigestMismatchError(f"content hashes to {actual}", where=str(digest))
         os.fsync(self._descriptor)
-        target = self._blobs.path(digest)
-        os.rename(self._path, target)
-        sync_directory(target.parent)
+        self._blobs.adopt(self._path, digest)
         return self.size
 
     def discard(self) -> None:

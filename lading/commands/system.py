@@ -35,12 +35,16 @@ def check(app: App, *, rehash: bool) -> int:
 @click.option("--dry-run", is_flag=True, help="Only say what would go")
 @click.pass_obj
 def prune(app: App, *, everything: bool, force: bool, dry_run: bool) -> None:
-    """Remove content that nothing refers to."""
+    """Remove containers that ended, and content that nothing refers to."""
+    from engine.containers.directory import ContainerDirectories
+
     if not (force or dry_run) and sys.stdin.isatty():
         click.confirm(
             "This removes images without a name and all unused content. Go on?", abort=True
         )
     if not dry_run:
+        for container in ContainerDirectories(app.root).prune():
+            click.echo(f"Deleted container: {container.id}")
         for stored in app.store.images():
             if not stored.names:
                 app.store.remove(str(stored.image_id), force=True)

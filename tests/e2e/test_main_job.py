@@ -187,3 +187,10 @@ def test_saved_images_load_elsewhere(lading: Lading, context: Path, tmp_path: Pa
     other = Lading(tmp_path / "other")
     other("load", "-i", tmp_path / "app.tar")
     assert other("inspect", "-f", "{{.Id}}", "app").stdout == image
+
+
+def test_a_container_that_ended_goes_with_prune(lading: Lading, tmp_path: Path) -> None:
+    lading("run", "--name", "kept", "busybox", "touch", "/made")
+    lading("run", "--name", "kept", "busybox", "true", status=125)
+    assert "Deleted container: " in lading("system", "prune", "--force").stdout
+    lading("run", "--rm", "--name", "kept", "busybox", "true")

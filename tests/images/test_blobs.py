@@ -126,6 +126,15 @@ def test_read_is_bounded(blobs):
         blobs.read(HELLO, limit=4)
 
 
+def test_a_file_staged_elsewhere_becomes_the_blob(blobs, tmp_path):
+    stage = tmp_path / "upload"
+    stage.write_bytes(b"staged elsewhere")
+    digest = Digest.of(b"staged elsewhere")
+    blobs.adopt(stage, digest)
+    assert not stage.exists()
+    assert blobs.read(digest) == b"staged elsewhere"
+
+
 def test_names_that_are_not_digests_are_passed_over(blobs, tmp_path):
     blobs.put(b"hello")
     (tmp_path / "blobs/sha256/readme").write_text("")
