@@ -65,8 +65,7 @@ def from_mask(mask: int) -> tuple[str, ...]:
 
 
 def select(add: Iterable[str], drop: Iterable[str], default: Iterable[str]) -> tuple[str, ...]:
-    """Docker's ``--cap-add`` and ``--cap-drop`` over ``default``; ``ALL`` and a missing ``CAP_``
-    are fine.
+    """Docker's ``--cap-add`` and ``--cap-drop``; ``ALL`` and names without ``CAP_`` are fine.
 
     Raises:
         ValueError: a name is not a capability.

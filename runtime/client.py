@@ -135,8 +135,7 @@ def run(
     terminal: bool = False,
     runtime_dir: Path | None = None,
 ) -> Container:
-    """Start a container with these descriptors as its standard streams, which stay the caller's
-    own.
+    """Start a container with these descriptors, which stay the caller's, as standard streams.
 
     With ``terminal`` it gets a pseudo-terminal; the shim copies between it and
     ``stdin``/``stdout``. Returns once the program has been executed.
@@ -216,9 +215,7 @@ def fingerprint() -> str:
 def _submit(
     folder: Path, message: dict[str, Any], fds: tuple[int, ...]
 ) -> tuple[socket.socket, protocol.Receiver]:
-    """Hand the message to a launcher of our version; nothing has been done until it says
-    ``accepted``.
-    """
+    """Hand the message to a launcher of our version; before ``accepted`` nothing is done."""
     for _ in range(_ATTEMPTS):
         connection = _connect(folder) or _start_launcher(folder, message["fingerprint"])
         receiver = protocol.Receiver(connection)

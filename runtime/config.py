@@ -70,9 +70,7 @@ class Root:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One mount, in order. ``overlay`` takes ``lowerdir+=``, ``upperdir=``, ``workdir=`` and
-    ``subpath=``.
-    """
+    """One mount; ``overlay`` takes ``lowerdir+=``, ``upperdir=``, ``workdir=``, ``subpath=``."""
 
     destination: str
     type: str = "bind"

@@ -1,6 +1,4 @@
-"""config.json in and out: strict about types, deaf to unknown properties as the specification
-demands.
-"""
+"""config.json in and out: strict about types, deaf to unknown properties as the standard is."""
 
 from __future__ import annotations
 

@@ -123,9 +123,7 @@ class ReadonlyPath:
 
 @dataclass(frozen=True, slots=True)
 class MaskedPath:
-    """A path whose content nobody in the container may see: /dev/null over files, nothing over
-    folders.
-    """
+    """A path whose content nobody may see: /dev/null over files, nothing over folders."""
 
     path: str
 

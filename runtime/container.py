@@ -146,9 +146,7 @@ def _next(receiver: protocol.Receiver) -> tuple[dict[str, Any], list[int]]:
 
 
 def _die_with_shim(channel: socket.socket) -> None:
-    """Close the gap between "go" and the death signal: a shim that died in it left the channel
-    shut.
-    """
+    """Close the gap between "go" and the death signal: a dead shim's channel is shut."""
     try:
         shut = not channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:

@@ -1,5 +1,4 @@
-"""Mount options of an OCI mount entry, sorted into attributes, propagation and file-system
-parameters.
+"""Mount options sorted into attributes, propagation and file-system parameters.
 
 Runtime-spec ``config-linux.md``, "Linux mount options". Pure.
 """

@@ -153,9 +153,7 @@ class DetachFromHost:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """An overlay of host directories, topmost first, mounted by descriptors of any number of
-    lowers.
-    """
+    """An overlay of any number of host directories, topmost first."""
 
     lower: tuple[str, ...]
     upper: str | None = None

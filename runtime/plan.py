@@ -97,13 +97,8 @@ def plan(
     ]
     for index, mount in enumerate(mounts):
         operations += _mount_operations(mount, spec, places, index)
-    taken = {posixpath.normpath(mount.destination) for mount in mounts}
     if etc_files:
-        operations += [
-            BindMount(f"/etc/{name}", f"{places.state}/{name}", MountOptions())
-            for name in ETC_FILES
-            if f"/etc/{name}" not in taken
-        ]
+        operations += _etc_files(spec, places)
     operations += [
         MemoryFile(
             secret.destination,
@@ -118,15 +113,30 @@ def plan(
     operations += [Sysctl(name, value) for name, value in sorted(spec.linux.sysctl.items())]
     if terminal:
         operations.append(Terminal(spec.process.console_size))
-    operations += [ReadonlyPath(path) for path in spec.linux.readonly_paths]
-    operations += [MaskedPath(path) for path in spec.linux.masked_paths]
-    if spec.linux.namespace("uts") is not None:
-        operations.append(Hostname(spec.hostname, spec.domainname))
-    operations += [
-        PivotRoot(),
-        RootAttributes(spec.root.readonly, spec.linux.rootfs_propagation),
+    return [*operations, *_confinement(spec)]
+
+
+def _etc_files(spec: Spec, places: Places) -> list[Operation]:
+    taken = {posixpath.normpath(mount.destination) for mount in spec.mounts}
+    return [
+        BindMount(f"/etc/{name}", f"{places.state}/{name}", MountOptions())
+        for name in ETC_FILES
+        if f"/etc/{name}" not in taken
     ]
-    return operations
+
+
+def _confinement(spec: Spec) -> list[Operation]:
+    linux = spec.linux
+    names: list[Operation] = []
+    if linux.namespace("uts") is not None:
+        names.append(Hostname(spec.hostname, spec.domainname))
+    return [
+        *(ReadonlyPath(path) for path in linux.readonly_paths),
+        *(MaskedPath(path) for path in linux.masked_paths),
+        *names,
+        PivotRoot(),
+        RootAttributes(spec.root.readonly, linux.rootfs_propagation),
+    ]
 
 
 def scratch_slots(spec: Spec, secrets: Sequence[SecretFile]) -> list[int]:

@@ -1,5 +1,4 @@
-"""Frames between client and shim: four bytes of length, JSON, and descriptors beside the first
-byte.
+"""Frames between client and shim: length, JSON, and descriptors beside the first byte.
 
 ``unix(7)``, SCM_RIGHTS. Light on purpose: the client imports nothing else of this package.
 """

@@ -1,5 +1,4 @@
-"""Paths inside a container's root, resolved by the kernel with ``RESOLVE_IN_ROOT`` and kept as
-descriptors.
+"""Paths inside a container's root, resolved with ``RESOLVE_IN_ROOT`` into descriptors.
 
 Nothing here joins strings to a host path. A symbolic link in the image can lead anywhere inside the
 root and nowhere else; magic links (``/proc/self/fd/N``) are refused. openat2(2); CVE-2021-30465,

@@ -1,5 +1,4 @@
-"""One supervisor per container: forked from the launcher, it forks the container and outlives the
-client.
+"""One supervisor per container: it makes the container and outlives the client.
 
 It receives the request, builds control groups and network, reports ``started`` and ``exited``,
 passes on signals and terminal sizes, and takes everything away again: processes, control groups,

@@ -51,9 +51,7 @@ __all__ = [
 def default_environment(
     env: Sequence[str], *, hostname: str = "", terminal: bool = False
 ) -> tuple[str, ...]:
-    """Docker's rules: PATH, HOSTNAME and TERM first, each overridden in place by ``env``; later
-    wins.
-    """
+    """Docker's rules: PATH, HOSTNAME and TERM first, overridden in place by ``env``."""
     merged = {"PATH": defaults.PATH}
     if hostname:
         merged["HOSTNAME"] = f"HOSTNAME={hostname}"

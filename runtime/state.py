@@ -75,9 +75,7 @@ def _make_folder(path: str) -> None:
 
 
 def _remove(top: str, *, files: Iterable[str], folders: Iterable[str]) -> None:
-    """Remove what we made by name, which is much cheaper than looking for it; then whatever is
-    left.
-    """
+    """Remove what we made by name, cheaper than looking for it; then whatever is left."""
     try:
         for name in files:
             with suppress(FileNotFoundError):
@@ -184,9 +182,7 @@ def remove_created(root: str, created: Iterable[str]) -> None:
 
 
 def clear_volatile(work: str) -> None:
-    """Remove the mark that overlayfs leaves after a volatile mount, so that ``work`` can be used
-    again.
-    """
+    """Remove the mark of a volatile mount, so that ``work`` can be used again."""
     mark = f"{work}/work/incompat"
     if os.path.isdir(mark):
         _remove(mark, files=("volatile/dirty",), folders=("volatile",))

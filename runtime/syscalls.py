@@ -348,8 +348,7 @@ def join_session_keyring() -> None:
 
 
 def madvise_populate_write(ranges: Iterable[tuple[int, int]]) -> None:
-    """madvise(2) MADV_POPULATE_WRITE over (address, length) ranges: copy what a fork shares, at
-    once.
+    """madvise(2) MADV_POPULATE_WRITE over (address, length) ranges: copy what forks share.
 
     A fault per page costs four times as much. Kernels before 5.14 do not know it; then faults it
     is.

@@ -24,9 +24,7 @@ UNIFIED: Final = "unified"
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The directories of one container, by hierarchy name; the unified one has the name
-    ``unified``.
-    """
+    """One container's directories by hierarchy name; ``UNIFIED`` is the cgroup2 one."""
 
     directories: tuple[tuple[str, str], ...]
     links: tuple[tuple[str, str], ...] = ()

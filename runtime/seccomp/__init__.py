@@ -1,5 +1,4 @@
-"""Seccomp filters: Docker's default profile and OCI profiles, assembled to classic BPF by
-ourselves.
+"""Seccomp filters: Docker's default and OCI profiles, assembled to classic BPF.
 
 ``profile`` says what is allowed, ``numbers`` what the calls are numbered, ``compiler`` turns both
 into the bytes that seccomp(2) loads.

@@ -1,5 +1,4 @@
-"""Profiles to classic BPF: a binary search over runs of equal system call numbers, per
-architecture.
+"""Profiles to classic BPF: per architecture, a binary search over runs of numbers.
 
 seccomp(2), ``Documentation/networking/filter.rst``. A program has at most 4096 instructions of
 eight bytes. Conditional jumps reach 255 instructions, so the far side of a search node is reached

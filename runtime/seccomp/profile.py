@@ -110,9 +110,7 @@ ENOSYS: Final = k.SECCOMP_RET_ERRNO | errno.ENOSYS
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """``argument[index] operator value``; ``&`` is ``(argument & mask) == value``. 64 bits,
-    unsigned.
-    """
+    """``argument[index] operator value``, unsigned; ``&`` is ``argument & mask == value``."""
 
     index: int
     operator: str
