@@ -54,6 +54,7 @@ class PlacedFiles:
         self._now_ns = now_ns
         name = hashlib.sha256(os.fsencode(inputs.context or "")).hexdigest()[:32]
         self._digest_file = digests / name
+        self._stages: dict[tuple[Path, ...], _KeptTree] = {}
         self._stage_digests = FileDigests(now_ns, owners=True)
 
     @cached_property
@@ -176,7 +177,25 @@ class PlacedFiles:
         return plan_copy(alone, _DownloadTree(download, blob), base)
 
     def _tree(self, source: Directories | None) -> SourceTree:
-        return self.context if source is None else StageTree(source)
+        if source is None:
+            return self.context
+        # Layers do not change, so what a directory holds is asked of the disk once per build.
+        return self._stages.setdefault(tuple(source), _KeptTree(source))
+
+
+class _KeptTree(StageTree):
+    """A stage's tree that remembers its listings."""
+
+    def __init__(self, lowers: Directories) -> None:
+        super().__init__(lowers)
+        self._listings: dict[str, Sequence[Node]] = {}
+
+    def children(self, path: str) -> Sequence[Node]:
+        """As ``SourceTree.children``."""
+        known = self._listings.get(path)
+        if known is None:
+            known = self._listings[path] = super().children(path)
+        return known
 
 
 class _DownloadTree:

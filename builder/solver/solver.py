@@ -237,7 +237,8 @@ class _Solver:
 
         def record(layer: StoredLayer) -> None:
             layers = (*below.stored(), layer)
-            late = [] if len(keys) > 1 else [self._content_key(step, below, inputs)]
+            # What other stages hold is not read again only to be remembered.
+            late = [self._content_key(step, below, ())] if len(keys) == 1 and not inputs else []
             for key in (*keys, *late):
                 session.records.save(key, layers)
 
