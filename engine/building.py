@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from builder.progress.events import ProgressSink
     from builder.request import BuildRequest, BuildResult
     from builder.runner import RunStep
-    from engine.registries import Access
+    from engine.access import Access
     from images.client.progress import Event
     from images.store import ImageStore
 

@@ -6,65 +6,21 @@ comes through ``pull``, which hands the resolved digest to the policy before any
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Coroutine, Mapping
-from pathlib import Path
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from images.client.progress import ProgressSink, ignore
-from records import Record, field
 
 if TYPE_CHECKING:
+    from engine.access import Access
     from images.client import RegistryClient
     from images.credentials import Credentials
     from images.descriptor import Descriptor
     from images.platform import Platform
     from images.reference import Reference
     from images.store import ImageStore
-    from trust.policy import Policy
 
 _T = TypeVar("_T")
-
-
-def _environ() -> Mapping[str, str]:
-    return dict(os.environ)
-
-
-class Access(Record):
-    """How registries are reached and what is demanded of images that come from them.
-
-    ``verify_keys`` (public key files) replace the policy file; ``policy_file`` names one in place
-    of the usual ones (``trust.policyfile``). ``insecure`` is ``ClientOptions.insecure``.
-    """
-
-    root: Path
-    insecure: frozenset[str] = frozenset()
-    policy_file: Path | None = None
-    verify_keys: tuple[Path, ...] = ()
-    environ: Mapping[str, str] = field(default_factory=_environ, repr=False)
-
-    def client(self) -> RegistryClient:
-        """A client with the user's credentials, to be closed by ``async with``."""
-        from images.client import ClientOptions, RegistryClient
-        from images.credentials import CredentialStore
-
-        credentials = CredentialStore.from_environment(self.environ)
-        return RegistryClient(credentials, ClientOptions(self.insecure, environ=self.environ))
-
-    def policy(self) -> Policy:
-        """The policy in force.
-
-        Raises:
-            PolicyFileError: a file was named, or is in its usual place, and cannot be used.
-        """
-        from trust.policyfile import current_policy
-
-        if self.verify_keys:
-            from trust.verify import policy_of_key
-
-            files = [str(path) for path in self.verify_keys]
-            return policy_of_key(files=files, source="--verify-key")
-        return current_policy(self.root, explicit=self.policy_file, environ=self.environ)
 
 
 def pull(

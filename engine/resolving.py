@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from builder.bases import ResolvedBase, StoreResolver
 
 if TYPE_CHECKING:
-    from engine.registries import Access
+    from engine.access import Access
     from images.client.progress import ProgressSink
     from images.platform import Platform
     from images.reference import Reference

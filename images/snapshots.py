@@ -118,7 +118,7 @@ class Snapshots:
             InvalidArchiveError, SizeLimitError: a layer is malformed, hostile or too large.
             EnvironmentFault: the disk is full.
         """
-        from images.layers.merged import is_opaque
+        from images.layers.opaque import is_opaque
 
         chain = chain_ids([diff_id for diff_id, _ in layers])
         wanted = [_Layer(d, c, blob) for (d, blob), c in zip(layers, chain, strict=True)]

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from engine.access import Access
     from images.store import ImageStore
 
 
-@dataclass
 class App:
     """One command's surroundings."""
 
-    root: Path
-    runtime_dir: Path
-    debug: bool = False
+    def __init__(self, root: Path, runtime_dir: Path, *, debug: bool = False) -> None:
+        self.root = root
+        self.runtime_dir = runtime_dir
+        self.debug = debug
 
     @classmethod
     def create(cls, *, root: str | None, config: str | None, debug: bool) -> Self:
@@ -28,7 +28,7 @@ class App:
         """
         if config is not None:
             os.environ["DOCKER_CONFIG"] = config
-        return cls(state_root(root), runtime_directory(), debug)
+        return cls(state_root(root), runtime_directory(), debug=debug)
 
     @cached_property
     def store(self) -> ImageStore:
@@ -36,6 +36,18 @@ class App:
         from images.store import ImageStore
 
         return ImageStore.open(self.root)
+
+    def access(
+        self,
+        insecure_registry: tuple[str, ...] = (),
+        *,
+        policy: Path | None = None,
+        verify_key: tuple[Path, ...] = (),
+    ) -> Access:
+        """How registries are reached, from the flags every command has that reaches one."""
+        from engine.access import Access
+
+        return Access(self.root, frozenset(insecure_registry), policy, verify_key)
 
 
 def state_root(flag: str | None) -> Path:

@@ -15,10 +15,9 @@ import click
 
 from lading import __version__
 from lading.app import App
-from lading.errors import render_error
-
-USAGE_STATUS = 125
-INTERRUPTED_STATUS = 130
+from lading.commands.declared import flagged
+from lading.errors import INTERRUPTED_STATUS, USAGE_STATUS, status_of
+from lading.flags import GLOBAL
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "build": ("build:build", "Build an image from a Dockerfile"),
@@ -91,9 +90,7 @@ class LazyGroup(click.Group):
     table=COMMANDS,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
-@click.option("--root", metavar="DIR", help="State directory [env: LADING_ROOT]")
-@click.option("--config", metavar="DIR", help="Client config directory [env: DOCKER_CONFIG]")
-@click.option("-D", "--debug", is_flag=True, help="Show tracebacks and debug messages")
+@flagged(GLOBAL)
 @click.version_option(__version__, "-v", "--version", message="lading version %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, root: str | None, config: str | None, *, debug: bool) -> None:
@@ -104,23 +101,19 @@ def cli(ctx: click.Context, root: str | None, config: str | None, *, debug: bool
 def run_command(arguments: list[str]) -> int:
     """Run one command line; every error becomes a message on stderr and an exit status."""
     debug = "--debug" in arguments[:4] or "-D" in arguments[:4]
+    return status_of(lambda: _run_by_click(arguments), debug=debug)
+
+
+def _run_by_click(arguments: list[str]) -> int | None:
     try:
         status = cli.main(arguments, prog_name="lading", standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
         return _usage_error(error)
-    except (KeyboardInterrupt, click.Abort):
+    except click.Abort:
         return INTERRUPTED_STATUS
-    except BrokenPipeError:
-        # The reader of our output went away (`lading images | head`): not an error of ours.
-        sys.stderr.close()
-        return 0
-    except Exception as error:
-        if debug:
-            raise
-        return render_error(error, sys.stderr)
-    return status if isinstance(status, int) else 0
+    return status if isinstance(status, int) else None
 
 
 def _usage_error(error: click.ClickException) -> int:

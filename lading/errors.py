@@ -4,11 +4,42 @@ from __future__ import annotations
 
 import errno
 import os
-import traceback
-from typing import TextIO
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from images.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FAILED_STATUS = 1
+USAGE_STATUS = 125
+INTERRUPTED_STATUS = 130
 REPORT_HINT = "this is a bug in lading: run again with --debug and report what it prints"
+
+
+class UsageError(InputError):
+    """The command line is wrong; ``where`` is the flag."""
+
+    code = "usage"
+    exit_status = USAGE_STATUS
+
+
+def status_of(command: Callable[[], int | None], *, debug: bool = False) -> int:
+    """Run a command; every error becomes a message on stderr and an exit status."""
+    try:
+        status = command()
+    except KeyboardInterrupt:
+        return INTERRUPTED_STATUS
+    except BrokenPipeError:
+        # The reader of our output went away (`lading images | head`): not an error of ours.
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        return render_error(error, sys.stderr)
+    return status if isinstance(status, int) else 0
 
 
 def render_error(error: BaseException, stream: TextIO, *, prefix: str = "lading") -> int:
@@ -40,6 +71,8 @@ def _foreign(error: BaseException) -> tuple[str, str | None, str | None]:
     if isinstance(error, OSError) and error.errno is not None:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return os.strerror(error.errno), " -> ".join(names) or None, _os_fix(error.errno)
+    import traceback
+
     summary = traceback.format_exception_only(error)[-1].strip()
     return summary, None, REPORT_HINT
 

@@ -13,12 +13,11 @@ def main(argv: list[str] | None = None) -> int:
 
         print(f"lading version {__version__}")
         return 0
-    if arguments[:1] == ["run"]:
-        from lading.quick_run import run_quickly
+    from lading.direct import run_directly
 
-        status = run_quickly(arguments[1:])
-        if status is not None:
-            return status
+    status = run_directly(arguments)
+    if status is not None:
+        return status
     from lading.cli import run_command
 
     return run_command(arguments)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from images.errors import InputError, SizeLimitError
 from images.layers import entry as kinds
 from images.layers.entry import Entry
+from images.layers.opaque import is_opaque
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,6 @@ SYMLINK_LIMIT: Final = 40
 
 TEXT_LIMIT: Final = 4 << 20
 
-OPAQUE_XATTRS: Final = ("trusted.overlay.opaque", "user.overlay.opaque")
 _ABSENT: Final = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _KINDS: Final = {
     stat.S_IFREG: kinds.FILE,
@@ -318,18 +318,6 @@ def read_xattrs(path: str) -> dict[str, bytes]:
 def is_whiteout(status: os.stat_result) -> bool:
     """Whether overlayfs takes this object for a whiteout."""
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
-
-
-def is_opaque(path: str) -> bool:
-    """Whether overlayfs takes this directory for an opaque one."""
-    for name in OPAQUE_XATTRS:
-        try:
-            if os.getxattr(path, name, follow_symlinks=False) == b"y":
-                return True
-        except OSError as error:
-            if error.errno not in (errno.ENODATA, errno.ENOTSUP, errno.ENOENT):
-                raise
-    return False
 
 
 def _parts(path: str) -> list[str]:

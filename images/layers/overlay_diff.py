@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 from images.errors import EnvironmentFault, InputError
 from images.layers import entry as kinds
 from images.layers.entry import WHITEOUT_PREFIX, Entry, opaque, whiteout
-from images.layers.merged import is_opaque, is_whiteout, read_xattrs
+from images.layers.merged import is_whiteout, read_xattrs
+from images.layers.opaque import is_opaque
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

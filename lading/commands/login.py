@@ -8,7 +8,7 @@ import click
 
 from images.reference import DEFAULT_REGISTRY
 from lading.app import App
-from lading.commands.transfer import access_options, make_access
+from lading.commands.declared import access_options
 
 
 @click.command()
@@ -45,7 +45,7 @@ def login(
         raise click.UsageError("Cannot perform an interactive login from a non TTY device")
     username = username or click.prompt("Username")
     password = password or click.prompt("Password", hide_input=True)
-    prove(server, Credentials(username, password), make_access(app, insecure_registry))
+    prove(server, Credentials(username, password), app.access(insecure_registry))
     click.echo("Login Succeeded")
 
 

@@ -3,61 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
-from engine.registries import Access
 from images.platform import Platform
 from images.reference import Reference
 from lading.app import App
+from lading.commands.declared import access_options, trust_options
 from lading.render.transfer import transfer_view
-
-Decorated = Callable[..., Any]
-
-
-def access_options(command: Decorated) -> Decorated:
-    """The flags every command has that reaches a registry."""
-    option = click.option(
-        "--insecure-registry",
-        multiple=True,
-        metavar="HOST[:PORT]",
-        help="A registry that may speak plain HTTP or show any certificate",
-    )
-    return option(command)
-
-
-def trust_options(command: Decorated) -> Decorated:
-    """The flags every command has that takes images from a registry."""
-    for decorate in (
-        click.option(
-            "--policy",
-            type=click.Path(path_type=Path),
-            help="Policy file in place of the usual ones",
-        ),
-        click.option(
-            "--verify-key",
-            multiple=True,
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help="Accept only images signed by this public key",
-        ),
-    ):
-        command = decorate(command)
-    return command
-
-
-def make_access(
-    app: App,
-    insecure_registry: tuple[str, ...] = (),
-    *,
-    policy: Path | None = None,
-    verify_key: tuple[Path, ...] = (),
-) -> Access:
-    """Join the flags of ``access_options`` and ``trust_options``."""
-    return Access(app.root, frozenset(insecure_registry), policy, verify_key)
 
 
 @click.command()
@@ -90,7 +44,7 @@ def pull(
         registries.pull(
             reference,
             app.store,
-            make_access(app, insecure_registry, policy=policy, verify_key=verify_key),
+            app.access(insecure_registry, policy=policy, verify_key=verify_key),
             platform=Platform.parse(platform) if platform else None,
             all_platforms=all_platforms,
             progress=view,
@@ -123,7 +77,7 @@ def push(
         registries.push(
             reference,
             app.store,
-            make_access(app, insecure_registry),
+            app.access(insecure_registry),
             platform=Platform.parse(platform) if platform else None,
             progress=view,
         )

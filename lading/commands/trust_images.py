@@ -11,7 +11,7 @@ import click
 from engine.registries import call
 from images.reference import Reference
 from lading.app import App
-from lading.commands.transfer import access_options, make_access, trust_options
+from lading.commands.declared import access_options, trust_options
 from lading.passphrase import passphrase
 from trust.keystore import KeyStore
 
@@ -58,7 +58,7 @@ def sign(
     else:
         key = KeyStore(app.root).private(name, secret)
     signed = call(
-        make_access(app, insecure_registry),
+        app.access(insecure_registry),
         lambda client: trusting.sign(
             client, Reference.parse(image), key, annotations=annotation or None
         ),
@@ -86,7 +86,7 @@ def verify(
     """
     from engine import trusting
 
-    access = make_access(app, insecure_registry, policy=policy, verify_key=verify_key)
+    access = app.access(insecure_registry, policy=policy, verify_key=verify_key)
     rules = access.policy()
     found = call(
         access, lambda client: trusting.verify_reference(client, Reference.parse(image), rules)
@@ -112,7 +112,7 @@ def inspect(
     """Show who signed an image, and the policy's verdict."""
     from engine import trust_inspection
 
-    access = make_access(app, insecure_registry, policy=policy, verify_key=verify_key)
+    access = app.access(insecure_registry, policy=policy, verify_key=verify_key)
     rules = access.policy()
     known = {stored.name: stored.public for stored in KeyStore(app.root).list()}
 
@@ -140,7 +140,7 @@ def policy() -> None:
 @click.pass_obj
 def check(app: App, file: Path | None) -> None:
     """Say whether a policy file is understood completely."""
-    rules = make_access(app, policy=file).policy()
+    rules = app.access(policy=file).policy()
     click.echo(f"{rules.source}: understood, {len(rules.docker)} scopes besides the default")
 
 
@@ -150,5 +150,5 @@ def check(app: App, file: Path | None) -> None:
 @click.pass_obj
 def explain(app: App, image: str, *, policy: Path | None, verify_key: tuple[Path, ...]) -> None:
     """Say which rule decides about an image, and what it wants."""
-    rules = make_access(app, policy=policy, verify_key=verify_key).policy()
+    rules = app.access(policy=policy, verify_key=verify_key).policy()
     click.echo(rules.explain(Reference.parse(image)))

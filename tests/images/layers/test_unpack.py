@@ -10,7 +10,8 @@ import pytest
 from images.errors import EnvironmentFault, InvalidArchiveError
 from images.layers import unpack as module
 from images.layers.entry import Entry, opaque, whiteout
-from images.layers.merged import is_opaque, is_whiteout
+from images.layers.merged import is_whiteout
+from images.layers.opaque import is_opaque
 from images.layers.tar_read import Limits
 from images.layers.unpack import unpack, unpack_entries
 from tests.images.layers.archives import archive, directory, file, hardlink, symlink, tree

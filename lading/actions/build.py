@@ -1,0 +1,183 @@
+"""``lading build``: flags into a request, the request into an image, the answer onto the screen."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from images.reference import Reference
+from lading.errors import UsageError
+
+if TYPE_CHECKING:
+    from builder.request import BuildRequest, BuildResult
+    from builder.runner import Resources
+    from builder.secrets import Secret
+    from images.platform import Platform
+    from lading.app import App
+
+
+def build(
+    app: App,
+    *,
+    plan: str | None,
+    quiet: bool,
+    progress: str,
+    iidfile: Path | None,
+    insecure_registry: tuple[str, ...],
+    policy: Path | None,
+    verify_key: tuple[Path, ...],
+    **flags: Any,
+) -> int:
+    """Build an image from a Dockerfile; the flags are those of ``lading.flags.BUILD``.
+
+    Raises:
+        UsageError, ImagesError: as ``make_request`` and ``engine.building.build``.
+    """
+    from builder.progress.render import make_progress
+    from engine import building
+
+    request = make_request(**flags)
+    access = app.access(insecure_registry, policy=policy, verify_key=verify_key)
+    sink = make_progress("quiet" if quiet or plan else progress, sys.stderr)
+    yard = building.Yard(app.store, access, app.runtime_dir)
+    if plan is not None:
+        print(building.show_plan(request, yard, sink, as_json=plan == "json"), end="")
+        return 0
+    result = building.build(request, yard, sink)
+    if iidfile is not None:
+        from lading.render.atomic import write_whole
+
+        write_whole(iidfile, str(result.image_id).encode())
+    _announce(result, quiet=quiet)
+    return 0
+
+
+def make_request(
+    *,
+    context: str,
+    tags: tuple[str, ...],
+    file: str | None,
+    build_args: tuple[str, ...],
+    labels: tuple[str, ...],
+    annotations: tuple[str, ...],
+    target: str | None,
+    platform: str | None,
+    no_cache: bool,
+    pull: bool,
+    network: str,
+    hosts: tuple[str, ...],
+    secrets: tuple[str, ...],
+    agents: tuple[str, ...],
+    shm_size: str | None,
+    ulimits: tuple[str, ...],
+    cgroup_parent: str,
+) -> BuildRequest:
+    """Turn the flags into a request.
+
+    Raises:
+        UsageError, ImagesError: a flag's value is malformed.
+    """
+    from builder.request import BuildRequest
+
+    return BuildRequest(
+        context=None if context == "-" else Path(context),
+        dockerfile=_dockerfile(context, file),
+        tags=tuple(Reference.parse(tag) for tag in tags),
+        build_args=_build_args(build_args),
+        labels=_pairs(labels, "--label"),
+        annotations=_pairs(annotations, "--annotation"),
+        target=target,
+        platform=_platform(platform),
+        no_cache=no_cache,
+        pull=pull,
+        network=network,
+        extra_hosts=_hosts(hosts),
+        secrets=tuple(_secrets(secrets)),
+        ssh=_agents(agents),
+        resources=_resources(shm_size, ulimits, cgroup_parent),
+    )
+
+
+def _dockerfile(context: str, file: str | None) -> Path | bytes | None:
+    if context == "-" or file == "-":
+        return sys.stdin.buffer.read()
+    return None if file is None else Path(file)
+
+
+def _pairs(values: tuple[str, ...], flag: str) -> dict[str, str]:
+    pairs = {}
+    for value in values:
+        key, _, text = value.partition("=")
+        if not key:
+            raise UsageError(f"{value!r} has no key", where=flag)
+        pairs[key] = text
+    return pairs
+
+
+def _build_args(values: tuple[str, ...]) -> dict[str, str]:
+    """``K=V`` as it is; a bare ``K`` takes the environment's value, if there is one."""
+    bare = {value for value in values if "=" not in value}
+    given = _pairs(tuple(value for value in values if value not in bare), "--build-arg")
+    return {key: os.environ[key] for key in bare if key in os.environ} | given
+
+
+def _platform(text: str | None) -> Platform | None:
+    if text is None:
+        return None
+    from images.platform import Platform
+
+    return Platform.parse(text)
+
+
+def _hosts(values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    if not values:
+        return ()
+    from engine.options.naming import extra_hosts
+
+    return extra_hosts(values)
+
+
+def _secrets(values: tuple[str, ...]) -> list[Secret]:
+    if not values:
+        return []
+    from builder.secrets import Secret
+
+    return [Secret.parse(value, os.environ) for value in values]
+
+
+def _agents(values: tuple[str, ...]) -> dict[str, Path]:
+    agents = {}
+    for value in values:
+        name, _, path = value.partition("=")
+        socket = path or os.environ.get("SSH_AUTH_SOCK", "")
+        if not socket:
+            raise UsageError(f"no agent for {name}: SSH_AUTH_SOCK is not set", where="--ssh")
+        agents[name or "default"] = Path(socket)
+    return agents
+
+
+def _resources(
+    shm_size: str | None, ulimits: tuple[str, ...], cgroup_parent: str
+) -> Resources | None:
+    if shm_size is None and not ulimits and not cgroup_parent:
+        return None
+    from builder.runner import Resources, Ulimit
+    from engine.options.isolation import parse_cgroup_parent
+    from engine.options.numbers import parse_size, parse_ulimits
+
+    return Resources(
+        shm_size=parse_size(shm_size, "--shm-size") if shm_size else 0,
+        ulimits=tuple(Ulimit(name, *pair) for name, pair in parse_ulimits(ulimits).items()),
+        cgroup_parent=parse_cgroup_parent(cgroup_parent) if cgroup_parent else "",
+    )
+
+
+def _announce(result: BuildResult, *, quiet: bool) -> None:
+    if quiet:
+        print(result.image_id)
+        return
+    lines = [f"named {tag.familiar}" for tag in result.tags]
+    lines += [f"image {result.image_id}", f"manifest {result.descriptor.digest}"]
+    print("\n".join(lines), file=sys.stderr)

@@ -1,0 +1,54 @@
+"""``lading run``: Docker's flags onto ``engine.run_options.RunOptions``, field by field."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from images.platform import Platform
+    from images.reference import Reference
+    from lading.app import App
+
+COULD_NOT_RUN: Final = 125
+
+
+def run(
+    app: App,
+    *,
+    insecure_registry: tuple[str, ...],
+    policy: Path | None,
+    verify_key: tuple[Path, ...],
+    **flags: Any,
+) -> int:
+    """Create and run a new container; ``flags`` are those of ``lading.flags.RUN``.
+
+    The exit status is the command's; 125 means that the container could not be made, 126 that its
+    command could not be executed, 127 that it was not found.
+    """
+    from engine.run import run as start
+    from engine.run_options import RunOptions
+
+    def pull(reference: Reference, platform: Platform | None) -> None:
+        from engine.registries import pull as fetch
+        from lading.render.transfer import transfer_view
+
+        access = app.access(insecure_registry, policy=policy, verify_key=verify_key)
+        view = transfer_view("pull", sys.stderr, quiet=False)
+        try:
+            fetch(reference, app.store, access, platform=platform, progress=view)
+        finally:
+            view.close()
+
+    try:
+        return start(RunOptions(**flags), app.store, app.runtime_dir, pull=pull)
+    except Exception as error:
+        if app.debug:
+            raise
+        from lading.errors import render_error
+
+        # Whatever kept the container from running is 125 for scripts, unless it says otherwise.
+        status = render_error(error, sys.stderr)
+        return getattr(error, "exit_status", COULD_NOT_RUN) if status == 1 else status

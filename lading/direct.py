@@ -1,0 +1,44 @@
+"""``run`` and ``build`` without click, which takes longer to import than a cached build may take.
+
+Only well-formed lines: what ``lading.parse`` does not take, help and mistakes included, is click's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+COMMANDS = ("build", "run")
+
+
+def run_directly(arguments: Sequence[str]) -> int | None:
+    """The exit status of a command line, or None where click has to read it."""
+    if not any(name in arguments for name in COMMANDS):
+        return None
+    from lading import flags
+    from lading.parse import parse
+
+    top = parse(flags.GLOBAL, arguments)
+    if top is None or not top["words"] or top["words"][0] not in COMMANDS:
+        return None
+    name, *words = top["words"]
+    values = parse(flags.RUN if name == "run" else flags.BUILD, words)
+    if values is None:
+        return None
+    from lading.app import App
+    from lading.errors import status_of
+
+    app = App.create(root=top["root"], config=top["config"], debug=top["debug"])
+    return status_of(lambda: _action(name)(app, **values), debug=app.debug)
+
+
+def _action(name: str) -> Callable[..., Any]:
+    if name == "run":
+        from lading.actions.run import run
+
+        return run
+    from lading.actions.build import build
+
+    return build
