@@ -56,7 +56,7 @@ class Reference(Record, order=True):
             raise InvalidReferenceError(f"invalid registry host {registry!r}", where=text)
         if repository != repository.lower():
             raise InvalidReferenceError(
-                "invalid reference format: repository name must be lowercase",
+                f"invalid reference format: repository name ({repository}) must be lowercase",
                 where=text,
                 fix=f"try {text.replace(repository, repository.lower())}",
             )

@@ -62,7 +62,7 @@ def plan_mount(mount: Mount, around: MountSurroundings, *, ssh_index: int = 0) -
 def _cache(checked: grammar.MountSpec, around: MountSurroundings) -> CacheSpec:
     return CacheSpec(
         target=_target(checked, around),
-        id=checked.id or paths.clean(checked.target or ""),
+        id=checked.id or _cleaned(checked.target or ""),
         sharing=checked.sharing,
         read_only=checked.read_only,
         mode=0o755 if checked.mode is None else checked.mode,
@@ -71,6 +71,11 @@ def _cache(checked: grammar.MountSpec, around: MountSurroundings) -> CacheSpec:
         from_=_from(checked, around),
         source=paths.clean(checked.source) if checked.source else "",
     )
+
+
+def _cleaned(target: str) -> str:
+    """A cache's own name: the target as written, so that a relative one is another cache."""
+    return paths.clean(target) if target.startswith("/") else posixpath.normpath(target)
 
 
 def _secret(checked: grammar.MountSpec, around: MountSurroundings) -> SecretSpec:

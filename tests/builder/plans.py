@@ -39,7 +39,8 @@ class StubResolver:
 
     def resolve(self, reference: Reference, platform: Platform) -> ResolvedBase:
         self.asked.append(reference.familiar)
-        document = self.documents.get(reference.familiar, STUB)
+        stub = {**STUB, "os": platform.os, "architecture": platform.architecture}
+        document = self.documents.get(reference.familiar, stub)
         config = ImageConfig.parse(json.dumps(document).encode())
         layer = Descriptor(OCI_LAYER_GZIP, Digest.of(b"layer"), 5)
         manifest = Digest.of(f"{reference} {platform}".encode())
