@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from builder.errors import PlanError, Source, TargetUnknownError
+from builder.errors import PlanError, Source
 from builder.plan.config import ConfigDraft
 from builder.plan.globals import GlobalScope
 from builder.plan.model import (
@@ -32,9 +32,9 @@ from builder.plan.scope import (
     split_environment,
 )
 from builder.plan.stage import StageReader
+from builder.plan.target import check_syntax, find_target
 from dockerfile_grammar import nodes
 from dockerfile_grammar.errors import GrammarError
-from dockerfile_grammar.suggest import with_suggestion
 from images.errors import ImagesError
 from images.platform import Platform
 from images.reference import Reference
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from builder.bases import BaseResolver, ResolvedBase
 
 SCRATCH = "scratch"
-FRONTENDS = ("docker/dockerfile", "docker/dockerfile-upstream")
-"""Images of the Dockerfile language; all their tags mean the builder itself."""
 LAYER_NODES = (nodes.Run, nodes.Copy, nodes.Add, nodes.Workdir)
 
 
@@ -118,8 +116,8 @@ class _Planner:
         self._scratch: StepId | None = None
         self._pins: dict[BasePin, None] = {}
         self._warnings: list[PlanWarning] = []
-        self._check_syntax()
-        self._target = self._find_target()
+        check_syntax(dockerfile, self.source)
+        self._target = find_target(dockerfile, options)
         self._globals = GlobalScope(dockerfile, options, self._target, self.source)
 
     def plan_every_stage(self) -> None:
@@ -371,42 +369,6 @@ class _Planner:
 
     def _familiar(self, text: str) -> str:
         return _full(Reference.parse(text)) if _parses(text) else text
-
-    def _check_syntax(self) -> None:
-        """Accept the frontends whose language this is, and no other program."""
-        for directive in self._dockerfile.directives:
-            words = directive.value.split()
-            if directive.name != "syntax" or not words:
-                continue
-            name = words[0].partition("@")[0].partition(":")[0].removeprefix("docker.io/")
-            if name not in FRONTENDS and words[0] != "dockerfile.v0":
-                location = nodes.SourceRange(directive.line, directive.line)
-                raise PlanError(
-                    f"unsupported frontend {words[0]}",
-                    source=self.source(location),
-                    fix="remove the syntax line, or write # syntax=docker/dockerfile:1",
-                )
-
-    def _find_target(self) -> nodes.Stage:
-        stages = self._dockerfile.stages
-        if not stages:
-            raise PlanError(
-                "dockerfile contains no stages to build",
-                where=self.options.filename,
-                fix="add a FROM line",
-            )
-        wanted = self.options.target
-        if not wanted:
-            return stages[-1]
-        for stage in reversed(stages):
-            if stage.name == wanted.lower():
-                return stage
-        names = [stage.name for stage in stages if stage.name]
-        raise TargetUnknownError(
-            with_suggestion(f'target stage "{wanted}" could not be found', wanted, names),
-            where=self.options.filename,
-            fix=f"the stages are {', '.join(names)}" if names else "no stage has a name",
-        )
 
     def _warn_unused(self) -> None:
         everything_planned = len(self._stages) == len(self._dockerfile.stages)

@@ -1,0 +1,64 @@
+"""Which stage is wanted, and whether the file is written in this builder's language at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from builder.errors import PlanError, Source, TargetUnknownError
+from builder.plan.options import PlanOptions
+from dockerfile_grammar import nodes
+from dockerfile_grammar.suggest import with_suggestion
+
+FRONTENDS: Final = ("docker/dockerfile", "docker/dockerfile-upstream")
+"""Images of the Dockerfile language; all their tags mean the builder itself."""
+RESERVED_FRONTEND: Final = "dockerfile.v0"
+
+
+def check_syntax(
+    dockerfile: nodes.Dockerfile, source: Callable[[nodes.SourceRange], Source]
+) -> None:
+    """Accept a ``# syntax=`` line that names this language.
+
+    Raises:
+        PlanError: it names another program.
+    """
+    for directive in dockerfile.directives:
+        words = directive.value.split()
+        if directive.name != "syntax" or not words:
+            continue
+        name = words[0].partition("@")[0].partition(":")[0].removeprefix("docker.io/")
+        if name not in FRONTENDS and words[0] != RESERVED_FRONTEND:
+            raise PlanError(
+                f"unsupported frontend {words[0]}",
+                source=source(nodes.SourceRange(directive.line, directive.line)),
+                fix="remove the syntax line, or write # syntax=docker/dockerfile:1",
+            )
+
+
+def find_target(dockerfile: nodes.Dockerfile, options: PlanOptions) -> nodes.Stage:
+    """The stage that ``options`` ask for, else the last one; names are compared in lower case.
+
+    Raises:
+        TargetUnknownError: no stage has that name.
+        PlanError: there is no stage.
+    """
+    stages = dockerfile.stages
+    if not stages:
+        raise PlanError(
+            "dockerfile contains no stages to build",
+            where=options.filename,
+            fix="add a FROM line",
+        )
+    wanted = options.target
+    if not wanted:
+        return stages[-1]
+    for stage in reversed(stages):
+        if stage.name == wanted.lower():
+            return stage
+    names = [stage.name for stage in stages if stage.name]
+    raise TargetUnknownError(
+        with_suggestion(f'target stage "{wanted}" could not be found', wanted, names),
+        where=options.filename,
+        fix=f"the stages are {', '.join(names)}" if names else "no stage has a name",
+    )
