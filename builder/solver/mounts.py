@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -38,11 +39,13 @@ from builder.runner import (
 )
 from builder.solver.locks import POLL_SECONDS
 from images.layers.entry import DIRECTORY
+from images.layers.merged import MergedTree
 
 if TYPE_CHECKING:
     from builder.plan.ops import InlineFile
     from builder.solver.results import Result
     from builder.solver.session import Session
+    from images.layers.merged import Node
 
 STRICTNESS: Final = ("shared", "private", "locked")
 SINGLE_FILE: Final = "file"
@@ -102,6 +105,9 @@ def _bind(
     else:
         lower = stack.enter_context(inputs[mount.from_].directories(session.store))
         subpath = mount.source.lstrip("/")
+    node = MergedTree(lower).lookup(subpath)
+    if node is not None and not node.is_dir:
+        return _bind_file(session, mount, node, scratch)
     if mount.read_only:
         return OverlayMount(mount.target, stackable(lower, scratch, least=2), subpath)
     lower = stackable(lower, scratch, least=1)
@@ -109,6 +115,22 @@ def _bind(
     upper.mkdir(parents=True)
     work.mkdir()
     return OverlayMount(mount.target, lower, subpath, upper, work)
+
+
+def _bind_file(session: Session, mount: BindSpec, node: Node, scratch: Path) -> BindMount:
+    """A file is bound as it is: of an overlay's subtree the runtime could not see its kind.
+
+    Writes go to a copy.
+    """
+    if mount.read_only or not node.is_file:
+        return BindMount(mount.target, Path(node.real))
+    scratch.mkdir(parents=True)
+    copy = scratch / SINGLE_FILE
+    shutil.copyfile(node.real, copy)
+    if session.options.privileged:
+        os.chown(copy, node.status.st_uid, node.status.st_gid)
+    copy.chmod(stat.S_IMODE(node.status.st_mode))
+    return BindMount(mount.target, copy, read_only=False)
 
 
 def stackable(lower: tuple[Path, ...], scratch: Path, *, least: int) -> tuple[Path, ...]:

@@ -103,11 +103,17 @@ class FakeFiles:
     def tree(self, path: str, source: Directories | None) -> list[Entry]:
         if source is not None:
             tree = MergedTree(source)
-            start = path.strip("/")
+            start = tree.resolve(path)
+            found = tree.lookup(start)
+            if found is not None and not found.is_dir:
+                return [entry_of(found, "")]
             return [
                 entry_of(node, node.path.removeprefix(start).lstrip("/"))
                 for node in tree.walk(start)
             ]
+        alone = self.context.get(path.strip("/"))
+        if alone is not None:
+            return [Entry("", "f", size=len(alone), source=alone.encode())]
         return [
             Entry(name, "f", size=len(text), source=text.encode())
             for name, text in sorted(self.context.items())

@@ -237,6 +237,43 @@ def test_another_stage_is_bound(based: Workbench) -> None:
     assert based.tree(result).lookup("/rw") is None
 
 
+def test_a_file_of_the_context_is_bound_alone(based: Workbench) -> None:
+    text = (
+        "FROM base\nRUN --mount=source=main.py,target=/a/main.py "
+        "--mount=source=main.py,target=/b,rw use\n"
+    )
+    based.files.context["main.py"] = "print(1)"
+
+    def use(step: RunStep) -> None:
+        fixed, loose = step.mounts
+        assert isinstance(fixed, BindMount)
+        assert isinstance(loose, BindMount)
+        assert fixed.source.read_text() == loose.source.read_text() == "print(1)"
+        assert (fixed.read_only, loose.read_only) == (True, False)
+        loose.source.write_text("changed")
+        assert fixed.source.read_text() == "print(1)"
+
+    based.build(text, {"use": use})
+
+
+def test_a_file_of_another_stage_is_bound_through_links(based: Workbench) -> None:
+    text = (
+        "FROM base AS s\nRUN plant\nFROM base\n"
+        "RUN --mount=from=s,source=/link/file,target=/file look\n"
+    )
+
+    def plant(step: RunStep) -> None:
+        write(step, "dir/file", "planted")
+        (step.upper / "link").symlink_to("/dir")
+
+    def look(step: RunStep) -> None:
+        mount = _only(step)
+        assert isinstance(mount, BindMount)
+        assert mount.source.read_text() == "planted"
+
+    based.build(text, {"plant": plant, "look": look})
+
+
 def test_a_bound_stage_is_keyed_by_content(based: Workbench) -> None:
     text = "FROM base AS s\nRUN plant\nFROM base\nRUN --mount=from=s,source=/dir,target=/x look\n"
 
