@@ -144,6 +144,9 @@ def _repeat(
         tracker.cached(name)
     for message in record.warnings:
         tracker.warn(message)
+    if not request.tags:
+        # A name would keep the image; without one it must be known as an image, rmi or not.
+        store.add_image(record.descriptor)
     for tag in request.tags:
         # A durable write waits for the disk, so it is not made where it would change nothing.
         if store.resolve(tag) != record.descriptor:

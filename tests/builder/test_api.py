@@ -89,6 +89,18 @@ def test_a_second_build_comes_from_the_record(site: Site) -> None:
     assert site.store.resolve(Reference.parse("again")) == first.descriptor
 
 
+def test_a_removed_image_comes_back_with_the_record(site: Site) -> None:
+    site.put("Dockerfile", "FROM scratch\nENV A=b\n")
+    for tags in ((), (Reference.parse("named"),)):
+        first = site.build(tags=tags)
+        site.store.remove(str(first.image_id), force=True)
+        assert site.store.images() == []
+        again = site.build(tags=tags)
+        assert again.cached
+        assert [image.image_id for image in site.store.images()] == [first.image_id]
+        site.store.remove(str(first.image_id), force=True)
+
+
 def test_a_touched_file_changes_nothing(site: Site) -> None:
     site.put("Dockerfile", "FROM scratch\nCOPY a /a\n")
     site.put("a", "1")
