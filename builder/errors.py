@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from images.errors import ImagesError
+from records import Record
 
 
-class Source(NamedTuple):
+class Source(Record):
     """A place in a Dockerfile: its name, its lines, and marked ranges (1-based, inclusive)."""
 
     filename: str

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from builder.keys import key_of
 from builder.scan import ContextScan, scan_context
@@ -21,6 +21,7 @@ from images.digest import Digest
 from images.errors import ImagesError
 from images.platform import Platform
 from images.reference import Reference
+from records import Record
 
 if TYPE_CHECKING:
     from builder.bases import BaseResolver
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 RECORD_FORMAT: Final = 1
 
 
-class BuildRecord(NamedTuple):
+class BuildRecord(Record):
     """A finished build. ``context`` is a scan's digest, None when the context was not read."""
 
     descriptor: Descriptor

@@ -7,9 +7,10 @@ root; both files are read even when they ignore themselves.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from builder.errors import BuildInputError
+from records import Record
 
 if TYPE_CHECKING:
     from builder.ignore import IgnorePatterns
@@ -21,7 +22,7 @@ SIZE_LIMIT: Final = 8 << 20
 """Bytes of a Dockerfile or ignore file."""
 
 
-class BuildInputs(NamedTuple):
+class BuildInputs(Record):
     """``name`` is how messages call the Dockerfile; ``context`` is absolute and resolved."""
 
     name: str

@@ -12,7 +12,9 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
+
+from records import Record
 
 FINE_TICK_NS: Final = 20_000_000
 """Longer than a kernel tick, which bounds the resolution of Linux file systems with nanoseconds."""
@@ -20,7 +22,7 @@ COARSE_TICK_NS: Final = 2_000_000_000
 """Resolution of file systems that keep whole seconds."""
 
 
-class ContextScan(NamedTuple):
+class ContextScan(Record):
     """What one walk saw. ``newest_ns`` is the latest change time; ``coarse`` that it has no ns."""
 
     digest: str

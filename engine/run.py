@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -25,12 +25,9 @@ from engine.containers.errors import (
     ContainerRefusedError,
     ContainerStartError,
 )
-from engine.containers.mounts import prepare_mounts
 from engine.containers.names import random_identifier, random_name
 from engine.containers.terminal import size_of
-from engine.options.naming import check_name
 from engine.run_options import RunOptions, Streams
-from engine.volumes import Volumes
 from images.errors import ImagesError, ImageUnknownError
 from runtime.errors import RuntimeFault
 from runtime.request import ContainerRequest, Rootfs
@@ -141,11 +138,9 @@ def _run_claimed(
     with _refusals(), store.lease(f"container {claim.record.id}") as lease:
         lease.add(image.descriptor.digest)
         lowers = store.lowerdirs(image)
-        prepared = prepare_mounts(plan.mounts, Volumes(store.root), lowers)
-        if prepared.anonymous:
-            claim.update(volumes=prepared.anonymous)
+        mounts = _prepare_mounts(plan, claim, store, lowers) if plan.mounts else ()
         console = size_of(streams.stdout) if options.tty else None
-        spec = specification.make_spec(options, plan, prepared.mounts, console=console)
+        spec = specification.make_spec(options, plan, mounts, console=console)
         rootfs = Rootfs(
             lower=tuple(str(lower) for lower in lowers),
             upper=str(claim.upper),
@@ -156,6 +151,18 @@ def _run_claimed(
         if options.tty:
             return _run_on_terminal(options, request, runtime_dir, streams)
         return _run_on_pipes(options, request, runtime_dir, streams)
+
+
+def _prepare_mounts(
+    plan: specification.Plan, claim: ContainerClaim, store: ImageStore, lowers: Sequence[Path]
+) -> Sequence[specification.RuntimeMount]:
+    from engine.containers.mounts import prepare_mounts
+    from engine.volumes import Volumes
+
+    prepared = prepare_mounts(plan.mounts, Volumes(store.root), lowers)
+    if prepared.anonymous:
+        claim.update(volumes=prepared.anonymous)
+    return prepared.mounts
 
 
 def _run_on_pipes(
@@ -233,7 +240,7 @@ def _claim(
     identifier: str,
 ) -> ContainerClaim:
     for attempt in range(_NAME_ATTEMPTS):
-        name = check_name(options.name) if options.name else random_name(attempt)
+        name = options.name.removeprefix("/") if options.name else random_name(attempt)
         record = ContainerRecord(
             id=identifier,
             name=name,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
+from _thread import RLock  # all of threading that is needed here
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -97,7 +97,7 @@ class Database:
     def __init__(self, path: Path, migrations: Mapping[str, Sequence[str]]) -> None:
         self.path = path
         self._migrations = migrations
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._depth = 0
         self._connection: sqlite3.Connection | None = None
         self._pid = os.getpid()

@@ -7,7 +7,9 @@ everything else: help, and mistakes.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
+
+from records import Record
 
 SWITCH: Final = "switch"
 """True when given."""
@@ -23,7 +25,7 @@ PATHS: Final = "paths"
 """A list of such."""
 
 
-class Flag(NamedTuple):
+class Flag(Record):
     """One flag. ``field`` is what programs call its value, ``names`` what people type."""
 
     field: str
@@ -35,7 +37,7 @@ class Flag(NamedTuple):
     choices: tuple[str, ...] = ()
 
 
-class Line(NamedTuple):
+class Line(Record):
     """What may follow a command: its flags, then its positionals.
 
     The last positional may be ``NAME...``, any number of words. ``default`` stands for a last
@@ -187,6 +189,15 @@ BUILD: Final = Line(
             TEXT,
             "Print the plan, build nothing",
             choices=("text", "json"),
+        ),
+        Flag("check", "--check", SWITCH, "Check the Dockerfile, build nothing; as --call=check"),
+        Flag(
+            "call",
+            "--call",
+            TEXT,
+            "What to do with the Dockerfile",
+            default="build",
+            choices=("build", "check", "check,format=text", "check,format=json"),
         ),
         INSECURE,
         POLICY,

@@ -1,16 +1,17 @@
 """What happens in a build, as values; renderers turn them into text.
 
 ``vertex`` numbers a step in the order in which steps first show up, from 1. Times are seconds
-since the epoch. They are named tuples because those cost a fifth of a dataclass to define, and
-every build, a cached one too, pays for that.
+since the epoch.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
+
+from records import Record
 
 
-class VertexStarted(NamedTuple):
+class VertexStarted(Record):
     """A step began; ``reason`` says why the cache did not answer it, where it was asked."""
 
     vertex: int
@@ -19,7 +20,7 @@ class VertexStarted(NamedTuple):
     reason: str = ""
 
 
-class VertexCached(NamedTuple):
+class VertexCached(Record):
     """A step was answered from the cache; it neither started nor will it end."""
 
     vertex: int
@@ -27,7 +28,7 @@ class VertexCached(NamedTuple):
     time: float
 
 
-class VertexOutput(NamedTuple):
+class VertexOutput(Record):
     """Bytes that a step wrote, as they came: lines may be split over events."""
 
     vertex: int
@@ -36,14 +37,14 @@ class VertexOutput(NamedTuple):
     time: float
 
 
-class VertexDone(NamedTuple):
+class VertexDone(Record):
     """A step ended well."""
 
     vertex: int
     time: float
 
 
-class VertexFailed(NamedTuple):
+class VertexFailed(Record):
     """A step ended badly, or was cancelled."""
 
     vertex: int
@@ -52,7 +53,7 @@ class VertexFailed(NamedTuple):
     cancelled: bool = False
 
 
-class WarningRaised(NamedTuple):
+class WarningRaised(Record):
     """Something the author should know; ``where`` is ``file:line`` or empty."""
 
     message: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from _thread import allocate_lock  # all of threading that is needed here
 from collections.abc import Callable
 from typing import Final
 
@@ -57,7 +57,7 @@ class Tracker:
     def __init__(self, sink: ProgressSink, clock: Callable[[], float]) -> None:
         self.now = clock
         self._sink = sink
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._count = 0
 
     def start(self, name: str, reason: str = "") -> Vertex:

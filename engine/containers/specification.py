@@ -3,6 +3,8 @@
 The rules are Docker's: an entrypoint flag drops the image's command; environment is PATH, HOSTNAME,
 TERM, the image's, the user's, later ones winning; a volume flag wins over the image's volume of the
 same path.
+
+What reads a flag is imported when the flag is given: most starts have few.
 """
 
 from __future__ import annotations
@@ -10,22 +12,32 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from engine.containers.devices import parse_devices
 from engine.containers.errors import ContainerError
-from engine.containers.limits import resources, rlimits
-from engine.containers.seccomp import read_profile
-from engine.options import environment, isolation, naming
+from engine.options import environment, isolation
 from engine.options.errors import OptionError
-from engine.options.mounts import TMPFS, TMPFS_OPTIONS, VOLUME, MountOption, parse_mounts
-from engine.options.numbers import parse_integer, parse_size
-from engine.options.ports import parse_exposed, parse_ports
 from engine.run_options import PULL_POLICIES, RunOptions
 from records import Record
 from runtime.request import ContainerRequest, Port, Rootfs
 
+if TYPE_CHECKING:
+    from engine.containers.devices import Node, Rule
+    from engine.options.mounts import MountOption
+
 _NAMESPACES = ("pid", "ipc", "uts")
+_LIMITS = (
+    "memory",
+    "memory_swap",
+    "memory_reservation",
+    "cpus",
+    "cpu_shares",
+    "cpu_period",
+    "cpu_quota",
+    "cpuset_cpus",
+    "cpuset_mems",
+    "pids_limit",
+)
 
 
 RuntimeMount: TypeAlias = tuple[str, str, str, tuple[str, ...]]
@@ -71,7 +83,9 @@ def check(options: RunOptions) -> None:
         if value not in (None, "", "host", "private", "shareable"):
             raise OptionError(f"--{flag}: invalid {flag.upper()} mode: {value}")
     if options.name is not None:
-        naming.check_name(options.name)
+        from engine.options.naming import check_name
+
+        check_name(options.name)
     if options.hostname and (options.uts == "host"):
         raise OptionError("conflicting options: hostname and the UTS mode")
 
@@ -143,8 +157,8 @@ def make_spec(
     Raises:
         OptionError: a flag is malformed.
     """
-    devices, rules = parse_devices(options.device)
-    score, size, profile = options.oom_score_adj, options.shm_size, plan.security.seccomp
+    devices, rules = _devices(options)
+    profile = plan.security.seccomp
     arguments = {
         "args": plan.args,
         "env": plan.env,
@@ -159,19 +173,18 @@ def make_spec(
         "cap_drop": options.cap_drop,
         "mounts": sorted(mounts, key=lambda mount: mount[0].count("/")),
         "devices": devices,
-        "resources": {**resources(options), "devices": rules},
-        "rlimits": rlimits(options.ulimit),
+        "resources": {**_resources(options), "devices": rules},
+        "rlimits": _rlimits(options),
         "sysctl": isolation.parse_sysctls(options.sysctl, host_network=plan.network == "host"),
         "network": plan.network,
         "host_namespaces": [kind for kind in _NAMESPACES if getattr(options, kind) == "host"],
         "no_new_privileges": plan.security.no_new_privileges,
         "unmasked": plan.security.unmasked,
     }
-    if size:
-        arguments["shm_size"] = parse_size(size, "--shm-size")
-    if score:
-        arguments["oom_score_adj"] = parse_integer(score, "--oom-score-adj", low=-1000, high=1000)
+    arguments |= _sizes(options)
     if profile not in ("default", "unconfined"):
+        from engine.containers.seccomp import read_profile
+
         arguments["seccomp"] = read_profile(profile, granted_capabilities(options))
     return {"arguments": arguments}
 
@@ -214,8 +227,8 @@ def make_request(
         user=plan.user,
         group_add=options.group_add,
         hostname=plan.hostname,
-        extra_hosts=naming.extra_hosts(options.add_host),
-        dns=naming.name_servers(options.dns),
+        extra_hosts=_extra_hosts(options),
+        dns=_name_servers(options),
         dns_search=options.dns_search,
         dns_options=options.dns_option,
         ports=plan.ports,
@@ -226,6 +239,8 @@ def make_request(
 
 def runtime_mount(option: MountOption, source: str) -> RuntimeMount:
     """A mount for the runtime, with its source on the host."""
+    from engine.options.mounts import TMPFS, TMPFS_OPTIONS
+
     access = ("ro",) if option.read_only else ()
     if option.kind == TMPFS:
         return option.target, "tmpfs", "tmpfs", (*TMPFS_OPTIONS, *access, *option.data)
@@ -234,6 +249,10 @@ def runtime_mount(option: MountOption, source: str) -> RuntimeMount:
 
 
 def _mounts(options: RunOptions, config: Mapping[str, Any]) -> tuple[MountOption, ...]:
+    if not (options.volume or options.mount or options.tmpfs or config.get("Volumes")):
+        return ()
+    from engine.options.mounts import VOLUME, MountOption, parse_mounts
+
     found = parse_mounts(options.volume, options.mount, options.tmpfs)
     targets = {mount.target for mount in found}
     for path in sorted(config.get("Volumes") or ()):
@@ -245,6 +264,10 @@ def _mounts(options: RunOptions, config: Mapping[str, Any]) -> tuple[MountOption
 
 
 def _ports(options: RunOptions, config: Mapping[str, Any], network: str) -> tuple[Port, ...]:
+    if not (options.publish or options.publish_all):
+        return ()
+    from engine.options.ports import parse_exposed, parse_ports
+
     ports = parse_ports(options.publish)
     if options.publish_all:
         published = {(port.port, port.protocol) for port in ports}
@@ -257,13 +280,72 @@ def _ports(options: RunOptions, config: Mapping[str, Any], network: str) -> tupl
 
 def _hostname(options: RunOptions, network: str, identifier: str) -> str:
     if options.hostname:
-        return naming.check_host_name(options.hostname)
+        from engine.options.naming import check_host_name
+
+        return check_host_name(options.hostname)
     return os.uname().nodename if "host" in (network, options.uts) else identifier[:12]
 
 
 def _domainname(options: RunOptions) -> str:
-    name = options.domainname
-    return naming.check_host_name(name, "--domainname") if name else ""
+    if not options.domainname:
+        return ""
+    from engine.options.naming import check_host_name
+
+    return check_host_name(options.domainname, "--domainname")
+
+
+def _extra_hosts(options: RunOptions) -> tuple[tuple[str, str], ...]:
+    if not options.add_host:
+        return ()
+    from engine.options.naming import extra_hosts
+
+    return extra_hosts(options.add_host)
+
+
+def _name_servers(options: RunOptions) -> tuple[str, ...]:
+    if not options.dns:
+        return ()
+    from engine.options.naming import name_servers
+
+    return name_servers(options.dns)
+
+
+def _devices(options: RunOptions) -> tuple[list[Node], list[Rule]]:
+    if not options.device:
+        return [], []
+    from engine.containers.devices import parse_devices
+
+    return parse_devices(options.device)
+
+
+def _resources(options: RunOptions) -> dict[str, Any]:
+    if not any(getattr(options, limit) for limit in _LIMITS):
+        return {}
+    from engine.containers.limits import resources
+
+    return resources(options)
+
+
+def _rlimits(options: RunOptions) -> list[tuple[str, int, int]]:
+    if not options.ulimit:
+        return []
+    from engine.containers.limits import rlimits
+
+    return rlimits(options.ulimit)
+
+
+def _sizes(options: RunOptions) -> dict[str, int]:
+    size, score = options.shm_size, options.oom_score_adj
+    if not size and not score:
+        return {}
+    from engine.options.numbers import parse_integer, parse_size
+
+    found = {}
+    if size:
+        found["shm_size"] = parse_size(size, "--shm-size")
+    if score:
+        found["oom_score_adj"] = parse_integer(score, "--oom-score-adj", low=-1000, high=1000)
+    return found
 
 
 def _cwd(path: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,6 +27,8 @@ def raw(descriptor: int) -> Iterator[None]:
     if not os.isatty(descriptor):
         yield
         return
+    import termios
+
     before = termios.tcgetattr(descriptor)
     mode = termios.tcgetattr(descriptor)
     mode[_IFLAG] &= ~(

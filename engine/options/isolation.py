@@ -27,7 +27,7 @@ _SYSCTLS = frozenset(
         "domainname",
     ]
 )
-_SYSCTL_NAME = re.compile(r"[A-Za-z0-9_.*/:-]+\Z")
+_SYSCTL_NAME = r"[A-Za-z0-9_.*/:-]+\Z"
 _NETWORKS = ("bridge", "none", "host")
 
 
@@ -82,7 +82,7 @@ def parse_sysctls(values: Iterable[str], *, host_network: bool) -> dict[str, str
     for value in values:
         name, equals, setting = value.partition("=")
         name = name.strip()
-        if not equals or not _SYSCTL_NAME.match(name) or ".." in name:
+        if not equals or not re.match(_SYSCTL_NAME, name) or ".." in name:
             raise OptionError(f"invalid sysctl '{value}'", where="--sysctl", fix="name=value")
         is_network = name.startswith("net.")
         if is_network and host_network:

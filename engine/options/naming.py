@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Iterable
 
 from engine.options.errors import OptionError
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
-_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_-]+)*\Z")
+_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z"
+_HOST_NAME = r"[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_-]+)*\Z"
 
 
 def check_name(name: str) -> str:
@@ -19,7 +18,7 @@ def check_name(name: str) -> str:
         OptionError: Docker's sentence.
     """
     bare = name.removeprefix("/")
-    if not _NAME.match(bare):
+    if not re.match(_NAME, bare):
         raise OptionError(
             f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
         )
@@ -32,7 +31,7 @@ def check_host_name(name: str, flag: str = "--hostname") -> str:
     Raises:
         OptionError: it cannot.
     """
-    if len(name) > 64 or not _HOST_NAME.match(name):
+    if len(name) > 64 or not re.match(_HOST_NAME, name):
         raise OptionError(f"invalid hostname format: {name}", where=flag)
     return name
 
@@ -73,6 +72,8 @@ def name_servers(values: Iterable[str]) -> tuple[str, ...]:
 
 def is_address(text: str) -> bool:
     """Whether this is an IPv4 or IPv6 address."""
+    import socket
+
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, text)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from builder.request import BuildRequest, BuildResult
     from builder.runner import Resources
     from builder.secrets import Secret
+    from engine.building import Yard
     from images.platform import Platform
     from lading.app import App
 
@@ -22,6 +23,8 @@ def build(
     app: App,
     *,
     plan: str | None,
+    check: bool,
+    call: str,
     quiet: bool,
     progress: str,
     iidfile: Path | None,
@@ -31,6 +34,8 @@ def build(
     **flags: Any,
 ) -> int:
     """Build an image from a Dockerfile; the flags are those of ``lading.flags.BUILD``.
+
+    The status of a check that found something is 1.
 
     Raises:
         UsageError, ImagesError: as ``make_request`` and ``engine.building.build``.
@@ -42,6 +47,8 @@ def build(
     access = app.access(insecure_registry, policy=policy, verify_key=verify_key)
     sink = make_progress("quiet" if quiet or plan else progress, sys.stderr)
     yard = building.Yard(app.store, access, app.runtime_dir)
+    if check or call != "build":
+        return _check(request, yard, as_json=call == "check,format=json")
     if plan is not None:
         print(building.show_plan(request, yard, sink, as_json=plan == "json"), end="")
         return 0
@@ -52,6 +59,20 @@ def build(
         write_whole(iidfile, str(result.image_id).encode())
     _announce(result, quiet=quiet)
     return 0
+
+
+def _check(request: BuildRequest, yard: Yard, *, as_json: bool) -> int:
+    from builder.lint.report import report_json, report_text
+    from engine import building
+
+    report = building.check(request, yard)
+    if as_json:
+        import json
+
+        print(json.dumps(report_json(report), indent=2))
+    else:
+        print(report_text(report), end="")
+    return 0 if report.clean else 1
 
 
 def make_request(
