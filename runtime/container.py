@@ -66,7 +66,7 @@ def _live(channel: socket.socket, warm: Warm, *, early: bool) -> NoReturn:
     if early:
         syscalls.unshare(_EARLY)
         _raise_loopback()
-        syscalls.madvise_populate_write(warm.heap)
+        syscalls.madvise_populate_write(warm.hot)
     receiver = protocol.Receiver(channel)
     birth = _learn(receiver, warm)
     spec, process = birth.spec, birth.spec.process

@@ -21,6 +21,7 @@ import sys
 import time
 import traceback
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from runtime import constants as k
@@ -35,6 +36,8 @@ LISTENER: Final = 3
 _UCRED: Final = struct.Struct("3i")
 _HANDSHAKE_SECONDS: Final = 10.0
 _BREATH_SECONDS: Final = 0.05
+_SPARES: Final = 2
+"""One for the next client and one for whoever comes right after it."""
 
 
 def main(arguments: list[str]) -> None:
@@ -82,6 +85,7 @@ def _listen(runtime_dir: str, fingerprint: str, idle: float, *, inode: int) -> N
     from runtime.cgroups import read_layout
     from runtime.defaults import CAPABILITIES
     from runtime.process import held_capabilities
+    from runtime.rehearsal import learn
     from runtime.seccomp import compile_filter, default_profile
     from runtime.warm import Warm, heap_ranges
 
@@ -90,38 +94,38 @@ def _listen(runtime_dir: str, fingerprint: str, idle: float, *, inode: int) -> N
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _retire)
     listener = socket.socket(fileno=LISTENER)
+    listener.setblocking(False)  # noqa: FBT003 - the standard library's own signature
     fcntl.fcntl(LISTENER, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     status = os.stat("/proc/self/ns/mnt")
     default = compile_filter(default_profile(CAPABILITIES), platform.machine())
-    warm = Warm(
+    cold = Warm(
         runtime_dir=runtime_dir,
         layout=read_layout(),
         held=held_capabilities(),
         filters={to_mask(CAPABILITIES): default},
         mount_namespace=(status.st_dev, status.st_ino),
-        heap=heap_ranges(),
     )
     gc.collect()
     gc.freeze()
     gc.disable()
     os.umask(0o022)
+    warm = replace(cold, hot=learn(cold, heap_ranges()))
     nursery = _Nursery(listener, warm, fingerprint)
     try:
         while True:
-            nursery.fork_spare()
-            while not nursery.spare_is_gone(idle):
+            nursery.fill()
+            while not nursery.lost_one(idle):
                 if _leave(listener, runtime_dir, inode, unless_waiting=True):
                     return
-            nursery.let_start()
     except _Retire:
         _leave(listener, runtime_dir, inode, unless_waiting=False)
 
 
 class _Nursery:
-    """Keeps one shim forked ahead of its client, which hides the fork and its page faults.
+    """Keeps shims forked ahead of their clients, which hides the fork and its page faults.
 
-    The spare accepts the next client by itself, says so with a byte on its pipe, and another is
-    forked. It holds the read end of a lifeline, so it goes when the launcher goes.
+    A spare accepts the next client by itself and says so with a byte on its pipe. It holds the read
+    end of a lifeline, so it goes when the launcher goes.
     """
 
     def __init__(self, listener: socket.socket, warm: Warm, fingerprint: str) -> None:
@@ -129,39 +133,43 @@ class _Nursery:
         self._warm = warm
         self._fingerprint = fingerprint
         self._lifeline = os.pipe()
-        self._news = -1
+        self._news: list[int] = []
 
-    def fork_spare(self) -> None:
-        """Fork the next shim; out of processes or memory, try again after a moment."""
-        if self._news >= 0:
-            os.close(self._news)
-        self._news, theirs = os.pipe()
-        while True:
+    def fill(self) -> None:
+        """Fork what is missing; out of processes or memory, be content with less for now."""
+        while len(self._news) < _SPARES:
+            ours, theirs = os.pipe()
             try:
                 child = os.fork()
             except OSError:
-                time.sleep(0.05)
+                os.close(ours)
+                os.close(theirs)
+                time.sleep(_BREATH_SECONDS)
+                if self._news:
+                    return
                 continue
-            break
-        if child == 0:
-            os.close(self._news)
-            os.close(self._lifeline[1])
-            _wait_for_client(
-                self._listener, self._lifeline[0], theirs, self._warm, self._fingerprint
-            )
-        os.close(theirs)
+            if child == 0:
+                for fd in (*self._news, ours, self._lifeline[1]):
+                    os.close(fd)
+                _wait_for_client(
+                    self._listener, self._lifeline[0], theirs, self._warm, self._fingerprint
+                )
+            os.close(theirs)
+            self._news.append(ours)
 
-    def spare_is_gone(self, seconds: float) -> bool:
-        """Whether, within ``seconds``, the spare has taken a client or died."""
-        return bool(select.select([self._news], [], [], seconds)[0])
+    def lost_one(self, seconds: float) -> bool:
+        """Whether, within ``seconds``, a spare has taken a client or died.
 
-    def let_start(self) -> None:
-        """Wait a moment for the container to start, because forking would take its processor away.
-
-        The end of the pipe says that it has; another client ends the wait, too.
+        If it took a client, wait a moment for the container to start, because forking would take
+        its processor away. The end of the pipe says that it has; another client ends the wait, too.
         """
-        if os.read(self._news, 1):
-            select.select([self._news, self._listener.fileno()], [], [], _BREATH_SECONDS)
+        ready = select.select(self._news, [], [], seconds)[0]
+        for fd in ready:
+            self._news.remove(fd)
+            if os.read(fd, 1):
+                select.select([fd, self._listener.fileno()], [], [], _BREATH_SECONDS)
+            os.close(fd)
+        return bool(ready)
 
 
 def _wait_for_client(
@@ -179,9 +187,9 @@ def _wait_for_client(
         syscalls.set_process_name("lading-shim")
         embryo = shim.fork_embryo(warm)
         if not select.select([listener], [], [], 0)[0]:
-            shim.rehearse(warm)
-        if listener.fileno() in select.select([listener.fileno(), lifeline], [], [])[0]:
-            connection, _ = listener.accept()
+            syscalls.madvise_populate_write(warm.hot)
+        connection = _accept(listener, lifeline)
+        if connection is not None:
             os.write(news, b"+")
             os.close(lifeline)
             listener.close()
@@ -192,6 +200,20 @@ def _wait_for_client(
         sys.stderr.flush()
     finally:
         os._exit(code)
+
+
+def _accept(listener: socket.socket, lifeline: int) -> socket.socket | None:
+    """The next client that no other spare was quicker to take; None when the launcher is gone."""
+    while True:
+        ready = select.select([listener.fileno(), lifeline], [], [])[0]
+        if listener.fileno() not in ready:
+            return None
+        try:
+            connection, _ = listener.accept()
+        except BlockingIOError:
+            continue
+        connection.setblocking(True)  # noqa: FBT003 - the standard library's own signature
+        return connection
 
 
 def _serve(

@@ -9,7 +9,6 @@ one goes on.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import select
 import signal
@@ -22,7 +21,7 @@ from typing import Any, Final
 
 from runtime import constants as k
 from runtime import protocol, syscalls
-from runtime.birth import conceive, is_standard
+from runtime.birth import is_standard
 from runtime.cgroups import Group, device_filter
 from runtime.cgroups import create as create_group
 from runtime.container import be_born
@@ -33,7 +32,7 @@ from runtime.network.ports import PortBinding
 from runtime.plan import mount_points, scratch_slots
 from runtime.relay import Relay
 from runtime.request import ContainerRequest, Rootfs
-from runtime.spec import Spec, default_spec
+from runtime.spec import Spec
 from runtime.state import (
     StateDirectory,
     Stubs,
@@ -59,17 +58,6 @@ class _Resources:
     rootfs: Rootfs | None = None
     created: list[str] = field(default_factory=list)
     embryo: Embryo | None = None
-
-
-def rehearse(warm: Warm) -> None:
-    """Go through the motions of a start, to copy memory before a client waits."""
-    document = default_spec(["true"], hostname="rehearsal").to_json()
-    request = ContainerRequest("rehearsal", document, Rootfs(lower=("/",)))
-    wire = json.loads(json.dumps(request.to_json()))
-    spec = Spec.from_json(wire["spec"])
-    mount_points(spec, directories={}, etc_files=True, secrets=())
-    message = {"request": wire, "terminal": False}
-    conceive(message, spec, warm, group=Group(()), stubs=None, stdio=(0, 1, 2))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ class Warm:
     """Compiled default seccomp filters, by mask of the effective capabilities."""
     mount_namespace: tuple[int, int]
     """Device and inode of the launcher's own."""
-    heap: tuple[tuple[int, int], ...] = ()
-    """Address and length of the memory that a fork will copy page by page."""
+    hot: tuple[tuple[int, int], ...] = ()
+    """Address and length of the memory that every start writes to."""
 
     def default_filter(self, capabilities: Collection[str]) -> bytes:
         """Docker's filter for a process with these capabilities."""

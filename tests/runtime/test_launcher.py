@@ -109,11 +109,12 @@ def test_spares_die_with_the_launcher(box: Box, own_dir: Path) -> None:
         listed = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         return [int(child) for child in listed]
 
-    until(lambda: children(pid) and children(children(pid)[0]))
-    (spare,) = children(pid)
-    (embryo,) = children(spare)
+    until(lambda: len(children(pid)) == 2 and all(map(children, children(pid))))
+    spares = children(pid)
+    everybody = [*spares, *(embryo for spare in spares for embryo in children(spare))]
+    assert len(everybody) == 4
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not Path(f"/proc/{spare}").exists() and not Path(f"/proc/{embryo}").exists())
+    until(lambda: not any(Path(f"/proc/{one}").exists() for one in everybody))
 
 
 def test_a_killed_spare_is_replaced(box: Box, own_dir: Path) -> None:

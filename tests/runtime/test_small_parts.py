@@ -262,3 +262,32 @@ def test_faults_travel_whole() -> None:
     refusal = from_oserror(OSError(2, "No such file or directory", "/gone"), "open it")
     assert refusal.what == "cannot open it: no such file or directory (/gone)"
     assert refusal.errno == 2
+
+
+class TestRehearsal:
+    """The pages that a start writes to are found, and found where the heap is."""
+
+    def test_a_part_of_the_heap_is_hot(self) -> None:
+        from runtime import rehearsal
+        from runtime.cgroups import Layout
+        from runtime.warm import Warm, heap_ranges
+
+        warm = Warm("/run", Layout(), 0, {}, (0, 0))
+        rehearsal._rehearse(warm)
+        memory = heap_ranges()
+        hot = rehearsal.learn(warm, memory)
+        assert 0 < sum(length for _, length in hot) < sum(length for _, length in memory)
+        for first, length in hot:
+            assert any(start <= first and first + length <= start + size for start, size in memory)
+
+    def test_a_failed_rehearsal_means_everything(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from runtime import rehearsal
+        from runtime.cgroups import Layout
+        from runtime.warm import Warm
+
+        def broken(warm: Warm) -> None:
+            os._exit(1)
+
+        monkeypatch.setattr(rehearsal, "_rehearse", broken)
+        memory = ((4096, 4096),)
+        assert rehearsal.learn(Warm("/run", Layout(), 0, {}, (0, 0)), memory) == memory
