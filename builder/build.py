@@ -81,11 +81,12 @@ def plan_request(
     from builder.inputs import ignore_patterns
     from builder.lint.planning import plan_linted
     from dockerfile_grammar.cache import parse_cached
+    from dockerfile_grammar.excerpt import source_lines
 
     vertex = tracker.start(f"[internal] load build definition from {inputs.name}")
     try:
         tree = parse_cached(inputs.dockerfile, cache_dir=state / "parsed", filename=inputs.name)
-        lines = inputs.dockerfile.decode("utf-8-sig", "replace").splitlines()
+        lines = source_lines(inputs.dockerfile)
     except BaseException as error:
         vertex.failed(str(error))
         raise

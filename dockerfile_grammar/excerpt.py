@@ -23,6 +23,12 @@ WIDTH_LIMIT = 160
 _RULE = "-" * 20
 
 
+def source_lines(source: bytes) -> list[str]:
+    """The physical lines of a file, as the grammar counts them: only a line feed ends one."""
+    lines = source.decode("utf-8-sig", "replace").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
 def excerpt(
     filename: str,
     lines: Sequence[str],

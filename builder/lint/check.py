@@ -11,6 +11,7 @@ from builder.lint.report import BuildFault, LintReport
 from builder.plan.options import PlanOptions
 from builder.plan.planner import plan
 from dockerfile_grammar.errors import DockerfileError
+from dockerfile_grammar.excerpt import source_lines
 from dockerfile_grammar.nodes import SourceRange
 from images.platform import Platform
 
@@ -61,7 +62,7 @@ def _plan(
     resolver: BaseResolver,
     linter: Linter,
 ) -> BuildFault | None:
-    lines = inputs.dockerfile.decode("utf-8-sig", "replace").splitlines()
+    lines = source_lines(inputs.dockerfile)
     try:
         plan(tree, lines, options, resolver, observer=linter, every_stage=not options.target)
         linter.raise_violation()

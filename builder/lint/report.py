@@ -6,7 +6,7 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from dockerfile_grammar.excerpt import excerpt
+from dockerfile_grammar.excerpt import excerpt, source_lines
 from dockerfile_grammar.nodes import SourceRange
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class LintReport:
 
 def report_text(report: LintReport) -> str:
     """Each finding with its rule, page, message and lines; then how many there are."""
-    lines = tuple(report.source.decode("utf-8-sig", "replace").splitlines())
+    lines = source_lines(report.source)
     out: list[str] = []
     for finding in report.findings:
         out += [
