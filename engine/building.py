@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from builder import api
@@ -12,6 +11,9 @@ from engine.resolving import PullingResolver
 from records import Record
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from builder.lint.report import LintReport
     from builder.progress.events import ProgressSink
     from builder.request import BuildRequest, BuildResult
     from builder.runner import RunStep
@@ -71,6 +73,14 @@ def show_plan(request: BuildRequest, yard: Yard, progress: ProgressSink, *, as_j
 
     plan = api.plan(request, store=yard.store, resolver=_resolver(request, yard), progress=progress)
     return json.dumps(plan_json(plan), indent=2) + "\n" if as_json else plan_text(plan)
+
+
+def check(request: BuildRequest, yard: Yard) -> LintReport:
+    """Check a Dockerfile without building it; raises as ``builder.lint.check.check``."""
+    from builder.lint.check import check as look
+    from engine.peeking import PeekingResolver
+
+    return look(request, resolver=PeekingResolver(yard.store, yard.access, always=request.pull))
 
 
 def _resolver(request: BuildRequest, yard: Yard) -> PullingResolver:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from images.reference import Reference
 from lading.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from builder.request import BuildRequest, BuildResult
     from builder.runner import Resources
     from builder.secrets import Secret
@@ -103,7 +104,7 @@ def make_request(
     from builder.request import BuildRequest
 
     return BuildRequest(
-        context=None if context == "-" else Path(context),
+        context=None if context == "-" else context,
         dockerfile=_dockerfile(context, file),
         tags=tuple(Reference.parse(tag) for tag in tags),
         build_args=_build_args(build_args),
@@ -121,10 +122,10 @@ def make_request(
     )
 
 
-def _dockerfile(context: str, file: str | None) -> Path | bytes | None:
+def _dockerfile(context: str, file: str | None) -> str | bytes | None:
     if context == "-" or file == "-":
         return sys.stdin.buffer.read()
-    return None if file is None else Path(file)
+    return file
 
 
 def _pairs(values: tuple[str, ...], flag: str) -> dict[str, str]:
@@ -169,7 +170,9 @@ def _secrets(values: tuple[str, ...]) -> list[Secret]:
 
 
 def _agents(values: tuple[str, ...]) -> dict[str, Path]:
-    agents = {}
+    agents: dict[str, Path] = {}
+    if values:
+        from pathlib import Path
     for value in values:
         name, _, path = value.partition("=")
         socket = path or os.environ.get("SSH_AUTH_SOCK", "")
