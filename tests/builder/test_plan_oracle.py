@@ -59,6 +59,19 @@ def test_a_link_beside_a_mode_is_a_deviation() -> None:
     assert (verdict.differences, verdict.deviation) == ((), suite.STILL_LINKED)
 
 
+def test_more_uses_than_are_provided_for_are_a_difference() -> None:
+    row = copy.deepcopy(BY_NAME["copy-heredoc-var-undefined"])
+    row["plan"]["warnings"] += [item for item in row["plan"]["warnings"] if "$X" in item["message"]]
+    assert len(suite.check_plan(row).differences) == 1
+
+
+def test_a_file_that_does_not_parse_is_not_linted() -> None:
+    row = copy.deepcopy(BY_NAME["unknown-instruction-far"])
+    row["plan"]["warnings"] = BY_NAME["maintainer"]["plan"]["warnings"]
+    verdict = suite.check_plan(row)
+    assert (verdict.differences, verdict.deviation) == ((), suite.NOT_PARSED)
+
+
 def test_deviations_are_few_and_known() -> None:
     deviations = {row["name"]: suite.check_plan(row).deviation for row in ROWS}
     assert {name: rule for name, rule in deviations.items() if rule} == {
@@ -97,6 +110,8 @@ def _changed(name: str, *path: Any, value: Any) -> dict[str, Any]:
         (_changed("copy-url", "plan", "error_lines", value=[[1, 1]]), "error_lines"),
         (_changed("maintainer", "plan", "warnings", value=[]), "warnings"),
         (_changed("maintainer", "plan", "warnings", 0, "start_line", value=1), "warnings"),
+        (_changed("maintainer", "plan", "lint_all_stages", value=[]), "lint_all_warnings"),
+        (_changed("modifiers", "plan", "warnings", 0, "message", value="x"), "warnings"),
         (_changed("env-forms", "plan", "warnings", 0, "message", value="x"), "warnings"),
     ],
 )

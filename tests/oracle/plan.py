@@ -7,15 +7,18 @@ Each row is parsed, linted and planned as for a build, with a stub for every bas
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from builder.errors import BuildError
+from builder.lint.check import check
 from builder.lint.planning import plan_linted
 from builder.plan.config import HISTORY_COMMENT
 from builder.plan.model import Plan, PlanWarning
 from builder.plan.ops import SourceImage
 from builder.plan.options import PlanOptions
+from builder.request import BuildRequest
 from dockerfile_grammar.errors import DockerfileError
 from dockerfile_grammar.parser import parse
 from images.platform import Platform
@@ -27,15 +30,21 @@ LINUX_ONLY = "only Linux images are built"
 VARIABLE_IN_FROM = "COPY --from takes a variable whose value is known before anything runs"
 DIRECTIVE_LINE = "a directive's error names its line counted from 1, not from 0"
 STILL_LINKED = "--link stays what it is beside --chmod"
+NOT_PARSED = "a file that does not parse is not linted"
 PROVIDED_FOR = "UndefinedVar says nothing of ${name:-word} and its kin, which provide for it"
 
 _PREFIX = re.compile(r"^dockerfile parse error on line \d+: ")
 _UNDEFINED = re.compile(r"Usage of undefined variable '\$(\w+)'")
 
 
+Found = tuple[str, str, int, int]
+"""A finding of lint: its rule, its message, its first and last line."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    warnings: tuple[PlanWarning, ...]
+    found: list[Found]
+    parsed: bool = True
     plan: Plan | None = None
     error: str | None = None
     lines: list[list[int]] | None = None
@@ -49,7 +58,13 @@ def check_plan(row: dict[str, Any]) -> Verdict:
     rule = _rule(asked, outcome)
     if rule is not None:
         return Verdict(row["name"], deviation=rule)
-    differences, deviation = _warnings(wanted.get("warnings") or [], outcome, row["dockerfile"])
+    differences, deviation = _findings(wanted.get("warnings"), outcome.found, row["dockerfile"])
+    if outcome.parsed and wanted.get("lint_all_stages") is not None:
+        found = _checked(row["dockerfile"], asked)
+        more, _ = _findings(wanted["lint_all_stages"], found, row["dockerfile"])
+        differences += [f"lint_all_{item}" for item in more]
+    elif differences and not outcome.parsed:
+        differences, deviation = [], NOT_PARSED
     error = wanted.get("error")
     if error is not None or outcome.error is not None:
         error = error and _PREFIX.sub("", error)
@@ -68,10 +83,6 @@ def check_plan(row: dict[str, Any]) -> Verdict:
 
 def _plan(text: str, asked: dict[str, Any]) -> _Outcome:
     warnings: list[PlanWarning] = []
-    bases = (asked.get("base") or {}).items()
-    resolver = StubResolver(
-        {name if ":" in name else f"{name}:latest": document for name, document in bases}
-    )
     options = PlanOptions(
         platform=Platform.parse(asked.get("platform") or "linux/amd64"),
         build_platform=AMD64,
@@ -79,16 +90,46 @@ def _plan(text: str, asked: dict[str, Any]) -> _Outcome:
         build_args=asked.get("build_args") or {},
         labels=asked.get("labels") or {},
     )
+    plan = error = lines = None
+    parsed = True
     try:
         tree = parse(text)
-        plan = plan_linted(tree, text.splitlines(), options, resolver, warn=warnings.append)
-    except DockerfileError as error:
-        lines = [[error.range.start, error.range.end]]
-        return _Outcome(tuple(warnings), error=error.what, lines=lines)
-    except BuildError as error:
-        ranges = error.source.ranges if error.source is not None else ()
-        return _Outcome(tuple(warnings), error=error.what, lines=[list(span) for span in ranges])
-    return _Outcome(tuple(warnings), plan=plan)
+        plan = plan_linted(tree, text.split("\n"), options, _resolver(asked), warn=warnings.append)
+    except DockerfileError as caught:
+        parsed, error, lines = False, caught.what, [[caught.range.start, caught.range.end]]
+    except BuildError as caught:
+        ranges = caught.source.ranges if caught.source is not None else ()
+        error, lines = caught.what, [list(span) for span in ranges]
+    found = [_found(warning) for warning in warnings if warning.rule]
+    return _Outcome(found, parsed, plan, error, lines)
+
+
+def _resolver(asked: dict[str, Any]) -> StubResolver:
+    bases = (asked.get("base") or {}).items()
+    return StubResolver(
+        {name if ":" in name else f"{name}:latest": document for name, document in bases}
+    )
+
+
+def _found(warning: PlanWarning) -> Found:
+    assert warning.source is not None
+    message = warning.message.removeprefix(f"{warning.rule}: ")
+    return (warning.rule, message, *warning.source.ranges[0])
+
+
+def _checked(text: str, asked: dict[str, Any]) -> list[Found]:
+    """What a check of every stage finds."""
+    request = BuildRequest(
+        context=None,
+        dockerfile=text.encode(),
+        platform=Platform.parse(asked.get("platform") or "linux/amd64"),
+        build_args=asked.get("build_args") or {},
+    )
+    report = check(request, resolver=_resolver(asked), host=AMD64)
+    return [
+        (finding.rule.name, finding.message, finding.range.start, finding.range.end)
+        for finding in report.findings
+    ]
 
 
 def _rule(asked: dict[str, Any], outcome: _Outcome) -> str | None:
@@ -103,38 +144,32 @@ def _rule(asked: dict[str, Any], outcome: _Outcome) -> str | None:
     return None
 
 
-def _warnings(
-    wanted: list[dict[str, Any]], outcome: _Outcome, text: str
+def _findings(
+    wanted: list[dict[str, Any]] | None, found: list[Found], text: str
 ) -> tuple[list[str], str | None]:
     """Differences in the findings of lint, and the deviation that explains what is left out."""
-    missing = [_finding(item) for item in wanted]
-    unexpected = []
-    for warning in outcome.warnings:
-        if warning.rule and warning.source is not None:
-            message = warning.message.removeprefix(f"{warning.rule}: ")
-            found = (warning.rule, message, *warning.source.ranges[0])
-            if found in missing:
-                missing.remove(found)
-            else:
-                unexpected.append(found)
-    lines = text.splitlines()
-    provided = [item for item in missing if _is_provided_for(item, lines)]
-    left = [item for item in missing if item not in provided]
-    differences = [f"warnings: missing {item}" for item in left]
-    differences += [f"warnings: not expected {item}" for item in unexpected]
+    expected: Counter[Found] = Counter(
+        (item["rule"], item["message"], item["start_line"], item["end_line"])
+        for item in wanted or ()
+    )
+    missing, unexpected = expected - Counter(found), Counter(found) - expected
+    provided = 0
+    for item in list(missing):
+        guarded = min(missing[item], _guarded_uses(item, text.split("\n")))
+        missing[item] -= guarded
+        provided += guarded
+    differences = [f"warnings: missing {item}" for item in missing.elements()]
+    differences += [f"warnings: not expected {item}" for item in unexpected.elements()]
     return differences, PROVIDED_FOR if provided else None
 
 
-def _finding(item: dict[str, Any]) -> tuple[str, str, int, int]:
-    return item["rule"], item["message"], item["start_line"], item["end_line"]
-
-
-def _is_provided_for(item: tuple[str, str, int, int], lines: list[str]) -> bool:
+def _guarded_uses(item: Found, lines: list[str]) -> int:
+    """How often the lines of an UndefinedVar use its name with a word to take its place."""
     rule, message, start, end = item
     name = _UNDEFINED.match(message)
     if rule != "UndefinedVar" or name is None:
-        return False
-    return re.search(rf"\$\{{{name[1]}:?[-+?]", "\n".join(lines[start - 1 : end])) is not None
+        return 0
+    return len(re.findall(rf"\$\{{{name[1]}:?[-+?]", "\n".join(lines[start - 1 : end])))
 
 
 def _image(wanted: dict[str, Any], plan: Plan) -> list[str]:
