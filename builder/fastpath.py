@@ -82,7 +82,7 @@ def fingerprint(request: BuildRequest, inputs: BuildInputs, platform: Platform) 
     return key_of(
         "build",
         [
-            ("context", None if inputs.context is None else str(inputs.context)),
+            ("context", inputs.context),
             ("name", inputs.name),
             ("dockerfile", hashlib.sha256(inputs.dockerfile).digest()),
             ("ignore", inputs.ignore),
@@ -150,7 +150,7 @@ def scan_inputs(inputs: BuildInputs, now_ns: int) -> ContextScan | None:
         if patterns:
             ignored, prune = patterns.matches, patterns.may_prune
     try:
-        return scan_context(str(inputs.context), now_ns=now_ns, ignored=ignored, may_prune=prune)
+        return scan_context(inputs.context, now_ns=now_ns, ignored=ignored, may_prune=prune)
     except OSError:
         return None
 

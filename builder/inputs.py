@@ -6,7 +6,7 @@ root; both files are read even when they ignore themselves.
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import BuildInputError
@@ -27,8 +27,7 @@ class BuildInputs(Record):
 
     name: str
     dockerfile: bytes
-    dockerfile_path: Path | None
-    context: Path | None
+    context: str | None
     ignore: bytes | None
     ignore_name: str = ".dockerignore"
 
@@ -43,10 +42,10 @@ def read_inputs(request: BuildRequest) -> BuildInputs:
     if isinstance(request.dockerfile, bytes):
         name, content, path = "Dockerfile", request.dockerfile, None
     else:
-        path = request.dockerfile or _find(context)
-        content, name = _read(path), path.name
+        path = _find(context) if request.dockerfile is None else os.fspath(request.dockerfile)
+        content, name = _read(path), os.path.basename(path)
     ignore, ignore_name = _ignore(context, path)
-    return BuildInputs(name, content, path, context, ignore, ignore_name)
+    return BuildInputs(name, content, context, ignore, ignore_name)
 
 
 def ignore_patterns(inputs: BuildInputs) -> IgnorePatterns | None:
@@ -62,41 +61,42 @@ def ignore_patterns(inputs: BuildInputs) -> IgnorePatterns | None:
     return IgnorePatterns.parse(inputs.ignore, filename=inputs.ignore_name)
 
 
-def _context(path: Path | None) -> Path | None:
+def _context(path: str | os.PathLike[str] | None) -> str | None:
     if path is None:
         return None
-    resolved = path.resolve()
-    if not resolved.is_dir():
-        missing = "does not exist" if not resolved.exists() else "is not a directory"
+    resolved = os.path.realpath(path)
+    if not os.path.isdir(resolved):
+        missing = "does not exist" if not os.path.exists(resolved) else "is not a directory"
         raise BuildInputError(
             f"the build context {path} {missing}", fix="name the directory to build from"
         )
     return resolved
 
 
-def _find(context: Path | None) -> Path:
+def _find(context: str | None) -> str:
     if context is None:
         raise BuildInputError(
             "there is no Dockerfile", fix="name one with -f, or give a context directory"
         )
     for name in NAMES:
-        if (context / name).is_file():
-            return context / name
+        path = os.path.join(context, name)
+        if os.path.isfile(path):
+            return path
     raise BuildInputError(
         f"there is no Dockerfile in {context}",
         fix="name the file with -f, or build from the directory that holds it",
     )
 
 
-def _ignore(context: Path | None, dockerfile: Path | None) -> tuple[bytes | None, str]:
+def _ignore(context: str | None, dockerfile: str | None) -> tuple[bytes | None, str]:
     if context is None:
         return None, ".dockerignore"
-    candidates = [context / ".dockerignore"]
+    candidates = [os.path.join(context, ".dockerignore")]
     if dockerfile is not None:
-        candidates.insert(0, dockerfile.with_name(dockerfile.name + ".dockerignore"))
+        candidates.insert(0, f"{dockerfile}.dockerignore")
     for path in candidates:
         try:
-            return _limited(path), path.name
+            return _limited(path), os.path.basename(path)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
@@ -104,22 +104,22 @@ def _ignore(context: Path | None, dockerfile: Path | None) -> tuple[bytes | None
     return None, ".dockerignore"
 
 
-def _read(path: Path) -> bytes:
+def _read(path: str) -> bytes:
     try:
         return _limited(path)
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
-def _limited(path: Path) -> bytes:
-    with path.open("rb") as file:
+def _limited(path: str) -> bytes:
+    with open(path, "rb") as file:
         content = file.read(SIZE_LIMIT + 1)
     if len(content) > SIZE_LIMIT:
         raise BuildInputError(f"{path} is longer than {SIZE_LIMIT} bytes")
     return content
 
 
-def _unreadable(path: Path, error: OSError) -> BuildInputError:
+def _unreadable(path: str, error: OSError) -> BuildInputError:
     return BuildInputError(
         f"cannot read {path}: {error.strerror}", fix="check the path given with -f"
     )

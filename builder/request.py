@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from records import Record, field
 
 if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
     from builder.runner import Resources
     from builder.secrets import Secret
     from images.descriptor import Descriptor
@@ -25,8 +27,8 @@ class BuildRequest(Record):
     own. ``platform`` is what to build for, None for the host's.
     """
 
-    context: Path | None
-    dockerfile: Path | bytes | None = None
+    context: str | os.PathLike[str] | None
+    dockerfile: str | os.PathLike[str] | bytes | None = None
     tags: tuple[Reference, ...] = ()
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)

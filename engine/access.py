@@ -26,7 +26,7 @@ class Access(Record):
     of the usual ones (``trust.policyfile``). ``insecure`` is ``ClientOptions.insecure``.
     """
 
-    root: Path
+    root: str
     insecure: frozenset[str] = frozenset()
     policy_file: Path | None = None
     verify_keys: tuple[Path, ...] = ()
@@ -46,6 +46,8 @@ class Access(Record):
         Raises:
             PolicyFileError: a file was named, or is in its usual place, and cannot be used.
         """
+        from pathlib import Path
+
         from trust.policyfile import current_policy
 
         if self.verify_keys:
@@ -53,4 +55,4 @@ class Access(Record):
 
             files = [str(path) for path in self.verify_keys]
             return policy_of_key(files=files, source="--verify-key")
-        return current_policy(self.root, explicit=self.policy_file, environ=self.environ)
+        return current_policy(Path(self.root), explicit=self.policy_file, environ=self.environ)

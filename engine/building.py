@@ -11,8 +11,6 @@ from engine.resolving import PullingResolver
 from records import Record
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from builder.lint.report import LintReport
     from builder.progress.events import ProgressSink
     from builder.request import BuildRequest, BuildResult
@@ -31,7 +29,7 @@ class Yard(Record):
 
     store: ImageStore
     access: Access
-    runtime_dir: Path
+    runtime_dir: str
 
 
 class LazyRunner:
@@ -45,10 +43,12 @@ class LazyRunner:
 
         What a program says on a full disk is often something else, so the log gets a last line.
         """
+        from pathlib import Path
+
         from builder.runner import STDERR
         from engine.steps import ContainerSteps
 
-        status = ContainerSteps(self._yard.runtime_dir).run(step)
+        status = ContainerSteps(Path(self._yard.runtime_dir)).run(step)
         disk = os.statvfs(step.upper)
         if status != 0 and disk.f_bavail * disk.f_frsize < FULL:
             text = f"no space left on device for {self._yard.store.root}"

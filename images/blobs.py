@@ -22,7 +22,6 @@ import hashlib
 import os
 import time
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from images.digest import HEX_LENGTHS, Digest
@@ -37,6 +36,7 @@ from images.locks import flock, hold, is_held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from types import TracebackType
 
 RENEW_AFTER: Final = 1.0
@@ -52,7 +52,7 @@ READ_LIMIT: Final = 8 << 20
 class BlobStore:
     """Blobs under ``<root>/blobs``; safe for many threads and processes at once."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: str | Path) -> None:
         self.root = root
         self._base = os.path.join(root, "blobs")
         self._staging = os.path.join(self._base, ".staging")
@@ -60,6 +60,8 @@ class BlobStore:
 
     def path(self, digest: Digest) -> Path:
         """Where a blob of this digest is, or would be."""
+        from pathlib import Path
+
         return Path(self._path(digest))
 
     def size(self, digest: Digest) -> int | None:
@@ -181,6 +183,8 @@ class BlobStore:
 
     def stages(self) -> Iterator[tuple[Path, bool]]:
         """Unfinished blobs, each with whether it is a leftover that nobody is writing any more."""
+        from pathlib import Path
+
         try:
             names = os.listdir(self._staging)
         except FileNotFoundError:
@@ -334,7 +338,7 @@ def damaged(digest: Digest, path: str | Path) -> InternalError:
 
 
 @contextmanager
-def _disk_faults(root: Path) -> Iterator[None]:
+def _disk_faults(root: str | Path) -> Iterator[None]:
     """Turn what the disk says into a sentence."""
     try:
         yield

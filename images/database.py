@@ -94,7 +94,7 @@ class Database:
         InternalError: the file is not a database any more.
     """
 
-    def __init__(self, path: Path, migrations: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, path: str | Path, migrations: Mapping[str, Sequence[str]]) -> None:
         self.path = path
         self._migrations = migrations
         self._lock = RLock()

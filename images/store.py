@@ -15,11 +15,10 @@ import json
 import os
 import time
 from contextlib import suppress
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
 
 from images.blobs import HEX_DIGITS, RENEW_AFTER, BlobStore
-from images.config import ImageConfig
 from images.database import IMAGES_MIGRATIONS, Database
 from images.descriptor import Descriptor
 from images.digest import Digest
@@ -31,20 +30,22 @@ from images.errors import (
     InvalidManifestError,
     PlatformUnknownError,
 )
-from images.manifest import Index, Manifest, parse
 from images.platform import Platform
 from images.reference import Reference
-from images.snapshots import Snapshots
 from records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from images.cache_rows import CacheRows
     from images.check import Problem
+    from images.config import ImageConfig
     from images.gc import GcReport
     from images.layers.pack import PackedLayer
     from images.leases import Lease
+    from images.manifest import Index, Manifest
+    from images.snapshots import Snapshots
 
 _MAX_NESTING: Final = 4
 """Indexes inside indexes."""
@@ -82,30 +83,44 @@ class Removal(Record):
 class ImageStore:
     """The facade; ``open`` makes one. Threads may share it, and processes open their own."""
 
-    def __init__(self, root: Path, db: Database) -> None:
-        self.root = root
+    def __init__(self, root: str | Path, db: Database) -> None:
+        self.directory = os.fspath(root)
         self.db = db
-        self.blobs = BlobStore(root)
-        self.snapshots = Snapshots(root)
+        self.blobs = BlobStore(self.directory)
 
     @classmethod
-    def open(cls, root: Path | None = None) -> Self:
+    def open(cls, root: str | Path | None = None) -> Self:
         """Open the store at ``root`` (default: ``default_root()``), making it if need be.
 
         Raises:
             EnvironmentFault: no permission, or the store was written by a newer lading.
         """
-        root = Path(os.path.abspath(root if root is not None else default_root()))
+        directory = os.path.abspath(root if root is not None else default_root())
         try:
-            if not root.is_dir():
-                root.mkdir(mode=0o711, parents=True, exist_ok=True)
+            if not os.path.isdir(directory):
+                os.makedirs(directory, mode=0o711, exist_ok=True)
         except OSError as error:
             raise EnvironmentFault(
                 f"cannot make the store: {error.strerror}",
-                where=str(root),
+                where=directory,
                 fix="choose another folder with --root or LADING_ROOT",
             ) from error
-        return cls(root, Database(root / "lading.db", {"images": IMAGES_MIGRATIONS}))
+        migrations = {"images": IMAGES_MIGRATIONS}
+        return cls(directory, Database(os.path.join(directory, "lading.db"), migrations))
+
+    @cached_property
+    def root(self) -> Path:
+        """The directory of all this."""
+        from pathlib import Path
+
+        return Path(self.directory)
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        """The unpacked layers."""
+        from images.snapshots import Snapshots
+
+        return Snapshots(self.root)
 
     def close(self) -> None:
         """Close the database; the store may still be used, which opens it again."""
@@ -225,6 +240,9 @@ class ImageStore:
             PlatformUnknownError: the index has nothing for the platform.
             InvalidManifestError: malformed, or an artifact that is not an image.
         """
+        from images.config import ImageConfig
+        from images.manifest import Manifest
+
         document = self._document(descriptor)
         for _ in range(_MAX_NESTING):
             if isinstance(document, Manifest):
@@ -349,6 +367,8 @@ class ImageStore:
         return check(self, rehash=rehash)
 
     def _document(self, descriptor: Descriptor) -> Manifest | Index:
+        from images.manifest import parse
+
         return parse(self.blobs.read(descriptor.digest), descriptor.media_type)
 
     def _image_id(self, descriptor: Descriptor) -> Digest:
@@ -359,6 +379,8 @@ class ImageStore:
 
     def _local_manifests(self, descriptor: Descriptor, seen: set[Digest]) -> Iterator[Manifest]:
         """Manifests whose bytes are here, this machine's platform first."""
+        from images.manifest import Manifest
+
         document = self._document(descriptor)
         if isinstance(document, Manifest):
             yield document
@@ -414,6 +436,8 @@ def default_root() -> Path:
     """``$LADING_ROOT``; else ``/var/lib/lading`` for root and ``$XDG_DATA_HOME/lading`` for
     others.
     """
+    from pathlib import Path
+
     chosen = os.environ.get("LADING_ROOT")
     if chosen:
         return Path(chosen)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.access import Access
     from images.store import ImageStore
 
@@ -15,10 +16,24 @@ if TYPE_CHECKING:
 class App:
     """One command's surroundings."""
 
-    def __init__(self, root: Path, runtime_dir: Path, *, debug: bool = False) -> None:
-        self.root = root
-        self.runtime_dir = runtime_dir
+    def __init__(self, state: str, runtime: str, *, debug: bool = False) -> None:
+        self.state = state
+        self.runtime = runtime
         self.debug = debug
+
+    @property
+    def root(self) -> Path:
+        """The directory of all state."""
+        from pathlib import Path
+
+        return Path(self.state)
+
+    @property
+    def runtime_dir(self) -> Path:
+        """The directory of sockets and locks."""
+        from pathlib import Path
+
+        return Path(self.runtime)
 
     @classmethod
     def create(cls, *, root: str | None, config: str | None, debug: bool) -> Self:
@@ -35,7 +50,7 @@ class App:
         """The image store, opened (and created) on first use."""
         from images.store import ImageStore
 
-        return ImageStore.open(self.root)
+        return ImageStore.open(self.state)
 
     def access(
         self,
@@ -47,25 +62,26 @@ class App:
         """How registries are reached, from the flags every command has that reaches one."""
         from engine.access import Access
 
-        return Access(self.root, frozenset(insecure_registry), policy, verify_key)
+        return Access(self.state, frozenset(insecure_registry), policy, verify_key)
 
 
-def state_root(flag: str | None) -> Path:
+def state_root(flag: str | None) -> str:
     """``--root``, $LADING_ROOT, else /var/lib/lading as root, $XDG_DATA_HOME/lading otherwise."""
     chosen = flag or os.environ.get("LADING_ROOT")
     if chosen:
-        return Path(chosen).absolute()
+        return os.path.abspath(chosen)
     if os.geteuid() == 0:
-        return Path("/var/lib/lading")
+        return "/var/lib/lading"
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-    return Path(data) / "lading"
+    return os.path.join(data, "lading")
 
 
-def runtime_directory() -> Path:
+def runtime_directory() -> str:
     """$LADING_RUNTIME_DIR, else /run/lading as root, $XDG_RUNTIME_DIR/lading otherwise."""
     chosen = os.environ.get("LADING_RUNTIME_DIR")
     if chosen:
-        return Path(chosen).absolute()
+        return os.path.abspath(chosen)
     if os.geteuid() == 0:
-        return Path("/run/lading")
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/lading-{os.geteuid()}") / "lading"
+        return "/run/lading"
+    base = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/lading-{os.geteuid()}"
+    return os.path.join(base, "lading")

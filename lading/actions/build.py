@@ -47,7 +47,7 @@ def build(
     request = make_request(**flags)
     access = app.access(insecure_registry, policy=policy, verify_key=verify_key)
     sink = make_progress("quiet" if quiet or plan else progress, sys.stderr)
-    yard = building.Yard(app.store, access, app.runtime_dir)
+    yard = building.Yard(app.store, access, app.runtime)
     if check or call != "build":
         return _check(request, yard, as_json=call == "check,format=json")
     if plan is not None:
