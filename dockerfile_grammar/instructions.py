@@ -14,7 +14,7 @@ from dockerfile_grammar import nodes
 from dockerfile_grammar.errors import SyntaxFault
 from dockerfile_grammar.flags import FlagValues
 from dockerfile_grammar.heredocs import parse_opening
-from dockerfile_grammar.mounts import check_from
+from dockerfile_grammar.mounts import check_fields
 from dockerfile_grammar.quoting import quoted
 from dockerfile_grammar.suggest import with_suggestion
 from dockerfile_grammar.syntax import Statement, read_mount, read_statement
@@ -153,7 +153,7 @@ def _run(context: _Context) -> nodes.Run:
     mounts: list[nodes.Mount] = []
     for index, value in enumerate(flags.listed("mount")):
         mount = nodes.Mount(read_mount(value, offset=flags.offset("mount", index)))
-        check_from(mount, offset=flags.offset("mount", index))
+        check_fields(mount, offset=flags.offset("mount", index))
         mounts.append(mount)
     return nodes.Run(
         *_node(context),

@@ -93,7 +93,7 @@ def resolve(mount: Mount, expand: Callable[[str], str]) -> MountSpec:
         MountError: an unknown key or type, a value of the wrong kind, or a key its type does not
             allow. ExpansionError: raised by ``expand``.
     """
-    check_from(mount)
+    check_fields(mount)
     values: dict[str, str] = {}
     for key, value in mount.options:
         name, text = _option(key, value, expand)
@@ -124,12 +124,11 @@ def resolve(mount: Mount, expand: Callable[[str], str]) -> MountSpec:
     )
 
 
-def check_from(mount: Mount, *, offset: int | None = None) -> None:
-    """Refuse what no value of a variable can mend: a ``from`` with a variable, a bare key that
-    needs a value.
+def check_fields(mount: Mount, *, offset: int | None = None) -> None:
+    """Refuse what no value of a variable can mend: a bare key that needs a value.
 
     Raises:
-        MountError: one of the two.
+        MountError: there is one.
     """
     for key, value in mount.options:
         name = _ALIASES.get(key.lower(), key.lower())
@@ -137,12 +136,6 @@ def check_from(mount: Mount, *, offset: int | None = None) -> None:
             raise MountError(
                 f"invalid field '{key}' must be a key=value pair",
                 fix=f"write {key}=value",
-                offset=offset,
-            )
-        if name == "from" and value is not None and "$" in value[:-1]:
-            raise MountError(
-                "'from' doesn't support variable expansion, define alias stage instead",
-                fix="write FROM with the variable AS a name, and use that name here",
                 offset=offset,
             )
 
@@ -160,7 +153,12 @@ def _option(key: str, value: str | None, expand: Callable[[str], str]) -> tuple[
         )
     if value is None:
         return name, "true"
-    text = value if name == "from" else expand(value)
+    text = expand(value)
+    if name == "from" and value and not text:
+        raise MountError(
+            f"the name in from={value} is empty",
+            fix="declare the argument in this stage, or give it a value",
+        )
     if name in _BARE:
         if text.lower() not in ("true", "false", "1", "0"):
             raise MountError(f"invalid value for {lowered}: {text}", fix="write true or false")

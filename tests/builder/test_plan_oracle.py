@@ -59,6 +59,13 @@ def test_a_link_beside_a_mode_is_a_deviation() -> None:
     assert (verdict.differences, verdict.deviation) == ((), suite.STILL_LINKED)
 
 
+def test_a_variable_in_a_mount_is_a_deviation() -> None:
+    row = copy.deepcopy(BY_NAME["copy-from-var"])
+    row["dockerfile"] = "FROM b AS a\nFROM b\nARG S=a\nRUN --mount=from=$S,target=/x y\n"
+    row["plan"]["error"] = "'from' doesn't support variable expansion, define alias stage instead"
+    assert suite.check_plan(row).deviation == suite.VARIABLE_IN_FROM
+
+
 def test_more_uses_than_are_provided_for_are_a_difference() -> None:
     row = copy.deepcopy(BY_NAME["copy-heredoc-var-undefined"])
     row["plan"]["warnings"] += [item for item in row["plan"]["warnings"] if "$X" in item["message"]]

@@ -72,6 +72,19 @@ def test_mount_from_a_stage_and_an_image() -> None:
     assert isinstance(plan.steps[image].op, SourceImage)
 
 
+def test_mount_from_takes_an_argument() -> None:
+    head = "ARG S=a\nFROM b AS a\nRUN 1\nFROM c\n"
+    plan = plan_text(f"{head}ARG S\nRUN --mount=from=$S,target=/x y\n")
+    (stage,) = plan.steps[plan.result].inputs
+    assert isinstance(plan.steps[stage].op, Run)
+    with pytest.raises(PlanError, match=r"the name in from=\$S is empty"):
+        plan_text(f"{head}RUN --mount=from=$S,target=/x y\n")
+
+
+def test_mount_from_written_empty_is_the_context() -> None:
+    assert _run(plan_text("FROM b\nRUN --mount=from=,target=/x y\n")).mounts == (BindSpec("/x"),)
+
+
 def test_copy_from_takes_an_argument() -> None:
     plan = plan_text("ARG S=a\nFROM b AS a\nRUN 1\nFROM c\nARG S\nCOPY --from=$S /x /y\n")
     source = _copy(plan).from_

@@ -27,13 +27,14 @@ from tests.oracle.graphs import difference, of_plan, of_reference
 from tests.oracle.verdict import Verdict
 
 LINUX_ONLY = "only Linux images are built"
-VARIABLE_IN_FROM = "COPY --from takes a variable whose value is known before anything runs"
+VARIABLE_IN_FROM = "from takes a variable whose value is known before anything runs"
 DIRECTIVE_LINE = "a directive's error names its line counted from 1, not from 0"
 STILL_LINKED = "--link stays what it is beside --chmod"
 NOT_PARSED = "a file that does not parse is not linted"
 PROVIDED_FOR = "UndefinedVar says nothing of ${name:-word} and its kin, which provide for it"
 
 _PREFIX = re.compile(r"^dockerfile parse error on line \d+: ")
+_NO_VARIABLE = re.compile("variable expansion is not supported for --from|'from' doesn't support")
 _UNDEFINED = re.compile(r"Usage of undefined variable '\$(\w+)'")
 
 
@@ -137,7 +138,7 @@ def _rule(asked: dict[str, Any], outcome: _Outcome) -> str | None:
     if (asked.get("platform") or "linux").partition("/")[0] != "linux":
         return LINUX_ONLY
     error = asked.get("error") or ""
-    if error.startswith("variable expansion is not supported for --from") and outcome.plan:
+    if _NO_VARIABLE.search(error) and outcome.plan:
         return VARIABLE_IN_FROM
     if asked.get("error_lines") == [[0, 0]] and error == outcome.error:
         return DIRECTIVE_LINE
