@@ -14,7 +14,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from engine.containers import specification
@@ -47,7 +46,7 @@ _NAME_ATTEMPTS = 6
 def run(
     options: RunOptions,
     store: ImageStore,
-    runtime_dir: Path,
+    runtime_dir: str,
     streams: Streams | None = None,
     *,
     pull: Puller | None = None,
@@ -72,7 +71,7 @@ def run(
         error.exit_status = 1
         raise error
     with _refusals():
-        directories = ContainerDirectories(store.root)
+        directories = ContainerDirectories(store.directory)
         directories.reclaim()
         image = find_image(options, store, pull)
         identifier = random_identifier()
@@ -132,19 +131,19 @@ def _run_claimed(
     claim: ContainerClaim,
     image: Image,
     store: ImageStore,
-    runtime_dir: Path,
+    runtime_dir: str,
     streams: Streams,
 ) -> int:
     with _refusals(), store.lease(f"container {claim.record.id}") as lease:
         lease.add(image.descriptor.digest)
-        lowers = store.lowerdirs(image)
+        lowers = store.lower_names(image)
         mounts = _prepare_mounts(plan, claim, store, lowers) if plan.mounts else ()
         console = size_of(streams.stdout) if options.tty else None
         spec = specification.make_spec(options, plan, mounts, console=console)
         rootfs = Rootfs(
-            lower=tuple(str(lower) for lower in lowers),
-            upper=str(claim.upper),
-            work=str(claim.work),
+            lower=tuple(lowers),
+            upper=claim.upper,
+            work=claim.work,
             volatile=options.rm,
         )
         request = specification.make_request(options, plan, spec, claim.record.id, rootfs)
@@ -154,7 +153,7 @@ def _run_claimed(
 
 
 def _prepare_mounts(
-    plan: specification.Plan, claim: ContainerClaim, store: ImageStore, lowers: Sequence[Path]
+    plan: specification.Plan, claim: ContainerClaim, store: ImageStore, lowers: Sequence[str]
 ) -> Sequence[specification.RuntimeMount]:
     from engine.containers.mounts import prepare_mounts
     from engine.volumes import Volumes
@@ -166,7 +165,7 @@ def _prepare_mounts(
 
 
 def _run_on_pipes(
-    options: RunOptions, request: ContainerRequest, runtime_dir: Path, streams: Streams
+    options: RunOptions, request: ContainerRequest, runtime_dir: str, streams: Streams
 ) -> int:
     from contextlib import nullcontext
 
@@ -182,7 +181,7 @@ def _run_on_pipes(
 
 
 def _run_on_terminal(
-    options: RunOptions, request: ContainerRequest, runtime_dir: Path, streams: Streams
+    options: RunOptions, request: ContainerRequest, runtime_dir: str, streams: Streams
 ) -> int:
     """The runtime copies between the container's terminal and ours; here only mode, size,
     signals.
@@ -215,7 +214,7 @@ def _run_on_terminal(
 def _start(
     request: ContainerRequest,
     stdio: tuple[int, int, int],
-    runtime_dir: Path,
+    runtime_dir: str,
     *,
     terminal: bool,
 ) -> Container:

@@ -25,13 +25,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from images.blobs import RENEW_AFTER, STAGE_GRACE
+from images.blobs import STAGE_GRACE
 from images.config import chain_ids
 from images.digest import Digest
 from images.errors import DigestMismatchError, EnvironmentFault, InputError
 from images.locks import flock, hold, is_held
 from images.mediatype import is_layer, layer_compression
 from images.trees import remove_tree, tree_size
+from images.unpacked import SYNCED, Unpacked, read_state, visible
 from records import Record
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     from images.layers.tar_read import Limits
     from images.layers.unpack import UnpackResult
 
-BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
-_SYNCED: Final = "synced"
 _THREADS: Final = 4
 _PREFETCH_ABOVE: Final = 512 << 10
 """Compressed bytes; for less a thread costs more than it brings."""
@@ -83,22 +82,14 @@ class Snapshots:
         self._base = root / "snapshots"
         self._staging = self._base / ".staging"
         self._lockfile = self._base / ".lock"
-        self._boot_id = boot_id
+        self._unpacked = Unpacked(os.fspath(self._base), boot_id)
 
     def path(self, digest: Digest) -> Path | None:
         """The ``fs`` directory of this diff id or chain id, renewed; None when it is not
         unpacked.
         """
-        directory = self._base / digest.hex
-        if not self._valid(directory):
-            return None
-        try:
-            if time.time() - directory.stat().st_mtime >= RENEW_AFTER:
-                with flock(self._lockfile, exclusive=False):
-                    os.utime(directory)
-        except FileNotFoundError:
-            return None
-        return directory / "fs"
+        found = self._unpacked.find(digest)
+        return None if found is None else Path(found)
 
     def ensure(
         self,
@@ -118,8 +109,6 @@ class Snapshots:
             InvalidArchiveError, SizeLimitError: a layer is malformed, hostile or too large.
             EnvironmentFault: the disk is full.
         """
-        from images.layers.opaque import is_opaque
-
         chain = chain_ids([diff_id for diff_id, _ in layers])
         wanted = [_Layer(d, c, blob) for (d, blob), c in zip(layers, chain, strict=True)]
         found = self._unpack_missing(wanted, blobs, limits)
@@ -134,10 +123,7 @@ class Snapshots:
             for item in found:
                 if isinstance(item, _Staged):
                     self._discard(item.directory, item.lock)
-        for index, path in enumerate(paths):
-            if is_opaque(os.fspath(path)):
-                return paths[: index + 1]
-        return paths
+        return paths[: visible(map(os.fspath, paths))]
 
     def adopt(self, upper: Path, diff_id: Digest, *, durable: bool = False) -> Path:
         """Make a finished upper directory the snapshot of ``diff_id``; it is moved, or removed if
@@ -189,13 +175,15 @@ class Snapshots:
 
     def sync(self) -> int:
         """Wait until every snapshot is on the disk; returns how many were not known to be."""
-        pending = [d for d in map(self._directory, self.ids()) if _state(d) != _SYNCED]
+        pending = [
+            d for d in map(self._directory, self.ids()) if read_state(os.fspath(d)) != SYNCED
+        ]
         pending = [directory for directory in pending if self._valid(directory)]
         if pending:
             _syncfs(self._base)
         for directory in pending:
             with suppress(FileNotFoundError):
-                _write_state(directory, _SYNCED)
+                _write_state(directory, SYNCED)
         return len(pending)
 
     def ids(self) -> Iterator[str]:
@@ -262,13 +250,7 @@ class Snapshots:
         return self._base / snapshot_id
 
     def _valid(self, directory: Path) -> bool:
-        state = _state(directory)
-        return state == _SYNCED or (state is not None and state == self._current_boot())
-
-    def _current_boot(self) -> str:
-        if self._boot_id is None:
-            self._boot_id = Path(BOOT_ID).read_text("ascii").strip()
-        return self._boot_id
+        return self._unpacked.is_valid(os.fspath(directory))
 
     def _stage(self) -> tuple[Path, int]:
         directory = self._staging / f"{os.getpid()}-{os.urandom(8).hex()}"
@@ -288,7 +270,7 @@ class Snapshots:
     def _publish(self, directory: Path, lock: int, digest: Digest, *, durable: bool) -> Path:
         """Show a finished stage under its id; the first of several equal ones wins."""
         target = self._base / digest.hex
-        _write_state(directory, _SYNCED if durable else self._current_boot())
+        _write_state(directory, SYNCED if durable else self._unpacked.boot_id)
         (directory / "lock").unlink()
         with flock(self._lockfile, exclusive=True):
             if self._valid(target):
@@ -464,13 +446,6 @@ def _make_fs(directory: Path) -> Path:
     fs.mkdir()
     fs.chmod(0o755)
     return fs
-
-
-def _state(directory: Path) -> str | None:
-    try:
-        return (directory / "state").read_text("ascii").strip()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
 
 
 def _write_state(directory: Path, state: str) -> None:

@@ -259,13 +259,20 @@ class ImageStore:
             InvalidManifestError: the numbers of layers in manifest and config differ.
             ImagesError: as ``Snapshots.ensure``.
         """
-        layers, diff_ids = image.manifest.layers, image.config.diff_ids
-        if len(layers) != len(diff_ids):
-            raise InvalidManifestError(
-                f"manifest has {len(layers)} layers, config has {len(diff_ids)}",
-                where=str(image.descriptor.digest),
-            )
-        return self.snapshots.ensure(list(zip(diff_ids, layers, strict=True)), self.blobs)
+        return self.snapshots.ensure(_layers(image), self.blobs)
+
+    def lower_names(self, image: Image) -> list[str]:
+        """As ``lowerdirs``, by name, and quicker where nothing is missing."""
+        from images.config import chain_ids
+        from images.unpacked import Unpacked
+
+        layers = _layers(image)
+        diff_ids = [diff_id for diff_id, _ in layers]
+        unpacked = Unpacked(os.path.join(self.directory, "snapshots"))
+        found = unpacked.find_all(zip(diff_ids, chain_ids(diff_ids), strict=True))
+        if found is not None:
+            return found
+        return [os.fspath(path) for path in self.snapshots.ensure(layers, self.blobs)]
 
     def remove(self, text: str, *, force: bool = False) -> Removal:
         """Remove a name, or an image by id, in Docker's way; ``gc`` frees the space.
@@ -430,6 +437,16 @@ class ImageStore:
         except ImagesError:
             return None
         return ref if ref in stored.names else None
+
+
+def _layers(image: Image) -> list[tuple[Digest, Descriptor]]:
+    layers, diff_ids = image.manifest.layers, image.config.diff_ids
+    if len(layers) != len(diff_ids):
+        raise InvalidManifestError(
+            f"manifest has {len(layers)} layers, config has {len(diff_ids)}",
+            where=str(image.descriptor.digest),
+        )
+    return list(zip(diff_ids, layers, strict=True))
 
 
 def default_root() -> Path:

@@ -15,12 +15,14 @@ import socket
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from runtime import protocol
 from runtime.errors import RuntimeFault
 from runtime.request import ContainerRequest, Port, Rootfs, SecretFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "Container",
@@ -43,6 +45,8 @@ _ATTEMPTS: Final = 5
 
 def default_runtime_dir() -> Path:
     """``$LADING_RUNTIME_DIR``, else /run/lading as root, ``$XDG_RUNTIME_DIR/lading`` otherwise."""
+    from pathlib import Path
+
     if chosen := os.environ.get("LADING_RUNTIME_DIR"):
         return Path(chosen)
     if os.geteuid() == 0:
@@ -133,7 +137,7 @@ def run(
     stdout: int,
     stderr: int,
     terminal: bool = False,
-    runtime_dir: Path | None = None,
+    runtime_dir: str | Path | None = None,
 ) -> Container:
     """Start a container with these descriptors, which stay the caller's, as standard streams.
 
@@ -145,7 +149,7 @@ def run(
             ``user-unknown``, ``mount-refused``, ``request-invalid``, ``busy``, ``runtime``.
     """
     request.checked()
-    folder = runtime_dir or default_runtime_dir()
+    folder = os.fspath(runtime_dir or default_runtime_dir())
     if os.geteuid() != 0:
         raise RuntimeFault("running containers needs root", fix="run the command with sudo")
     message = {
@@ -167,13 +171,13 @@ def run(
         return Container(connection, receiver, received[0])
     connection.close()
     if received is None:
-        raise RuntimeFault("the container's supervisor died", fix=f"see {folder / _LOG_NAME}")
+        raise RuntimeFault("the container's supervisor died", fix=f"see {folder}/{_LOG_NAME}")
     raise RuntimeFault.from_json(received[0])
 
 
-def stop_launcher(runtime_dir: Path | None = None) -> None:
+def stop_launcher(runtime_dir: str | Path | None = None) -> None:
     """Ask the launcher to go, and wait until it has; running containers are not touched."""
-    folder = runtime_dir or default_runtime_dir()
+    folder = os.fspath(runtime_dir or default_runtime_dir())
     connection = _connect(folder)
     if connection is None:
         return
@@ -213,7 +217,7 @@ def fingerprint() -> str:
 
 
 def _submit(
-    folder: Path, message: dict[str, Any], fds: tuple[int, ...]
+    folder: str, message: dict[str, Any], fds: tuple[int, ...]
 ) -> tuple[socket.socket, protocol.Receiver]:
     """Hand the message to a launcher of our version; before ``accepted`` nothing is done."""
     for _ in range(_ATTEMPTS):
@@ -231,10 +235,10 @@ def _submit(
             _await_end(received[0]["pid"])
         else:
             time.sleep(0.01)
-    raise RuntimeFault("the container launcher does not answer", fix=f"see {folder / _LOG_NAME}")
+    raise RuntimeFault("the container launcher does not answer", fix=f"see {folder}/{_LOG_NAME}")
 
 
-def _connect(folder: Path) -> socket.socket | None:
+def _connect(folder: str) -> socket.socket | None:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         handle = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -252,17 +256,17 @@ def _connect(folder: Path) -> socket.socket | None:
     return connection
 
 
-def _start_launcher(folder: Path, version: str) -> socket.socket:
+def _start_launcher(folder: str, version: str) -> socket.socket:
     """Start a launcher, or connect to the one that another client has just started."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
     status = os.stat(folder)
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise RuntimeFault(
             "the run-time directory belongs to somebody else or others can write to it",
-            where=str(folder),
+            where=folder,
             fix=f"chown root {folder} && chmod 700 {folder}",
         )
-    with open(folder / LOCK_NAME, "w", encoding="ascii") as lock:
+    with open(f"{folder}/{LOCK_NAME}", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         connection = _connect(folder)
         if connection is not None:
@@ -271,20 +275,21 @@ def _start_launcher(folder: Path, version: str) -> socket.socket:
             handle = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 address = f"/proc/self/fd/{handle}/{SOCKET_NAME}"
-                (folder / SOCKET_NAME).unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{folder}/{SOCKET_NAME}")
                 listener.bind(address)
-                os.chmod(folder / SOCKET_NAME, 0o600)
+                os.chmod(f"{folder}/{SOCKET_NAME}", 0o600)
             finally:
                 os.close(handle)
             listener.listen(512)
             _spawn(folder, version, listener)
         started = _connect(folder)
     if started is None:
-        raise RuntimeFault("the container launcher did not start", fix=f"see {folder / _LOG_NAME}")
+        raise RuntimeFault("the container launcher did not start", fix=f"see {folder}/{_LOG_NAME}")
     return started
 
 
-def _spawn(folder: Path, version: str, listener: socket.socket) -> None:
+def _spawn(folder: str, version: str, listener: socket.socket) -> None:
     source = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     program = (
         "import sys; "
@@ -293,9 +298,11 @@ def _spawn(folder: Path, version: str, listener: socket.socket) -> None:
         "main(sys.argv[1:])"
     )
     idle = os.environ.get("LADING_LAUNCHER_IDLE", _DEFAULT_IDLE)
-    arguments = ["detach", str(folder.absolute()), version, idle, program]
+    arguments = ["detach", os.path.abspath(folder), version, idle, program]
     inherited = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
-    log = os.open(folder / _LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    log = os.open(
+        f"{folder}/{_LOG_NAME}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+    )
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     # Above 9, so that no target of a dup2 below is still needed as a source.
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (null, log, listener.fileno())]

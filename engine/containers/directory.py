@@ -23,7 +23,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from engine.containers.errors import ContainerConflictError, ContainerUnknownError
@@ -79,17 +78,17 @@ class ContainerClaim:
         self._directories = directories
         self._lock = lock
         self.record = record
-        self.path = directories.path / record.id
+        self.path = f"{directories.path}/{record.id}"
 
     @property
-    def upper(self) -> Path:
+    def upper(self) -> str:
         """The overlay's upper directory."""
-        return self.path / "upper"
+        return f"{self.path}/upper"
 
     @property
-    def work(self) -> Path:
+    def work(self) -> str:
         """The overlay's work directory."""
-        return self.path / "work"
+        return f"{self.path}/work"
 
     def update(self, **changes: Any) -> None:
         """Write the record with these fields changed."""
@@ -110,11 +109,11 @@ class ContainerClaim:
 class ContainerDirectories:
     """The containers below a store's root."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.path = root / "containers"
-        self._names = self.path / ".names"
-        self._active = self.path / ".active"
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = os.fspath(root)
+        self.path = f"{self.root}/containers"
+        self._names = f"{self.path}/.names"
+        self._active = f"{self.path}/.active"
 
     def claim(self, record: ContainerRecord) -> ContainerClaim:
         """Make a container's directories and take its name.
@@ -123,17 +122,17 @@ class ContainerDirectories:
             ContainerConflictError: another container has the name.
         """
         for folder in (self.path, self._active, self._names):
-            folder.mkdir(mode=0o710, exist_ok=True)
-        lock = os.open(
-            self._active / record.id, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
-        )
+            with suppress(FileExistsError):
+                os.mkdir(folder, 0o710)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        lock = os.open(f"{self._active}/{record.id}", flags, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             self._take_name(record)
-            folder = self.path / record.id
-            folder.mkdir(mode=0o710)
-            (folder / "upper").mkdir(mode=0o755)
-            (folder / "work").mkdir(mode=0o700)
+            folder = f"{self.path}/{record.id}"
+            os.mkdir(folder, 0o710)
+            os.mkdir(f"{folder}/upper", 0o755)
+            os.mkdir(f"{folder}/work", 0o700)
             self.write(record)
         except BaseException:
             self.release(record.id, lock)
@@ -183,7 +182,7 @@ class ContainerDirectories:
         Raises:
             ContainerConflictError: it runs.
         """
-        if (self._active / record.id).exists():
+        if os.path.exists(f"{self._active}/{record.id}"):
             raise ContainerConflictError(
                 f"cannot remove container {record.name}: container is running", fix="stop it first"
             )
@@ -192,7 +191,7 @@ class ContainerDirectories:
     def prune(self) -> list[ContainerRecord]:
         """Remove every container that does not run; returns them."""
         self.reclaim()
-        stopped = [r for r in self.records() if not (self._active / r.id).exists()]
+        stopped = [r for r in self.records() if not os.path.exists(f"{self._active}/{r.id}")]
         for record in stopped:
             self.erase(record)
         return stopped
@@ -201,45 +200,48 @@ class ContainerDirectories:
         """Remove directories, anonymous volumes and name, in an order that a kill may interrupt."""
         for volume in record.volumes:
             with suppress(FileNotFoundError):
-                remove_tree(self.root / "volumes" / volume)
-        _remove(self.path / record.id)
+                remove_tree(f"{self.root}/volumes/{volume}")
+        _remove(f"{self.path}/{record.id}")
+        link = f"{self._names}/{record.name}"
         with suppress(OSError):
-            if os.readlink(self._names / record.name) == record.id:
-                (self._names / record.name).unlink()
+            if os.readlink(link) == record.id:
+                os.unlink(link)
 
     def write(self, record: ContainerRecord) -> None:
         """Replace a container's record."""
-        folder = self.path / record.id
-        stage = folder / f"{_RECORD}.new"
-        stage.write_text(json.dumps(record.to_json()), encoding="utf-8")
-        stage.rename(folder / _RECORD)
+        place = f"{self.path}/{record.id}/{_RECORD}"
+        with open(f"{place}.new", "w", encoding="utf-8") as stage:
+            stage.write(json.dumps(record.to_json()))
+        os.rename(f"{place}.new", place)
 
     def release(self, identifier: str, lock: int) -> None:
         """Give a claim up: the file goes while it is still held, so nobody locks a deleted one."""
-        (self._active / identifier).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(f"{self._active}/{identifier}")
         os.close(lock)
 
     def _take_name(self, record: ContainerRecord) -> None:
-        link = self._names / record.name
+        link = f"{self._names}/{record.name}"
         for _ in range(2):
             try:
-                link.symlink_to(record.id)
+                os.symlink(record.id, link)
             except FileExistsError:
                 holder = os.readlink(link)
-                if (self.path / holder).exists() or (self._active / holder).exists():
+                if any(os.path.exists(f"{top}/{holder}") for top in (self.path, self._active)):
                     raise ContainerConflictError(
                         f'Conflict. The container name "/{record.name}" is already in use by '
                         f'container "{holder}". You have to remove (or rename) that container '
                         "to be able to reuse that name."
                     ) from None
-                link.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    os.unlink(link)
             else:
                 return
         raise ContainerConflictError(f'The container name "/{record.name}" is being taken')
 
     def _reclaim(self, identifier: str) -> bool:
         try:
-            lock = os.open(self._active / identifier, os.O_RDWR | os.O_CLOEXEC)
+            lock = os.open(f"{self._active}/{identifier}", os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
@@ -250,7 +252,7 @@ class ContainerDirectories:
         record = self._read(identifier)
         try:
             if record is None:
-                _remove(self.path / identifier)
+                _remove(f"{self.path}/{identifier}")
             elif record.auto_remove:
                 self.erase(record)
             elif record.status != "exited":
@@ -264,22 +266,23 @@ class ContainerDirectories:
 
     def _sweep(self, name: str) -> bool:
         """A directory without record that nobody claims: its removal was cut short."""
-        if (self.path / name / _RECORD).exists() or (self._active / name).exists():
+        folder = f"{self.path}/{name}"
+        if os.path.exists(f"{folder}/{_RECORD}") or os.path.exists(f"{self._active}/{name}"):
             return False
         with suppress(OSError):
-            _remove(self.path / name)
+            _remove(folder)
             return True
         return False
 
     def _read(self, identifier: str) -> ContainerRecord | None:
         try:
-            text = (self.path / identifier / _RECORD).read_text(encoding="utf-8")
-            return ContainerRecord.from_json(json.loads(text))
+            with open(f"{self.path}/{identifier}/{_RECORD}", encoding="utf-8") as file:
+                return ContainerRecord.from_json(json.load(file))
         except (OSError, ValueError, TypeError):
             return None
 
 
-def _remove(folder: Path) -> None:
+def _remove(folder: str) -> None:
     """Remove a container's directory while its supervisor may still be removing things in it.
 
     Raises:
@@ -289,10 +292,10 @@ def _remove(folder: Path) -> None:
         try:
             return remove_tree(folder)
         except FileNotFoundError:
-            if not folder.exists():
+            if not os.path.exists(folder):
                 return None
         except OSError as error:
             if error.errno != errno.ENOTEMPTY or attempt == _REMOVE_ATTEMPTS - 1:
                 raise
         time.sleep(_REMOVE_PAUSE)
-    raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(folder))
+    raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), folder)

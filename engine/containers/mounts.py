@@ -21,7 +21,7 @@ class PreparedMounts(Record):
 
 
 def prepare_mounts(
-    options: Iterable[MountOption], volumes: Volumes, lowers: Sequence[Path]
+    options: Iterable[MountOption], volumes: Volumes, lowers: Sequence[str]
 ) -> PreparedMounts:
     """Make missing host directories and volumes; fill new volumes from the image.
 

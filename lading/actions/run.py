@@ -43,7 +43,7 @@ def run(
             view.close()
 
     try:
-        return start(RunOptions(**flags), app.store, app.runtime_dir, pull=pull)
+        return start(RunOptions(**flags), app.store, app.runtime, pull=pull)
     except Exception as error:
         if app.debug:
             raise

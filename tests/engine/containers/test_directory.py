@@ -32,25 +32,25 @@ def directories(tmp_path) -> ContainerDirectories:
 
 def everything(directories: ContainerDirectories) -> list[str]:
     return sorted(
-        str(path.relative_to(directories.path))
-        for path in directories.path.rglob("*")
+        str(path.relative_to(Path(directories.path)))
+        for path in Path(directories.path).rglob("*")
         if path.name not in (".names", ".active")
     )
 
 
 def test_a_claim_makes_what_an_overlay_needs(directories):
     claim = directories.claim(record("web"))
-    assert claim.upper.is_dir()
-    assert claim.work.is_dir()
-    assert claim.path.stat().st_mode & 0o007 == 0
-    assert directories.path.stat().st_mode & 0o007 == 0
+    assert Path(claim.upper).is_dir()
+    assert Path(claim.work).is_dir()
+    assert Path(claim.path).stat().st_mode & 0o007 == 0
+    assert Path(directories.path).stat().st_mode & 0o007 == 0
     claim.finish(0)
 
 
 def test_auto_removed_containers_leave_nothing(directories):
     claim = directories.claim(record("web", auto_remove=True))
-    (claim.upper / "deep/er").mkdir(parents=True)
-    (claim.upper / "deep/er/file").write_text("x")
+    (Path(claim.upper) / "deep/er").mkdir(parents=True)
+    (Path(claim.upper) / "deep/er/file").write_text("x")
     claim.finish(0)
     assert everything(directories) == []
 
@@ -75,7 +75,7 @@ def test_names_are_unique_while_they_are_held(directories):
         f'"{first.record.id}". You have to remove (or rename) that container to be able to '
         "reuse that name."
     )
-    assert len(os.listdir(directories.path / ".active")) == 1
+    assert len(os.listdir(Path(directories.path) / ".active")) == 1
     first.finish(0)
     with pytest.raises(ContainerConflictError):
         directories.claim(record("web"))
@@ -85,7 +85,7 @@ def test_names_are_unique_while_they_are_held(directories):
 
 def test_a_name_that_leads_nowhere_is_free(directories):
     directories.claim(record("other")).finish(0)
-    (directories.path / ".names/web").symlink_to("gone")
+    (Path(directories.path) / ".names/web").symlink_to("gone")
     directories.claim(record("web")).finish(0)
     assert directories.find("web").name == "web"
 
@@ -132,7 +132,7 @@ def die_with_claim(directories: ContainerDirectories, made: ContainerRecord) -> 
     pid = os.fork()
     if pid == 0:
         claim = directories.claim(made)
-        (claim.upper / "file").write_text("x")
+        (Path(claim.upper) / "file").write_text("x")
         os.write(writer, b"x")
         signal.pause()
     os.close(writer)
@@ -163,7 +163,7 @@ def test_what_a_killed_owner_wanted_to_keep_is_kept(directories):
 def test_an_owner_killed_before_the_record_was_written(directories):
     made = record("web")
     die_with_claim(directories, made)
-    (directories.path / made.id / "container.json").unlink()
+    (Path(directories.path) / made.id / "container.json").unlink()
     assert directories.reclaim() == 1
     assert [name for name in everything(directories) if not name.startswith(".names")] == []
     directories.claim(record("web")).finish(0)
@@ -171,22 +171,22 @@ def test_an_owner_killed_before_the_record_was_written(directories):
 
 def test_a_removal_that_was_cut_short_is_finished(directories):
     directories.claim(record("web")).finish(0)
-    (directories.path / "0123/upper").mkdir(parents=True)
+    (Path(directories.path) / "0123/upper").mkdir(parents=True)
     assert directories.reclaim() == 1
     assert [found.name for found in directories.records()] == ["web"]
-    assert not (directories.path / "0123").exists()
+    assert not (Path(directories.path) / "0123").exists()
 
 
 def test_damaged_records_are_skipped(directories):
     directories.claim(record("web")).finish(0)
     for text in ("", "{", "[]", '{"id": 1}'):
-        (directories.path / directories.find("web").id / "container.json").rename(
-            directories.path / "kept.json"
+        (Path(directories.path) / directories.find("web").id / "container.json").rename(
+            Path(directories.path) / "kept.json"
         )
         folder = next(Path(directories.path).glob("[0-9a-f]*"))
         (folder / "container.json").write_text(text)
         assert list(directories.records()) == []
-        (directories.path / "kept.json").rename(folder / "container.json")
+        (Path(directories.path) / "kept.json").rename(folder / "container.json")
 
 
 def test_generated_names_and_ids():
