@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 from builder.errors import PlanError, Source
@@ -10,6 +10,7 @@ from builder.lint import rules
 from builder.lint.rules import Finding
 from builder.plan.globals import GlobalScope
 from builder.plan.options import PlanOptions
+from builder.plan.target import find_target
 from dockerfile_grammar import nodes
 from dockerfile_grammar.errors import ExpansionError
 from dockerfile_grammar.expand import Expansion, expansion
@@ -24,30 +25,27 @@ def findings(dockerfile: nodes.Dockerfile, options: PlanOptions) -> Iterator[Fin
 
     Nothing about what cannot be expanded: the planner has an error for that.
     """
-    defaults = _values(dockerfile, replace(options, build_args=_overrides(dockerfile, options)))
+    defaults = _globals(dockerfile, replace(options, build_args=_overrides(dockerfile, options)))
     if defaults is not None:
         yield from _defaults(dockerfile, defaults)
-    values = _values(dockerfile, options)
-    if values is None:
+    scope = _globals(dockerfile, options)
+    if scope is None:
         return
     for stage in dockerfile.stages:
         base = stage.base
-        image = _expansion(base.image, values, dockerfile.escape)
+        image = _expansion(base.image, scope, dockerfile.escape)
         if image is not None:
-            yield from _undeclared(base, image, values)
-        platform = _expansion(base.platform or "", values, dockerfile.escape)
+            yield from _undeclared(base, image, scope)
+        platform = _expansion(base.platform or "", scope, dockerfile.escape)
         if base.platform and platform is not None:
-            yield from _undeclared(base, platform, values)
-            yield from _platform(base, platform, values)
+            yield from _undeclared(base, platform, scope)
+            yield from _platform(base, platform, scope)
 
 
-def _values(dockerfile: nodes.Dockerfile, options: PlanOptions) -> Mapping[str, str | None] | None:
-    """The global arguments, None for those without a value; None where the file is at fault."""
-    wanted = (options.target or "").lower()
-    named = [stage for stage in dockerfile.stages if wanted and stage.name == wanted]
-    target = (named or dockerfile.stages)[-1]
+def _globals(dockerfile: nodes.Dockerfile, options: PlanOptions) -> GlobalScope | None:
+    """The global arguments; None where the planner will not come that far."""
     try:
-        return GlobalScope(dockerfile, options, target, _nowhere).values
+        return GlobalScope(dockerfile, options, find_target(dockerfile, options), _nowhere)
     except PlanError:
         return None
 
@@ -58,9 +56,9 @@ def _overrides(dockerfile: nodes.Dockerfile, options: PlanOptions) -> dict[str, 
     return {name: value for name, value in options.build_args.items() if name not in declared}
 
 
-def _defaults(dockerfile: nodes.Dockerfile, values: Mapping[str, str | None]) -> Iterator[Finding]:
+def _defaults(dockerfile: nodes.Dockerfile, scope: GlobalScope) -> Iterator[Finding]:
     for stage in dockerfile.stages:
-        image = _expansion(stage.base.image, values, dockerfile.escape)
+        image = _expansion(stage.base.image, scope, dockerfile.escape)
         if image is None:
             return
         try:
@@ -69,21 +67,17 @@ def _defaults(dockerfile: nodes.Dockerfile, values: Mapping[str, str | None]) ->
             yield rules.INVALID_DEFAULT_ARG_IN_FROM.at(stage.base, stage.base.image)
 
 
-def _undeclared(
-    base: nodes.From, word: Expansion, values: Mapping[str, str | None]
-) -> Iterator[Finding]:
+def _undeclared(base: nodes.From, word: Expansion, scope: GlobalScope) -> Iterator[Finding]:
     for name in dict.fromkeys(word.unmatched):
-        if name not in values:
-            near = nearest(name, values, fold=False)
+        if name not in scope.values:
+            near = nearest(name, scope.values, fold=False)
             yield rules.UNDEFINED_ARG_IN_FROM.at(base, name, near or "")
 
 
-def _platform(
-    base: nodes.From, word: Expansion, values: Mapping[str, str | None]
-) -> Iterator[Finding]:
+def _platform(base: nodes.From, word: Expansion, scope: GlobalScope) -> Iterator[Finding]:
     written = base.platform or ""
     if word.matched == ("TARGETPLATFORM",) and not word.unmatched:
-        if word.text == values["TARGETPLATFORM"]:
+        if word.text == scope.values["TARGETPLATFORM"]:
             yield rules.REDUNDANT_TARGET_PLATFORM.at(base, written)
         return
     if word.matched or word.unmatched:
@@ -97,10 +91,9 @@ def _platform(
         yield rules.FROM_PLATFORM_FLAG_CONST_DISALLOWED.at(base, word.text)
 
 
-def _expansion(word: str, values: Mapping[str, str | None], escape: str) -> Expansion | None:
-    known = {name: value for name, value in values.items() if value is not None}
+def _expansion(word: str, scope: GlobalScope, escape: str) -> Expansion | None:
     try:
-        return expansion(word, known, escape=escape)
+        return expansion(word, scope.known, escape=escape)
     except ExpansionError:
         return None
 

@@ -52,8 +52,7 @@ class Linter(PlanObserver):
         self._with_workdir: set[int] = set()
         self._only_last: dict[tuple[int, type], nodes.Instruction] = {}
         self._keep(files.findings(dockerfile))
-        if dockerfile.stages:
-            self._keep(bases.findings(dockerfile, options))
+        self._keep(bases.findings(dockerfile, options))
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Final
 
 from builder.ignore import IgnorePatterns
@@ -29,6 +28,8 @@ _SECRET = re.compile(
 )
 _HARMLESS = re.compile(r"(?:_|^)(?:public|file|version)(?:_|$)", re.IGNORECASE)
 _WHOLE_CONTEXT: Final = frozenset({"*", "**", "**/*"})
+SUGGESTION_LIMIT: Final = 300
+"""Most names that a misspelled one is compared with."""
 STEERING: Final = frozenset({"BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"})
 """Arguments that speak to the builder and never become variables."""
 
@@ -101,24 +102,31 @@ def undefined_variables(
 
 def _undefined_in_defaults(node: nodes.Arg, scope: StageScope, escape: str) -> Iterator[Finding]:
     """Each default sees the arguments before it on the same line."""
-    scope = replace(
-        scope, env=dict(scope.env), args=dict(scope.args), visible=dict(scope.visible), used=set()
-    )
+    earlier: dict[str, str | None] = {}
+    values = dict(scope.visible) if len(node.args) > 1 else scope.visible
     for pair in node.args:
-        default = None
-        if pair.value is not None and pair.key not in scope.build_args:
-            found = expansion(pair.value, scope.visible, escape=escape)
-            yield from _undefined(node, found, scope)
-            default = found.text
-        scope.declare(pair.key, default)
+        value = scope.build_args.get(pair.key)
+        if value is None and pair.value is not None:
+            word = expansion(pair.value, values, escape=escape)
+            yield from _undefined(node, word, scope, declared=earlier)
+            value = word.text
+        elif value is None:
+            value = scope.global_args.get(pair.key)
+        earlier[pair.key] = value
+        if len(node.args) > 1 and value is not None:
+            values[pair.key] = value
 
 
-def _undefined(node: nodes.Instruction, word: Expansion, scope: StageScope) -> Iterator[Finding]:
-    unguarded = Counter(word.unmatched) - Counter(word.guarded)
-    for name in unguarded:
-        if name not in scope.args and name not in STEERING:
-            near = nearest(name, scope.visible, fold=False)
-            yield rules.UNDEFINED_VAR.at(node, name, near or "")
+def _undefined(
+    node: nodes.Instruction, word: Expansion, scope: StageScope, declared: Container[str] = ()
+) -> Iterator[Finding]:
+    if not word.unmatched:
+        return
+    for name in Counter(word.unmatched) - Counter(word.guarded):
+        if name not in scope.args and name not in declared and name not in STEERING:
+            # Comparing with thousands of names would take longer than the build.
+            known = scope.visible if len(scope.visible) <= SUGGESTION_LIMIT else ()
+            yield rules.UNDEFINED_VAR.at(node, name, nearest(name, known, fold=False) or "")
 
 
 def _pairs(

@@ -32,10 +32,13 @@ class GlobalScope:
         self._source = source
         build_args = options.build_args
         self.used: set[str] = set()
+        self.known: dict[str, str] = {}
+        """Those of ``values`` that have one."""
         self.values: dict[str, str | None] = dict(
             platform_args(options.build_platform, options.platform, target.name or "default")
         )
         self.values.update((name, build_args[name]) for name in self.values if name in build_args)
+        self.known.update((name, text) for name, text in self.values.items() if text is not None)
         for node in dockerfile.global_args:
             for pair in node.args:
                 self._declare(pair, node.range, build_args)
@@ -47,9 +50,8 @@ class GlobalScope:
         Raises:
             PlanError: the word is malformed; carries ``location``.
         """
-        values = {name: value for name, value in self.values.items() if value is not None}
         try:
-            return expand(word, values, escape=self._escape)
+            return expand(word, self.known, escape=self._escape)
         except ExpansionError as error:
             raise PlanError(error.what, source=self._source(location), fix=error.fix) from error
 
@@ -62,6 +64,8 @@ class GlobalScope:
             value = build_args[pair.key]
         if value is not None or pair.key not in self.values:
             self.values[pair.key] = value
+        if value is not None:
+            self.known[pair.key] = value
 
     def _read_epoch(self, options: PlanOptions) -> int | None:
         name = "SOURCE_DATE_EPOCH"

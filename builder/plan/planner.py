@@ -6,6 +6,7 @@ resolved nor checked nor executed. Base images come through a ``BaseResolver``.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -116,6 +117,9 @@ class _Planner:
         self._scratch: StepId | None = None
         self._pins: dict[BasePin, None] = {}
         self._warnings: list[PlanWarning] = []
+        self._named: dict[str | None, list[int]] = {}
+        for stage in dockerfile.stages:
+            self._named.setdefault(stage.name, []).append(stage.index)
         check_syntax(dockerfile, self.source)
         self._target = find_target(dockerfile, options)
         self._globals = GlobalScope(dockerfile, options, self._target, self.source)
@@ -201,9 +205,9 @@ class _Planner:
 
     def _stage_index(self, name: str, stage: int) -> int | None:
         """The last stage of this name before ``stage``, else the first one at or after it."""
-        named = [other.index for other in self._dockerfile.stages if other.name == name]
-        before = [index for index in named if index < stage]
-        return before[-1] if before else (named[0] if named else None)
+        named = self._named.get(name, ())
+        before = bisect_left(named, stage)
+        return named[max(before - 1, 0)] if named else None
 
     # Stages.
 
@@ -297,12 +301,9 @@ class _Planner:
 
     def _base_stage(self, base: str, stage: nodes.Stage) -> int | None:
         """The stage a FROM names: an earlier one, compared as written with lower-cased names."""
-        named = [
-            other.index
-            for other in self._dockerfile.stages
-            if other.index < stage.index and other.name == base
-        ]
-        return named[-1] if named else None
+        named = self._named.get(base, ())
+        before = bisect_left(named, stage.index)
+        return named[before - 1] if before else None
 
     def _from_text(self, stage: nodes.Stage) -> str:
         text = self._globals.expand(stage.base.image, stage.base.range)

@@ -82,6 +82,7 @@ class StageReader:
             with self._blame(node.range):
                 self.around.observer.reading(self.index, node, self.scope, self.draft)
                 self._dispatch(node)
+        self.draft.set_env(self.scope.env)
 
     def _dispatch(self, node: nodes.Instruction) -> None:
         match node:
@@ -139,13 +140,11 @@ class StageReader:
         self.lines.append(self._display(node))
 
     def _env(self, node: nodes.Env) -> None:
-        before = dict(self.scope.visible)
-        pairs = self._pairs(node.pairs, before)
+        pairs = self._pairs(node.pairs, self.scope.visible)
         for name, value in pairs:
             if not name:
                 raise ConfigError("ENV names can not be blank")
             self.scope.set_env(name, value)
-        self.draft.set_env(self.scope.env)
         self.draft.record("ENV " + " ".join(f"{name}={value}" for name, value in pairs))
         self.lines.append(self._display(node))
 
