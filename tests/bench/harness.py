@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,16 +64,25 @@ def show(row: Mapping[str, Any]) -> None:
     print(f"{row['case']:<44} {medians}   {ratios}   target {row['target'] or '-'}", flush=True)
 
 
-def main(cases: Callable[[bool], Sequence[Case]], description: str) -> None:
-    """Parse the flags, measure each case, print, and write the JSON file if asked."""
+def main(
+    cases: Callable[..., Iterable[Case]], description: str, groups: Sequence[str] = ()
+) -> None:
+    """Parse the flags, measure each case, print, and write the JSON file if asked.
+
+    ``cases`` is called with ``quick``, and when there are ``groups`` also with the one asked for
+    or ``""``. Each case is measured before the next one is asked for.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="end within a minute")
     parser.add_argument("--json", type=Path, help="write the results to this file")
+    if groups:
+        parser.add_argument("--only", choices=groups, default="", help="measure this group alone")
     options = parser.parse_args()
     # What users get: an installed program has its bytecode beside it.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     rows = []
-    for case in cases(options.quick):
+    chosen = (options.only,) if groups else ()
+    for case in cases(options.quick, *chosen):
         rows.append(measure(case, min(case.runs, 3) if options.quick else case.runs))
         show(rows[-1])
     if options.json:

@@ -32,6 +32,37 @@ class Docker:
         return quietly(self.client, "-H", f"unix://{self.socket}", *argv, env=environment)
 
 
+@dataclass(frozen=True)
+class Buildah:
+    """Debian's buildah on storage of its own; chroot isolation, the one that starts fastest."""
+
+    folder: Path
+
+    def command(self, *argv: str | Path) -> Action:
+        """A callable that runs one buildah command."""
+        storage = ("--root", self.folder / "root", "--runroot", self.folder / "run")
+        return quietly("buildah", *storage, "--storage-driver", "overlay", *argv)
+
+    def base(self, archive: Path, name: str) -> None:
+        """Make an image of a root file system archive."""
+        (self.folder / "base").mkdir(parents=True)
+        dockerfile = self.folder / "base" / "Dockerfile"
+        dockerfile.write_text(f"FROM scratch\nADD {archive.name} /\n")
+        self.command("bud", "-q", "-t", name, "-f", dockerfile, archive.parent)()
+
+    def build(self, context: Path, *flags: str) -> Action:
+        """A callable that builds a context, with a cache of layers as the others have."""
+        return self.command(
+            "bud", "-q", "--layers", "--isolation", "chroot", *flags, "-t", "bench/app", context
+        )
+
+    def remove(self) -> None:
+        """Remove the storage, and unmount what buildah leaves mounted."""
+        self.command("rmi", "--all", "--force")()
+        subprocess.run(["umount", self.folder / "root/overlay"], capture_output=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 @contextmanager
 def dockerd() -> Iterator[Docker]:
     """Start a dockerd on a socket, state and bridge of its own; stop it afterwards."""
