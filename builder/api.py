@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from builder.fastpath import BuildRecord, find_record, fingerprint
 from builder.inputs import read_inputs
@@ -17,6 +16,7 @@ from builder.request import BuildRequest, BuildResult
 from builder.storage import CacheTable, state_directory
 from images.platform import Platform
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from builder.bases import BaseResolver
     from builder.build import Workshop

@@ -6,16 +6,36 @@ blobs are in the store, verified; nothing is unpacked.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
 from records import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from images.config import ImageConfig
     from images.descriptor import Descriptor
     from images.platform import Platform
     from images.reference import Reference
     from images.store import ImageStore
+
+    class BaseResolver(Protocol):
+        """Turns the name in a FROM or COPY --from into a verified image."""
+
+        def resolve(self, reference: Reference, platform: Platform) -> ResolvedBase:
+            """Find, verify and bring in the image.
+
+            Raises:
+                ImagesError: unknown, refused by the policy, not there for this platform, or
+                unreachable.
+            """
+
+        def pin(self, reference: Reference, platform: Platform) -> str | None:
+            """What identifies the answer that ``resolve`` would give now, read from local state
+            alone.
+
+            Equal pins promise equal answers, trust decisions included. None when only ``resolve``
+            can tell, for instance because a pull was asked for.
+            """
 
 
 class ResolvedBase(Record):
@@ -24,24 +44,6 @@ class ResolvedBase(Record):
     descriptor: Descriptor
     config: ImageConfig
     layers: tuple[Descriptor, ...]
-
-
-class BaseResolver(Protocol):
-    """Turns the name in a FROM or COPY --from into a verified image."""
-
-    def resolve(self, reference: Reference, platform: Platform) -> ResolvedBase:
-        """Find, verify and bring in the image.
-
-        Raises:
-            ImagesError: unknown, refused by the policy, not there for this platform, unreachable.
-        """
-
-    def pin(self, reference: Reference, platform: Platform) -> str | None:
-        """What identifies the answer that ``resolve`` would give now, read from local state alone.
-
-        Equal pins promise equal answers, trust decisions included. None when only ``resolve`` can
-        tell, for instance because a pull was asked for.
-        """
 
 
 class StoreResolver:

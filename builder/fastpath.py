@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
 
 from builder.keys import key_of
 from builder.scan import ContextScan, scan_context
@@ -23,7 +22,10 @@ from images.platform import Platform
 from images.reference import Reference
 from records import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from builder.bases import BaseResolver
     from builder.inputs import BuildInputs
     from builder.request import BuildRequest

@@ -7,12 +7,14 @@ root; both files are read even when they ignore themselves.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
 
 from builder.errors import BuildInputError
 from records import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from builder.ignore import IgnorePatterns
     from builder.request import BuildRequest
 

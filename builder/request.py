@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from records import Record, field
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from pathlib import Path

@@ -12,9 +12,12 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
-from typing import Final
 
 from records import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 FINE_TICK_NS: Final = 20_000_000
 """Longer than a kernel tick, which bounds the resolution of Linux file systems with nanoseconds."""

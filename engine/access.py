@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from records import Record, field
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Final
 
 from builder import api
 from engine.resolving import PullingResolver
 from records import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from builder.lint.report import LintReport
     from builder.progress.events import ProgressSink
     from builder.request import BuildRequest, BuildResult

@@ -11,22 +11,25 @@ import errno
 import os
 import select
 from collections.abc import Callable
-from typing import Protocol, Self, TypeAlias
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol, Self, TypeAlias
+
+    class Followed(Protocol):
+        """What ``follow`` needs of a container; ``runtime.client.Container`` is one."""
+
+        def fileno(self) -> int:
+            """Readable when ``wait`` will not block."""
+
+        def wait(self) -> int:
+            """The exit code."""
+
 
 CHUNK = 1 << 16
 
 Sink: TypeAlias = Callable[[bytes], None]
 """Takes output as it comes; raises BrokenPipeError when nobody wants more."""
-
-
-class Followed(Protocol):
-    """What ``follow`` needs of a container; ``runtime.client.Container`` is one."""
-
-    def fileno(self) -> int:
-        """Readable when ``wait`` will not block."""
-
-    def wait(self) -> int:
-        """The exit code."""
 
 
 class Feeder:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from builder.bases import ResolvedBase, StoreResolver
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from engine.access import Access
     from images.client.progress import ProgressSink

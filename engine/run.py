@@ -14,7 +14,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias
 
 from engine.containers import specification
 from engine.containers.directory import ContainerClaim, ContainerDirectories, ContainerRecord
@@ -31,7 +30,10 @@ from images.errors import ImagesError, ImageUnknownError
 from runtime.errors import RuntimeFault
 from runtime.request import ContainerRequest, Rootfs
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from images.platform import Platform
     from images.reference import Reference
     from images.store import Image, ImageStore

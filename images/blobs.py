@@ -22,7 +22,6 @@ import hashlib
 import os
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from images.digest import HEX_LENGTHS, Digest
 from images.errors import (
@@ -34,10 +33,12 @@ from images.errors import (
 )
 from images.locks import flock, hold, is_held
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
+    from typing import BinaryIO, Final, Self
 
 RENEW_AFTER: Final = 1.0
 """Seconds; a blob touched more recently than this is not touched again."""

@@ -8,13 +8,14 @@ date at most once a minute per row, so that a build answered from the cache does
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
 
 from images.digest import Digest
 from records import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Final
 
     from images.database import Database, Row
 

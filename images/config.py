@@ -8,7 +8,6 @@ Docker's IMAGE ID.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
 
 from images import strictjson
 from images.descriptor import Descriptor
@@ -17,6 +16,10 @@ from images.errors import InvalidManifestError
 from images.mediatype import OCI_CONFIG
 from images.platform import Platform
 from records import Record, field
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self
 
 
 class HistoryEntry(Record):

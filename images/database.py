@@ -14,19 +14,20 @@ import os
 import sqlite3
 from _thread import RLock  # all of threading that is needed here
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
 
 from images.errors import EnvironmentFault, InternalError
 from images.locks import flock
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import Any, Final, TypeAlias
 
 BUSY_TIMEOUT: Final = 30.0
 """Seconds to wait for another process's transaction."""
 
-Row = tuple[Any, ...]
+Row: TypeAlias = "tuple[Any, ...]"
 
 IMAGES_MIGRATIONS: Final = (
     """

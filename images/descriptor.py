@@ -6,12 +6,15 @@ OCI image specification, descriptor.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
 
 from images.digest import Digest
 from images.errors import InvalidManifestError
 from images.platform import Platform
 from records import Record, field
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self
 
 MAX_SIZE = 2**63 - 1
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Self
 
 from images.errors import InvalidDigestError
 from records import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hashlib import _Hash
+    from typing import Self
 
 HEX_LENGTHS = {"sha256": 64, "sha512": 128}
 """The algorithms that are read and written, with the length of their lower-case hex form."""

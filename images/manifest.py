@@ -8,7 +8,6 @@ and an index is refused (CVE-2021-41190).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Self
 
 from images import strictjson
 from images.descriptor import Descriptor
@@ -24,6 +23,10 @@ from images.mediatype import (
 )
 from images.platform import Platform
 from records import Record, field
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final, Self
 
 _ARM_FALLBACK: Final = ("v8", "v7", "v6", "v5")
 

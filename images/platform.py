@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, Self
 
 from images.errors import InvalidPlatformError
 from records import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self
 
 _PART = re.compile(r"[A-Za-z0-9_.-]+\Z")
 _ARCH_ALIASES: dict[str, tuple[str, str]] = {

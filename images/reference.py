@@ -6,11 +6,14 @@ Grammar: distribution/reference (the Docker reference grammar); design D12.
 from __future__ import annotations
 
 import re
-from typing import Self
 
 from images.digest import Digest
 from images.errors import InvalidReferenceError
 from records import Record, replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
 
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_NAMESPACE = "library"

@@ -16,7 +16,6 @@ import os
 import time
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Self
 
 from images.blobs import HEX_DIGITS, RENEW_AFTER, BlobStore
 from images.database import IMAGES_MIGRATIONS, Database
@@ -34,9 +33,11 @@ from images.platform import Platform
 from images.reference import Reference
 from records import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from typing import Final, Self
 
     from images.cache_rows import CacheRows
     from images.check import Problem

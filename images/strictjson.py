@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
 
 from images.errors import InvalidManifestError, SizeLimitError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final, NoReturn
 
 MANIFEST_LIMIT: Final = 4 << 20
 """Largest manifest, index or config in bytes; the limit registries agree on."""

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Final
 
 from images.blobs import RENEW_AFTER
 from images.layers.opaque import is_opaque
 from images.locks import flock
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Final
 
     from images.digest import Digest
 

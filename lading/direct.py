@@ -5,10 +5,10 @@ Only well-formed lines: what ``lading.parse`` does not take, help and mistakes i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
 COMMANDS = ("build", "run")
 

@@ -7,9 +7,11 @@ everything else: help, and mistakes.
 
 from __future__ import annotations
 
-from typing import Final
-
 from records import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 SWITCH: Final = "switch"
 """True when given."""

@@ -8,9 +8,12 @@ parser has the word, with its messages and its help.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from lading.flags import LIST, ON_OFF, PATH, PATHS, SWITCH, Flag, Line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def parse(line: Line, words: Sequence[str]) -> dict[str, Any] | None:

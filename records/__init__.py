@@ -18,10 +18,18 @@ from __future__ import annotations
 
 from functools import cache
 from operator import attrgetter, ge, gt, le, lt
-from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any, TypeVar, dataclass_transform
+
+    _Record = TypeVar("_Record", bound="Record")
+else:
+
+    def dataclass_transform(**_: object) -> Callable[[type], type]:
+        return lambda cls: cls
+
 
 __all__ = [
     "Record",
@@ -33,7 +41,6 @@ __all__ = [
     "values_of",
 ]
 
-_Record = TypeVar("_Record", bound="Record")
 _NOTHING: Any = object()
 _NEVER_ALONE = ("__doc__", "__doc__")
 _set = object.__setattr__

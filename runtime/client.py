@@ -15,14 +15,15 @@ import socket
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
 
 from runtime import protocol
 from runtime.errors import RuntimeFault
 from runtime.request import ContainerRequest, Port, Rootfs, SecretFile
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any, Final
 
 __all__ = [
     "Container",

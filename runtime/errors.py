@@ -8,7 +8,10 @@ that is the machine's or our own fault.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class RuntimeFault(Exception):

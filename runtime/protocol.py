@@ -11,7 +11,10 @@ import os
 import socket
 import struct
 from collections.abc import Sequence
-from typing import Any, Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 _LENGTH: Final = struct.Struct(">I")
 _MAX_FRAME: Final = 64 << 20

@@ -6,9 +6,20 @@ since the epoch.
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
-
 from records import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol, TypeAlias
+
+    class ProgressSink(Protocol):
+        """Takes events, one at a time."""
+
+        def emit(self, event: Event) -> None:
+            """Take one event; must not raise for a closed terminal."""
+
+        def close(self) -> None:
+            """The build is over, well or badly."""
 
 
 class VertexStarted(Record):
@@ -63,13 +74,3 @@ class WarningRaised(Record):
 Event: TypeAlias = (
     VertexStarted | VertexCached | VertexOutput | VertexDone | VertexFailed | WarningRaised
 )
-
-
-class ProgressSink(Protocol):
-    """Takes events, one at a time."""
-
-    def emit(self, event: Event) -> None:
-        """Take one event; must not raise for a closed terminal."""
-
-    def close(self) -> None:
-        """The build is over, well or badly."""

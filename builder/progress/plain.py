@@ -6,8 +6,6 @@ When output moves to another step, a blank line and the other step's title come 
 
 from __future__ import annotations
 
-from typing import TextIO
-
 from builder.progress.events import (
     Event,
     VertexCached,
@@ -17,6 +15,10 @@ from builder.progress.events import (
     VertexStarted,
     WarningRaised,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
 
 
 class PlainProgress:

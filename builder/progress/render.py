@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, TextIO
-
 from builder.errors import BuildInputError
-from builder.progress.events import Event, ProgressSink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, TextIO
+
+    from builder.progress.events import Event, ProgressSink
 
 NAMES: Final = ("auto", "tty", "plain", "quiet", "rawjson")
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from _thread import allocate_lock  # all of threading that is needed here
 from collections.abc import Callable
-from typing import Final
 
 from builder.progress.events import (
     Event,
-    ProgressSink,
     VertexCached,
     VertexDone,
     VertexFailed,
@@ -16,6 +14,12 @@ from builder.progress.events import (
     VertexStarted,
     WarningRaised,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from builder.progress.events import ProgressSink
 
 TAIL_LINES: Final = 20
 """Log lines kept of each step for an error message."""

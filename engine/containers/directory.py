@@ -23,11 +23,14 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any
 
 from engine.containers.errors import ContainerConflictError, ContainerUnknownError
 from images.trees import remove_tree
 from records import Record, field_names, replace, values_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 KILLED_STATUS = 137
 _RECORD = "container.json"

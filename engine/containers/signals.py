@@ -8,9 +8,22 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Protocol
 
 from engine.containers.terminal import size_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Target(Protocol):
+        """What signals and sizes are for; ``runtime.client.Container`` is one."""
+
+        def kill(self, signum: int) -> None:
+            """Send a signal."""
+
+        def resize(self, rows: int, cols: int) -> None:
+            """Tell the terminal's size."""
+
 
 PATIENCE = 3
 """Requests to end that are passed on before the container is killed."""
@@ -28,16 +41,6 @@ _FORWARDED = (
     signal.SIGPWR,
 )
 _ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-
-
-class Target(Protocol):
-    """What signals and sizes are for; ``runtime.client.Container`` is one."""
-
-    def kill(self, signum: int) -> None:
-        """Send a signal."""
-
-    def resize(self, rows: int, cols: int) -> None:
-        """Tell the terminal's size."""
 
 
 class Interrupted(BaseException):

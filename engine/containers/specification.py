@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 from engine.containers.errors import ContainerError
 from engine.options import environment, isolation
@@ -21,7 +20,10 @@ from engine.run_options import PULL_POLICIES, RunOptions
 from records import Record
 from runtime.request import ContainerRequest, Port, Rootfs
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
     from engine.containers.devices import Node, Rule
     from engine.options.mounts import MountOption
 

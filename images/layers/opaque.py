@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 OPAQUE_XATTRS: Final = ("trusted.overlay.opaque", "user.overlay.opaque")
 

@@ -9,12 +9,15 @@ import json
 import pytest
 
 from builder.errors import BuildInputError
-from builder.progress.events import ProgressSink
 from builder.progress.plain import PlainProgress
 from builder.progress.rawjson import RawJsonProgress
 from builder.progress.render import QuietProgress, make_progress
 from builder.progress.tracker import TAIL_LINES, Tracker
 from builder.progress.tty import TtyProgress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from builder.progress.events import ProgressSink
 
 
 class Clock:

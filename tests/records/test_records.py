@@ -157,7 +157,8 @@ def declarations(draw: st.DrawFn) -> list[tuple[str, dict[str, Any] | None]]:
         if has_default:
             settings["default"] = draw(VALUES)
         found.append((name, settings or None))
-    return found
+    # A record keeps the fields given by name behind the others, wherever they are declared.
+    return sorted(found, key=lambda item: (item[1] or {}).get("kw_only", False))
 
 
 def twins(declared: list[tuple[str, dict[str, Any] | None]], *, order: bool) -> tuple[Any, Any]:
