@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
 
-_PART = re.compile(r"[A-Za-z0-9_.-]+\Z")
+_PART = r"[A-Za-z0-9_.-]+\Z"
 _ARCH_ALIASES: dict[str, tuple[str, str]] = {
     "x86_64": ("amd64", ""),
     "x86-64": ("amd64", ""),
@@ -50,7 +50,7 @@ class Platform(Record, order=True):
         parts = text.strip().lower().split("/")
         os_part, os_version = _split_version(parts[0])
         parts[0] = os_part
-        if len(parts) > 3 or not all(_PART.match(part) for part in parts):
+        if len(parts) > 3 or not all(re.match(_PART, part) for part in parts):
             raise InvalidPlatformError(
                 f"invalid platform {text!r}",
                 fix="write os/arch or os/arch/variant, e.g. linux/arm64",

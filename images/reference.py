@@ -21,12 +21,13 @@ DEFAULT_TAG = "latest"
 NAME_LIMIT = 255
 """Longest registry plus repository, in characters."""
 
+# Compiled when first used, by re itself: a cold start has few names to check.
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*\Z")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
+_REPOSITORY = rf"{_COMPONENT}(?:/{_COMPONENT})*\Z"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z"
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
-_REGISTRY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?\Z")
-_HEX64 = re.compile(r"[0-9a-f]{64}\Z")
+_REGISTRY = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?\Z"
+_HEX_DIGITS = frozenset("0123456789abcdef")
 
 
 class Reference(Record, order=True):
@@ -47,7 +48,7 @@ class Reference(Record, order=True):
             InvalidReferenceError: says which part is malformed and shows a good one.
             InvalidDigestError: the part after ``@`` is not a digest.
         """
-        if _HEX64.match(text):
+        if len(text) == 64 and _HEX_DIGITS.issuperset(text):
             raise InvalidReferenceError(
                 f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings"
             )
@@ -55,7 +56,7 @@ class Reference(Record, order=True):
         digest = Digest.parse(digest_text) if at else None
         name, tag = _split_tag(name, text)
         registry, repository = _split_registry(name)
-        if not _REGISTRY.match(registry):
+        if registry != DEFAULT_REGISTRY and not re.match(_REGISTRY, registry):
             raise InvalidReferenceError(f"invalid registry host {registry!r}", where=text)
         if repository != repository.lower():
             raise InvalidReferenceError(
@@ -63,7 +64,7 @@ class Reference(Record, order=True):
                 where=text,
                 fix=f"try {text.replace(repository, repository.lower())}",
             )
-        if not _REPOSITORY.match(repository):
+        if not re.match(_REPOSITORY, repository):
             raise InvalidReferenceError(
                 "invalid reference format",
                 where=text or "''",
@@ -107,7 +108,7 @@ class Reference(Record, order=True):
         Raises:
             InvalidReferenceError: the tag is malformed.
         """
-        if not _TAG.match(tag):
+        if not re.match(_TAG, tag):
             raise InvalidReferenceError(f"invalid tag {tag!r}", where=self.name)
         return replace(self, tag=tag, digest=None)
 
@@ -121,19 +122,19 @@ class Reference(Record, order=True):
 
 def is_repository(text: str) -> bool:
     """Whether ``text`` is a repository path of the distribution specification."""
-    return bool(_REPOSITORY.match(text)) and len(text) <= NAME_LIMIT
+    return bool(re.match(_REPOSITORY, text)) and len(text) <= NAME_LIMIT
 
 
 def is_tag(text: str) -> bool:
     """Whether ``text`` is a tag of the distribution specification."""
-    return bool(_TAG.match(text))
+    return bool(re.match(_TAG, text))
 
 
 def _split_tag(name: str, whole: str) -> tuple[str, str | None]:
     head, colon, tail = name.rpartition(":")
     if not colon or "/" in tail:
         return name, None
-    if not _TAG.match(tail):
+    if not re.match(_TAG, tail):
         raise InvalidReferenceError(
             "invalid reference format", where=whole, fix="a tag is 1 to 128 of A-Z a-z 0-9 _ . -"
         )

@@ -9,14 +9,13 @@ import array
 import json
 import os
 import socket
-import struct
 from collections.abc import Sequence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-_LENGTH: Final = struct.Struct(">I")
+_LENGTH_BYTES: Final = 4
 _MAX_FRAME: Final = 64 << 20
 _MAX_DESCRIPTORS: Final = 16
 
@@ -28,7 +27,7 @@ def send(connection: socket.socket, message: dict[str, Any], fds: Sequence[int] 
         OSError: the other side is gone.
     """
     body = json.dumps(message, separators=(",", ":")).encode()
-    view = memoryview(_LENGTH.pack(len(body)) + body)
+    view = memoryview(len(body).to_bytes(_LENGTH_BYTES) + body)
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
     sent = connection.sendmsg([view], ancillary, socket.MSG_NOSIGNAL)
     while sent < len(view):
@@ -69,15 +68,15 @@ class Receiver:
 
     def pending(self) -> dict[str, Any] | None:
         """A message that has already arrived whole, if any."""
-        if len(self._buffer) < _LENGTH.size:
+        if len(self._buffer) < _LENGTH_BYTES:
             return None
-        (length,) = _LENGTH.unpack_from(self._buffer)
+        length = int.from_bytes(self._buffer[:_LENGTH_BYTES])
         if length > _MAX_FRAME:
             raise ValueError(f"a frame of {length} bytes is too long")
-        end = _LENGTH.size + length
+        end = _LENGTH_BYTES + length
         if len(self._buffer) < end:
             return None
-        message = json.loads(self._buffer[_LENGTH.size : end])
+        message = json.loads(self._buffer[_LENGTH_BYTES:end])
         del self._buffer[:end]
         if not isinstance(message, dict):
             raise ValueError("a frame is not an object")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping
 
@@ -96,6 +95,8 @@ class ContainerRequest(Record):
         document["spec"] = dict(spec) if isinstance(spec, Mapping) else spec.to_json()
         document["rootfs"] = _document(self.rootfs)
         document["ports"] = [_document(port) for port in self.ports]
+        if self.secrets:
+            import base64
         document["secrets"] = [
             {**_document(secret), "content": base64.b64encode(secret.content).decode()}
             for secret in self.secrets
@@ -113,6 +114,8 @@ class ContainerRequest(Record):
         fields = dict(document)
         rootfs = dict(fields.pop("rootfs"))
         rootfs["lower"] = tuple(rootfs["lower"])
+        if fields["secrets"]:
+            import base64
         secrets = tuple(
             SecretFile(**{**secret, "content": base64.b64decode(secret["content"])})
             for secret in fields.pop("secrets")
