@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, Self
 
 from builder.errors import BuildInputError
+from records import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Self
 
 
 class IgnorePatternError(BuildInputError):
@@ -28,15 +29,14 @@ class IgnorePatternError(BuildInputError):
     code = "ignore-pattern"
 
 
-class IgnoreLine(NamedTuple):
+class IgnoreLine(Record):
     """A pattern as it stands in its file: the line's number from 1, and its text."""
 
     number: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(Record):
     """One cleaned pattern."""
 
     text: str

@@ -127,6 +127,24 @@ def test_tty_shows_no_control_characters_of_a_command() -> None:
     assert "\x1b[2J" not in out.getvalue()
 
 
+def test_tty_needs_no_rich_when_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TtyProgress, "_start", lambda _: pytest.fail("the live table was started"))
+    out = io.StringIO()
+    sink = TtyProgress(out)
+    tracker = Tracker(sink, Clock())
+    tracker.cached("[1/2] FROM base")
+    tracker.cached("[2/2] RUN \x1b[2Jevil")
+    tracker.warn("watch out", "Dockerfile:3")
+    sink.close()
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "[+] Building 0.0s (2/2)"
+    assert lines[1].startswith(" => CACHED [1/2] FROM base ")
+    assert lines[1].endswith(" 0.0s")
+    assert len(lines[1]) < 80
+    assert "\x1b" not in out.getvalue()
+    assert lines[-1] == " ! watch out (Dockerfile:3)"
+
+
 def test_quiet() -> None:
     _play(QuietProgress())
 
