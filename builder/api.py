@@ -12,7 +12,7 @@ from collections.abc import Callable
 from builder.fastpath import BuildRecord, find_record, fingerprint
 from builder.inputs import read_inputs
 from builder.progress.tracker import Tracker
-from builder.request import BuildRequest, BuildResult
+from builder.request import BuildRequest, BuildResult, StepVerdict
 from builder.storage import CacheTable, state_directory
 from images.platform import Platform
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from builder.runner import Cancellation, StepRunner
     from images.store import ImageStore
 
+WHOLE_BUILD = "nothing changed since the whole build was recorded"
 __all__ = ["BuildRequest", "BuildResult", "build", "plan"]
 
 
@@ -55,9 +56,9 @@ def build(
         inputs = read_inputs(request)
         platform = request.platform or Platform.host()
         values = CacheTable(store)
-        key = fingerprint(request, inputs, platform)
+        key = fingerprint(request, inputs, platform, _secret_digests(request, store))
         tracker = Tracker(progress, clock)
-        if not (request.no_cache or request.pull):
+        if not (request.no_cache or request.no_cache_stages or request.pull):
             record = find_record(
                 key,
                 inputs,
@@ -136,6 +137,15 @@ def _workshop(
     )
 
 
+def _secret_digests(request: BuildRequest, store: ImageStore) -> dict[str, bytes]:
+    """The digests of the secrets that steps depend on; few builds have any."""
+    if not any(secret.keyed for secret in request.secrets):
+        return {}
+    from builder.secrets import digests
+
+    return digests(request.secrets, state_directory(store))
+
+
 def _repeat(
     record: BuildRecord, request: BuildRequest, store: ImageStore, tracker: Tracker
 ) -> BuildResult:
@@ -157,4 +167,5 @@ def _repeat(
         tags=request.tags,
         cached=True,
         warnings=record.warnings,
+        steps=tuple(StepVerdict(name, "cached", WHOLE_BUILD) for name in record.steps),
     )

@@ -24,7 +24,7 @@ from builder.plan.options import PlanOptions
 from builder.plan.sources import is_git, is_url
 from builder.request import BuildRequest, BuildResult
 from builder.runner import Cancellation, Resources, StepRunner
-from builder.secrets import by_id
+from builder.secrets import by_id, digests
 from builder.solver.identity import Identities
 from builder.solver.records import KeyValueStore, StepRecords
 from builder.solver.session import ResetOnce, Session, SolveOptions
@@ -100,6 +100,8 @@ def plan_request(
         network=request.network,
         extra_hosts=request.extra_hosts,
         resources=request.resources or Resources(),
+        no_cache_stages=request.no_cache_stages,
+        precise_args=request.precise_args,
         filename=inputs.name,
     )
     return plan_linted(
@@ -155,6 +157,22 @@ def run_build(
         tags=request.tags,
         cached=solution.executed == 0,
         warnings=tuple(warning.message for warning in plan.warnings),
+        steps=solution.verdicts,
+    )
+
+
+def identify(request: BuildRequest, plan: Plan, files: FilePlanner, state: Path) -> Identities:
+    """The keys of a plan's steps.
+
+    Raises:
+        BuildEnvironmentError: the store's key for digests of secrets cannot be used.
+    """
+    return Identities(
+        plan,
+        files,
+        compression=request.compression,
+        secrets=digests(request.secrets, state),
+        rewrite_timestamps=request.rewrite_timestamps,
     )
 
 
@@ -201,6 +219,7 @@ def _solve(
         secrets=by_id(request.secrets),
         ssh=request.ssh,
         privileged=os.geteuid() == 0,
+        rewrite_timestamps=request.rewrite_timestamps,
         slot=(str(inputs.context), inputs.name, str(plan.platform)),
     )
     with ThreadPoolExecutor(PACKERS, thread_name_prefix="pack") as pool:
@@ -210,7 +229,7 @@ def _solve(
             state=shop.state,
             runner=shop.runner,
             files=files,
-            identities=Identities(plan, files, compression=request.compression),
+            identities=identify(request, plan, files, shop.state),
             records=StepRecords(shop.values, shop.store.blobs),
             values=shop.values,
             tracker=shop.tracker,

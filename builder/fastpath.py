@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from builder.keys import key_of
 from builder.scan import ContextScan, scan_context
@@ -78,8 +78,16 @@ class BuildRecord(Record):
         )
 
 
-def fingerprint(request: BuildRequest, inputs: BuildInputs, platform: Platform) -> bytes:
-    """The key of the request: everything but bases and the context's files."""
+def fingerprint(
+    request: BuildRequest,
+    inputs: BuildInputs,
+    platform: Platform,
+    secrets: Mapping[str, bytes] | None = None,
+) -> bytes:
+    """The key of the request: everything but bases and the context's files.
+
+    ``secrets`` are the digests of those that count, by id.
+    """
     limits = request.resources
     return key_of(
         "build",
@@ -99,6 +107,9 @@ def fingerprint(request: BuildRequest, inputs: BuildInputs, platform: Platform) 
             ("secrets", sorted(secret.id for secret in request.secrets)),
             ("ssh", sorted(request.ssh)),
             ("compression", request.compression),
+            ("secret-digests", secrets or {}),
+            ("precise-args", request.precise_args),
+            ("rewrite", request.rewrite_timestamps),
         ],
     )
 

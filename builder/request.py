@@ -36,6 +36,12 @@ class BuildRequest(Record):
     target: str | None = None
     platform: Platform | None = None
     no_cache: bool = False
+    no_cache_stages: tuple[str, ...] = ()
+    """Names or numbers of stages whose steps are done anew."""
+    precise_args: bool = False
+    """A RUN has, and depends on, only those ARGs that its text mentions."""
+    rewrite_timestamps: bool = True
+    """With SOURCE_DATE_EPOCH, no file of a new layer is younger than that."""
     pull: bool = False
     """Resolve bases anew; the resolver decides what that means."""
     network: str = "default"
@@ -46,6 +52,33 @@ class BuildRequest(Record):
     compression: str = "gzip"
 
 
+class Change(Record):
+    """One difference between a step and the nearest one on record.
+
+    ``kind`` is ``file``, ``variable``, ``base``, ``step`` (an earlier one), or the name of another
+    part of the instruction; ``how`` is ``changed``, ``added`` or ``removed``.
+    """
+
+    kind: str
+    name: str
+    how: str = "changed"
+
+
+class StepVerdict(Record):
+    """Why a step was, or would be, done or not.
+
+    ``outcome`` is ``cached``, ``executed`` or, before a build, ``open``: that depends on what the
+    steps before it will make.
+    """
+
+    name: str
+    outcome: str
+    reason: str
+    where: str = ""
+    """``Dockerfile:3``."""
+    changes: tuple[Change, ...] = ()
+
+
 class BuildResult(Record):
     """The image that a build ended in. ``cached`` says that nothing had to be executed."""
 
@@ -54,3 +87,5 @@ class BuildResult(Record):
     tags: tuple[Reference, ...]
     cached: bool
     warnings: tuple[str, ...] = ()
+    steps: tuple[StepVerdict, ...] = ()
+    """Base images and steps that the target needs, in the order of the plan."""

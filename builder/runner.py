@@ -88,12 +88,33 @@ class Ulimit:
 
 
 @dataclass(frozen=True, slots=True)
+class Dns:
+    """The lines of resolv.conf; empty ones mean the host's."""
+
+    servers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Resources:
-    """Limits of a step. Bytes; 0 means the runtime's default."""
+    """What a step may use. Bytes and microseconds; 0 and None mean the runtime's default.
+
+    ``memory_swap`` is memory and swap together, -1 without limit. Only the first three are in cache
+    keys, as in BuildKit's: a step's result does not depend on how fast it came about.
+    """
 
     shm_size: int = 0
     ulimits: tuple[Ulimit, ...] = ()
     cgroup_parent: str = ""
+    memory_limit: int | None = None
+    memory_swap: int | None = None
+    cpu_shares: int | None = None
+    cpu_quota: int | None = None
+    cpu_period: int | None = None
+    cpuset_cpus: str | None = None
+    cpuset_mems: str | None = None
+    dns: Dns = Dns()
 
 
 class Cancellation:

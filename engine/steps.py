@@ -19,7 +19,7 @@ from engine.processes import Pipes, follow
 from runtime import defaults
 from runtime.client import run as start
 from runtime.request import ContainerRequest, Rootfs, SecretFile
-from runtime.spec import Mount, Rlimit, Spec, default_spec
+from runtime.spec import Mount, Resources, Rlimit, Spec, default_spec
 
 if TYPE_CHECKING:
     from builder.runner import OverlayMount, RunStep, SshMount, StepMount
@@ -81,6 +81,9 @@ def make_request(step: RunStep, sockets: dict[str, Path] | None = None) -> Conta
         ),
         seccomp="unconfined" if step.security == "insecure" else "default",
         cgroup_parent=step.resources.cgroup_parent.strip("/") or "lading",
+        dns=step.resources.dns.servers,
+        dns_search=step.resources.dns.search,
+        dns_options=step.resources.dns.options,
     )
 
 
@@ -99,6 +102,7 @@ def make_spec(step: RunStep, sockets: dict[str, Path]) -> Spec:
         cwd=step.cwd,
         privileged=step.security == "insecure",
         mounts=mounts,
+        resources=_resources(step.resources),
         rlimits=limits,
         shm_size=step.resources.shm_size or defaults.SHM_SIZE,
         network=_NETWORKS.get(step.network, step.network),
@@ -106,6 +110,19 @@ def make_spec(step: RunStep, sockets: dict[str, Path]) -> Spec:
     taken = {mount.destination for mount in mounts}
     kept = tuple(m for m in spec.mounts if m in mounts or m.destination not in taken)
     return replace(spec, hostname=step.hostname, mounts=kept)
+
+
+def _resources(wanted: runner.Resources) -> Resources:
+    """The limits of the control group."""
+    return Resources(
+        memory_limit=wanted.memory_limit,
+        memory_swap=wanted.memory_swap,
+        cpu_shares=wanted.cpu_shares,
+        cpu_quota=wanted.cpu_quota,
+        cpu_period=wanted.cpu_period,
+        cpuset_cpus=wanted.cpuset_cpus,
+        cpuset_mems=wanted.cpuset_mems,
+    )
 
 
 def _mount(mount: StepMount, sockets: dict[str, Path]) -> Mount:

@@ -52,6 +52,23 @@ class Line(Record):
     interspersed: bool = True
 
 
+LIMITS: Final = (
+    Flag("memory", "-m --memory", TEXT, "Memory limit", "BYTES"),
+    Flag(
+        "memory_swap", "--memory-swap", TEXT, "Memory and swap together, -1 for no limit", "BYTES"
+    ),
+    Flag("cpus", "--cpus", TEXT, "Number of CPUs", "N"),
+    Flag("cpu_shares", "-c --cpu-shares", TEXT, "Relative weight", "N"),
+    Flag("cpu_period", "--cpu-period", TEXT, "CFS period in microseconds", "US"),
+    Flag("cpu_quota", "--cpu-quota", TEXT, "CFS quota in microseconds", "US"),
+    Flag("cpuset_cpus", "--cpuset-cpus", TEXT, "CPUs to run on", "LIST"),
+    Flag("cpuset_mems", "--cpuset-mems", TEXT, "Memory nodes to use", "LIST"),
+    Flag("dns", "--dns", LIST, "DNS server", "IP"),
+    Flag("dns_search", "--dns-search", LIST, "DNS search domain", "DOMAIN"),
+    Flag("dns_option", "--dns-option", LIST, "Option of resolv.conf", "OPTION"),
+)
+"""What ``run`` and the RUN steps of ``build`` may use."""
+
 INSECURE: Final = Flag(
     "insecure_registry",
     "--insecure-registry",
@@ -98,14 +115,7 @@ RUN: Final = Line(
         Flag("pid", "--pid", TEXT, "PID namespace: host", "MODE"),
         Flag("ipc", "--ipc", TEXT, "IPC namespace: host or private", "MODE"),
         Flag("uts", "--uts", TEXT, "UTS namespace: host", "MODE"),
-        Flag("memory", "-m --memory", TEXT, "Memory limit", "BYTES"),
-        Flag(
-            "memory_swap",
-            "--memory-swap",
-            TEXT,
-            "Memory and swap together, -1 for no limit",
-            "BYTES",
-        ),
+        *LIMITS,
         Flag(
             "memory_reservation",
             "--memory-reservation",
@@ -113,12 +123,6 @@ RUN: Final = Line(
             "Memory to shrink to under pressure",
             "BYTES",
         ),
-        Flag("cpus", "--cpus", TEXT, "Number of CPUs", "N"),
-        Flag("cpu_shares", "-c --cpu-shares", TEXT, "Relative weight", "N"),
-        Flag("cpu_period", "--cpu-period", TEXT, "CFS period in microseconds", "US"),
-        Flag("cpu_quota", "--cpu-quota", TEXT, "CFS quota in microseconds", "US"),
-        Flag("cpuset_cpus", "--cpuset-cpus", TEXT, "CPUs to run on", "LIST"),
-        Flag("cpuset_mems", "--cpuset-mems", TEXT, "Memory nodes to use", "LIST"),
         Flag("pids_limit", "--pids-limit", TEXT, "Number of processes, -1 for no limit", "N"),
         Flag("shm_size", "--shm-size", TEXT, "Size of /dev/shm", "BYTES"),
         Flag("oom_score_adj", "--oom-score-adj", TEXT, "Preference of the OOM killer", "N"),
@@ -133,9 +137,6 @@ RUN: Final = Line(
         Flag("publish", "-p --publish", LIST, "Publish a port", "[IP:][PORT:]PORT"),
         Flag("expose", "--expose", LIST, "Expose a port", "PORT"),
         Flag("add_host", "--add-host", LIST, "Entry of /etc/hosts", "NAME:IP"),
-        Flag("dns", "--dns", LIST, "DNS server", "IP"),
-        Flag("dns_search", "--dns-search", LIST, "DNS search domain", "DOMAIN"),
-        Flag("dns_option", "--dns-option", LIST, "Option of resolv.conf", "OPTION"),
         Flag("volume", "-v --volume", LIST, "Bind a directory, or a named volume", "SRC:DST[:ro]"),
         Flag("mount", "--mount", LIST, "type=bind|volume|tmpfs,source=..,target=..", "SPEC"),
         Flag("tmpfs", "--tmpfs", LIST, "Memory file system", "DIR"),
@@ -172,16 +173,38 @@ BUILD: Final = Line(
         Flag("target", "--target", TEXT, "Stage to build", "STAGE"),
         Flag("platform", "--platform", TEXT, "Platform to build for", "OS/ARCH"),
         Flag("no_cache", "--no-cache", SWITCH, "Run every step anew"),
+        Flag("no_cache_filter", "--no-cache-filter", LIST, "Run these stages anew", "STAGE,..."),
+        Flag(
+            "arg_scope",
+            "--build-arg-scope",
+            TEXT,
+            "RUN depends on every ARG declared above it, or on those it mentions",
+            default="declared",
+            choices=("declared", "used"),
+        ),
+        Flag(
+            "rewrite_timestamp",
+            "--rewrite-timestamp --no-rewrite-timestamp",
+            ON_OFF,
+            "With SOURCE_DATE_EPOCH, no file of a new layer is younger than it",
+        ),
         Flag("pull", "--pull", SWITCH, "Pull the base images even when they are here"),
         Flag(
             "network", "--network", TEXT, "Network of RUN: default, none or host", default="default"
         ),
         Flag("hosts", "--add-host", LIST, "Entry of /etc/hosts", "NAME:IP"),
-        Flag("secrets", "--secret", LIST, "Secret", "id=N[,src=F|,env=V]"),
+        Flag(
+            "secrets",
+            "--secret",
+            LIST,
+            "Secret; with cache=digest, RUN depends on what it says",
+            "id=N[,src=F|,env=V][,cache=digest]",
+        ),
         Flag("agents", "--ssh", LIST, "SSH agent to forward", "ID[=SOCKET]"),
         Flag("shm_size", "--shm-size", TEXT, "Size of /dev/shm in RUN", "BYTES"),
         Flag("ulimits", "--ulimit", LIST, "Limit in RUN", "NAME=SOFT:HARD"),
         Flag("cgroup_parent", "--cgroup-parent", TEXT, "Control group above RUN's", "PATH", ""),
+        *LIMITS,
         Flag("iidfile", "--iidfile", PATH, "Write the image id to this file", "PATH"),
         Flag("progress", "--progress", TEXT, "auto, tty, plain, quiet or rawjson", default="auto"),
         Flag("quiet", "-q --quiet", SWITCH, "Only print the image id"),

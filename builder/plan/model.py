@@ -29,6 +29,8 @@ class Step:
     """As Docker shows it: ``[build 2/5] RUN make``."""
     source: Source | None = None
     created_by: str = ""
+    no_cache: bool = False
+    """Done anew, whatever is on record."""
 
     @property
     def inputs(self) -> tuple[StepId, ...]:
@@ -130,6 +132,15 @@ class Plan:
                     needed.add(current)
                     current = self.steps[current].parent
         return frozenset(needed)
+
+    def renewed(self) -> frozenset[StepId]:
+        """Steps to be done anew, and all that stand on them: their old results do not count."""
+        found: set[StepId] = set()
+        for step in self.steps:
+            below = (*step.inputs, *(() if step.parent is None else (step.parent,)))
+            if step.no_cache or not found.isdisjoint(below):
+                found.add(step.id)
+        return frozenset(found)
 
     def closure(self, step: StepId) -> tuple[StepId, ...]:
         """``step`` and everything it stands on, in plan order."""

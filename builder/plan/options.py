@@ -22,4 +22,8 @@ class PlanOptions:
     """For every RUN that does not choose for itself."""
     extra_hosts: tuple[tuple[str, str], ...] = ()
     resources: Resources = field(default_factory=Resources)
+    no_cache_stages: tuple[str, ...] = ()
+    """Names or numbers of stages whose steps are done anew."""
+    precise_args: bool = False
+    """A RUN has, and depends on, only those ARGs that its text mentions."""
     filename: str = "Dockerfile"

@@ -33,7 +33,7 @@ from builder.plan.scope import (
     split_environment,
 )
 from builder.plan.stage import StageReader
-from builder.plan.target import check_syntax, find_target
+from builder.plan.target import check_syntax, find_stages, find_target
 from dockerfile_grammar import nodes
 from dockerfile_grammar.errors import GrammarError
 from images.errors import ImagesError
@@ -122,6 +122,7 @@ class _Planner:
             self._named.setdefault(stage.name, []).append(stage.index)
         check_syntax(dockerfile, self.source)
         self._target = find_target(dockerfile, options)
+        self._anew = find_stages(dockerfile, options)
         self._globals = GlobalScope(dockerfile, options, self._target, self.source)
 
     def plan_every_stage(self) -> None:
@@ -159,8 +160,9 @@ class _Planner:
         *,
         source: Source | None = None,
         created_by: str = "",
+        no_cache: bool = False,
     ) -> StepId:
-        self._steps.append(Step(len(self._steps), op, parent, name, source, created_by))
+        self._steps.append(Step(len(self._steps), op, parent, name, source, created_by, no_cache))
         return len(self._steps) - 1
 
     def copy_source(self, name: str, stage: int, location: nodes.SourceRange) -> StepId:
@@ -243,6 +245,7 @@ class _Planner:
             step=step,
             platform=start.platform,
             number=counted,
+            no_cache=stage.index in self._anew,
         )
         reader.read(triggers, trigger=True)
         reader.read(stage.instructions)

@@ -7,11 +7,13 @@ bare ARG of its name; proxy variables reach RUN without ARG and stay out of keys
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from images.platform import Platform
 
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROXY_NAMES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"})
 CONTROL_ARGS = frozenset(
@@ -111,6 +113,14 @@ class StageScope:
         if value is not None:
             self.visible[name] = value
         return value
+
+    def seen_in(self, text: str) -> StageScope:
+        """This scope with only those ARGs that ``text`` mentions by name; ENV stays whole."""
+        words = set(_WORD.findall(text))
+        args = {name: value for name, value in self.args.items() if name in words}
+        kept = self.env.keys() | args.keys()
+        visible = {name: value for name, value in self.visible.items() if name in kept}
+        return replace(self, args=args, visible=visible)
 
     def history_prefix(self) -> str:
         """``|2 A=1 B= `` for RUN's history line; empty when no ARG was declared."""

@@ -43,7 +43,14 @@ class StageSurroundings(Protocol):
         """The place for an error message."""
 
     def add_step(
-        self, op: Op, parent: StepId | None, name: str, *, source: Source | None, created_by: str
+        self,
+        op: Op,
+        parent: StepId | None,
+        name: str,
+        *,
+        source: Source | None,
+        created_by: str,
+        no_cache: bool,
     ) -> StepId:
         """Append a step."""
 
@@ -68,6 +75,8 @@ class StageReader:
     step: StepId
     platform: Platform
     number: int = 0
+    no_cache: bool = False
+    """Whether the steps of this stage are done anew."""
     lines: list[str] = field(default_factory=list)
     trigger: bool = False
 
@@ -155,13 +164,17 @@ class StageReader:
 
     def _run(self, node: nodes.Run) -> None:
         words, scripts, summary = self._command(node.command)
-        prefix = self.scope.history_prefix()
         command = " ".join(words)
         options = self.around.options
+        scope = self.scope
+        if options.precise_args:
+            bodies = (script.content.decode("utf-8", "replace") for script in scripts)
+            scope = scope.seen_in("\n".join((node.original, command, *bodies)))
+        prefix = scope.history_prefix()
         network = node.network if node.network not in (None, "default") else options.network
         op = Run(
             args=words,
-            env=tuple(f"{name}={value}" for name, value in self.scope.visible.items()),
+            env=tuple(f"{name}={value}" for name, value in scope.visible.items()),
             cwd=self.draft.workdir,
             user=self.draft.user,
             platform=self.platform,
@@ -278,7 +291,12 @@ class StageReader:
         shown = self._display(node) + (f" ({summary})" if summary else "")
         name = f"[{self.label}{self.number}/{self.total}] {shown}"
         self.step = self.around.add_step(
-            op, self.step, name, source=self.around.source(node.range), created_by=created_by
+            op,
+            self.step,
+            name,
+            source=self.around.source(node.range),
+            created_by=created_by,
+            no_cache=self.no_cache,
         )
         self.draft.record(created_by, self.step)
         self.lines.append(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from builder.errors import PlanError, Source, TargetUnknownError
@@ -56,9 +56,32 @@ def find_target(dockerfile: nodes.Dockerfile, options: PlanOptions) -> nodes.Sta
     for stage in reversed(stages):
         if stage.name == wanted.lower():
             return stage
+    raise _unknown("target stage", wanted, stages, options.filename)
+
+
+def find_stages(dockerfile: nodes.Dockerfile, options: PlanOptions) -> frozenset[int]:
+    """The numbers of the stages that ``options`` want done anew, given by name or number.
+
+    Raises:
+        TargetUnknownError: there is no such stage.
+    """
+    stages, found = dockerfile.stages, set[int]()
+    for wanted in options.no_cache_stages:
+        matching = {
+            stage.index for stage in stages if wanted.lower() in (stage.name, str(stage.index))
+        }
+        if not matching:
+            raise _unknown("stage", wanted, stages, "--no-cache-filter")
+        found |= matching
+    return frozenset(found)
+
+
+def _unknown(
+    kind: str, wanted: str, stages: Sequence[nodes.Stage], where: str
+) -> TargetUnknownError:
     names = [stage.name for stage in stages if stage.name]
-    raise TargetUnknownError(
-        with_suggestion(f'target stage "{wanted}" could not be found', wanted, names),
-        where=options.filename,
+    return TargetUnknownError(
+        with_suggestion(f'{kind} "{wanted}" could not be found', wanted, names),
+        where=where,
         fix=f"the stages are {', '.join(names)}" if names else "no stage has a name",
     )

@@ -89,7 +89,7 @@ def execute(session: Session, task: Task) -> Execution:
                 entries = session.files.workdir(op, below, created_ns=session.now_ns())
             case _:
                 raise AssertionError(f"step {task.step.id} is a source")
-        dated = list(clamped(entries, session.plan.epoch))
+        dated = list(clamped(entries, session.youngest))
         if task.stood_on and session.options.privileged:
             return _stand(session, task, dated)
         layer = _pack(session, dated)
@@ -119,7 +119,9 @@ def _run(session: Session, task: Task, op: Run) -> Execution:
             workspace = failed.enter_context(session.store.snapshots.new_workspace(lower))
             with (
                 session.slots,
-                prepare_mounts(session, op, task.inputs, workspace.path) as mounts,
+                prepare_mounts(
+                    session, op, task.inputs, workspace.path, reset=session.anew(task.step)
+                ) as mounts,
             ):
                 run_step = RunStep(
                     args=op.args,
@@ -188,7 +190,7 @@ def _check_possible(session: Session, op: Run) -> None:
 def _pack_upper(session: Session, task: Task, workspace: Workspace) -> StoredLayer:
     from images.layers.overlay_diff import scan_upper
 
-    layer = _pack(session, scan_upper(workspace.upper, max_mtime=session.plan.epoch))
+    layer = _pack(session, scan_upper(workspace.upper, max_mtime=session.youngest))
     task.record(layer)
     return layer
 

@@ -1,32 +1,43 @@
 """Why a step is not answered from the cache, told from the components of its key.
 
-The components of the latest execution of each place (context, Dockerfile, stage, number) are kept;
-on a miss they are compared with the new ones and the first difference is told.
+The components of the latest execution of each place (context, Dockerfile, stage, number) and of
+each instruction of a stage are kept; on a miss the nearest of them is compared with the new ones.
 """
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from builder.keys import KeyField, KeyValue
+from builder.request import Change
 
 NO_RECORD = "no record"
+NOT_ASKED = "the cache is not asked"
+LOST = "the recorded layer is no longer in the store"
+UNCHANGED = "unchanged"
+SAME_FILES = "what it reads is the same"
+DONE_ELSEWHERE = "another build has just done it"
 _TEXTS = {
     "op": "the instruction changed",
     "args": "the command changed",
     "cwd": "the working directory changed",
     "user": "the user changed",
-    "manifest": "the base image changed",
     "sources": "the sources changed",
     "mounts": "the mounts changed",
     "heredocs": "the inline file changed",
+    "scripts": "the inline script changed",
+    "secrets": "a secret changed",
     "epoch": "SOURCE_DATE_EPOCH changed",
+    "base": "the base image changed",
     "parent": "an earlier step changed",
     "inputs": "a stage it reads changed",
 }
+_CONSEQUENCES = frozenset({"parent", "inputs"})
+"""Parts that change whenever something before the step did."""
+_MEASURED_ELSEWHERE = frozenset({"env", "base", "context", *_CONSEQUENCES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,40 +64,72 @@ def components(fields: list[KeyField], files: Mapping[str, str]) -> Components:
     return Components({tag: _printable(value) for tag, value in fields}, files)
 
 
+def nearest(candidates: Iterable[Components], now: Components) -> Components | None:
+    """The one that differs from ``now`` in the fewest places; the first of equals."""
+    return min(candidates, key=lambda before: len(differences(before, now)), default=None)
+
+
+def differences(before: Components, now: Components) -> tuple[Change, ...]:
+    """Everything that changed; an earlier step only where nothing else did."""
+    tags = _changed(before.fields, now.fields)
+    found = [Change("file", path, how) for path, how in _changed(before.files, now.files).items()]
+    if "env" in tags:
+        old, new = (_environment(part.fields.get("env", "[]")) for part in (before, now))
+        found += [Change("variable", name, how) for name, how in _changed(old, new).items()]
+    if "base" in tags:
+        old, new = (_images(part.fields.get("base", "[]")) for part in (before, now))
+        found += [Change("base", name, how) for name, how in _changed(old, new).items()]
+    found += [
+        Change("instruction", tag, how)
+        for tag, how in tags.items()
+        if tag not in _MEASURED_ELSEWHERE
+    ]
+    if not found:
+        found = [Change("step", tag) for tag in tags if tag in _CONSEQUENCES]
+    return tuple(found)
+
+
 def explain_miss(before: Components | None, now: Components) -> str:
     """One reason, in words, why ``now`` is not ``before``."""
     if before is None:
         return NO_RECORD
-    changed = {
-        tag
-        for tag in {*before.fields, *now.fields}
-        if before.fields.get(tag) != now.fields.get(tag)
-    }
-    if before.files != now.files:
-        return _changed_files(before.files, now.files)
+    changed = _changed(before.fields, now.fields)
+    if files := _changed(before.files, now.files):
+        path, how = next(iter(files.items()))
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        return f"file {path} {how}{more}"
     if "env" in changed:
         return _changed_environment(before.fields.get("env", "[]"), now.fields.get("env", "[]"))
-    for tag in (*_TEXTS, *sorted(changed)):
+    if "base" in changed:
+        images = [change.name for change in differences(before, now) if change.kind == "base"]
+        return f"the base image {', '.join(images)} changed"
+    for tag in (*_TEXTS, *changed):
         if tag in changed:
             return _TEXTS.get(tag, f"{tag} changed")
-    return "the recorded layer is no longer in the store"
+    return LOST
 
 
-def _changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    for path in sorted({*before, *now}):
-        if before.get(path) == now.get(path):
-            continue
-        how = "added" if path not in before else "removed" if path not in now else "changed"
-        count = sum(before.get(other) != now.get(other) for other in {*before, *now}) - 1
-        more = f" and {count} more" if count else ""
-        return f"file {path} {how}{more}"
-    return "files changed"
+def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """What happened to each name whose value is not the same, sorted by name."""
+    return {
+        name: "added" if name not in before else "removed" if name not in now else "changed"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    }
 
 
 def _changed_environment(before: str, now: str) -> str:
-    old, new = (dict(pair.split("=", 1) for pair in json.loads(text)) for text in (before, now))
-    names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+    names = list(_changed(_environment(before), _environment(now)))
     return f"variable {', '.join(names)} changed" if names else "the order of variables changed"
+
+
+def _environment(text: str) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in json.loads(text))
+
+
+def _images(text: str) -> dict[str, str]:
+    """The digest of each image by its name."""
+    return {name: digest for name, _, digest in (pair.partition("@") for pair in json.loads(text))}
 
 
 def _printable(value: KeyValue) -> str:

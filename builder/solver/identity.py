@@ -9,13 +9,21 @@ not invalidate those that copy from it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from builder.errors import blaming
 from builder.keys import KeyField, key_of
 from builder.plan.model import Plan, Step
-from builder.plan.ops import BindSpec, CacheSpec, Copy, Run, StepId
+from builder.plan.ops import (
+    BindSpec,
+    CacheSpec,
+    Copy,
+    Run,
+    SecretSpec,
+    SourceImage,
+    StepId,
+)
 from builder.solver.explain import Components, components
 from builder.solver.records import StoredLayer, chain_fields
 
@@ -26,8 +34,19 @@ if TYPE_CHECKING:
 class Identities:
     """Keys of the steps of one plan, each computed once; safe to use from several threads."""
 
-    def __init__(self, plan: Plan, files: FilePlanner, *, compression: str) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        files: FilePlanner,
+        *,
+        compression: str,
+        secrets: Mapping[str, bytes] | None = None,
+        rewrite_timestamps: bool = True,
+    ) -> None:
+        """``secrets`` are the digests of those that steps depend on, by id."""
         self._plan = plan
+        self._secrets = secrets or {}
+        self._rewrite = rewrite_timestamps
         self._files = files
         self._compression = compression
         self._lock = threading.RLock()
@@ -55,7 +74,18 @@ class Identities:
                 for selection in self._context(step)
                 for path, digest in selection.files.items()
             }
-            return components(self._definition_fields(step), files)
+            bases: list[KeyField] = [("base", self._bases(step))]
+            return components([*self._definition_fields(step), *bases], files)
+
+    def _bases(self, step: Step) -> tuple[str, ...]:
+        """The images that the step stands on or reads."""
+        below = (*step.inputs, *(() if step.parent is None else (step.parent,)))
+        ops = (self._plan.steps[index].op for index in below)
+        return tuple(
+            f"{op.reference.familiar}@{op.base.descriptor.digest}"
+            for op in ops
+            if isinstance(op, SourceImage)
+        )
 
     def content(
         self, step: Step, layers: Sequence[StoredLayer], inputs: Sequence[Selection]
@@ -101,12 +131,25 @@ class Identities:
     def _own_fields(self, step: Step) -> list[KeyField]:
         with self._lock:
             context = tuple(selection.digest for selection in self._context(step))
+        # Fields that are seldom used are left out, so that they leave other keys alone.
+        rare: list[KeyField] = []
+        if secrets := self._mounted_secrets(step):
+            rare.append(("secrets", secrets))
+        if self._plan.epoch is not None and not self._rewrite:
+            rare.append(("rewrite-timestamps", False))
         return [
             *step.op.key_fields(),
             ("epoch", self._plan.epoch),
             ("compression", self._compression),
             ("context", context),
+            *rare,
         ]
+
+    def _mounted_secrets(self, step: Step) -> tuple[tuple[str, bytes], ...]:
+        if not isinstance(step.op, Run):
+            return ()
+        ids = {mount.id for mount in step.op.mounts if isinstance(mount, SecretSpec)}
+        return tuple((name, self._secrets[name]) for name in sorted(ids & self._secrets.keys()))
 
     def _definition_fields(self, step: Step) -> list[KeyField]:
         parent = None

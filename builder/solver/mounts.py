@@ -63,9 +63,16 @@ class PreparedMounts:
 
 @contextmanager
 def prepare_mounts(
-    session: Session, op: Run, inputs: Mapping[StepId, Result], workspace: Path
+    session: Session,
+    op: Run,
+    inputs: Mapping[StepId, Result],
+    workspace: Path,
+    *,
+    reset: bool = False,
 ) -> Iterator[PreparedMounts]:
     """Make ready everything ``op`` mounts; locks are let go at the end of the block.
+
+    ``reset`` empties cache mounts first, once in a build.
 
     Raises:
         SecretUnknownError: a required secret or agent was not given to the build.
@@ -73,7 +80,7 @@ def prepare_mounts(
     """
     prepared = PreparedMounts()
     with ExitStack() as stack:
-        caches = _lock_caches(session, op, stack)
+        caches = _lock_caches(session, op, stack, reset=reset)
         for number, mount in enumerate(op.mounts):
             match mount:
                 case BindSpec():
@@ -162,7 +169,7 @@ def _cache_name(mount: CacheSpec) -> str:
     return hashlib.sha256(mount.id.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-def _lock_caches(session: Session, op: Run, stack: ExitStack) -> dict[str, Path]:
+def _lock_caches(session: Session, op: Run, stack: ExitStack, *, reset: bool) -> dict[str, Path]:
     """Lock every cache of a step once, in one order for all steps, so that none wait in a circle.
 
     A cache mounted twice is locked for the stricter of its mounts.
@@ -172,7 +179,7 @@ def _lock_caches(session: Session, op: Run, stack: ExitStack) -> dict[str, Path]
     wanted = {_cache_name(mount): mount.sharing for mount in caches}
     base = session.state / "cache-mounts"
     return {
-        name: _lock_cache(session, base / name, sharing, stack)
+        name: _lock_cache(session, base / name, sharing, stack, reset=reset)
         for name, sharing in sorted(wanted.items())
     }
 
@@ -227,7 +234,9 @@ def _seed_cache(session: Session, mount: CacheSpec, seed: Result, stage: Path) -
         unpack(archive, stage)
 
 
-def _lock_cache(session: Session, base: Path, sharing: str, stack: ExitStack) -> Path:
+def _lock_cache(
+    session: Session, base: Path, sharing: str, stack: ExitStack, *, reset: bool
+) -> Path:
     """Lock a directory of this cache as ``sharing`` asks, for the life of ``stack``."""
     base.mkdir(parents=True, exist_ok=True, mode=0o700)
     wanted = fcntl.LOCK_SH if sharing == "shared" else fcntl.LOCK_EX
@@ -247,7 +256,7 @@ def _lock_cache(session: Session, base: Path, sharing: str, stack: ExitStack) ->
                 time.sleep(POLL_SECONDS)
             continue
         stack.callback(os.close, fd)
-        if session.options.no_cache and session.resets.take(str(root)):
+        if reset and session.resets.take(str(root)):
             _reset_cache(root, fd, wanted)
         return root
 

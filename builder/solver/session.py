@@ -14,7 +14,7 @@ from builder.errors import BuildCancelledError
 from builder.runner import Cancellation, StepRunner
 
 if TYPE_CHECKING:
-    from builder.plan.model import Plan
+    from builder.plan.model import Plan, Step
     from builder.progress.tracker import Tracker
     from builder.solver.files import FilePlanner
     from builder.solver.identity import Identities
@@ -30,6 +30,7 @@ class SolveOptions:
     host: Platform
     no_cache: bool = False
     compression: str = "gzip"
+    rewrite_timestamps: bool = True
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     ssh: Mapping[str, Path] = field(default_factory=dict)
     privileged: bool = True
@@ -88,6 +89,15 @@ class Session:
         """The date of what is made now and has no date of its own, in nanoseconds."""
         epoch = self.plan.epoch
         return int(self.clock() * 1e9) if epoch is None else epoch * 1_000_000_000
+
+    def anew(self, step: Step) -> bool:
+        """Whether a step is to be done whatever is on record."""
+        return self.options.no_cache or step.no_cache
+
+    @property
+    def youngest(self) -> int | None:
+        """The latest date of a file in a new layer, in seconds; None for no limit."""
+        return self.plan.epoch if self.options.rewrite_timestamps else None
 
     def check(self) -> None:
         """Stop here if the build was cancelled.

@@ -17,12 +17,14 @@ from typing import Any
 from builder.errors import BuildCancelledError, blaming
 from builder.plan.model import Step
 from builder.plan.ops import Copy, SourceImage, SourceScratch, StepId
+from builder.request import StepVerdict
 from builder.solver.execute import Execution, Task, execute
-from builder.solver.explain import Components, explain_miss
+from builder.solver.explain import DONE_ELSEWHERE, SAME_FILES, UNCHANGED
 from builder.solver.locks import KeyLock
-from builder.solver.records import StoredLayer, slot_key
+from builder.solver.records import StoredLayer
 from builder.solver.results import Layer, PendingLayer, Result
 from builder.solver.session import Session
+from builder.solver.verdicts import Verdicts
 
 WAKE_SECONDS = 0.2
 """How often the waiting main thread looks up, so that an interrupt is never missed."""
@@ -35,6 +37,7 @@ class Solution:
     layers: tuple[StoredLayer, ...]
     executed: int
     """Steps that had to be done."""
+    verdicts: tuple[StepVerdict, ...] = ()
 
 
 def solve(session: Session) -> Solution:
@@ -59,6 +62,10 @@ class _Solver:
         self._announced: set[StepId] = set()
         self._executed = 0
         self._stood_on = session.plan.stood_on()
+        self._renewed = session.plan.renewed()
+        self._verdicts = Verdicts(
+            session.plan, session.identities, session.values, session.options.slot
+        )
 
     def solve(self) -> Solution:
         target = self._demand_in_thread(self._session.plan.result)
@@ -77,7 +84,7 @@ class _Solver:
             self._settle()
         if error is not None:
             raise self._first_cause(error)
-        return Solution(target.result().stored(), self._executed)
+        return Solution(target.result().stored(), self._executed, self._verdicts.all())
 
     # Scheduling.
 
@@ -157,13 +164,13 @@ class _Solver:
             case SourceScratch():
                 return Result()
             case SourceImage(base=base):
-                self._announce_cached(step)
+                self._announce_cached(step, UNCHANGED)
                 pairs = zip(base.config.diff_ids, base.layers, strict=True)
                 return Result(tuple(StoredLayer(diff_id, layer) for diff_id, layer in pairs))
         definition = session.identities.definition(step)
-        found = self._find(definition)
+        found = None if step.id in self._renewed else self._find(definition)
         if found is not None:
-            self._announce_cached(step)
+            self._announce_cached(step, UNCHANGED)
             return Result(found)
         assert step.parent is not None
         parent, *inputs = self._demand_all((step.parent, *step.inputs))
@@ -180,16 +187,22 @@ class _Solver:
         """The result on top of ``below``: by ``key``, by content, or by doing it."""
         session = self._session
         keys = [key]
-        if not session.options.no_cache and below.settled:
+        if not session.anew(step) and below.settled:
             # Files that were made a moment ago cannot be in any record yet.
             keys.append(self._content_key(step, below, inputs))
-        for known in keys:
+        for known in self._believed(step, keys):
             found = self._find(known)
             if found is not None:
                 session.records.save(key, found)
-                self._announce_cached(step)
+                self._announce_cached(step, UNCHANGED if known == key else SAME_FILES)
                 return Result(found)
         return self._do_once(step, keys, below, inputs)
+
+    def _believed(self, step: Step, keys: Sequence[bytes]) -> Sequence[bytes]:
+        """Those of a step's keys that may answer it: by content alone above a step done anew."""
+        if self._session.anew(step):
+            return ()
+        return keys[1:] if step.id in self._renewed else keys
 
     def _content_key(self, step: Step, below: Result, inputs: Sequence[Result]) -> bytes:
         """The key by what is read; waits for layers that are still being packed."""
@@ -206,7 +219,7 @@ class _Solver:
     ) -> Result:
         """Execute, unless another build is doing the same just now; then take its result."""
         session = self._session
-        if session.options.no_cache:
+        if session.anew(step) or step.id in self._renewed:
             return below.on_top(self._execute(step, keys, below, inputs))
         lock = KeyLock.acquire(session.locks, keys[0], session.cancellation)
         try:
@@ -221,7 +234,7 @@ class _Solver:
             lock.release()
         if layer is not None:
             return below.on_top(layer)
-        self._announce_cached(step)
+        self._announce_cached(step, DONE_ELSEWHERE)
         return Result(found or ())
 
     def _execute(
@@ -232,7 +245,8 @@ class _Solver:
         with self._lock:
             self._announced.add(step.id)
             self._executed += 1
-        reason = self._explain(step)
+        reason = self._verdicts.executed(step, asked=not session.anew(step))
+        self._verdicts.remember(step)
         vertex = session.tracker.start(step.name, reason)
 
         def record(layer: StoredLayer) -> None:
@@ -258,22 +272,10 @@ class _Solver:
     def _find(self, key: bytes) -> tuple[StoredLayer, ...] | None:
         return None if self._session.options.no_cache else self._session.records.find(key)
 
-    def _explain(self, step: Step) -> str:
-        """Why the step has to be done; remembers its components for the next time."""
-        session = self._session
-        if session.options.no_cache:
-            return "the cache is not asked"
-        position = step.name.partition("]")[0]
-        slot = slot_key((*session.options.slot, position))
-        raw = session.values.get(slot)
-        now = session.identities.components(step)
-        before = Components.decode(raw) if raw is not None else None
-        session.values.put(slot, "slot", now.encode())
-        return explain_miss(before, now)
-
-    def _announce_cached(self, step: Step) -> None:
+    def _announce_cached(self, step: Step, reason: str) -> None:
         """Show the step, and everything only it stood for, as cached."""
         session = self._session
+        self._verdicts.cached(step, reason)
         for index in session.plan.closure(step.id):
             with self._lock:
                 if index in self._announced:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from images.platform import Platform
     from lading.app import App
 
+EPOCH = "SOURCE_DATE_EPOCH"
+"""https://reproducible-builds.org/specs/source-date-epoch/"""
+
 
 def build(
     app: App,
@@ -88,16 +91,17 @@ def make_request(
     target: str | None,
     platform: str | None,
     no_cache: bool,
+    no_cache_filter: tuple[str, ...],
+    arg_scope: str,
+    rewrite_timestamp: bool,
     pull: bool,
     network: str,
     hosts: tuple[str, ...],
     secrets: tuple[str, ...],
     agents: tuple[str, ...],
-    shm_size: str | None,
-    ulimits: tuple[str, ...],
-    cgroup_parent: str,
+    **limits: Any,
 ) -> BuildRequest:
-    """Turn the flags into a request.
+    """Turn the flags into a request; ``limits`` are those of ``lading.actions.build_limits``.
 
     Raises:
         UsageError, ImagesError: a flag's value is malformed.
@@ -114,12 +118,15 @@ def make_request(
         target=target,
         platform=_platform(platform),
         no_cache=no_cache,
+        no_cache_stages=tuple(name for text in no_cache_filter for name in text.split(",") if name),
+        precise_args=arg_scope == "used",
+        rewrite_timestamps=rewrite_timestamp,
         pull=pull,
         network=network,
         extra_hosts=_hosts(hosts),
         secrets=tuple(_secrets(secrets)),
         ssh=_agents(agents),
-        resources=_resources(shm_size, ulimits, cgroup_parent),
+        resources=_resources(limits),
     )
 
 
@@ -140,8 +147,11 @@ def _pairs(values: tuple[str, ...], flag: str) -> dict[str, str]:
 
 
 def _build_args(values: tuple[str, ...]) -> dict[str, str]:
-    """``K=V`` as it is; a bare ``K`` takes the environment's value, if there is one."""
-    bare = {value for value in values if "=" not in value}
+    """``K=V`` as it is; a bare ``K`` takes the environment's value, if there is one.
+
+    SOURCE_DATE_EPOCH is taken from the environment even when it is not named, as buildx does.
+    """
+    bare = {EPOCH, *(value for value in values if "=" not in value)}
     given = _pairs(tuple(value for value in values if value not in bare), "--build-arg")
     return {key: os.environ[key] for key in bare if key in os.environ} | given
 
@@ -183,20 +193,12 @@ def _agents(values: tuple[str, ...]) -> dict[str, Path]:
     return agents
 
 
-def _resources(
-    shm_size: str | None, ulimits: tuple[str, ...], cgroup_parent: str
-) -> Resources | None:
-    if shm_size is None and not ulimits and not cgroup_parent:
+def _resources(limits: dict[str, Any]) -> Resources | None:
+    if not any(limits.values()):
         return None
-    from builder.runner import Resources, Ulimit
-    from engine.options.isolation import parse_cgroup_parent
-    from engine.options.numbers import parse_size, parse_ulimits
+    from lading.actions.build_limits import make_resources
 
-    return Resources(
-        shm_size=parse_size(shm_size, "--shm-size") if shm_size else 0,
-        ulimits=tuple(Ulimit(name, *pair) for name, pair in parse_ulimits(ulimits).items()),
-        cgroup_parent=parse_cgroup_parent(cgroup_parent) if cgroup_parent else "",
-    )
+    return make_resources(limits)
 
 
 def _announce(result: BuildResult, *, quiet: bool) -> None:

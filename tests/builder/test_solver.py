@@ -142,7 +142,7 @@ def test_a_moved_base_misses(based: Workbench) -> None:
     based.add_base("base", {"etc/passwd": "other\n"})
     based.build("FROM base\nRUN x\n")
     assert based.runner.texts == ["x"]
-    assert based.progress.reasons == {"[2/2] RUN x": "an earlier step changed"}
+    assert based.progress.reasons == {"[2/2] RUN x": "the base image base:latest changed"}
 
 
 def test_no_cache_executes_again_and_still_writes(based: Workbench) -> None:

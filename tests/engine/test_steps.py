@@ -13,6 +13,7 @@ import pytest
 from builder.runner import (
     BindMount,
     Cancellation,
+    Dns,
     OverlayMount,
     Resources,
     RunStep,
@@ -262,3 +263,26 @@ def test_request_of_an_insecure_step():
     assert request.kill_on_disconnect
     assert spec.linux.masked_paths == ()
     assert "CAP_SYS_ADMIN" in spec.process.capabilities.bounding
+
+
+def test_limits_reach_the_runtime(make_step):
+    limits = Resources(
+        memory_limit=64 << 20,
+        memory_swap=-1,
+        cpu_shares=7,
+        cpu_quota=1000,
+        cpu_period=2000,
+        cpuset_cpus="0",
+        cpuset_mems="0",
+        dns=Dns(("9.9.9.9",), ("lan",), ("ndots:2",)),
+    )
+    request = make_request(make_step("true", resources=limits))
+    found = request.spec.linux.resources
+    assert (found.memory_limit, found.memory_swap, found.cpu_shares) == (64 << 20, -1, 7)
+    assert (found.cpu_quota, found.cpu_period) == (1000, 2000)
+    assert (found.cpuset_cpus, found.cpuset_mems) == ("0", "0")
+    assert (request.dns, request.dns_search, request.dns_options) == (
+        ("9.9.9.9",),
+        ("lan",),
+        ("ndots:2",),
+    )

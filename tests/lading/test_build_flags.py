@@ -1,0 +1,77 @@
+"""``lading build``: flags into a request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from builder.request import BuildRequest
+from builder.runner import Dns, Ulimit
+from engine.options.errors import OptionError
+from lading.actions.build import make_request
+from lading.flags import BUILD
+from lading.parse import parse
+
+SHOWN_ALONE = {
+    "plan",
+    "check",
+    "call",
+    "quiet",
+    "progress",
+    "iidfile",
+    "insecure_registry",
+    "policy",
+    "verify_key",
+}
+"""Flags that are not part of a request."""
+
+
+def request_of(*words: str) -> BuildRequest:
+    values: dict[str, Any] | None = parse(BUILD, words)
+    assert values is not None
+    return make_request(
+        **{name: value for name, value in values.items() if name not in SHOWN_ALONE}
+    )
+
+
+def test_limits_are_read_as_run_reads_them() -> None:
+    limits = request_of(
+        *("-m", "64m", "--cpus", "0.5", "--cpuset-cpus", "0", "--ulimit", "nofile=64:128"),
+        *("--dns", "9.9.9.9", "--dns-search", "lan", "--dns-option", "ndots:2", "-c", "512"),
+    ).resources
+    assert limits is not None
+    assert (limits.memory_limit, limits.memory_swap) == (64 << 20, 128 << 20)
+    assert (limits.cpu_quota, limits.cpu_period, limits.cpu_shares) == (50_000, 100_000, 512)
+    assert limits.cpuset_cpus == "0"
+    assert limits.ulimits == (Ulimit("nofile", 64, 128),)
+    assert limits.dns == Dns(("9.9.9.9",), ("lan",), ("ndots:2",))
+
+
+@pytest.mark.parametrize("words", [("-m", "1k"), ("--cpus", "x"), ("--memory-swap", "1g")])
+def test_malformed_limits(words: tuple[str, ...]) -> None:
+    with pytest.raises(OptionError):
+        request_of(*words)
+
+
+def test_without_limits_there_are_none() -> None:
+    assert request_of().resources is None
+
+
+def test_the_epoch_comes_from_the_environment_unless_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    assert request_of().build_args == {}
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "12")
+    assert request_of().build_args == {"SOURCE_DATE_EPOCH": "12"}
+    given = request_of("--build-arg", "SOURCE_DATE_EPOCH=13").build_args
+    assert given == {"SOURCE_DATE_EPOCH": "13"}
+
+
+def test_choices_of_the_cache() -> None:
+    request = request_of("--no-cache-filter", "a,b", "--no-cache-filter", "c")
+    assert request.no_cache_stages == ("a", "b", "c")
+    assert not request.precise_args
+    assert request.rewrite_timestamps
+    request = request_of("--build-arg-scope", "used", "--no-rewrite-timestamp")
+    assert request.precise_args
+    assert not request.rewrite_timestamps
