@@ -42,17 +42,22 @@ class Volumes:
 def copy_up(tree: MergedTree, path: str, volume: Path) -> bool:
     """Fill an empty volume with the image's directory ``path``; returns whether there was one.
 
-    The copy is made aside and takes the volume's place whole, so a kill leaves the volume empty;
-    containers that start at the same time wait for each other.
+    The copy is made aside, marked whole by its name, and moved into the directory, which a running
+    container may already have mounted; what a kill cut short is finished by the next container.
+    Containers that start at the same time wait for each other.
 
     Raises:
         OSError: something cannot be copied.
     """
+    whole = volume.parent / "_whole"
     node = tree.lookup(path)
-    if node is None or not node.is_dir or os.listdir(volume):
+    wanted = node is not None and node.is_dir and not os.listdir(volume)
+    if not wanted and not whole.exists():
         return False
     with flock(volume.parent / ".lock", exclusive=True):
-        if os.listdir(volume):
+        if whole.exists():
+            _move_in(whole, volume)
+        if node is None or not node.is_dir or os.listdir(volume):
             return False
         stage = volume.parent / "_stage"
         with suppress(FileNotFoundError):
@@ -60,8 +65,19 @@ def copy_up(tree: MergedTree, path: str, volume: Path) -> bool:
         stage.mkdir(mode=0o700)
         _copy_children(tree, node, str(stage), {})
         _copy_metadata(node, str(stage))
-        stage.rename(volume)
+        stage.rename(whole)
+        _move_in(whole, volume)
+        _copy_metadata(node, str(volume))
     return True
+
+
+def _move_in(whole: Path, volume: Path) -> None:
+    """Move what ``volume`` does not hold yet into it."""
+    for child in whole.iterdir():
+        place = volume / child.name
+        if not os.path.lexists(place):
+            child.rename(place)
+    remove_tree(whole)
 
 
 def _copy_children(

@@ -61,6 +61,27 @@ def test_a_copy_that_was_cut_short_is_made_again(layer, tmp_path):
     assert not (volume.parent / "_stage").exists()
 
 
+def test_a_whole_copy_that_was_not_moved_is_moved_by_the_next(layer, tmp_path):
+    volume = Volumes(tmp_path).ensure("v")
+    (volume.parent / "_whole").mkdir()
+    (volume.parent / "_whole/rest").write_text("copied")
+    (volume.parent / "_whole/there").write_text("copied")
+    (volume / "there").write_text("moved, and changed since")
+    assert not copy_up(MergedTree([layer]), "/none", volume)
+    assert (volume / "rest").read_text() == "copied"
+    assert (volume / "there").read_text() == "moved, and changed since"
+    assert sorted(os.listdir(volume.parent)) == [".lock", "_data"]
+
+
+def test_a_mounted_volume_stays_the_directory_it_is(layer, tmp_path):
+    volume = Volumes(tmp_path).ensure("v")
+    (layer / "data/sub/again").unlink()
+    in_use = volume.stat().st_ino
+    assert copy_up(MergedTree([layer]), "/data/sub", volume)
+    assert copy_up(MergedTree([layer]), "/data", volume)
+    assert volume.stat().st_ino == in_use
+
+
 def test_a_volume_with_content_is_left_alone(layer, tmp_path):
     volume = Volumes(tmp_path).ensure("v")
     (volume / "mine").write_text("x")
