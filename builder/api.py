@@ -20,13 +20,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from builder.bases import BaseResolver
     from builder.build import Workshop
+    from builder.inputs import BuildInputs
     from builder.plan.model import Plan
     from builder.progress.events import ProgressSink
     from builder.runner import Cancellation, StepRunner
     from images.store import ImageStore
 
 WHOLE_BUILD = "nothing changed since the whole build was recorded"
-__all__ = ["BuildRequest", "BuildResult", "build", "plan"]
+__all__ = ["BuildRequest", "BuildResult", "build", "plan", "predict"]
 
 
 def build(
@@ -96,20 +97,60 @@ def plan(
     Raises:
         DockerfileError, BuildInputError, ImagesError: as ``build``.
     """
-    from builder.build import plan_request
-
     try:
-        return plan_request(
-            request,
-            read_inputs(request),
-            request.platform or Platform.host(),
-            host=Platform.host(),
-            state=state_directory(store),
-            resolver=resolver,
-            tracker=Tracker(progress, clock),
-        )
+        return _plan(request, read_inputs(request), store, resolver, Tracker(progress, clock))
     finally:
         progress.close()
+
+
+def predict(
+    request: BuildRequest,
+    *,
+    store: ImageStore,
+    resolver: BaseResolver,
+    progress: ProgressSink,
+    clock: Callable[[], float] = time.time,
+) -> tuple[Plan, tuple[StepVerdict, ...]]:
+    """Plan a build, and tell from the records alone what it would do.
+
+    Raises:
+        DockerfileError, BuildInputError, ImagesError: as ``build``.
+    """
+    from builder.build import predict_plan
+    from builder.downloads import Downloads
+    from builder.placement import PlacedFiles
+
+    try:
+        inputs = read_inputs(request)
+        planned = _plan(request, inputs, store, resolver, Tracker(progress, clock))
+        values, state = CacheTable(store), state_directory(store)
+        downloads = Downloads(values, store.blobs)
+        files = PlacedFiles(inputs, downloads, state / "digests", int(clock() * 1e9))
+        verdicts = predict_plan(request, inputs, planned, files, values, store)
+        files.remember()
+        return planned, verdicts
+    finally:
+        progress.close()
+
+
+def _plan(
+    request: BuildRequest,
+    inputs: BuildInputs,
+    store: ImageStore,
+    resolver: BaseResolver,
+    tracker: Tracker,
+) -> Plan:
+    from builder.build import plan_request
+
+    return plan_request(
+        request,
+        inputs,
+        request.platform or Platform.host(),
+        host=Platform.host(),
+        state=state_directory(store),
+        resolver=resolver,
+        tracker=tracker,
+    )
 
 
 def _workshop(

@@ -22,13 +22,15 @@ from builder.plan.model import Plan
 from builder.plan.ops import BindSpec, Copy, Run, SourceScratch
 from builder.plan.options import PlanOptions
 from builder.plan.sources import is_git, is_url
-from builder.request import BuildRequest, BuildResult
+from builder.request import BuildRequest, BuildResult, StepVerdict
 from builder.runner import Cancellation, Resources, StepRunner
 from builder.secrets import by_id, digests
 from builder.solver.identity import Identities
 from builder.solver.records import KeyValueStore, StepRecords
 from builder.solver.session import ResetOnce, Session, SolveOptions
 from builder.solver.solver import Solution, solve
+from builder.solver.verdicts import Verdicts
+from builder.storage import state_directory
 
 if TYPE_CHECKING:
     from builder.bases import BaseResolver, ResolvedBase
@@ -205,6 +207,32 @@ def _revalidates(plan: Plan) -> bool:
     return any(is_url(source) for op in unchecked for source in op.sources)
 
 
+def predict_plan(
+    request: BuildRequest,
+    inputs: BuildInputs,
+    plan: Plan,
+    files: FilePlanner,
+    values: KeyValueStore,
+    store: ImageStore,
+) -> tuple[StepVerdict, ...]:
+    """What executing a plan would do; raises as ``builder.solver.predict.predict``."""
+    from builder.solver.predict import predict
+
+    identities = identify(request, plan, files, state_directory(store))
+    return predict(
+        plan,
+        identities,
+        StepRecords(values, store.blobs),
+        Verdicts(plan, identities, values, _slot(inputs, plan)),
+        no_cache=request.no_cache,
+    )
+
+
+def _slot(inputs: BuildInputs, plan: Plan) -> tuple[str, ...]:
+    """Names the place whose earlier builds explanations compare with."""
+    return (str(inputs.context), inputs.name, str(plan.platform))
+
+
 def _solve(
     request: BuildRequest,
     inputs: BuildInputs,
@@ -220,7 +248,7 @@ def _solve(
         ssh=request.ssh,
         privileged=os.geteuid() == 0,
         rewrite_timestamps=request.rewrite_timestamps,
-        slot=(str(inputs.context), inputs.name, str(plan.platform)),
+        slot=_slot(inputs, plan),
     )
     with ThreadPoolExecutor(PACKERS, thread_name_prefix="pack") as pool:
         session = Session(

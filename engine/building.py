@@ -69,9 +69,27 @@ def build(request: BuildRequest, yard: Yard, progress: ProgressSink) -> BuildRes
     )
 
 
-def show_plan(request: BuildRequest, yard: Yard, progress: ProgressSink, *, as_json: bool) -> str:
-    """The plan of a build as text; raises as ``build``."""
+def show_plan(
+    request: BuildRequest,
+    yard: Yard,
+    progress: ProgressSink,
+    *,
+    as_json: bool,
+    explain: bool = False,
+) -> str:
+    """The plan of a build as text, with ``explain`` and what it would do; raises as ``build``."""
+    from builder.explanation import explanation_json, explanation_text
     from builder.plan.render import plan_json, plan_text
+
+    if explain:
+        plan, steps = api.predict(
+            request, store=yard.store, resolver=_resolver(request, yard), progress=progress
+        )
+        if as_json:
+            return (
+                json.dumps({**plan_json(plan), "cache": explanation_json(steps)}, indent=2) + "\n"
+            )
+        return f"{plan_text(plan)}\n{explanation_text(steps, planned=True)}"
 
     plan = api.plan(request, store=yard.store, resolver=_resolver(request, yard), progress=progress)
     return json.dumps(plan_json(plan), indent=2) + "\n" if as_json else plan_text(plan)

@@ -19,6 +19,8 @@ ON_OFF: Final = "on-off"
 """True by default; a second name, ``--no-...``, turns it off."""
 TEXT: Final = "text"
 """Takes a value; the last one counts."""
+OPTIONAL: Final = "optional"
+"""Takes a value after an equals sign alone; by itself it stands for its first choice."""
 LIST: Final = "list"
 """Takes a value each time; a tuple of them, in order."""
 PATH: Final = "path"
@@ -213,6 +215,14 @@ BUILD: Final = Line(
             "--plan",
             TEXT,
             "Print the plan, build nothing",
+            choices=("text", "json"),
+        ),
+        Flag(
+            "explain",
+            "--explain",
+            OPTIONAL,
+            "Say why each step was cached or not; with --plan, what would be done",
+            "[=text|json]",
             choices=("text", "json"),
         ),
         Flag("check", "--check", SWITCH, "Check the Dockerfile, build nothing; as --call=check"),

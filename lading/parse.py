@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lading.flags import LIST, ON_OFF, PATH, PATHS, SWITCH, Flag, Line
+from lading.flags import LIST, ON_OFF, OPTIONAL, PATH, PATHS, SWITCH, Flag, Line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def _long(word: str, rest: list[str], names: dict[str, Flag], values: dict[str, 
     if flag.kind in (SWITCH, ON_OFF):
         values[flag.field] = flag.kind == SWITCH or name == flag.names.split()[0]
         return not equals
-    if not equals:
+    if flag.kind == OPTIONAL:
+        value = value if equals else flag.choices[0]
+    elif not equals:
         if not rest:
             return False
         value = rest.pop()

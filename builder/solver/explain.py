@@ -17,6 +17,7 @@ from builder.request import Change
 NO_RECORD = "no record"
 NOT_ASKED = "the cache is not asked"
 LOST = "the recorded layer is no longer in the store"
+NOT_NEEDED = "a later step is cached"
 UNCHANGED = "unchanged"
 SAME_FILES = "what it reads is the same"
 DONE_ELSEWHERE = "another build has just done it"

@@ -9,6 +9,7 @@ from builder.plan.ops import Copy, Run, SourceImage, SourceScratch, StepId, Work
 from builder.request import Change, StepVerdict
 from builder.solver.explain import (
     NOT_ASKED,
+    NOT_NEEDED,
     UNCHANGED,
     Components,
     differences,
@@ -51,6 +52,14 @@ class Verdicts:
                 if isinstance(below.op, SourceImage):
                     why = f"base image {below.op.base.descriptor.digest}"
                 self._found[index] = _verdict(below, CACHED, why)
+
+    def settle(self, step: Step) -> None:
+        """Everything below an answered step counts as answered, whatever was said of it before."""
+        with self._lock:
+            for index in self._plan.closure(step.id):
+                verdict = self._found.get(index)
+                if verdict is not None and verdict.outcome != CACHED:
+                    self._found[index] = _verdict(self._plan.steps[index], CACHED, NOT_NEEDED)
 
     def executed(self, step: Step, *, outcome: str = EXECUTED, asked: bool = True) -> str:
         """The step has to be done; returns why. ``asked`` says whether the cache counted."""

@@ -28,6 +28,7 @@ def build(
     app: App,
     *,
     plan: str | None,
+    explain: str | None,
     check: bool,
     call: str,
     quiet: bool,
@@ -55,7 +56,11 @@ def build(
     if check or call != "build":
         return _check(request, yard, as_json=call == "check,format=json")
     if plan is not None:
-        print(building.show_plan(request, yard, sink, as_json=plan == "json"), end="")
+        as_json = plan == "json" or explain == "json"
+        shown = building.show_plan(
+            request, yard, sink, as_json=as_json, explain=explain is not None
+        )
+        print(shown, end="")
         return 0
     result = building.build(request, yard, sink)
     if iidfile is not None:
@@ -63,6 +68,8 @@ def build(
 
         write_whole(iidfile, str(result.image_id).encode())
     _announce(result, quiet=quiet)
+    if explain is not None:
+        _explain(result, as_json=explain == "json")
     return 0
 
 
@@ -199,6 +206,18 @@ def _resources(limits: dict[str, Any]) -> Resources | None:
     from lading.actions.build_limits import make_resources
 
     return make_resources(limits)
+
+
+def _explain(result: BuildResult, *, as_json: bool) -> None:
+    """Text goes where the build's progress went, JSON to standard output."""
+    from builder.explanation import explanation_json, explanation_text
+
+    if as_json:
+        import json
+
+        print(json.dumps(explanation_json(result.steps), indent=2))
+    else:
+        print(explanation_text(result.steps), end="", file=sys.stderr)
 
 
 def _announce(result: BuildResult, *, quiet: bool) -> None:

@@ -8,11 +8,15 @@ import click
 
 from lading.actions import build as action
 from lading.app import App
-from lading.commands.declared import declared
+from lading.commands.declared import TableCommand, declared
 from lading.flags import BUILD
 
 
-@click.command()
+class _Build(TableCommand):
+    line = BUILD
+
+
+@click.command(cls=_Build)
 @declared(BUILD)
 @click.pass_obj
 def build(app: App, /, **values: Any) -> int:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lading.flags import INSECURE, LIST, ON_OFF, PATH, PATHS, POLICY, SWITCH, VERIFY_KEY, Flag, Line
+from lading.flags import (
+    INSECURE,
+    LIST,
+    ON_OFF,
+    OPTIONAL,
+    PATH,
+    PATHS,
+    POLICY,
+    SWITCH,
+    VERIFY_KEY,
+    Flag,
+    Line,
+)
 
 Decorated = Callable[..., Any]
 
@@ -23,6 +35,45 @@ def declared(line: Line) -> Callable[[Decorated], Decorated]:
         return command
 
     return decorate
+
+
+class TableCommand(click.Command):
+    """A command made from a table; click knows no flags with a value that may be missing."""
+
+    line: Line
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Write out what is missing, then go on as click does."""
+        return super().parse_args(ctx, spelled_out(self.line, args))
+
+
+def spelled_out(line: Line, words: Sequence[str]) -> list[str]:
+    """``words`` with the first choice written behind every ``OPTIONAL`` flag that stands alone."""
+    names = {name: flag for flag in line.flags for name in flag.names.split()}
+    rest, result = list(reversed(words)), list[str]()
+    while rest:
+        word = rest.pop()
+        flag = names.get(word)
+        if word == "--":
+            return [*result, word, *reversed(rest)]
+        if flag is not None and flag.kind == OPTIONAL:
+            word = f"{word}={flag.choices[0]}"
+        result.append(word)
+        if rest and _wants_next(word, names):
+            result.append(rest.pop())
+    return result
+
+
+def _wants_next(word: str, names: Mapping[str, Flag]) -> bool:
+    """Whether the word after this one is its value, whatever it looks like."""
+    if word.startswith("--"):
+        flag = names.get(word)
+        return flag is not None and flag.kind not in (SWITCH, ON_OFF)
+    for position, letter in enumerate(word[1:] if word.startswith("-") else "", 2):
+        flag = names.get(f"-{letter}")
+        if flag is None or flag.kind != SWITCH:
+            return flag is not None and not word[position:]
+    return False
 
 
 def flagged(line: Line) -> Callable[[Decorated], Decorated]:
