@@ -49,6 +49,8 @@ class ContextTree:
         self._ignore = ignore or IgnorePatterns(())
         self._ignore_name = ignore_name
         self._children: dict[str, list[Node]] = {}
+        self.contents: dict[str, bytes] = {}
+        """Content of small files that were read already, by host path."""
 
     @cached_property
     def directories(self) -> dict[str, dict[str, os.stat_result]]:
@@ -107,18 +109,22 @@ class ContextTree:
 
     def entry(self, node: Node, path: str) -> Entry:
         """The entry that reproduces a node at another path, owned by root."""
-        if not node.is_file:
-            return replace(entry_of(node, path), uid=0, gid=0)
         status = node.status
+        mode = status.st_mode
+        if not stat.S_ISREG(mode):
+            return replace(entry_of(node, path), uid=0, gid=0)
+        real = node.real
         return Entry(
             path,
             kinds.FILE,
-            stat.S_IMODE(status.st_mode),
-            size=status.st_size,
-            mtime=status.st_mtime_ns,
-            xattrs=read_xattrs(node.real),
-            # A path of the host, so that a hash can be remembered by it; no part of it is a link.
-            source=node.real,
+            stat.S_IMODE(mode),
+            0,
+            0,
+            status.st_size,
+            status.st_mtime_ns,
+            xattrs=read_xattrs(real),
+            # What was hashed is what is copied; else a path of the host, no part of it a link.
+            source=self.contents.get(real, real),
         )
 
     def open(self, node: Node) -> BinaryIO:

@@ -20,10 +20,10 @@ from builder.copying.selection import below, select_sources
 from builder.ignore import IgnorePatterns
 from builder.keys import frame
 from builder.scan import COARSE_TICK_NS, FINE_TICK_NS
-from images.layers.merged import open_node, read_xattrs
+from images.layers.merged import open_directory, open_node, read_xattrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from builder.copying.request import CopyRequest
@@ -36,7 +36,14 @@ BULK: Final = 8 << 20
 """Bytes from which hashing several files is worth the threads; small ones wait for the interpreter.
 """
 
+SMALL: Final = 64 << 10
+"""Bytes of a file that is hashed in one piece, and whose content may be kept until it is packed."""
+
+CONTENTS_LIMIT: Final = 48 << 20
+"""Bytes of content that one build keeps in memory, so that small files are read once."""
+
 _PIECE: Final = 1 << 20
+_OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _Known = dict[str, tuple[tuple[int, ...], bytes]]
 
 
@@ -51,6 +58,9 @@ class FileDigests:
     def __init__(self, now_ns: int, known: _Known | None = None, *, owners: bool = False) -> None:
         """``now_ns`` is a time before any file is read; ``owners`` says whether owners count."""
         self.owners = owners
+        self.contents: dict[str, bytes] | None = None
+        """Where to leave the content of small files, by host path; None keeps nothing."""
+        self._room = CONTENTS_LIMIT
         self._now_ns = now_ns
         self._known = known or {}
         self._fresh: _Known = {}
@@ -107,24 +117,64 @@ class FileDigests:
         digest = self.known(node)
         if digest is None:
             digest = _file_digest(node, owners=self.owners)
-            status = node.status
-            changed = max(status.st_mtime_ns, status.st_ctime_ns)
-            tick = FINE_TICK_NS if changed % 10**9 else COARSE_TICK_NS
-            kept = self._fresh if changed + tick < self._now_ns else self._volatile
-            with self._lock:
-                kept[node.real] = (_mark(status), digest)
+            self._learn(node, digest)
         return digest
 
-    def prepare(self, nodes: Iterable[Node]) -> None:
-        """Compute the digests of large files at the same time.
+    def of_siblings(self, nodes: Sequence[Node]) -> list[bytes | None]:
+        """The digests of what one directory holds; None for what is no regular file.
 
         Raises:
             OSError: as ``of``.
         """
-        large = [node for node in nodes if node.is_file and node.status.st_size >= _PIECE]
-        missing = [node for node in large if self.known(node) is None]
-        if len(missing) > 1 and sum(node.status.st_size for node in missing) >= BULK:
-            _in_threads(self, missing)
+        found = [self.known(node) if node.is_file else None for node in nodes]
+        missing = [
+            index for index, node in enumerate(nodes) if found[index] is None and node.is_file
+        ]
+        if missing:
+            self._prepare([nodes[index] for index in missing])
+            for index in missing:
+                found[index] = self.of(nodes[index])
+        return found
+
+    def _prepare(self, missing: Sequence[Node]) -> None:
+        """Hash what is cheaper to hash together: small files by directory, large ones at once."""
+        small = [node for node in missing if node.status.st_size <= SMALL]
+        for layer in {node.layer for node in small}:
+            self._hash_small([node for node in small if node.layer == layer])
+        large = [node for node in missing if node.status.st_size >= _PIECE]
+        if len(large) > 1 and sum(node.status.st_size for node in large) >= BULK:
+            _in_threads(self, large)
+
+    def _hash_small(self, siblings: Sequence[Node]) -> None:
+        """Hash files of one directory of one layer through a descriptor of it."""
+        parent = siblings[0].path.rpartition("/")[0]
+        with open_directory(siblings[0].layer, parent) as directory:
+            for node in siblings:
+                size = node.status.st_size
+                fd = os.open(node.path.rpartition("/")[2], _OPEN_FLAGS, dir_fd=directory)
+                try:
+                    content = os.read(fd, size + 1)
+                finally:
+                    os.close(fd)
+                if len(content) != size:
+                    continue
+                header = _header(node, owners=self.owners)
+                self._learn(node, hashlib.sha256(header + content).digest())
+                self._leave(node.real, content)
+
+    def _leave(self, path: str, content: bytes) -> None:
+        with self._lock:
+            if self.contents is not None and len(content) <= self._room:
+                self._room -= len(content)
+                self.contents[path] = content
+
+    def _learn(self, node: Node, digest: bytes) -> None:
+        status = node.status
+        changed = max(status.st_mtime_ns, status.st_ctime_ns)
+        tick = FINE_TICK_NS if changed % 10**9 else COARSE_TICK_NS
+        kept = self._fresh if changed + tick < self._now_ns else self._volatile
+        with self._lock:
+            kept[node.real] = (_mark(status), digest)
 
 
 def selection_digest(request: CopyRequest, tree: SourceTree, files: FileDigests) -> bytes:
@@ -173,11 +223,10 @@ def node_digest(tree: SourceTree, node: Node, files: FileDigests) -> bytes:
 def _listing_digest(tree: SourceTree, directory: Node, files: FileDigests) -> bytes:
     """The digest of what a directory holds; its own metadata does not pass to a destination."""
     children: Sequence[Node] = tree.children(directory.path)
-    files.prepare(children)
     parts: list[bytes] = []
-    for child in children:
-        name = os.fsencode(child.path.rpartition("/")[2])
-        parts += (name, b"\0", node_digest(tree, child, files))
+    for child, known in zip(children, files.of_siblings(children), strict=True):
+        digest = node_digest(tree, child, files) if known is None else known
+        parts += (os.fsencode(child.path.rpartition("/")[2]), b"\0", digest)
     return hashlib.sha256(b"".join(parts)).digest()
 
 

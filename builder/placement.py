@@ -9,9 +9,10 @@ import hashlib
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from builder.context import ContextTree
@@ -109,23 +110,24 @@ class PlacedFiles:
         tree, digests = self._tree(source), self._digests(source)
         digest = selection_digest(request, tree, digests)
         exclude = IgnorePatterns.of(op.exclude)
-        listing = _Listing(digests)
-        for selected in select_sources(request, tree):
-            listing.add(selected.node)
-            if selected.node.is_dir:
-                for found in below(selected, tree, exclude):
-                    listing.add(found.node)
-        return _downloaded(remote, digest) if remote else Selection(digest, listing.files)
+
+        def nodes() -> Iterator[Node]:
+            for selected in select_sources(request, tree):
+                yield selected.node
+                if selected.node.is_dir:
+                    yield from (found.node for found in below(selected, tree, exclude))
+
+        if remote:
+            return _downloaded(remote, digest)
+        return Selection(digest, _Listing(nodes, digests))
 
     def content(self, path: str, source: Directories | None) -> Selection:
         """As ``FilePlanner.content``."""
         tree, digests = self._tree(source), self._digests(source)
         node = _find(tree, path)
-        listing = _Listing(digests)
         digest = node_digest(tree, node, digests)
-        for found in (node, *_walk(tree, node)):
-            listing.add(found)
-        return Selection(digest, listing.files)
+        listing = _Listing(lambda: chain((node,), _walk(tree, node)), digests)
+        return Selection(digest, listing)
 
     def tree(self, path: str, source: Directories | None) -> list[Entry]:
         """As ``FilePlanner.tree``."""
@@ -138,11 +140,15 @@ class PlacedFiles:
 
     def remember(self) -> None:
         """Keep the digests of the context's files for the next build."""
-        self._context_digests.save(self._digest_file)
+        if "_context_digests" in self.__dict__:
+            self._context_digests.save(self._digest_file)
 
     @cached_property
     def _context_digests(self) -> FileDigests:
-        return FileDigests.load(self._digest_file, self._now_ns)
+        digests = FileDigests.load(self._digest_file, self._now_ns)
+        if self._inputs.context is not None:
+            digests.contents = self.context.contents
+        return digests
 
     def _digests(self, source: Directories | None) -> FileDigests:
         # Unpacked layers come and go under new names, so their digests are not worth keeping.
@@ -254,23 +260,32 @@ def _request(op: Copy, created_ns: int) -> CopyRequest:
     )
 
 
-class _Listing:
-    """Gathers the paths of a selection for explanations."""
+class _Listing(Mapping[str, str]):
+    """The paths of a selection for explanations, which most builds never ask for."""
 
-    def __init__(self, digests: FileDigests) -> None:
+    def __init__(self, nodes: Callable[[], Iterator[Node]], digests: FileDigests) -> None:
+        self._nodes = nodes
         self._digests = digests
-        self.files: dict[str, str] = {}
 
-    def add(self, node: Node) -> None:
-        """Note one object."""
-        status = node.status
+    def __getitem__(self, path: str) -> str:
+        return self._files[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @cached_property
+    def _files(self) -> dict[str, str]:
+        return {node.path: self._shown(node) for node in self._nodes()}
+
+    def _shown(self, node: Node) -> str:
+        """What tells one state of an object from another."""
         known = self._digests.known(node) if node.is_file else None
         if known is not None:
-            self.files[node.path] = known.hex()[:SHOWN_DIGITS]
-        elif not node.is_symlink:
-            self.files[node.path] = f"{status.st_mode:o}"
-        else:
-            self.files[node.path] = os.readlink(node.real)
+            return known[: SHOWN_DIGITS // 2].hex()
+        return os.readlink(node.real) if node.is_symlink else f"{node.status.st_mode:o}"
 
 
 def _find(tree: SourceTree, path: str) -> Node:

@@ -131,19 +131,33 @@ class _Copy:
             )
         self._target.touch(destination, selected.node.status.st_mtime_ns)
         prefix = f"{destination}/" if destination else ""
+        if selected.include is None and not self._exclude:
+            self._everything(selected.node.path, prefix)
+            return
         for found in below(selected, self._tree, self._exclude):
             for node, path in found.parents:
                 if self._target.at(prefix + path) is None:
                     self._put(self._tree.entry(node, prefix + path), node)
             self._put(self._tree.entry(found.node, prefix + found.path), found.node)
 
+    def _everything(self, directory: str, prefix: str) -> None:
+        """All that a directory holds; most copies are this, and large ones nearly always."""
+        tree = self._tree
+        for node in tree.children(directory):
+            path = prefix + node.path.rpartition("/")[2]
+            self._put(tree.entry(node, path), node)
+            if node.is_dir:
+                self._everything(node.path, f"{path}/")
+
     def _put(self, entry: Entry, node: Node) -> None:
         """Place an entry with the owner and mode asked for; links join names of one source only."""
         status = node.status
         group = None
-        if entry.kind == kinds.FILE and status.st_nlink > 1:
+        if status.st_nlink > 1 and entry.kind == kinds.FILE:
             group = (self._number, status.st_dev, status.st_ino)
-        self._target.put(self._adjusted(entry), group=group)
+        if self._owner is not None or self._mode is not None:
+            entry = self._adjusted(entry)
+        self._target.put(entry, group=group)
 
     def _adjusted(self, entry: Entry) -> Entry:
         if self._owner is not None:

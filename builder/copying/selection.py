@@ -11,7 +11,7 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from builder.errors import BuildInputError
 from builder.ignore import IgnorePatterns, translate
@@ -44,8 +44,7 @@ class Selected:
     """With ``--parents``, the only paths below ``node`` that count."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """Something below a copied directory. ``path`` is relative to that directory.
 
     ``parents`` are directories above it that are copied only because it is, topmost first.

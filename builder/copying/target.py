@@ -176,7 +176,10 @@ class Target:
             while parent and parent not in complete:
                 complete[parent] = self._existing(parent)
                 parent = parent.rpartition("/")[0]
-        ordered = sorted(complete.values(), key=lambda entry: os.fsencode(entry.path).split(b"/"))
+        # As if sorted by the parts of the path: nothing is below NUL, and no name has one.
+        ordered = sorted(
+            complete.values(), key=lambda entry: os.fsencode(entry.path).replace(b"/", b"\0")
+        )
         return self._linked(ordered)
 
     def _set(self, entry: Entry, group: tuple[int, ...] | None) -> None:
@@ -225,6 +228,8 @@ class Target:
 
     def _below(self, path: str) -> Node | None:
         """What the base has at a canonical path that no new entry hides."""
+        if self._base is None:
+            return None
         parent, _, name = path.rpartition("/")
         listing = self._listings.get(parent)
         if listing is None:

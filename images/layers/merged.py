@@ -12,15 +12,16 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from images.errors import InputError, SizeLimitError
 from images.layers import entry as kinds
-from images.layers.entry import Entry
+from images.layers.entry import NO_XATTRS, Entry
 from images.layers.opaque import is_opaque
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 SYMLINK_LIMIT: Final = 40
@@ -39,9 +40,8 @@ _KINDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """Something found in a tree.
+class Node(NamedTuple):
+    """Something found in a tree; a tuple, because trees have very many of them.
 
     Attributes:
         path: canonical, relative to the tree's root, no link in it; ``""`` is the root.
@@ -283,31 +283,47 @@ def entry_of(node: Node, path: str | None = None) -> Entry:
         os.major(status.st_rdev) if device else 0,
         os.minor(status.st_rdev) if device else 0,
         read_xattrs(node.real),
-        (lambda: open_node(node)) if kind == kinds.FILE else None,
+        # No part of it below the layer is a link, see ``Node.real``.
+        node.real if kind == kinds.FILE else None,
     )
 
 
 def open_node(node: Node) -> BinaryIO:
     """Open a node that is a regular file; no link is followed below its layer."""
-    from images.syscalls import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
-
-    root = os.open(node.layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        flags = os.O_RDONLY | os.O_NONBLOCK
-        fd = openat2(root, node.path, flags, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
-    finally:
-        os.close(root)
+    fd = _open_below(node.layer, node.path, os.O_RDONLY | os.O_NONBLOCK)
     return os.fdopen(fd, "rb", buffering=0)
 
 
-def read_xattrs(path: str) -> dict[str, bytes]:
+@contextmanager
+def open_directory(layer: str, path: str) -> Iterator[int]:
+    """A descriptor of a directory of a layer for the block; no link is followed below the layer."""
+    fd = _open_below(layer, path or ".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _open_below(layer: str, path: str, flags: int) -> int:
+    from images.syscalls import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
+
+    root = os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return openat2(root, path, flags, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+    finally:
+        os.close(root)
+
+
+def read_xattrs(path: str) -> Mapping[str, bytes]:
     """The extended attributes that belong in a layer: not overlayfs's own, not SELinux labels."""
     try:
         names = os.listxattr(path, follow_symlinks=False)
     except OSError as error:
         if error.errno == errno.ENOTSUP:
-            return {}
+            return NO_XATTRS
         raise
+    if not names:
+        return NO_XATTRS
     return {
         name: os.getxattr(path, name, follow_symlinks=False)
         for name in sorted(names)

@@ -19,7 +19,7 @@ from images.layers.merged import is_whiteout, read_xattrs
 from images.layers.opaque import is_opaque
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 MAX_DEPTH: Final = 256
@@ -121,10 +121,10 @@ class _Scan:
             real if kind == kinds.FILE else None,
         )
 
-    def _xattrs(self, path: str, real: str) -> dict[str, bytes]:
+    def _xattrs(self, path: str, real: str) -> Mapping[str, bytes]:
         names = os.listxattr(real, follow_symlinks=False)
         if not names:
-            return {}
+            return kinds.NO_XATTRS
         if self._overlay and any(name.endswith(_INCOMPLETE) for name in names):
             raise EnvironmentFault(
                 "this upper directory refers to the layers below it",
