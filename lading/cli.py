@@ -21,6 +21,7 @@ from lading.flags import GLOBAL
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "build": ("build:build", "Build an image from a Dockerfile"),
+    "builder": ("builder:builder", "Manage the build cache"),
     "history": ("history:history", "Show the history of an image"),
     "image": ("image:image", "Manage images"),
     "images": ("images:images", "List images"),

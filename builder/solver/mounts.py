@@ -176,11 +176,11 @@ def _lock_caches(session: Session, op: Run, stack: ExitStack, *, reset: bool) ->
     """
     caches = [mount for mount in op.mounts if isinstance(mount, CacheSpec)]
     caches.sort(key=lambda mount: STRICTNESS.index(mount.sharing))
-    wanted = {_cache_name(mount): mount.sharing for mount in caches}
+    wanted = {_cache_name(mount): (mount.sharing, mount.id) for mount in caches}
     base = session.state / "cache-mounts"
     return {
-        name: _lock_cache(session, base / name, sharing, stack, reset=reset)
-        for name, sharing in sorted(wanted.items())
+        name: _lock_cache(session, base / name, sharing, stack, name=text, reset=reset)
+        for name, (sharing, text) in sorted(wanted.items())
     }
 
 
@@ -235,9 +235,12 @@ def _seed_cache(session: Session, mount: CacheSpec, seed: Result, stage: Path) -
 
 
 def _lock_cache(
-    session: Session, base: Path, sharing: str, stack: ExitStack, *, reset: bool
+    session: Session, base: Path, sharing: str, stack: ExitStack, *, name: str, reset: bool
 ) -> Path:
-    """Lock a directory of this cache as ``sharing`` asks, for the life of ``stack``."""
+    """Lock a directory of this cache as ``sharing`` asks, for the life of ``stack``.
+
+    The lock file tells listings the cache's ``name``, and by its time when it was last used.
+    """
     base.mkdir(parents=True, exist_ok=True, mode=0o700)
     wanted = fcntl.LOCK_SH if sharing == "shared" else fcntl.LOCK_EX
     number = 0
@@ -256,6 +259,8 @@ def _lock_cache(
                 time.sleep(POLL_SECONDS)
             continue
         stack.callback(os.close, fd)
+        os.pwrite(fd, name.encode("utf-8", "surrogateescape"), 0)
+        os.utime(fd)
         if reset and session.resets.take(str(root)):
             _reset_cache(root, fd, wanted)
         return root

@@ -61,16 +61,16 @@ class StepRecords:
             return None
         return layers
 
-    def save(self, key: bytes, layers: Iterable[StoredLayer]) -> None:
+    def save(self, key: bytes, layers: Iterable[StoredLayer], description: str = "") -> None:
         """Record a result; its blobs must be in the store already."""
         layers = tuple(layers)
         # Unpacked layers are not asked for: they can be made again from the blobs.
         digests = [layer.descriptor.digest for layer in layers]
-        self._values.put(key, "step", encode_layers(layers), digests)
+        self._values.put(key, "step", encode_layers(layers, description), digests)
 
 
-def encode_layers(layers: Iterable[StoredLayer]) -> bytes:
-    """Layers as the bytes of a record."""
+def encode_layers(layers: Iterable[StoredLayer], description: str = "") -> bytes:
+    """Layers as the bytes of a record; ``description`` is for people."""
     rows = [
         {
             "diffID": str(layer.diff_id),
@@ -79,7 +79,13 @@ def encode_layers(layers: Iterable[StoredLayer]) -> bytes:
         }
         for layer in layers
     ]
-    return json.dumps({"format": RECORD_FORMAT, "layers": rows}).encode()
+    document = {"format": RECORD_FORMAT, "layers": rows, "description": description}
+    return json.dumps(document).encode()
+
+
+def decode_description(raw: bytes) -> str:
+    """What a record says of itself."""
+    return str(json.loads(raw).get("description", ""))
 
 
 def decode_layers(raw: bytes) -> tuple[StoredLayer, ...] | None:

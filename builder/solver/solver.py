@@ -180,7 +180,7 @@ class _Solver:
         own = self._answer(step, session.identities.linked(step), Result(), inputs)
         result = parent.on_top(own.layers[-1])
         if result.settled:
-            session.records.save(definition, result.stored())
+            session.records.save(definition, result.stored(), step.name)
         return result
 
     def _answer(self, step: Step, key: bytes, below: Result, inputs: Sequence[Result]) -> Result:
@@ -193,7 +193,7 @@ class _Solver:
         for known in self._believed(step, keys):
             found = self._find(known)
             if found is not None:
-                session.records.save(key, found)
+                session.records.save(key, found, step.name)
                 self._announce_cached(step, UNCHANGED if known == key else SAME_FILES)
                 return Result(found)
         return self._do_once(step, keys, below, inputs)
@@ -254,7 +254,7 @@ class _Solver:
             # What other stages hold is not read again only to be remembered.
             late = [self._content_key(step, below, ())] if len(keys) == 1 and not inputs else []
             for key in (*keys, *late):
-                session.records.save(key, layers)
+                session.records.save(key, layers, step.name)
 
         stood_on = step.id in self._stood_on
         needed = dict(zip(step.inputs, inputs, strict=True))

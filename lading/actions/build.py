@@ -68,6 +68,10 @@ def build(
 
         write_whole(iidfile, str(result.image_id).encode())
     _announce(result, quiet=quiet)
+    if not result.cached:
+        from engine.build_cache import collect_after_build
+
+        collect_after_build(app.store, os.environ)
     if explain is not None:
         _explain(result, as_json=explain == "json")
     return 0
