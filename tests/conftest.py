@@ -56,7 +56,11 @@ class MustRun:
         self._skipped: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.skipped and not hasattr(report, "wasxfail") and self._marks & set(report.keywords):
+        if (
+            report.skipped
+            and not hasattr(report, "wasxfail")
+            and self._marks & set(report.keywords)
+        ):
             self._skipped.append(f"{report.nodeid}: {report.longreprtext or report.longrepr}")
 
     @pytest.hookimpl(trylast=True)
