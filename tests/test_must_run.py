@@ -22,22 +22,9 @@ def test_with_a_peer():
 @pytest.mark.parametrize(("marks", "status"), [("", 0), ("root network", 0), ("root peer", 1)])
 def test_a_skip_counts_where_it_must_not_happen(tmp_path: Path, marks: str, status: int) -> None:
     (tmp_path / "test_one.py").write_text(SKIPPED)
+    options = ["-q", "-p", "tests.conftest", "-p", "no:cacheprovider", "--rootdir", tmp_path]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "tests.conftest",
-            "-c",
-            ROOT / "pyproject.toml",
-            "--rootdir",
-            tmp_path,
-            "-p",
-            "no:cacheprovider",
-            tmp_path,
-        ],
+        [sys.executable, "-m", "pytest", *options, "-c", ROOT / "pyproject.toml", tmp_path],
         cwd=ROOT,
         env={**os.environ, "LADING_MUST_RUN": marks},
         capture_output=True,
