@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from builder.inputs import BuildInputs
     from builder.plan.model import Plan
     from builder.progress.events import ProgressSink
-    from builder.runner import Cancellation, StepRunner
+    from builder.runner import Cancellation, FailureInspector, StepRunner
     from images.store import ImageStore
 
 WHOLE_BUILD = "nothing changed since the whole build was recorded"
@@ -39,10 +39,12 @@ def build(
     progress: ProgressSink,
     cancellation: Cancellation | None = None,
     clock: Callable[[], float] = time.time,
+    on_failure: FailureInspector | None = None,
 ) -> BuildResult:
     """Build an image, store it and point the request's tags at it.
 
     ``clock`` gives seconds since the epoch. ``progress`` is closed at the end, however it ends.
+    ``on_failure`` may look at a command that failed, before its root goes.
 
     Raises:
         DockerfileError: the Dockerfile does not parse.
@@ -74,7 +76,7 @@ def build(
         from builder.downloads import Downloads
         from builder.placement import PlacedFiles
 
-        shop = _workshop(store, values, runner, resolver, tracker, cancellation, clock)
+        shop = _workshop(store, values, runner, resolver, tracker, cancellation, clock, on_failure)
         downloads = Downloads(values, store.blobs)
         files = PlacedFiles(inputs, downloads, shop.state / "digests", int(clock() * 1e9))
         result = run_build(request, inputs, platform, key, shop, files)
@@ -161,6 +163,7 @@ def _workshop(
     tracker: Tracker,
     cancellation: Cancellation | None,
     clock: Callable[[], float],
+    on_failure: FailureInspector | None,
 ) -> Workshop:
     from builder.build import Workshop
     from builder.runner import Cancellation
@@ -175,6 +178,7 @@ def _workshop(
         cancellation=cancellation or Cancellation(),
         clock=clock,
         host=Platform.host(),
+        on_failure=on_failure,
     )
 
 

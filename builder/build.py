@@ -23,7 +23,7 @@ from builder.plan.ops import BindSpec, Copy, Run, SourceScratch
 from builder.plan.options import PlanOptions
 from builder.plan.sources import is_git, is_url
 from builder.request import BuildRequest, BuildResult, StepVerdict
-from builder.runner import Cancellation, Resources, StepRunner
+from builder.runner import Cancellation, FailureInspector, Resources, StepRunner
 from builder.secrets import by_id, digests
 from builder.solver.identity import Identities
 from builder.solver.records import KeyValueStore, StepRecords
@@ -62,6 +62,7 @@ class Workshop:
     cancellation: Cancellation
     clock: Callable[[], float]
     host: Platform
+    on_failure: FailureInspector | None = None
 
 
 def plan_request(
@@ -248,6 +249,7 @@ def _solve(
         ssh=request.ssh,
         privileged=os.geteuid() == 0,
         rewrite_timestamps=request.rewrite_timestamps,
+        on_failure=shop.on_failure,
         slot=_slot(inputs, plan),
     )
     with ThreadPoolExecutor(PACKERS, thread_name_prefix="pack") as pool:
@@ -267,6 +269,7 @@ def _solve(
             pool=pool,
             slots=threading.Semaphore(max(MINIMUM_COMMANDS, os.cpu_count() or 1)),
             resets=ResetOnce(),
+            inspection=threading.Lock(),
         )
         return solve(session)
 

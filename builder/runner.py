@@ -184,6 +184,10 @@ class RunStep:
     resources: Resources = field(default_factory=Resources)
 
 
+FailureInspector: TypeAlias = Callable[[RunStep, str], None]
+"""Takes a step that failed, while its root and mounts are still there, and what happened."""
+
+
 class StepRunner(Protocol):
     """Runs steps, several at once from different threads."""
 

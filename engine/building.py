@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from builder.lint.report import LintReport
     from builder.progress.events import ProgressSink
     from builder.request import BuildRequest, BuildResult
-    from builder.runner import RunStep
+    from builder.runner import FailureInspector, RunStep
     from engine.access import Access
     from images.client.progress import Event
     from images.store import ImageStore
@@ -58,7 +58,13 @@ class LazyRunner:
         return status
 
 
-def build(request: BuildRequest, yard: Yard, progress: ProgressSink) -> BuildResult:
+def build(
+    request: BuildRequest,
+    yard: Yard,
+    progress: ProgressSink,
+    *,
+    on_failure: FailureInspector | None = None,
+) -> BuildResult:
     """Build; raises as ``builder.api.build``, and as ``engine.registries.pull`` for base images."""
     return api.build(
         request,
@@ -66,6 +72,7 @@ def build(request: BuildRequest, yard: Yard, progress: ProgressSink) -> BuildRes
         runner=LazyRunner(yard),
         resolver=_resolver(request, yard),
         progress=progress,
+        on_failure=on_failure,
     )
 
 

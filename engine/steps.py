@@ -42,12 +42,7 @@ class ContainerSteps:
         """
         out, err = (partial(step.output, stream) for stream in (runner.STDOUT, runner.STDERR))
         with ExitStack() as stack:
-            sockets = {
-                mount.target: stack.enter_context(_agent(mount, self._runtime_dir))
-                for mount in step.mounts
-                if isinstance(mount, runner.SshMount)
-            }
-            request = make_request(step, sockets)
+            request = make_request(step, ssh_sockets(step, self._runtime_dir, stack))
             pipes = stack.enter_context(Pipes(out, err))
             stdin, stdout, stderr = pipes.inside
             container = start(
@@ -57,6 +52,15 @@ class ContainerSteps:
             pipes.handed_over()
             stack.callback(step.cancellation.subscribe(partial(container.kill, _KILL)))
             return follow(container, pipes)
+
+
+def ssh_sockets(step: RunStep, folder: Path, stack: ExitStack) -> dict[str, Path]:
+    """Open a socket for every agent that a step mounts, for the life of ``stack``; by target."""
+    return {
+        mount.target: stack.enter_context(_agent(mount, folder))
+        for mount in step.mounts
+        if isinstance(mount, runner.SshMount)
+    }
 
 
 def make_request(step: RunStep, sockets: dict[str, Path] | None = None) -> ContainerRequest:

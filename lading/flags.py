@@ -225,6 +225,14 @@ BUILD: Final = Line(
             "[=text|json]",
             choices=("text", "json"),
         ),
+        Flag(
+            "on_error",
+            "--on-error",
+            TEXT,
+            "When RUN fails, end the build, or open a shell in the step first",
+            default="fail",
+            choices=("fail", "shell"),
+        ),
         Flag("check", "--check", SWITCH, "Check the Dockerfile, build nothing; as --call=check"),
         Flag(
             "call",

@@ -140,13 +140,22 @@ def _run(session: Session, task: Task, op: Run) -> Execution:
                     resources=op.resources,
                 )
                 session.check()
-                code = _start(session, task.step, op, run_step)
+                try:
+                    _complete(session, task, op, run_step)
+                except StepFailedError as error:
+                    session.inspect(run_step, error.what)
+                    raise
         session.check()
-        if code != 0:
-            log = task.vertex.tail()
-            raise StepFailedError(op.command, code, log=log, source=task.step.source)
         future = session.pool.submit(_pack_upper, session, task, workspace)
         return Execution(PendingLayer(future, workspace.upper), failed.pop_all())
+
+
+def _complete(session: Session, task: Task, op: Run, run_step: RunStep) -> None:
+    code = _start(session, task.step, op, run_step)
+    if code != 0:
+        session.check()
+        log = task.vertex.tail()
+        raise StepFailedError(op.command, code, log=log, source=task.step.source)
 
 
 def _start(session: Session, step: Step, op: Run, run_step: RunStep) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from builder.dates import timestamp
 from builder.errors import BuildCancelledError
-from builder.runner import Cancellation, StepRunner
+from builder.runner import Cancellation, FailureInspector, RunStep, StepRunner
 
 if TYPE_CHECKING:
     from builder.plan.model import Plan, Step
@@ -35,6 +35,8 @@ class SolveOptions:
     ssh: Mapping[str, Path] = field(default_factory=dict)
     privileged: bool = True
     """Whether files can be given to any owner, so that a directory can stand for a layer."""
+    on_failure: FailureInspector | None = None
+    """Called for the first command that fails, after all others were stopped."""
     slot: tuple[str, ...] = ()
     """Names the place whose previous build explanations compare with."""
 
@@ -74,6 +76,8 @@ class Session:
     pool: Executor
     slots: threading.Semaphore
     resets: ResetOnce
+    inspection: threading.Lock
+    """Held while somebody looks at a failed step."""
 
     @property
     def locks(self) -> Path:
@@ -98,6 +102,15 @@ class Session:
     def youngest(self) -> int | None:
         """The latest date of a file in a new layer, in seconds; None for no limit."""
         return self.plan.epoch if self.options.rewrite_timestamps else None
+
+    def inspect(self, step: RunStep, message: str) -> None:
+        """Let somebody look at a failed step, if that was asked for."""
+        if self.options.on_failure is None:
+            return
+        with self.inspection:
+            if not self.cancellation.cancelled:
+                self.cancellation.cancel()
+                self.options.on_failure(step, message)
 
     def check(self) -> None:
         """Stop here if the build was cancelled.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from builder.request import BuildRequest, BuildResult
-    from builder.runner import Resources
+    from builder.runner import FailureInspector, Resources
     from builder.secrets import Secret
     from engine.building import Yard
     from images.platform import Platform
@@ -29,6 +29,7 @@ def build(
     *,
     plan: str | None,
     explain: str | None,
+    on_error: str,
     check: bool,
     call: str,
     quiet: bool,
@@ -51,6 +52,10 @@ def build(
 
     request = make_request(**flags)
     access = app.access(insecure_registry, policy=policy, verify_key=verify_key)
+    on_failure = None if on_error == "fail" else _failed_step_shell(app)
+    if on_failure is not None and progress in ("auto", "tty"):
+        # A table that is redrawn and a shell cannot share a terminal.
+        progress = "plain"
     sink = make_progress("quiet" if quiet or plan else progress, sys.stderr)
     yard = building.Yard(app.store, access, app.runtime)
     if check or call != "build":
@@ -62,7 +67,7 @@ def build(
         )
         print(shown, end="")
         return 0
-    result = building.build(request, yard, sink)
+    result = building.build(request, yard, sink, on_failure=on_failure)
     if iidfile is not None:
         from lading.render.atomic import write_whole
 
@@ -75,6 +80,18 @@ def build(
     if explain is not None:
         _explain(result, as_json=explain == "json")
     return 0
+
+
+def _failed_step_shell(app: App) -> FailureInspector:
+    if not all(os.isatty(descriptor) for descriptor in (0, 1, 2)):
+        raise UsageError(
+            "a shell needs a terminal on stdin, stdout and stderr",
+            where="--on-error=shell",
+            fix="run the build on a terminal, or leave the flag out",
+        )
+    from engine.failed_step import FailedStepShell
+
+    return FailedStepShell(app.runtime_dir)
 
 
 def _check(request: BuildRequest, yard: Yard, *, as_json: bool) -> int:

@@ -113,7 +113,9 @@ def prune(
 ) -> None:
     """Remove build cache.
 
-    The least recently used goes first; what a build has in use stays. Filters are those of `lading builder du`, for example until=24h or type=exec.cachemount.
+    The least recently used goes first; what a build has in use stays.
+
+    Filters are those of `lading builder du`, for example until=24h or type=exec.cachemount.
     """
     from builder.pruning import Bounds, parse_filters
     from builder.pruning import prune as remove

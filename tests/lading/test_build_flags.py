@@ -15,6 +15,8 @@ from lading.parse import parse
 
 SHOWN_ALONE = {
     "plan",
+    "explain",
+    "on_error",
     "check",
     "call",
     "quiet",
