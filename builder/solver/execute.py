@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from builder.errors import BuildCancelledError, BuildEnvironmentError, StepFailedError
 from builder.plan.ops import Copy, Run, StepId, Workdir
 from builder.runner import RunStep
-from builder.solver.materialise import materialise
+from builder.solver.materialise import materialise, written
 from builder.solver.mounts import prepare_mounts, stackable
 from builder.solver.records import StoredLayer
 from builder.solver.results import Layer, ListedLayer, PendingLayer, Result
@@ -97,7 +97,7 @@ def execute(session: Session, task: Task) -> Execution:
     return Execution(ListedLayer(layer, dated) if session.options.privileged else layer)
 
 
-def _stand(session: Session, task: Task, entries: Iterable[Entry]) -> Execution:
+def _stand(session: Session, task: Task, entries: Sequence[Entry]) -> Execution:
     """Write files out first, so that the next step can go on while they are being packed."""
     with ExitStack() as failed, task.below.directories(session.store) as lower:
         workspace = failed.enter_context(session.store.snapshots.new_workspace(lower))
@@ -108,7 +108,9 @@ def _stand(session: Session, task: Task, entries: Iterable[Entry]) -> Execution:
                 f"cannot write the files of a layer: {error.strerror}",
                 fix="check the free space of the store",
             ) from error
-        future = session.pool.submit(_pack_upper, session, task, workspace)
+        # What was just written need not be asked of the file system again.
+        same = written(entries, workspace.upper)
+        future = session.pool.submit(_pack_entries, session, task, same)
         return Execution(PendingLayer(future, workspace.upper), failed.pop_all())
 
 
@@ -199,7 +201,11 @@ def _check_possible(session: Session, op: Run) -> None:
 def _pack_upper(session: Session, task: Task, workspace: Workspace) -> StoredLayer:
     from images.layers.overlay_diff import scan_upper
 
-    layer = _pack(session, scan_upper(workspace.upper, max_mtime=session.youngest))
+    return _pack_entries(session, task, scan_upper(workspace.upper, max_mtime=session.youngest))
+
+
+def _pack_entries(session: Session, task: Task, entries: Iterable[Entry]) -> StoredLayer:
+    layer = _pack(session, entries)
     task.record(layer)
     return layer
 

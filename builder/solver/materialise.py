@@ -7,7 +7,8 @@ entries can lead anywhere else. The directory must be empty and belong to this b
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import BuildInputError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 READ_SIZE: Final = 1 << 20
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEVICES: Final = {kinds.CHARACTER: 0o020000, kinds.BLOCK: 0o060000, kinds.FIFO: 0o010000}
 
 
@@ -31,7 +33,21 @@ def materialise(entries: Iterable[Entry], directory: Path) -> None:
             its size meanwhile.
         OSError: no space, no permission.
     """
-    _Writer(os.fspath(directory)).write(entries)
+    writer = _Writer(os.fspath(directory))
+    try:
+        writer.write(entries)
+    finally:
+        writer.close()
+
+
+def written(entries: Iterable[Entry], directory: Path) -> Iterator[Entry]:
+    """The entries of what ``materialise`` wrote, their content taken from ``directory``."""
+    root = os.fspath(directory)
+    for entry in entries:
+        if entry.kind == kinds.FILE and not isinstance(entry.source, bytes):
+            yield replace(entry, source=f"{root}/{entry.path}")
+        else:
+            yield entry
 
 
 class _Writer:
@@ -40,26 +56,42 @@ class _Writer:
         self._made = {""}
         self._files: set[str] = set()
         self._owner = (os.geteuid(), os.getegid())
+        self._parent: str | None = None
+        self._parent_fd = -1
+
+    def close(self) -> None:
+        if self._parent_fd >= 0:
+            os.close(self._parent_fd)
+            self._parent_fd = -1
 
     def write(self, entries: Iterable[Entry]) -> None:
         directories: list[Entry] = []
         for entry in entries:
-            if entry.parent not in self._made:
-                raise BuildInputError(f"/{entry.path} is not inside a directory of this layer")
-            if entry.kind == kinds.DIRECTORY:
-                os.mkdir(f"{self._root}/{entry.path}", 0o700)
+            parent, _, name = entry.path.rpartition("/")
+            if parent != self._parent:
+                self._enter(parent, entry)
+            if entry.kind == kinds.FILE:
+                self._file(entry, name)
+            elif entry.kind == kinds.DIRECTORY:
+                os.mkdir(name, 0o700, dir_fd=self._parent_fd)
                 self._made.add(entry.path)
                 directories.append(entry)
-            elif entry.kind == kinds.FILE:
-                self._file(entry)
             else:
                 self._other(entry)
         # Times and modes of directories come last: making entries inside would change them.
         for entry in reversed(directories):
             self._attributes(entry, f"{self._root}/{entry.path}")
 
-    def _file(self, entry: Entry) -> None:
-        fd = os.open(f"{self._root}/{entry.path}", _CREATE, 0o600)
+    def _enter(self, parent: str, entry: Entry) -> None:
+        """Hold a descriptor of the directory that the next entries go into."""
+        if parent not in self._made:
+            raise BuildInputError(f"/{entry.path} is not inside a directory of this layer")
+        self.close()
+        self._parent_fd = os.open(f"{self._root}/{parent}", _DIRECTORY)
+        self._parent = parent
+
+    def _file(self, entry: Entry, name: str) -> None:
+        fd = os.open(name, _CREATE, 0o600, dir_fd=self._parent_fd)
         try:
             length = _copy(entry, fd)
             if length != entry.size:
@@ -111,8 +143,12 @@ def _copy(entry: Entry, target: int) -> int:
     if isinstance(entry.source, str):
         source = os.open(entry.source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            while piece := os.read(source, READ_SIZE):
+            # One byte more than there should be, so that a file that grew is noticed.
+            wanted = min(READ_SIZE, entry.size + 1)
+            while piece := os.read(source, wanted):
                 length += _write(target, piece)
+                if length == entry.size and len(piece) < wanted:
+                    break
         finally:
             os.close(source)
         return length
@@ -123,7 +159,8 @@ def _copy(entry: Entry, target: int) -> int:
 
 
 def _write(fd: int, data: bytes) -> int:
-    rest = memoryview(data)
+    done = os.write(fd, data) if data else 0
+    rest = memoryview(data)[done:]
     while rest:
         rest = rest[os.write(fd, rest) :]
     return len(data)
