@@ -7,14 +7,14 @@ Runtime-spec 1.2, ``config.md`` and ``config-linux.md``; the reading and writing
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from records import Record, field
 
 NAMESPACES: Final = ("mount", "pid", "uts", "ipc", "network", "cgroup", "user", "time")
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Record):
     """Numeric identity of the process."""
 
     uid: int = 0
@@ -23,8 +23,7 @@ class User:
     umask: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(Record):
     """The five sets, as ``CAP_*`` names."""
 
     bounding: tuple[str, ...] = ()
@@ -34,8 +33,7 @@ class Capabilities:
     ambient: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Rlimit:
+class Rlimit(Record):
     """``type`` is ``RLIMIT_NOFILE`` and the like; -1 is unlimited."""
 
     type: str
@@ -43,8 +41,7 @@ class Rlimit:
     hard: int
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Record):
     """What is executed, and as whom."""
 
     args: tuple[str, ...]
@@ -60,16 +57,14 @@ class Process:
     oom_score_adj: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
+class Root(Record):
     """The root directory; ``path`` is empty when a ``Rootfs`` of the request says it."""
 
     path: str = ""
     readonly: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Record):
     """One mount; ``overlay`` takes ``lowerdir+=``, ``upperdir=``, ``workdir=``, ``subpath=``."""
 
     destination: str
@@ -78,16 +73,14 @@ class Mount:
     options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Namespace:
+class Namespace(Record):
     """A namespace to create, or with ``path`` one to join."""
 
     type: str
     path: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Record):
     """A device node to create below /dev. ``type`` is c, u, b or p."""
 
     path: str
@@ -99,8 +92,7 @@ class Device:
     gid: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceRule:
+class DeviceRule(Record):
     """One line of the device controller; None means every number."""
 
     allow: bool
@@ -110,8 +102,7 @@ class DeviceRule:
     access: str = "rwm"
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(Record):
     """Limits of the control group. Bytes and microseconds; None leaves the kernel's value."""
 
     devices: tuple[DeviceRule, ...] = ()
@@ -128,8 +119,7 @@ class Resources:
     unified: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Linux:
+class Linux(Record):
     """The Linux part of the configuration."""
 
     namespaces: tuple[Namespace, ...] = ()
@@ -148,8 +138,7 @@ class Linux:
         return next((entry for entry in self.namespaces if entry.type == kind), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(Record):
     """A whole container configuration."""
 
     process: Process

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
+from records import field_names
 from runtime.config import (
     NAMESPACES,
     Capabilities,
@@ -60,7 +61,7 @@ def write_spec(spec: Spec) -> dict[str, Any]:
                     "capabilities": _compact(
                         {
                             name: list(getattr(process.capabilities, name))
-                            for name in Capabilities.__slots__
+                            for name in field_names(Capabilities)
                         }
                     ),
                     "rlimits": [
@@ -262,7 +263,7 @@ class _Reader:
             ),
             terminal=self.flag("terminal"),
             console_size=(rows, columns) if rows and columns else None,
-            capabilities=Capabilities(*(sets.texts(name) for name in Capabilities.__slots__)),
+            capabilities=Capabilities(*(sets.texts(name) for name in field_names(Capabilities))),
             rlimits=tuple(
                 Rlimit(entry.text("type"), entry.number("soft"), entry.number("hard"))
                 for entry in self.children("rlimits")

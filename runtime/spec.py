@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
+from records import replace
 from runtime import capabilities as caps
 from runtime import defaults
 from runtime.config import (

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from builder.errors import Source
 from builder.lint.linter import Linter
 from builder.plan.model import PlanWarning
 from builder.plan.planner import plan
+from records import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

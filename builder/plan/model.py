@@ -7,10 +7,10 @@ while it is executed (design D4).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from builder.plan.ops import BindSpec, CacheSpec, Copy, Op, Run, SourceImage, SourceScratch, StepId
+from records import Record
 
 if TYPE_CHECKING:
     from builder.errors import Source
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from images.platform import Platform
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Record):
     """One node of the build graph: an operation on top of ``parent``'s files."""
 
     id: StepId
@@ -52,8 +51,7 @@ class Step:
         return not isinstance(self.op, SourceImage | SourceScratch)
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryDraft:
+class HistoryDraft(Record):
     """A history entry to be dated later; ``step`` made its layer, None for an empty one."""
 
     created_by: str
@@ -63,8 +61,7 @@ class HistoryDraft:
     created: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ImageDraft:
+class ImageDraft(Record):
     """The image config without layers and dates; ``config`` is its inner object."""
 
     platform: Platform
@@ -73,8 +70,7 @@ class ImageDraft:
     author: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedStage:
+class PlannedStage(Record):
     """A stage that the target needs: its steps and metadata changes as ``lines`` for people."""
 
     index: int
@@ -84,8 +80,7 @@ class PlannedStage:
     lines: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PlanWarning:
+class PlanWarning(Record):
     """Something that works but is probably not meant."""
 
     message: str
@@ -94,16 +89,14 @@ class PlanWarning:
     """The lint rule that says so, if one does."""
 
 
-@dataclass(frozen=True, slots=True)
-class BasePin:
+class BasePin(Record):
     """A name that the plan resolved, and the platform it was resolved for."""
 
     reference: str
     platform: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Record):
     """What will be done for one target on one platform."""
 
     target: str

@@ -6,11 +6,11 @@ adds the keys of those. Step numbers never appear in a field, so unrelated edits
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from builder.keys import KeyField
 from builder.runner import Resources
+from records import Record, field
 
 if TYPE_CHECKING:
     from builder.bases import ResolvedBase
@@ -21,8 +21,7 @@ StepId: TypeAlias = int
 """Index of a step in ``Plan.steps``."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceImage:
+class SourceImage(Record):
     """The files of a resolved image."""
 
     reference: Reference
@@ -34,8 +33,7 @@ class SourceImage:
         return [("op", "image"), ("manifest", str(self.base.descriptor.digest))]
 
 
-@dataclass(frozen=True, slots=True)
-class SourceScratch:
+class SourceScratch(Record):
     """No files at all."""
 
     def key_fields(self) -> list[KeyField]:
@@ -43,8 +41,7 @@ class SourceScratch:
         return [("op", "scratch")]
 
 
-@dataclass(frozen=True, slots=True)
-class BindSpec:
+class BindSpec(Record):
     """``--mount=type=bind``; ``from_`` is None for the build context. Writes are discarded."""
 
     target: str
@@ -53,8 +50,7 @@ class BindSpec:
     read_only: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class CacheSpec:
+class CacheSpec(Record):
     """``--mount=type=cache``: a directory that outlives the build and is in no key and no layer."""
 
     target: str
@@ -68,16 +64,14 @@ class CacheSpec:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class TmpfsSpec:
+class TmpfsSpec(Record):
     """``--mount=type=tmpfs``; ``size`` in bytes, 0 for the kernel's default."""
 
     target: str
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SecretSpec:
+class SecretSpec(Record):
     """``--mount=type=secret``: as a file at ``target``, as the variable ``env``, or both."""
 
     id: str
@@ -89,8 +83,7 @@ class SecretSpec:
     gid: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SshSpec:
+class SshSpec(Record):
     """``--mount=type=ssh``: an agent socket."""
 
     id: str
@@ -106,16 +99,14 @@ class SshSpec:
 MountSpec: TypeAlias = BindSpec | CacheSpec | TmpfsSpec | SecretSpec | SshSpec
 
 
-@dataclass(frozen=True, slots=True)
-class InlineFile:
+class InlineFile(Record):
     """A here-document turned into a file."""
 
     name: str
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Record):
     """A command. ``env`` holds ENV and ARG values; ``proxy_env`` is not part of the key."""
 
     args: tuple[str, ...]
@@ -157,8 +148,7 @@ class Run:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(Record):
     """COPY and ADD of files: words expanded, ``from_`` None for the build context.
 
     ``archives`` is True for ADD, which unpacks local archives unless ``unpack`` says otherwise.
@@ -198,8 +188,7 @@ class Copy:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class Workdir:
+class Workdir(Record):
     """Create a directory, and its missing parents, for ``user``."""
 
     path: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import BuildInputError
@@ -45,7 +44,7 @@ def written(entries: Iterable[Entry], directory: Path) -> Iterator[Entry]:
     root = os.fspath(directory)
     for entry in entries:
         if entry.kind == kinds.FILE and not isinstance(entry.source, bytes):
-            yield replace(entry, source=f"{root}/{entry.path}")
+            yield entry.read_from(f"{root}/{entry.path}")
         else:
             yield entry
 

@@ -79,6 +79,23 @@ class Entry:
         """Whether this entry hides something of the layers below (opaque markers included)."""
         return self.name.startswith(WHITEOUT_PREFIX)
 
+    def read_from(self, source: Source) -> Entry:
+        """This entry with its content elsewhere."""
+        return Entry(
+            self.path,
+            self.kind,
+            self.mode,
+            self.uid,
+            self.gid,
+            self.size,
+            self.mtime,
+            self.linkname,
+            self.major,
+            self.minor,
+            self.xattrs,
+            source,
+        )
+
     def open_source(self) -> BinaryIO:
         """Open the content of a regular file for reading.
 
