@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from builder.plan.ops import Copy, Workdir
 
 DOWNLOAD_MODE: Final = 0o600
-SHOWN_DIGITS: Final = 32
+SHOWN_DIGITS: Final = 16
 """Hex digits of a file's digest that an explanation compares."""
 _WILDCARD: Final = re.compile(r"[*?\[\\]")
 
@@ -114,7 +114,9 @@ class PlacedFiles:
         def nodes() -> Iterator[Node]:
             for selected in select_sources(request, tree):
                 yield selected.node
-                if selected.node.is_dir:
+                if selected.include is None and not exclude:
+                    yield from _walk(tree, selected.node)
+                elif selected.node.is_dir:
                     yield from (found.node for found in below(selected, tree, exclude))
 
         if remote:
@@ -282,8 +284,7 @@ class _Listing(Mapping[str, str]):
 
     def _shown(self, node: Node) -> str:
         """What tells one state of an object from another."""
-        known = self._digests.known(node) if node.is_file else None
-        if known is not None:
+        if node.is_file and (known := self._digests.known(node)) is not None:
             return known[: SHOWN_DIGITS // 2].hex()
         return os.readlink(node.real) if node.is_symlink else f"{node.status.st_mode:o}"
 
