@@ -155,36 +155,46 @@ def _files(store: ImageStore) -> Iterator[CacheEntry]:
     for folder, (kind, description) in _FILES.items():
         with suppress(FileNotFoundError), os.scandir(state_directory(store) / folder) as found:
             for file in found:
-                status = file.stat(follow_symlinks=False)
-                yield CacheEntry(
-                    id=file.name[:ID_DIGITS],
-                    type=kind,
-                    size=status.st_size,
-                    created=status.st_mtime,
-                    used=max(status.st_mtime, status.st_atime),
-                    description=description,
-                    path=file.path,
-                )
+                with suppress(FileNotFoundError):
+                    yield _file(file, kind, description)
+
+
+def _file(file: os.DirEntry[str], kind: str, description: str) -> CacheEntry:
+    status = file.stat(follow_symlinks=False)
+    return CacheEntry(
+        id=file.name[:ID_DIGITS],
+        type=kind,
+        size=status.st_size,
+        created=status.st_mtime,
+        used=max(status.st_mtime, status.st_atime),
+        description=description,
+        path=file.path,
+    )
 
 
 def _cache_mounts(store: ImageStore) -> Iterator[CacheEntry]:
     for content in sorted(state_directory(store).glob("cache-mounts/*/*/fs")):
-        root = content.parent
-        lock = root / "lock"
-        status = lock.stat()
-        text = lock.read_bytes().decode("utf-8", "replace")
-        number = "" if root.name == "0" else f"-{root.name}"
-        yield CacheEntry(
-            id=f"{root.parent.name[:ID_DIGITS]}{number}",
-            type=CACHE_MOUNT,
-            size=tree_size(content),
-            created=root.stat().st_ctime,
-            used=status.st_mtime,
-            description=f"cache mount {text}".rstrip(),
-            in_use=not _locked(lock, lambda: None),
-            mutable=True,
-            path=str(root),
-        )
+        # A build may empty it just now.
+        with suppress(FileNotFoundError):
+            yield _cache_mount(content)
+
+
+def _cache_mount(content: Path) -> CacheEntry:
+    root = content.parent
+    lock = root / "lock"
+    text = lock.read_bytes().decode("utf-8", "replace")
+    number = "" if root.name == "0" else f"-{root.name}"
+    return CacheEntry(
+        id=f"{root.parent.name[:ID_DIGITS]}{number}",
+        type=CACHE_MOUNT,
+        size=tree_size(content),
+        created=root.stat().st_ctime,
+        used=lock.stat().st_mtime,
+        description=f"cache mount {text}".rstrip(),
+        in_use=not _locked(lock, lambda: None),
+        mutable=True,
+        path=str(root),
+    )
 
 
 def _remove_cache_mount(root: Path) -> bool:

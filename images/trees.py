@@ -36,20 +36,35 @@ def remove_tree(name: str | os.PathLike[str], *, dir_fd: int | None = None) -> N
 
 
 def tree_size(path: str | os.PathLike[str]) -> int:
-    """Bytes of the regular files below ``path``, each inode counted once."""
-    total, seen, stack = 0, set[tuple[int, int]](), [os.fspath(path)]
+    """Bytes of the regular files below ``path``, each inode counted once.
+
+    What vanishes meanwhile is not counted.
+
+    Raises:
+        FileNotFoundError: ``path`` itself is not there.
+    """
+    sizes: dict[tuple[int, int], int] = {}
+    stack = _add_sizes(os.fspath(path), sizes)
     while stack:
-        with os.scandir(stack.pop()) as items:
-            for item in items:
-                if item.is_dir(follow_symlinks=False):
-                    stack.append(item.path)
-                    continue
+        with suppress(FileNotFoundError):
+            directory = stack.pop()
+            stack.extend(_add_sizes(directory, sizes))
+    return sum(sizes.values())
+
+
+def _add_sizes(directory: str, sizes: dict[tuple[int, int], int]) -> list[str]:
+    """Note the files of one directory by device and inode; returns the directories in it."""
+    below = []
+    with os.scandir(directory) as items:
+        for item in items:
+            if item.is_dir(follow_symlinks=False):
+                below.append(item.path)
+                continue
+            with suppress(FileNotFoundError):
                 status = item.stat(follow_symlinks=False)
-                inode = (status.st_dev, status.st_ino)
-                if stat.S_ISREG(status.st_mode) and inode not in seen:
-                    seen.add(inode)
-                    total += status.st_size
-    return total
+                if stat.S_ISREG(status.st_mode):
+                    sizes[status.st_dev, status.st_ino] = status.st_size
+    return below
 
 
 def _empty(fd: int, top: int, depth: int) -> bool:

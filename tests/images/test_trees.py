@@ -69,3 +69,25 @@ def test_size_counts_hard_links_once(tmp_path):
     (tmp_path / "c").write_bytes(bytes(7))
     (tmp_path / "l").symlink_to("/etc/passwd")
     assert tree_size(tmp_path) == 1007
+
+
+def test_what_vanishes_while_it_is_measured_is_not_counted(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone/f").write_bytes(b"x" * 10)
+    (tmp_path / "kept").write_bytes(b"x" * 5)
+    real = os.scandir
+
+    def vanishing(path):
+        found = real(path)
+        if os.path.basename(path) == "gone":
+            found.close()
+            remove_tree(tmp_path / "gone")
+            return real(path)
+        return found
+
+    monkeypatch.setattr(
+        os, "scandir", lambda path: vanishing(path) if isinstance(path, str) else real(path)
+    )
+    assert tree_size(tmp_path) == 5
+    with pytest.raises(FileNotFoundError):
+        tree_size(tmp_path / "absent")
