@@ -81,25 +81,27 @@ def show_plan(
     yard: Yard,
     progress: ProgressSink,
     *,
-    as_json: bool,
+    form: str,
     explain: bool = False,
 ) -> str:
-    """The plan of a build as text, with ``explain`` and what it would do; raises as ``build``."""
+    """The plan of a build as ``text``, ``json`` or ``dot``; raises as ``build``.
+
+    ``explain`` adds what would be done, for which there is no place in a graph.
+    """
     from builder.explanation import explanation_json, explanation_text
-    from builder.plan.render import plan_json, plan_text
+    from builder.plan.render import plan_dot, plan_json, plan_text
 
+    resolver = _resolver(request, yard)
     if explain:
-        plan, steps = api.predict(
-            request, store=yard.store, resolver=_resolver(request, yard), progress=progress
-        )
-        if as_json:
-            return (
-                json.dumps({**plan_json(plan), "cache": explanation_json(steps)}, indent=2) + "\n"
-            )
+        plan, steps = api.predict(request, store=yard.store, resolver=resolver, progress=progress)
+        if form == "json":
+            document = {**plan_json(plan), "cache": explanation_json(steps)}
+            return json.dumps(document, indent=2) + "\n"
         return f"{plan_text(plan)}\n{explanation_text(steps, planned=True)}"
-
-    plan = api.plan(request, store=yard.store, resolver=_resolver(request, yard), progress=progress)
-    return json.dumps(plan_json(plan), indent=2) + "\n" if as_json else plan_text(plan)
+    plan = api.plan(request, store=yard.store, resolver=resolver, progress=progress)
+    if form == "json":
+        return json.dumps(plan_json(plan), indent=2) + "\n"
+    return plan_dot(plan) if form == "dot" else plan_text(plan)
 
 
 def check(request: BuildRequest, yard: Yard) -> LintReport:

@@ -215,7 +215,7 @@ BUILD: Final = Line(
             "--plan",
             TEXT,
             "Print the plan, build nothing",
-            choices=("text", "json"),
+            choices=("text", "json", "dot"),
         ),
         Flag(
             "explain",

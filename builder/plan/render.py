@@ -35,6 +35,28 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
 
 
+def plan_dot(plan: Plan) -> str:
+    """The graph of the steps that the target needs, for Graphviz.
+
+    Plain arrows lead from what a step stands on, dashed ones from what it reads.
+    """
+    lines = ["digraph plan {", "  node [shape=box];"]
+    for index in plan.closure(plan.result):
+        step = plan.steps[index]
+        border = ", peripheries=2" if index == plan.result else ""
+        lines.append(f"  s{index} [label={_quoted(step.name)}{border}];")
+        if step.parent is not None:
+            lines.append(f"  s{step.parent} -> s{index};")
+        lines += [f"  s{source} -> s{index} [style=dashed];" for source in step.inputs]
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """A string of the DOT language, in which a backslash would start an escape of labels."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+    return f'"{escaped}"'
+
+
 def _step(step: Step) -> dict[str, Any]:
     return {
         "id": step.id,

@@ -61,10 +61,10 @@ def build(
     if check or call != "build":
         return _check(request, yard, as_json=call == "check,format=json")
     if plan is not None:
-        as_json = plan == "json" or explain == "json"
-        shown = building.show_plan(
-            request, yard, sink, as_json=as_json, explain=explain is not None
-        )
+        if plan == "dot" and explain is not None:
+            raise UsageError("a graph explains nothing", where="--plan", fix="use text or json")
+        form = "json" if explain == "json" else plan
+        shown = building.show_plan(request, yard, sink, form=form, explain=explain is not None)
         print(shown, end="")
         return 0
     result = building.build(request, yard, sink, on_failure=on_failure)

@@ -120,6 +120,7 @@ def prune(
     from builder.pruning import Bounds, parse_filters
     from builder.pruning import prune as remove
     from engine.build_cache import disk_size, space
+    from images.blobs import RENEW_AFTER
 
     total = disk_size(app.store)
     bounds = Bounds(
@@ -137,7 +138,9 @@ def prune(
         what = "all build cache" if everything else "build cache that nothing else needs"
         click.confirm(f"This removes {what}. Go on?", abort=True)
     limited = None if bounds == Bounds() else bounds
-    pruned = remove(app.store, wanted=wanted, everything=everything, bounds=limited)
+    pruned = remove(
+        app.store, wanted=wanted, everything=everything, bounds=limited, grace=RENEW_AFTER
+    )
     if verbose or pruned.removed:
         shown = [entry for entry in pruned.removed if verbose or entry.type != "internal"]
         click.echo(_table(shown), nl=False)

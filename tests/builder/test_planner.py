@@ -20,7 +20,7 @@ from builder.plan.ops import (
     SshSpec,
     TmpfsSpec,
 )
-from builder.plan.render import plan_json
+from builder.plan.render import plan_dot, plan_json
 from builder.plan.render import plan_text as plan_as_text
 from builder.runner import Resources, Ulimit
 from images.platform import Platform
@@ -249,3 +249,14 @@ def test_a_plan_prints_as_json() -> None:
     assert copy["inputs"] == [run["id"]]
     assert document["config"]["WorkingDir"] == "/w"
     assert steps["[build 1/2] FROM docker.io/library/b:latest"]["op"]["type"] == "image"
+
+
+def test_the_graph_for_graphviz() -> None:
+    text = 'FROM b AS one\nRUN echo "a"\nFROM scratch\nCOPY --from=one /x /x\n'
+    lines = plan_dot(plan_text(text)).splitlines()
+    assert lines[0] == "digraph plan {"
+    assert lines[-1] == "}"
+    assert any(line.endswith('RUN echo \\"a\\""];') for line in lines), lines
+    assert sum("style=dashed" in line for line in lines) == 1
+    assert sum("peripheries=2" in line for line in lines) == 1
+    assert all(line.endswith((";", "{", "}")) for line in lines)
