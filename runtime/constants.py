@@ -15,6 +15,10 @@ CLONE_NEWNET: Final = 0x40000000
 CLONE_PIDFD: Final = 0x00001000
 CLONE_INTO_CGROUP: Final = 0x200000000
 
+# asm/signal.h: _NSIG; a struct sigaction of zeros is SIG_DFL without flags or mask
+SIGNALS: Final = 64
+DEFAULT_ACTION: Final = bytes(32)
+
 # linux/mount.h
 MS_RDONLY: Final = 1
 MS_REC: Final = 16384

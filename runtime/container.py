@@ -104,10 +104,10 @@ def _live(channel: socket.socket, warm: Warm, *, early: bool) -> NoReturn:
 def _forget_parent(channel: socket.socket) -> None:
     """Keep nothing of the shim but the channel.
 
-    Python ignores SIGPIPE and SIGXFSZ, and ignored signals stay ignored across exec.
+    Signals that Python, nohup(1) or whoever started the launcher ignored would stay ignored across
+    exec.
     """
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+    syscalls.default_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.setsid()
     kept = channel.fileno()

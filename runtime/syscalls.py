@@ -34,6 +34,7 @@ from runtime import constants as k
 
 _MACHINE: Final = platform.machine()
 _NUMBERS: Final[dict[str, tuple[int, int]]] = {
+    "rt_sigaction": (13, 134),
     "capget": (125, 90),
     "capset": (126, 91),
     "pivot_root": (155, 41),
@@ -144,6 +145,7 @@ _fstatfs = _by_name("fstatfs", c_int, POINTER(statfs_buf))
 _sethostname = _by_name("sethostname", c_char_p, c_ulong)
 _setdomainname = _by_name("setdomainname", c_char_p, c_ulong)
 _madvise = _by_name("madvise", c_void_p, c_ulong, c_int)
+_rt_sigaction = _by_number("rt_sigaction", c_int, c_char_p, c_void_p, c_ulong)
 _pivot_root = _by_number("pivot_root", c_char_p, c_char_p)
 _capset = _by_number("capset", POINTER(cap_user_header), POINTER(cap_user_data))
 _keyctl = _by_number("keyctl", c_int, c_char_p)
@@ -302,6 +304,16 @@ def fstatfs_type(fd: int) -> int:
     buffer = statfs_buf()
     _check(_fstatfs(fd, byref(buffer)), "fstatfs")
     return int(buffer.f_type) & 0xFFFFFFFF
+
+
+def default_signals() -> None:
+    """rt_sigaction(2): SIG_DFL for every signal, the C library's own ones too.
+
+    posix_spawn(3) of glibc leaves those ignored, and Python cannot name them.
+    """
+    for number in range(1, k.SIGNALS + 1):
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            _check(_rt_sigaction(number, k.DEFAULT_ACTION, None, 8), "rt_sigaction")
 
 
 def prctl(option: int, argument2: int = 0, argument3: int = 0) -> int:

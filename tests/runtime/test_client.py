@@ -158,6 +158,11 @@ def test_first_process_is_pid_one_and_alone(box: Box) -> None:
     assert out.splitlines() == ["1", "/proc/1", "box"]
 
 
+def test_no_signal_is_ignored_or_blocked(box: Box) -> None:
+    out = box.run("grep", "-E", "Sig(Ign|Blk|Cgt)", "/proc/self/status").out
+    assert {line.split()[1] for line in out.splitlines()} == {"0" * 16}
+
+
 def test_working_directory_is_made_and_entered(box: Box) -> None:
     assert box.run("pwd", cwd="/new/place").out == "/new/place\n"
     assert (box.upper / "new/place").is_dir()
