@@ -67,6 +67,7 @@ def build(
         shown = building.show_plan(request, yard, sink, form=form, explain=explain is not None)
         print(shown, end="")
         return 0
+    _check_bounds()
     result = building.build(request, yard, sink, on_failure=on_failure)
     if iidfile is not None:
         from lading.render.atomic import write_whole
@@ -80,6 +81,14 @@ def build(
     if explain is not None:
         _explain(result, as_json=explain == "json")
     return 0
+
+
+def _check_bounds() -> None:
+    """Find a mistake in the variables of the cache before the build rather than after it."""
+    if any(name.startswith("LADING_BUILDER_") for name in os.environ):
+        from engine.build_cache import bounds_of
+
+        bounds_of(os.environ, disk_size=0)
 
 
 def _failed_step_shell(app: App) -> FailureInspector:

@@ -46,6 +46,17 @@ def test_du_filters_and_formats(capsys: pytest.CaptureFixture[str]) -> None:
     output(capsys, "du", "--filter", "nonsense=1", status=1)
 
 
+def test_a_malformed_bound_is_told_before_the_build(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LADING_BUILDER_MAX_USED_SPACE", "much")
+    assert main(["build", "-t", "late", str(tmp_path / "context")]) != 0
+    assert "LADING_BUILDER_MAX_USED_SPACE" in capsys.readouterr().err
+    monkeypatch.delenv("LADING_BUILDER_MAX_USED_SPACE")
+    assert main(["images", "-q"]) == 0
+    assert capsys.readouterr().out == ""
+
+
 def test_prune_obeys_filters_and_bounds(capsys: pytest.CaptureFixture[str]) -> None:
     assert output(capsys, "prune", "-f", "--filter", "until=24h") == "Total:\t0B\n"
     assert output(capsys, "prune", "-f", "--keep-storage", "1g") == "Total:\t0B\n"
