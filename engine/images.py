@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from images.errors import ImagesError, InputError
 
@@ -26,6 +26,23 @@ class FilterError(InputError):
     """A ``--filter`` is malformed or unknown."""
 
     code = "filter"
+
+
+_CONFIG: Final[Mapping[str, Any]] = {
+    "User": "",
+    "ExposedPorts": None,
+    "Env": None,
+    "Cmd": None,
+    "Healthcheck": None,
+    "Volumes": None,
+    "WorkingDir": "",
+    "Entrypoint": None,
+    "OnBuild": None,
+    "Labels": None,
+    "StopSignal": "",
+    "Shell": None,
+}
+"""Docker answers a template that asks for any of these, set or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +126,7 @@ def inspect(store: ImageStore, name: str) -> dict[str, Any]:
         "Comment": image.config.history[-1].comment if image.config.history else "",
         "Created": image.config.created or "",
         "Author": image.config.author,
-        "Config": dict(image.config.config),
+        "Config": {**_CONFIG, **image.config.config},
         "Architecture": image.config.platform.architecture,
         "Variant": image.config.platform.variant,
         "Os": image.config.platform.os,
