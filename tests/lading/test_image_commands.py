@@ -51,9 +51,9 @@ def test_inspect_has_the_fields_tools_read(lading: Lading, image_id: str) -> Non
     assert found["Created"] == "2023-11-14T22:13:20.000000Z"
 
 
-def test_inspect_answers_for_settings_the_image_lacks(lading: Lading) -> None:
-    template = "{{.Config.User}}|{{json .Config.Volumes}}|{{if .Config.Healthcheck}}yes{{end}}"
-    assert lading("inspect", "-f", template, "base") == (0, "|null|\n", "")
+def test_inspect_answers_for_settings_the_image_lacks(lading: Lading, image_id: str) -> None:
+    template = "{{.Config.User}}|{{json .Config.Volumes}}|{{json .Config.Healthcheck}}"
+    assert lading("inspect", "-f", template, image_id) == (0, "|null|null\n", "")
 
 
 def test_inspect_says_which_name_is_unknown_and_shows_the_rest(
