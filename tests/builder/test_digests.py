@@ -163,3 +163,15 @@ def test_a_file_that_cannot_be_read_is_an_error(root: Path) -> None:
     (root / "a.txt").unlink()
     with pytest.raises(FileNotFoundError):
         node_digest(tree, node, FileDigests(0))
+
+
+def test_what_was_hashed_is_what_is_copied(root: Path) -> None:
+    tree = ContextTree(root)
+    files = FileDigests(time.time_ns())
+    files.contents = tree.contents
+    (node,) = (node for node in tree.walk() if node.is_file and node.path.endswith("a.txt"))
+    before = Path(node.real).read_bytes()
+    selection_digest(CopyRequest((".",), "/app/"), tree, files)
+    Path(node.real).write_bytes(b"x" * len(before))
+    with tree.entry(node, "app").open_source() as copied:
+        assert copied.read() == before

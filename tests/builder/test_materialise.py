@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from builder.errors import BuildInputError
-from builder.solver.materialise import materialise
+from builder.solver.materialise import materialise, written
 from images.layers.entry import Entry
 from images.layers.overlay_diff import scan_upper
+from images.layers.pack import diff_id
 
 OWNER = (os.geteuid(), os.getegid())
 
@@ -93,3 +94,24 @@ def test_a_hard_link_leads_to_this_layer_alone(upper: Path) -> None:
 def test_a_file_that_changed_meanwhile_is_told(upper: Path) -> None:
     with pytest.raises(BuildInputError, match="/a changed while it was read"):
         materialise([Entry("a", "f", size=3, source=b"longer")], upper)
+
+
+def test_what_was_written_packs_as_if_it_were_scanned(upper: Path, tmp_path: Path) -> None:
+    (tmp_path / "host").write_bytes(b"from the host")
+    uid, gid = OWNER
+    entries = [
+        Entry("dir", "d", 0o755, uid, gid, mtime=5),
+        Entry("dir/host", "f", 0o644, uid, gid, size=13, mtime=1, source=str(tmp_path / "host")),
+        Entry("dir/link", "l", 0o777, uid, gid, mtime=2, linkname="host"),
+        Entry("dir/name", "h", 0o644, uid, gid, mtime=1, linkname="dir/host"),
+        Entry("dir/text", "f", 0o600, uid, gid, size=2, mtime=2, source=b"hi"),
+    ]
+    materialise(entries, upper)
+    (tmp_path / "host").write_bytes(b"changed since")
+    assert diff_id(written(entries, upper)) == diff_id(scan_upper(upper))
+
+
+def test_a_file_that_grew_is_told(upper: Path, tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"one line and another")
+    with pytest.raises(BuildInputError, match="/log changed while it was read"):
+        materialise([Entry("log", "f", size=8, source=str(tmp_path / "log"))], upper)
