@@ -6,8 +6,8 @@ bytes, or PATCHes of a fixed size when the user asks for them; these resume wher
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -28,6 +28,7 @@ from images.client.errors import (
 from images.client.hosts import given_url
 from images.client.progress import LayerState
 from images.client.request import Repository, Request
+from images.client.threads import in_thread
 
 if TYPE_CHECKING:
     import aiohttp
@@ -200,12 +201,13 @@ async def _patch(
             "Content-Type": "application/octet-stream",
             "Content-Range": f"{offset}-{offset + length - 1}",
         },
-        body=lambda: _read(upload, offset, length),
+        body=lambda: _body(bodies, upload, offset, length),
         length=length,
         replay=False,
     )
-    async with transport.send(request) as response:
-        return _location(response, upload), _reached(response, offset + length)
+    with ExitStack() as bodies:
+        async with transport.send(request) as response:
+            return _location(response, upload), _reached(response, offset + length)
 
 
 async def _status(transport: Transport, upload: Upload, location: URL) -> tuple[URL, int]:
@@ -230,29 +232,73 @@ async def _finish(
         scopes=upload.scopes,
         expected=frozenset({201, 204}),
         headers={"Content-Type": "application/octet-stream"},
-        body=(lambda: _read(upload, offset, length)) if length else lambda: b"",
+        body=(lambda: _body(bodies, upload, offset, length)) if length else lambda: b"",
         length=length,
         replay=False,
     )
-    async with transport.send(request):
-        pass
+    with ExitStack() as bodies:
+        async with transport.send(request):
+            pass
 
 
-async def _read(upload: Upload, offset: int, length: int) -> AsyncIterator[bytes]:
-    """``length`` bytes of the blob from ``offset`` on, read in a thread."""
-    file = await asyncio.to_thread(upload.open)
-    try:
-        await asyncio.to_thread(file.seek, offset)
-        sent = 0
-        while sent < length:
-            data = await asyncio.to_thread(file.read, min(limits.CHUNK, length - sent))
-            if not data:
-                return
-            yield data
-            sent += len(data)
-            upload.report(offset + sent)
-    finally:
-        file.close()
+class _Body:
+    """``length`` bytes of the blob from ``offset`` on, read in threads, for one attempt.
+
+    A registry that answers early leaves the body half read, even in the middle of a read, so
+    whoever made it closes it. A read under way then closes the file when it is done: waiting for it
+    could be cancelled.
+    """
+
+    def __init__(self, upload: Upload, offset: int, length: int) -> None:
+        self._upload = upload
+        self._offset = offset
+        self._end = offset + length
+        self._file: BinaryIO | None = None
+        self._reading = False
+        self._closed = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._closed:
+            raise StopAsyncIteration
+        self._reading = True
+        try:
+            data = await in_thread(self._next)
+        finally:
+            self._reading = False
+            self._release()
+        if not data:
+            raise StopAsyncIteration
+        self._offset += len(data)
+        self._upload.report(self._offset)
+        return data
+
+    def close(self) -> None:
+        """Close the file; what is asked for afterwards is the end."""
+        self._closed = True
+        self._release()
+
+    def _release(self) -> None:
+        if self._closed and self._file is not None and not self._reading:
+            self._file.close()
+
+    def _next(self) -> bytes:
+        wanted = min(limits.CHUNK, self._end - self._offset)
+        if wanted <= 0:
+            return b""
+        if self._file is None:
+            self._file = self._upload.open()
+            self._file.seek(self._offset)
+        return self._file.read(wanted)
+
+
+def _body(stack: ExitStack, upload: Upload, offset: int, length: int) -> _Body:
+    """A body that ``stack`` closes."""
+    body = _Body(upload, offset, length)
+    stack.callback(body.close)
+    return body
 
 
 def _location(
