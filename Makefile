@@ -43,8 +43,9 @@ bench: setup ## every benchmark with its peers, quick; see tests/bench/ for the 
 	@for name in $$($(BIN)/python -m tests.bench --list); do \
 	  echo "== $$name"; $(BIN)/python -m tests.bench.$$name --quick || exit 1; done
 
-soak: setup ## the long-running tests
-	$(BIN)/pytest -m soak $(ARGS)
+ROUNDS ?= 5
+soak: setup ## the slow tests (kills, real images, the demo) again and again; ROUNDS=5
+	@for round in $$(seq $(ROUNDS)); do $(BIN)/pytest -m slow $(ARGS) || exit 1; done
 
 lock: $(STAMP) ## pin every dependency again
 	$(BIN)/python -m pip install -q pip-tools
