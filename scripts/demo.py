@@ -22,7 +22,8 @@ PROJECT = Path(__file__).parent.parent
 LADING = Path(sys.executable).with_name("lading")
 CACHE = PROJECT / ".cache"
 BASE = "debian:bookworm-slim"
-MIRROR = os.environ.get("LADING_DEBIAN_MIRROR", "http://deb.debian.org/debian")
+MIRROR = os.environ.get("LADING_DEBIAN_MIRROR")
+"""None leaves the choice to mmdebstrap."""
 COLOUR = sys.stdout.isatty()
 
 
@@ -65,7 +66,8 @@ def get_base() -> None:
     if not archive.exists():
         CACHE.mkdir(exist_ok=True)
         partial = archive.with_suffix(f".{os.getpid()}.tar")
-        command = ["mmdebstrap", "--variant=minbase", "--quiet", "bookworm", partial, MIRROR]
+        command = ["mmdebstrap", "--variant=minbase", "--quiet", "bookworm", partial]
+        command += [MIRROR] if MIRROR else []
         print("$ " + " ".join(map(str, command)), flush=True)
         subprocess.run(command, check=True)
         partial.rename(archive)

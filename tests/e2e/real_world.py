@@ -32,8 +32,8 @@ def debian_archive() -> Path:
         bootstrap = require_program("mmdebstrap")
         archive.parent.mkdir(exist_ok=True)
         partial = archive.with_suffix(f".{os.getpid()}.tar")
-        mirror = os.environ.get("LADING_DEBIAN_MIRROR", "http://deb.debian.org/debian")
-        command = [bootstrap, "--variant=minbase", "--quiet", "bookworm", partial, mirror]
+        command = [bootstrap, "--variant=minbase", "--quiet", "bookworm", partial]
+        command += filter(None, [os.environ.get("LADING_DEBIAN_MIRROR")])
         subprocess.run(command, check=True)
         partial.rename(archive)
     return archive
