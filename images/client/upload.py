@@ -291,7 +291,11 @@ class _Body:
         if self._file is None:
             self._file = self._upload.open()
             self._file.seek(self._offset)
-        return self._file.read(wanted)
+        data = self._file.read(wanted)
+        if self._closed:
+            # An event loop that ends does not wait for this thread, so nobody else will.
+            self._file.close()
+        return data
 
 
 def _body(stack: ExitStack, upload: Upload, offset: int, length: int) -> _Body:
