@@ -97,8 +97,8 @@ RUN: Final = Line(
     (
         Flag("interactive", "-i --interactive", SWITCH, "Keep stdin open"),
         Flag("tty", "-t --tty", SWITCH, "Allocate a terminal"),
-        Flag("detach", "-d --detach", SWITCH, "Run in the background"),
-        Flag("init", "--init", SWITCH, "Run an init that forwards signals and reaps processes"),
+        Flag("detach", "-d --detach", SWITCH, "Run in the background (refused: not supported yet)"),
+        Flag("init", "--init", SWITCH, "Run an init in the container (refused: not supported yet)"),
         Flag("rm", "--rm", SWITCH, "Remove the container when it ends"),
         Flag("publish_all", "-P --publish-all", SWITCH, "Publish every exposed port on a free one"),
         Flag("read_only", "--read-only", SWITCH, "Mount the root filesystem read-only"),
