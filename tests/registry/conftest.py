@@ -16,6 +16,7 @@ from blockbuster import blockbuster_ctx
 
 from registry.app import create_app
 from registry.config import RegistryConfig
+from tests.registry.cases import preload
 from tests.registry.kit import Client
 
 StartRegistry = Callable[..., Awaitable[Client]]
@@ -63,3 +64,9 @@ async def start(tmp_path: Path) -> AsyncIterator[StartRegistry]:
 async def client(start: StartRegistry) -> Client:
     """A registry with default settings."""
     return await start()
+
+
+@pytest.fixture
+async def preloaded(client: Client) -> Client:
+    """A registry that holds what ``cases`` describes."""
+    return await preload(client)
