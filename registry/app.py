@@ -66,7 +66,7 @@ async def _leave_expectation(request: web.Request) -> None:
 async def _sweep_uploads(registry: Registry) -> None:
     while True:
         try:
-            ended = await registry.uploads.sweep(expiry=registry.config.upload_expiry)
+            ended = await registry.uploads.sweep(expiry=registry.config.limits.upload_expiry)
             if ended:
                 log.info("ended %d idle uploads", ended)
         except (OSError, EnvironmentFault) as error:

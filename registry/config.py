@@ -1,60 +1,43 @@
-"""How one registry is configured: a frozen value, checked when it is made."""
+"""How one registry is configured: a frozen value of nested settings, checked when it is made.
+
+Each room keeps its settings in a dataclass of its own (``registry.configuration.declare`` says how)
+and hangs it here. ``registry.configuration.sources`` makes the value from a file, the environment
+and flags; ``docs/registry.schema.json`` and the reference in ``docs/registry.md`` come from here.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+from registry.configuration.declare import refuse
 from registry.errors import RegistryConfigError
+from registry.settings import (
+    MANIFEST_LIMIT,
+    MAX_PORT,
+    LimitSettings,
+    LogSettings,
+    MetricsSettings,
+    TlsSettings,
+    wrong_port,
+)
+
+__all__ = ["DEFAULT_PORT", "MANIFEST_LIMIT", "AccessSettings", "RegistryConfig"]
 
 DEFAULT_PORT = 5000
-MANIFEST_LIMIT = 4 << 20
-"""Longest manifest in bytes: what the specification recommends, and what ``images`` parses."""
 
 
 @dataclass(frozen=True, slots=True)
-class RegistryConfig:
-    """Where the registry keeps its state, where it listens and what it allows.
+class AccessSettings:
+    """Who may do what."""
 
-    ``port`` 0 takes a free one. ``upload_expiry`` and ``idle_timeout`` are in seconds: how long an
-    upload session may rest, and how long a client may stall inside one request. ``blob_limit`` is
-    in bytes, None for no limit. ``allow_missing`` accepts manifests whose content is not here
-    (sparse images). ``cache_bytes`` bounds the hot manifests and small blobs held in memory.
-
-    Raises:
-        RegistryConfigError: a field, named in ``where``, makes no sense.
-    """
-
-    root: Path
-    host: str = "127.0.0.1"
-    port: int = DEFAULT_PORT
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    htpasswd: Path | None = None
-    anonymous_pull: bool = False
-    realm: str = "lading registry"
-    read_only: bool = False
-    allow_delete: bool = True
-    allow_missing: bool = False
-    manifest_limit: int = MANIFEST_LIMIT
-    blob_limit: int | None = None
-    upload_expiry: float = 24 * 3600.0
-    idle_timeout: float = 60.0
-    drain_timeout: float = 30.0
-    cache_bytes: int = 64 << 20
+    htpasswd: Annotated[Path | None, "Users (bcrypt entries); without it everybody may all"] = None
+    anonymous_pull: Annotated[bool, "Let everybody pull; users push"] = False
+    realm: Annotated[str, "What a client shows when it asks for a password"] = "lading registry"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise RegistryConfigError(
-                f"port {self.port} is out of range",
-                where="port",
-                fix="use 0 to 65535; 0 takes a free one",
-            )
-        if (self.tls_cert is None) != (self.tls_key is None):
-            missing = "tls_key" if self.tls_key is None else "tls_cert"
-            raise RegistryConfigError(
-                "a certificate and its key go together", where=missing, fix=f"set {missing} as well"
-            )
         if self.anonymous_pull and self.htpasswd is None:
             raise RegistryConfigError(
                 "anonymous pull means nothing without users: everybody may already pull and push",
@@ -63,31 +46,46 @@ class RegistryConfig:
             )
         if '"' in self.realm or not self.realm.isprintable():
             raise RegistryConfigError("the realm cannot be quoted in a header", where="realm")
-        self._check_limits()
-        self._check_files()
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryConfig:
+    """Where the registry keeps its state, where it listens and what it allows.
+
+    Raises:
+        RegistryConfigError: a field, named in ``where``, makes no sense.
+    """
+
+    root: Annotated[Path, "Folder of the registry's state"]
+    host: Annotated[str, "Address to listen on"] = "127.0.0.1"
+    port: Annotated[int, "Port to listen on; 0 takes a free one"] = DEFAULT_PORT
+    workers: Annotated[int, "Processes that serve; 0 takes one for each processor"] = 0
+    read_only: Annotated[bool, "Refuse every change"] = False
+    allow_delete: Annotated[bool, "Whether clients may delete"] = True
+    allow_missing: Annotated[bool, "Accept manifests whose content is not here (sparse)"] = False
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+
+    def __post_init__(self) -> None:
+        refuse(self._problems())
+
+    def _problems(self) -> Iterator[RegistryConfigError]:
+        if not 0 <= self.port <= MAX_PORT:
+            yield wrong_port(self.port)
+        if self.workers < 0:
+            yield RegistryConfigError("workers must not be negative", where="workers")
+        for name, path in (
+            ("tls.cert", self.tls.cert),
+            ("tls.key", self.tls.key),
+            ("access.htpasswd", self.access.htpasswd),
+        ):
+            if path is not None and not path.is_file():
+                yield RegistryConfigError(f"no such file: {path}", where=name)
 
     @property
     def scheme(self) -> str:
         """``https`` with a certificate, else ``http``."""
-        return "http" if self.tls_cert is None else "https"
-
-    def _check_limits(self) -> None:
-        for field in ("manifest_limit", "upload_expiry", "idle_timeout", "drain_timeout"):
-            if getattr(self, field) <= 0:
-                raise RegistryConfigError(f"{field} must be positive", where=field)
-        if self.manifest_limit > MANIFEST_LIMIT:
-            raise RegistryConfigError(
-                f"manifests are read up to {MANIFEST_LIMIT} bytes", where="manifest_limit"
-            )
-        if self.blob_limit is not None and self.blob_limit <= 0:
-            raise RegistryConfigError(
-                "blob_limit must be positive", where="blob_limit", fix="leave it out for no limit"
-            )
-        if self.cache_bytes < 0:
-            raise RegistryConfigError("cache_bytes must not be negative", where="cache_bytes")
-
-    def _check_files(self) -> None:
-        for field in ("tls_cert", "tls_key", "htpasswd"):
-            path: Path | None = getattr(self, field)
-            if path is not None and not path.is_file():
-                raise RegistryConfigError(f"no such file: {path}", where=field)
+        return "http" if self.tls.cert is None else "https"

@@ -21,9 +21,25 @@ class RegistryError(ImagesError):
 
 
 class RegistryConfigError(RegistryError):
-    """The configuration cannot be served; ``where`` names the field."""
+    """The configuration cannot be served; ``where`` names the field, or its file and line.
+
+    ``problems`` holds the single errors when several were found at once; each is a note, too.
+    """
 
     code = "registry-config"
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        fix: str | None = None,
+        problems: Sequence[RegistryConfigError] = (),
+    ) -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.problems = tuple(problems)
+        for problem in self.problems:
+            self.add_note(str(problem) if problem.fix is None else f"{problem}; {problem.fix}")
 
 
 class RegistryStartError(RegistryError):

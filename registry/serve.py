@@ -50,7 +50,7 @@ def serve(config: RegistryConfig, *, ready: Callable[[BoundAddress], object] | N
     """Serve until SIGTERM or SIGINT, then finish what is under way; blocks.
 
     ``ready`` is called once, when connections are accepted. After the signal no new connection is
-    taken and requests have ``config.drain_timeout`` seconds to end.
+    taken and requests have ``config.limits.drain_timeout`` seconds to end.
 
     Raises:
         RegistryStartError: the address, the certificate or the store cannot be used.
@@ -92,7 +92,7 @@ async def serve_async(
                 ready(bound)
             await stop.wait()
             await site.stop()
-            unfinished = await dispatcher.drain.wait(config.drain_timeout)
+            unfinished = await dispatcher.drain.wait(config.limits.drain_timeout)
             level = logging.WARNING if unfinished else logging.INFO
             log.log(level, "drained, %d cut off", unfinished)
         finally:
@@ -120,17 +120,17 @@ def tls_context(config: RegistryConfig) -> ssl.SSLContext | None:
     Raises:
         RegistryStartError: certificate and key do not load.
     """
-    if config.tls_cert is None or config.tls_key is None:
+    if config.tls.cert is None or config.tls.key is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(config.tls_cert, config.tls_key)
+        context.load_cert_chain(config.tls.cert, config.tls.key)
     except (ssl.SSLError, OSError) as error:
         raise RegistryStartError(
             f"cannot load the certificate: {error}",
-            where=str(config.tls_cert),
-            fix="tls_cert is a PEM chain, tls_key its unencrypted PEM key",
+            where=str(config.tls.cert),
+            fix="tls.cert is a PEM chain, tls.key its unencrypted PEM key",
         ) from error
     return context

@@ -50,7 +50,7 @@ def open_registry(config: RegistryConfig) -> Registry:
         RegistryStartError: the folder is not writable, or its index is damaged.
         IndexFormatError: a newer release wrote the index.
     """
-    users = None if config.htpasswd is None else load_htpasswd(config.htpasswd)
+    users = None if config.access.htpasswd is None else load_htpasswd(config.access.htpasswd)
     try:
         storage = FileStorage(config.root)
         index = SqliteIndex(config.root)
@@ -73,10 +73,13 @@ def open_registry(config: RegistryConfig) -> Registry:
         authorizer=Everybody()
         if users is None
         else HtpasswdUsers(
-            users, workers, realm=config.realm, anonymous_pull=config.anonymous_pull
+            users,
+            workers,
+            realm=config.access.realm,
+            anonymous_pull=config.access.anonymous_pull,
         ),
-        manifests=cache(limit=config.cache_bytes // 2),
-        blobs=cache(limit=config.cache_bytes // 4),
-        blob_sizes=cache(limit=config.cache_bytes // 4),
+        manifests=cache(limit=config.limits.cache // 2),
+        blobs=cache(limit=config.limits.cache // 4),
+        blob_sizes=cache(limit=config.limits.cache // 4),
         date=HttpDate(),
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from lading.app import App
-from registry.config import DEFAULT_PORT, RegistryConfig
+from registry.config import DEFAULT_PORT, AccessSettings, RegistryConfig
+from registry.settings import TlsSettings
 
 
 @click.group()
@@ -74,10 +75,8 @@ def serve(
         root=storage or app.root / "registry",
         host=addr[0],
         port=addr[1],
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-        htpasswd=htpasswd,
-        anonymous_pull=anonymous_pull,
+        tls=TlsSettings(tls_cert, tls_key),
+        access=AccessSettings(htpasswd, anonymous_pull),
         read_only=read_only,
     )
     run_server(config, ready=lambda bound: click.echo(f"serving {bound.url} from {config.root}"))

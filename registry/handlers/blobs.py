@@ -61,7 +61,7 @@ async def get_blob(
             offset,
             count,
             workers=registry.workers,
-            idle=registry.config.idle_timeout,
+            idle=registry.config.limits.idle_timeout,
         )
     finally:
         await registry.workers.io(file.close)

@@ -44,8 +44,8 @@ async def put_manifest(
     """Store a manifest under a digest or a tag; 201 means that it survives a power loss."""
     reference = target.reference()
     tags = _tags_of(request, reference)
-    config = registry.config
-    raw = await body.read(request, limit=config.manifest_limit, idle=config.idle_timeout)
+    limits = registry.config.limits
+    raw = await body.read(request, limit=limits.manifest_size, idle=limits.idle_timeout)
     expected = reference if isinstance(reference, Digest) else None
     content_type = request.headers.get("Content-Type")
     manifest = await registry.workers.io(partial(_store, registry, raw, content_type, expected))

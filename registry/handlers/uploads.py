@@ -129,14 +129,14 @@ async def _receive(
     registry: Registry, request: web.BaseRequest, stage: Stage, length: int | None
 ) -> None:
     """Append the body; ``length`` is what the client announced, None when it did not."""
-    limit = registry.config.blob_limit
+    limit = registry.config.limits.blob_size
     limits = [length, None if limit is None else limit - stage.size]
     received = await body.receive(
         request,
         stage.append,
         registry.workers,
         limit=min((n for n in limits if n is not None), default=None),
-        idle=registry.config.idle_timeout,
+        idle=registry.config.limits.idle_timeout,
     )
     if length is not None and received != length:
         raise ApiError("SIZE_INVALID", message=f"{length} bytes announced, {received} received")

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from registry.config import RegistryConfig
 from registry.serve import serve
+from registry.settings import LimitSettings
 
 
 def main() -> None:
-    config = RegistryConfig(root=Path(sys.argv[1]), port=0, drain_timeout=5)
+    config = RegistryConfig(root=Path(sys.argv[1]), port=0, limits=LimitSettings(drain_timeout=5))
     serve(config, ready=lambda bound: print(bound.port, flush=True))
 
 

@@ -10,7 +10,7 @@ import bcrypt
 import pytest
 
 from registry.auth import HtpasswdUsers, load_htpasswd, parse_basic
-from registry.config import RegistryConfig
+from registry.config import AccessSettings, RegistryConfig
 from registry.errors import ApiError, RegistryConfigError
 from registry.protocols import Access
 from registry.workers import Workers
@@ -36,7 +36,7 @@ def htpasswd(tmp_path: Path) -> Path:
 
 
 async def test_everything_needs_a_user(start: StartRegistry, htpasswd: Path) -> None:
-    client = await start(htpasswd=htpasswd)
+    client = await start(access=AccessSettings(htpasswd))
     for method, path in [
         ("GET", "/v2/"),
         ("GET", "/v2/_catalog"),
@@ -68,13 +68,13 @@ async def test_everything_needs_a_user(start: StartRegistry, htpasswd: Path) -> 
 async def test_wrong_credentials(
     start: StartRegistry, htpasswd: Path, headers: dict[str, str]
 ) -> None:
-    client = await start(htpasswd=htpasswd)
+    client = await start(access=AccessSettings(htpasswd))
     answer = await client.send("GET", "/v2/", headers=headers)
     assert (answer.status, answer.code) == (401, "UNAUTHORIZED")
 
 
 async def test_users_push_and_pull(start: StartRegistry, htpasswd: Path) -> None:
-    client = await start(htpasswd=htpasswd)
+    client = await start(access=AccessSettings(htpasswd))
     client.headers.update(basic("ada", "adaada"))
     image = await client.push_image("a", "1")
     client.headers.update(basic("bob", "bobbob"))
@@ -82,7 +82,7 @@ async def test_users_push_and_pull(start: StartRegistry, htpasswd: Path) -> None
 
 
 async def test_anonymous_pull(start: StartRegistry, htpasswd: Path) -> None:
-    client = await start(htpasswd=htpasswd, anonymous_pull=True)
+    client = await start(access=AccessSettings(htpasswd, anonymous_pull=True))
     image = await client.send("GET", "/v2/")
     assert image.status == 401, "clients decide at /v2/ whether to send credentials"
     client.headers.update(basic("ada", "adaada"))
@@ -210,4 +210,4 @@ def test_a_directory_is_no_htpasswd(tmp_path: Path) -> None:
     with pytest.raises(RegistryConfigError):
         load_htpasswd(tmp_path)
     with pytest.raises(RegistryConfigError):
-        RegistryConfig(root=tmp_path, htpasswd=tmp_path / "none")
+        RegistryConfig(root=tmp_path, access=AccessSettings(tmp_path / "none"))

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from registry.config import RegistryConfig
+from registry.config import AccessSettings, RegistryConfig
 from registry.errors import RegistryConfigError
+from registry.settings import LimitSettings, MetricsSettings, TlsSettings
 
 
 @pytest.mark.parametrize(
@@ -16,19 +17,9 @@ from registry.errors import RegistryConfigError
     [
         ({"port": -1}, "port"),
         ({"port": 65536}, "port"),
-        ({"tls_cert": Path("c")}, "tls_key"),
-        ({"tls_key": Path("k")}, "tls_cert"),
-        ({"tls_cert": Path("/none"), "tls_key": Path("/none")}, "tls_cert"),
-        ({"htpasswd": Path("/none")}, "htpasswd"),
-        ({"anonymous_pull": True}, "anonymous_pull"),
-        ({"realm": 'a"b'}, "realm"),
-        ({"realm": "a\nb"}, "realm"),
-        ({"manifest_limit": 0}, "manifest_limit"),
-        ({"manifest_limit": (4 << 20) + 1}, "manifest_limit"),
-        ({"upload_expiry": 0}, "upload_expiry"),
-        ({"idle_timeout": -1}, "idle_timeout"),
-        ({"blob_limit": 0}, "blob_limit"),
-        ({"cache_bytes": -1}, "cache_bytes"),
+        ({"workers": -1}, "workers"),
+        ({"tls": TlsSettings(Path("/none"), Path(__file__))}, "tls.cert"),
+        ({"access": AccessSettings(Path("/none"))}, "access.htpasswd"),
     ],
 )
 def test_refused(tmp_path: Path, fields: dict[str, Any], where: str) -> None:
@@ -36,6 +27,39 @@ def test_refused(tmp_path: Path, fields: dict[str, Any], where: str) -> None:
         RegistryConfig(root=tmp_path, **fields)
     assert caught.value.where == where
     assert caught.value.code == "registry-config"
+
+
+@pytest.mark.parametrize(
+    ("section", "fields", "where"),
+    [
+        (TlsSettings, {"cert": Path(__file__)}, "key"),
+        (TlsSettings, {"key": Path(__file__)}, "cert"),
+        (AccessSettings, {"anonymous_pull": True}, "anonymous_pull"),
+        (AccessSettings, {"realm": 'a"b'}, "realm"),
+        (AccessSettings, {"realm": "a\nb"}, "realm"),
+        (LimitSettings, {"manifest_size": 0}, "manifest_size"),
+        (LimitSettings, {"manifest_size": (4 << 20) + 1}, "manifest_size"),
+        (LimitSettings, {"upload_expiry": 0}, "upload_expiry"),
+        (LimitSettings, {"idle_timeout": -1}, "idle_timeout"),
+        (LimitSettings, {"blob_size": 0}, "blob_size"),
+        (LimitSettings, {"cache": -1}, "cache"),
+        (MetricsSettings, {"port": 70000}, "port"),
+    ],
+)
+def test_a_section_is_refused(section: type[Any], fields: dict[str, Any], where: str) -> None:
+    with pytest.raises(RegistryConfigError) as caught:
+        section(**fields)
+    assert caught.value.where == where
+
+
+def test_everything_wrong_with_a_section_is_said_at_once() -> None:
+    with pytest.raises(RegistryConfigError) as caught:
+        LimitSettings(cache=-1, idle_timeout=0)
+    assert [problem.where for problem in caught.value.problems] == ["idle_timeout", "cache"]
+    assert caught.value.__notes__ == [
+        "idle_timeout: idle_timeout must be positive",
+        "cache: cache must not be negative",
+    ]
 
 
 def test_defaults_serve_loopback_without_tls(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from images.mediatype import OCI_INDEX, OCI_MANIFEST
+from registry.settings import LimitSettings
 from tests.registry import kit
 from tests.registry.cases import ATTACHED_INDEX, IMAGE, SBOM, SIGNATURE, TAG, UNTAGGED, D
 from tests.registry.conftest import StartRegistry
@@ -137,7 +138,7 @@ async def test_read_only(start: StartRegistry) -> None:
 
 
 async def test_a_blob_limit(start: StartRegistry) -> None:
-    client = await start(blob_limit=100)
+    client = await start(limits=LimitSettings(blob_size=100))
     await client.push_blob("a", b"x" * 100)
     too_long = b"y" * 101
     path = f"/v2/a/blobs/uploads/?digest={D(too_long)}"

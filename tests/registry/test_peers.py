@@ -21,7 +21,8 @@ import bcrypt
 import pytest
 
 from images.mediatype import OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST
-from registry.config import RegistryConfig
+from registry.config import AccessSettings, RegistryConfig
+from registry.settings import TlsSettings
 from tests.conftest import require_program
 from tests.registry.kit import descriptor
 from tests.registry.running import Running, certificate
@@ -90,7 +91,7 @@ def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[s
     if request.param == "tls":
         cert, key = certificate(tmp_path)
         shutil.copy(cert, trusted / "ca.crt")
-        config = RegistryConfig(root=root, port=0, tls_cert=cert, tls_key=key)
+        config = RegistryConfig(root=root, port=0, tls=TlsSettings(cert, key))
     else:
         config = RegistryConfig(root=root, port=0)
     with Running(config) as bound:
@@ -153,7 +154,7 @@ def test_skopeo_logs_in(layout: Path, tmp_path: Path) -> None:
     skopeo = require_program("skopeo")
     users = tmp_path / "htpasswd"
     users.write_bytes(b"ada:" + bcrypt.hashpw(b"secret", bcrypt.gensalt(4)) + b"\n")
-    config = RegistryConfig(root=tmp_path / "registry", port=0, htpasswd=users, anonymous_pull=True)
+    config = RegistryConfig(root=tmp_path / "registry", port=0, access=AccessSettings(users, True))
     with Running(config) as bound:
         there = f"docker://localhost:{bound.port}/app:1"
         plain = "--dest-tls-verify=false"

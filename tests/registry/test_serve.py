@@ -18,6 +18,7 @@ import pytest
 from registry.config import RegistryConfig
 from registry.errors import RegistryStartError
 from registry.serve import BoundAddress, serve, tls_context
+from registry.settings import LimitSettings, TlsSettings
 from tests.registry.conftest import StartRegistry
 from tests.registry.kit import digest_of
 from tests.registry.running import Running, certificate
@@ -28,7 +29,7 @@ DATA = os.urandom(1 << 20) * 3
 
 def test_tls(tmp_path: Path) -> None:
     cert, key = certificate(tmp_path)
-    config = RegistryConfig(root=tmp_path / "r", port=0, tls_cert=cert, tls_key=key)
+    config = RegistryConfig(root=tmp_path / "r", port=0, tls=TlsSettings(cert, key))
     with Running(config) as bound:
         assert bound.url == f"https://127.0.0.1:{bound.port}"
         context = ssl.create_default_context(cafile=str(cert))
@@ -69,7 +70,9 @@ def test_a_slow_reader_gets_everything(tmp_path: Path) -> None:
 
 
 def test_a_reader_who_takes_nothing_is_dropped(tmp_path: Path) -> None:
-    with Running(RegistryConfig(root=tmp_path, port=0, idle_timeout=0.3)) as bound:
+    with Running(
+        RegistryConfig(root=tmp_path, port=0, limits=LimitSettings(idle_timeout=0.3))
+    ) as bound:
         data = DATA * 8
         call(bound.port, "POST", f"/v2/a/blobs/uploads/?digest={digest_of(data)}", data)
         with socket.socket() as reader:
@@ -176,7 +179,7 @@ def test_a_store_that_is_none(tmp_path: Path) -> None:
 def test_a_certificate_that_is_none(tmp_path: Path) -> None:
     bad = tmp_path / "bad.pem"
     bad.write_text("not PEM")
-    config = RegistryConfig(root=tmp_path, tls_cert=bad, tls_key=bad)
+    config = RegistryConfig(root=tmp_path, tls=TlsSettings(bad, bad))
     with pytest.raises(RegistryStartError, match="certificate"):
         tls_context(config)
 

@@ -14,6 +14,7 @@ from registry.app import create_app
 from registry.config import RegistryConfig
 from registry.errors import ApiError
 from registry.service import open_registry
+from registry.settings import LimitSettings
 from tests.registry.conftest import StartRegistry
 from tests.registry.kit import Client, digest_of
 
@@ -215,7 +216,7 @@ async def settled(client: Client, location: str) -> object:
 
 async def test_a_stalled_client_is_dropped(start: StartRegistry) -> None:
     """Abuse 14: slow-loris; the session survives for a client that resumes."""
-    client = await start(idle_timeout=0.2)
+    client = await start(limits=LimitSettings(idle_timeout=0.2))
     location = await client.start_upload("a")
     host, port = client.base.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
