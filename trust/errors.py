@@ -117,6 +117,30 @@ class TooManySignaturesError(VerificationError):
     code = "too-many-signatures"
 
 
+class CertificateError(VerificationError):
+    """A certificate of the signature breaks the rules for signing images, or is not valid now."""
+
+    code = "certificate-invalid"
+
+
+class UntrustedChainError(VerificationError):
+    """No certificate of the signature's chain is in the trust stores of the policy."""
+
+    code = "chain-untrusted"
+
+
+class ExpiredSignatureError(VerificationError):
+    """The signature says of itself that its time is over."""
+
+    code = "signature-expired"
+
+
+class RevocationUnknownError(VerificationError):
+    """A certificate may have been revoked, and nobody could be asked."""
+
+    code = "revocation-unknown"
+
+
 class RejectedByPolicyError(VerificationError):
     """The policy says ``reject`` for this image."""
 

@@ -1,0 +1,1 @@
+"""Notary Project signatures (notation): JWS envelopes, X.509 chains, trust stores and policies."""
