@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from registry.access.settings import AccessSettings
 from registry.configuration.declare import refuse
 from registry.errors import RegistryConfigError
 from registry.settings import (
@@ -27,25 +28,6 @@ from registry.settings import (
 __all__ = ["DEFAULT_PORT", "MANIFEST_LIMIT", "AccessSettings", "RegistryConfig"]
 
 DEFAULT_PORT = 5000
-
-
-@dataclass(frozen=True, slots=True)
-class AccessSettings:
-    """Who may do what."""
-
-    htpasswd: Annotated[Path | None, "Users (bcrypt entries); without it everybody may all"] = None
-    anonymous_pull: Annotated[bool, "Let everybody pull; users push"] = False
-    realm: Annotated[str, "What a client shows when it asks for a password"] = "lading registry"
-
-    def __post_init__(self) -> None:
-        if self.anonymous_pull and self.htpasswd is None:
-            raise RegistryConfigError(
-                "anonymous pull means nothing without users: everybody may already pull and push",
-                where="anonymous_pull",
-                fix="set htpasswd as well, or leave anonymous_pull out",
-            )
-        if '"' in self.realm or not self.realm.isprintable():
-            raise RegistryConfigError("the realm cannot be quoted in a header", where="realm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +63,7 @@ class RegistryConfig:
             ("tls.cert", self.tls.cert),
             ("tls.key", self.tls.key),
             ("access.htpasswd", self.access.htpasswd),
+            ("access.tokens.key", self.access.tokens.key),
         ):
             if path is not None and not path.is_file():
                 yield RegistryConfigError(f"no such file: {path}", where=name)

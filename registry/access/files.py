@@ -1,0 +1,82 @@
+"""Small files that several processes read and people edit: noticed when changed, replaced whole.
+
+A reader keeps the signature of what it read and compares it with one ``stat``; an editor holds a
+lock beside the file, writes a new one, makes it durable and renames it into place.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_SETTLED_NS: Final = 100_000_000
+"""A file changed this recently may change again without a new time stamp."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What ``stat`` says of one state of a file; None fields: it is not there."""
+
+    inode: int | None = None
+    size: int | None = None
+    modified: int | None = None
+    changed: int | None = None
+
+    def settled(self, now_ns: int) -> bool:
+        """Whether a later state is sure to have another signature."""
+        return self.modified is None or now_ns - self.modified > _SETTLED_NS
+
+
+def signature(path: Path) -> Signature:
+    """The signature of a file or folder as it is now; never raises for a missing one."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return Signature()
+    return Signature(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Be the only editor of ``path``, among all processes; makes its folder (0700)."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def replace(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Put ``data`` in place of ``path``, durably; readers see the old or the new bytes, whole.
+
+    An existing file keeps its owner and mode. The caller holds ``locked``.
+    """
+    fresh = path.with_name(f".{path.name}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with suppress(FileNotFoundError):
+            known = os.stat(path)
+            mode = known.st_mode & 0o777
+            if (known.st_uid, known.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(descriptor, known.st_uid, known.st_gid)
+        os.fchmod(descriptor, mode)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(fresh, path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
