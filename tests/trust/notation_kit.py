@@ -91,6 +91,17 @@ def identity(
     return Identity(leaf_key, (leaf, root))
 
 
+def identity_now(key: Any) -> Identity:
+    """The same, valid at this very moment, for programs that look at the clock."""
+    today = datetime.now(UTC)
+    root_key = ec.generate_private_key(ec.SECP256R1())
+    span = {"start": today - timedelta(days=1), "end": today + timedelta(days=36500)}
+    constraints = x509.BasicConstraints(ca=True, path_length=0)
+    root = certificate("root", root_key, "root", root_key, constraints, usage(issue=True), **span)
+    signing = (usage(sign=True), x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]))
+    return Identity(key, (certificate("leaf", key, "root", root_key, *signing, **span), root))
+
+
 def envelope(signer: Identity, target: Descriptor = TARGET, **options: Any) -> bytes:
     """What ``signer`` writes about ``target``."""
     return sign_envelope(signer.key, signer.chain, target, signed_at=NOW, **options)
