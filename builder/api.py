@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from builder.fastpath import BuildRecord, find_record, fingerprint
+from builder.fastpath import BuildRecord, ContextScans, find_record, fingerprint
 from builder.inputs import read_inputs
 from builder.progress.tracker import Tracker
 from builder.request import BuildRequest, BuildResult, StepVerdict
@@ -61,14 +61,10 @@ def build(
         values = CacheTable(store)
         key = fingerprint(request, inputs, platform, _secret_digests(request, store))
         tracker = Tracker(progress, clock)
+        scans = ContextScans(inputs, lambda: int(clock() * 1e9))
         if not (request.no_cache or request.no_cache_stages or request.pull):
             record = find_record(
-                key,
-                inputs,
-                values=values,
-                blobs=store.blobs,
-                resolver=resolver,
-                now_ns=lambda: int(clock() * 1e9),
+                key, values=values, blobs=store.blobs, resolver=resolver, scans=scans
             )
             if record is not None:
                 return _repeat(record, request, store, tracker)
@@ -79,7 +75,7 @@ def build(
         shop = _workshop(store, values, runner, resolver, tracker, cancellation, clock, on_failure)
         downloads = Downloads(values, store.blobs)
         files = PlacedFiles(inputs, downloads, shop.state / "digests", int(clock() * 1e9))
-        result = run_build(request, inputs, platform, key, shop, files)
+        result = run_build(request, inputs, platform, key, shop, files, scans)
         files.remember()
         return result
     finally:

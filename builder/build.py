@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from builder.assembly import AssembledImage, assemble
 from builder.dates import timestamp
 from builder.errors import BuildInputError
-from builder.fastpath import BuildRecord, pin_bases, scan_inputs
+from builder.fastpath import BuildRecord, pin_bases
 from builder.plan.model import Plan
 from builder.plan.ops import BindSpec, Copy, Run, SourceScratch
 from builder.plan.options import PlanOptions
@@ -34,6 +34,7 @@ from builder.storage import state_directory
 
 if TYPE_CHECKING:
     from builder.bases import BaseResolver, ResolvedBase
+    from builder.fastpath import ContextScans
     from builder.inputs import BuildInputs
     from builder.progress.tracker import Tracker
     from builder.scan import ContextScan
@@ -126,6 +127,7 @@ def run_build(
     key: bytes,
     shop: Workshop,
     files: FilePlanner,
+    scans: ContextScans,
 ) -> BuildResult:
     """Build and store the image; ``key`` is the request's fingerprint.
 
@@ -149,7 +151,7 @@ def run_build(
                 "the Dockerfile reads files, but there is no build context",
                 fix="give a context directory",
             )
-        scan = _settled_scan(inputs, shop.clock) if reads_context else None
+        scan = scans.settled() if reads_context else None
         solution = _solve(request, inputs, plan, shop, files)
         image = _export(request, plan, solution, shop)
         if (not reads_context or scan is not None) and not _revalidates(plan):
@@ -319,24 +321,6 @@ def _record(
         warnings=tuple(warning.message for warning in plan.warnings),
     )
     shop.values.put(key, "build", record.encode())
-
-
-def _settled_scan(inputs: BuildInputs, clock: Callable[[], float]) -> ContextScan | None:
-    """A scan that a later one can be compared with; None when files are changing just now."""
-    from builder.scan import FINE_TICK_NS
-
-    scan = scan_inputs(inputs, _nanoseconds(clock))
-    if scan is None or scan.settled:
-        return scan
-    if not 0 < scan.wait_ns <= FINE_TICK_NS:
-        return None
-    threading.Event().wait(scan.wait_ns / 1e9)
-    scan = scan_inputs(inputs, _nanoseconds(clock))
-    return scan if scan is not None and scan.settled else None
-
-
-def _nanoseconds(clock: Callable[[], float]) -> int:
-    return int(clock() * 1e9)
 
 
 class _ShownResolver:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 
 from builder.keys import key_of
-from builder.scan import ContextScan, scan_context
+from builder.scan import FINE_TICK_NS, ContextScan, scan_context
 from images.descriptor import Descriptor
 from images.digest import Digest
 from images.errors import ImagesError
@@ -78,6 +79,55 @@ class BuildRecord(Record):
         )
 
 
+class ContextScans:
+    """The scans of one build's context. What is compared with a record need not be walked again
+    to make the next one, since whatever is read is read after it.
+    """
+
+    def __init__(self, inputs: BuildInputs, now_ns: Callable[[], int]) -> None:
+        """``now_ns`` tells the time in nanoseconds since the epoch."""
+        self._inputs = inputs
+        self._now_ns = now_ns
+        self._latest: ContextScan | None = None
+
+    def latest(self) -> ContextScan | None:
+        """The context as its ignore file shows it; None when it cannot be read."""
+        if self._latest is None:
+            self._latest = self._scan()
+        return self._latest
+
+    def settled(self) -> ContextScan | None:
+        """One that a later scan can be compared with; None when files are changing just now."""
+        scan = self.latest()
+        if scan is None or scan.settled:
+            return scan
+        # Time has passed since, perhaps enough.
+        wait_ns = scan.wait_ns - (self._now_ns() - scan.started_ns)
+        if wait_ns > FINE_TICK_NS:
+            return None
+        if wait_ns > 0:
+            time.sleep(wait_ns / 1e9)
+        scan = self._latest = self._scan()
+        return scan if scan is not None and scan.settled else None
+
+    def _scan(self) -> ContextScan | None:
+        inputs = self._inputs
+        if inputs.context is None:
+            return None
+        ignored = prune = None
+        if inputs.ignore is not None:
+            from builder.ignore import IgnorePatterns
+
+            patterns = IgnorePatterns.parse(inputs.ignore, filename=inputs.ignore_name)
+            if patterns:
+                ignored, prune = patterns.matches, patterns.may_prune
+        started_ns = self._now_ns()
+        try:
+            return scan_context(inputs.context, now_ns=started_ns, ignored=ignored, may_prune=prune)
+        except OSError:
+            return None
+
+
 def fingerprint(
     request: BuildRequest,
     inputs: BuildInputs,
@@ -116,12 +166,11 @@ def fingerprint(
 
 def find_record(
     key: bytes,
-    inputs: BuildInputs,
     *,
     values: KeyValueStore,
     blobs: BlobIndex,
     resolver: BaseResolver,
-    now_ns: Callable[[], int],
+    scans: ContextScans,
 ) -> BuildRecord | None:
     """The recorded build, if all it rests on is unchanged and its blobs are still there."""
     raw = values.get(key)
@@ -132,7 +181,7 @@ def find_record(
         if _pin(resolver, reference, platform) != pin:
             return None
     if record.context is not None:
-        scan = scan_inputs(inputs, now_ns())
+        scan = scans.latest()
         if scan is None or scan.digest != record.context:
             return None
     return record
@@ -149,23 +198,6 @@ def pin_bases(
             return None
         pinned.append((reference, platform, pin))
     return tuple(pinned)
-
-
-def scan_inputs(inputs: BuildInputs, now_ns: int) -> ContextScan | None:
-    """Scan the context as its ignore file sees it; None when it cannot be read."""
-    if inputs.context is None:
-        return None
-    ignored = prune = None
-    if inputs.ignore is not None:
-        from builder.ignore import IgnorePatterns
-
-        patterns = IgnorePatterns.parse(inputs.ignore, filename=inputs.ignore_name)
-        if patterns:
-            ignored, prune = patterns.matches, patterns.may_prune
-    try:
-        return scan_context(inputs.context, now_ns=now_ns, ignored=ignored, may_prune=prune)
-    except OSError:
-        return None
 
 
 def _pin(resolver: BaseResolver, reference: str, platform: str) -> str | None:

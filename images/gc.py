@@ -10,8 +10,6 @@ for the locks behind that). Work is linear in what is stored, however indexes ar
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
 
 from images import leases
 from images.blobs import RENEW_AFTER
@@ -21,10 +19,13 @@ from images.errors import ImagesError
 from images.locks import flock
 from images.manifest import Index, Manifest, parse
 from images.strictjson import MANIFEST_LIMIT
+from records import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from typing import Final
 
     from images.blobs import BlobStore
     from images.database import Database
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 _OPENING: Final = (b"{", b" ", b"\n", b"\t", b"\r")
 
 
-@dataclass(frozen=True, slots=True)
-class GcReport:
+class GcReport(Record):
     """What a collection did; sizes in bytes. With ``dry_run``, what it would have done at most."""
 
     blobs_removed: int

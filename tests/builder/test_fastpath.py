@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from builder.bases import StoreResolver
-from builder.fastpath import BuildRecord, find_record, fingerprint
+from builder.fastpath import BuildRecord, ContextScans, find_record, fingerprint
 from builder.inputs import read_inputs
 from builder.request import BuildRequest
 from builder.runner import Resources
+from builder.scan import FINE_TICK_NS, ContextScan, scan_context
 from builder.secrets import Secret
 from builder.storage import CacheTable
 from images.platform import Platform
@@ -40,11 +41,10 @@ def _find(bench: Workbench, text: str = TEXT, **options: Any) -> BuildRecord | N
     inputs = read_inputs(request)
     return find_record(
         fingerprint(request, inputs, Platform.host()),
-        inputs,
         values=CacheTable(bench.store),
         blobs=bench.store.blobs,
         resolver=StoreResolver(bench.store),
-        now_ns=time.time_ns,
+        scans=ContextScans(inputs, time.time_ns),
     )
 
 
@@ -162,3 +162,40 @@ def test_a_record_of_another_format_is_no_record(built: Workbench) -> None:
     assert record is not None
     assert BuildRecord.decode(record.encode()) == record
     assert BuildRecord.decode(record.encode().replace(b'"format": 1', b'"format": 2')) is None
+
+
+def _count_walks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    walks: list[int] = []
+
+    def counting(root: str, **named: Any) -> ContextScan:
+        walks.append(named["now_ns"])
+        return scan_context(root, **named)
+
+    monkeypatch.setattr("builder.fastpath.scan_context", counting)
+    return walks
+
+
+def test_the_scan_that_was_compared_makes_the_next_record(
+    built: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time.sleep(FINE_TICK_NS / 1e9)
+    walks = _count_walks(monkeypatch)
+    scans = ContextScans(read_inputs(BuildRequest(built.directory, TEXT.encode())), time.time_ns)
+    assert scans.latest() is scans.settled()
+    assert len(walks) == 1
+
+
+def test_a_scan_too_near_to_a_change_is_repeated_before_it_is_recorded(
+    built: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walks = _count_walks(monkeypatch)
+    scans = ContextScans(read_inputs(BuildRequest(built.directory, TEXT.encode())), time.time_ns)
+    (built.directory / "a.txt").write_text("2")
+    first = scans.latest()
+    second = scans.settled()
+    assert first is not None
+    assert not first.settled
+    assert second is not None
+    assert second.settled
+    assert first.digest == second.digest
+    assert len(walks) == 2

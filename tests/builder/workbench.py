@@ -8,7 +8,7 @@ from typing import Any
 
 from builder.bases import StoreResolver
 from builder.build import Workshop, run_build
-from builder.fastpath import fingerprint
+from builder.fastpath import ContextScans, fingerprint
 from builder.inputs import read_inputs
 from builder.progress.tracker import Tracker
 from builder.request import BuildRequest, BuildResult
@@ -76,7 +76,8 @@ class Workbench:
             host=Platform.host(),
         )
         key = fingerprint(request, inputs, platform)
-        return run_build(request, inputs, platform, key, shop, self.files)
+        scans = ContextScans(inputs, lambda: int(self.clock() * 1e9))
+        return run_build(request, inputs, platform, key, shop, self.files, scans)
 
     def image(self, result: BuildResult) -> Image:
         return self.store.image(result.descriptor)
