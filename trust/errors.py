@@ -141,6 +141,18 @@ class RevocationUnknownError(VerificationError):
     code = "revocation-unknown"
 
 
+class LogProofError(TrustError):
+    """A proof about a transparency log does not hold, or cannot be made."""
+
+    code = "log-proof"
+
+
+class CheckpointError(TrustError):
+    """The signed head of a transparency log is damaged, foreign or not signed by its key."""
+
+    code = "log-checkpoint"
+
+
 class RejectedByPolicyError(VerificationError):
     """The policy says ``reject`` for this image."""
 

@@ -1,0 +1,1 @@
+"""An append-only Merkle log: what it is and how a client checks it; registries store it."""
