@@ -1,102 +1,36 @@
 """Membership: which repository has which blobs, manifests, tags and referrers. SQLite in WAL mode.
 
 The one source of truth: no request walks storage, and every answer is O(page). Methods are plain
-and blocking; the server calls reads from its thread pool and writes through ``Committer``. Reads
-use one connection per thread. Write methods run only inside ``apply``, which holds SQLite's write
-lock for a batch, gives each write its own savepoint, and returns when all of them are on disk.
+and blocking; the server calls reads from its thread pool and writes through ``Committer``. Methods
+marked "Write" run only inside ``apply``, where a guard may still refuse them (``registry.guard``).
 """
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from registry import schema
+from registry.database import Database, Write
 from registry.errors import MissingContentError, WrongSizeError
-from registry.generation import Generations
+from registry.guard import Guard, NoGuard, Usage
 from registry.records import BlobLink, ManifestRow, NewManifest, TagEvent, UploadRow
 
-T = TypeVar("T")
+__all__ = ["SqliteIndex", "Write"]
 
 _REPOSITORY = "(SELECT id FROM repositories WHERE name = ?)"
 
 
-@dataclass(slots=True)
-class Write:
-    """One write on its way into a batch; a ``durable`` one survives a power loss once answered."""
-
-    repository: str
-    operation: Callable[[], Any]
-    durable: bool = True
-    result: Future[Any] = field(default_factory=Future)
-
-
-class SqliteIndex:
+class SqliteIndex(Database):
     """The index of one registry root, shared by its threads and processes."""
 
-    def __init__(self, root: Path, *, clock: Callable[[], float] = time.time) -> None:
-        root.mkdir(parents=True, exist_ok=True)
-        self._path = root / "index.db"
+    def __init__(
+        self, root: Path, *, guard: Guard | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        super().__init__(root)
+        self._guard = NoGuard() if guard is None else guard
         self._clock = clock
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
-        self._connections_lock = threading.Lock()
-        self._write_lock = threading.Lock()
-        self._writer = self._connect()
-        schema.migrate(self._writer, where=str(self._path))
-        self.generations = Generations(root / "generations")
-
-    def close(self) -> None:
-        """Close every connection; no thread may be inside a method."""
-        with self._connections_lock:
-            connections, self._connections = self._connections, []
-        for connection in reversed(connections):
-            connection.close()
-        self.generations.close()
-
-    # Transactions
-
-    def apply(self, writes: Sequence[Write]) -> None:
-        """Run a batch in one transaction and settle the future of each write.
-
-        A write that raises is undone alone. When the commit itself fails, every write of the batch
-        gets that error and none of them happened.
-        """
-        with self._write_lock:
-            outcomes: list[tuple[Write, Any, Exception | None]] = []
-            repositories = {write.repository for write in writes}
-            try:
-                self._begin(durable=any(write.durable for write in writes))
-                for name in repositories:
-                    self.generations.enter(name)
-                try:
-                    outcomes = [self._attempt(write) for write in writes]
-                    self._writer.execute("COMMIT")
-                finally:
-                    if self._writer.in_transaction:
-                        self._writer.execute("ROLLBACK")
-                    for name in repositories:
-                        self.generations.leave(name)
-            except Exception as error:  # noqa: BLE001 -- handed to every waiting caller
-                outcomes = [(write, None, error) for write in writes]
-        for write, value, failure in outcomes:
-            if failure is None:
-                write.result.set_result(value)
-            else:
-                write.result.set_exception(failure)
-
-    def write(self, repository: str, operation: Callable[[], T], *, durable: bool = True) -> T:
-        """Run one write in a transaction of its own and wait for it."""
-        write = Write(repository, operation, durable=durable)
-        self.apply([write])
-        result: T = write.result.result()
-        return result
 
     # Repositories and blobs
 
@@ -112,9 +46,9 @@ class SqliteIndex:
 
     def blob(self, repository: str, digest: str) -> BlobLink | None:
         """The link of ``repository`` to this blob."""
-        sql = f"SELECT size FROM blob_links WHERE repository = {_REPOSITORY} AND digest = ?"
+        sql = f"SELECT size, leased FROM blob_links WHERE repository = {_REPOSITORY} AND digest = ?"
         row = self._one(sql, repository, digest)
-        return None if row is None else BlobLink(digest, row[0])
+        return None if row is None else BlobLink(digest, *row)
 
     def blob_holders(self, digest: str, *, limit: int) -> list[str]:
         """Some repositories that have this blob."""
@@ -125,17 +59,29 @@ class SqliteIndex:
         return [name for (name,) in self._all(sql, digest, limit)]
 
     def link_blob(self, repository: str, digest: str, size: int) -> None:
-        """Give ``repository`` a blob whose bytes are durable. Write."""
-        self._writer.execute(
-            "INSERT INTO blob_links (repository, digest, size, created) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET created = excluded.created",
-            (self._repository_id(repository), digest, size, self._now()),
+        """Give ``repository`` a blob whose bytes are durable, under a fresh lease. Write.
+
+        Raises whatever the guard refuses with.
+        """
+        key = self._repository_id(repository)
+        before = self._usage(key)
+        self.writer.execute(
+            "INSERT INTO blob_links (repository, digest, size, leased) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET leased = excluded.leased",
+            (key, digest, size, self._now()),
         )
+        self._guard.content(digest)
+        self._guard.growth(repository, before, self._usage(key), self._usages)
+
+    def renew_blob(self, repository: str, digest: str) -> bool:
+        """Begin the lease of a blob anew; False when ``repository`` has it no more. Write."""
+        sql = f"UPDATE blob_links SET leased = ? WHERE repository = {_REPOSITORY} AND digest = ?"
+        return self.writer.execute(sql, (self._now(), repository, digest)).rowcount > 0
 
     def mount_blob(self, source: str, repository: str, digest: str) -> bool:
         """Link a blob that ``source`` has; False when it has not. Write."""
         sql = f"SELECT size FROM blob_links WHERE repository = {_REPOSITORY} AND digest = ?"
-        row = self._writer.execute(sql, (source, digest)).fetchone()
+        row = self.writer.execute(sql, (source, digest)).fetchone()
         if row is None:
             return False
         self.link_blob(repository, digest, row[0])
@@ -144,14 +90,14 @@ class SqliteIndex:
     def unlink_blob(self, repository: str, digest: str) -> bool:
         """Take a blob from ``repository`` only; False when it had none. Write."""
         sql = f"DELETE FROM blob_links WHERE repository = {_REPOSITORY} AND digest = ?"
-        return self._writer.execute(sql, (repository, digest)).rowcount > 0
+        return self.writer.execute(sql, (repository, digest)).rowcount > 0
 
     # Manifests and referrers
 
     def manifest(self, repository: str, digest: str) -> ManifestRow | None:
         """The manifest of this digest in ``repository``."""
         sql = (
-            "SELECT digest, media_type, size FROM manifests"
+            "SELECT digest, media_type, size, MAX(leased, created) FROM manifests"
             f" WHERE repository = {_REPOSITORY} AND digest = ?"
         )
         row = self._one(sql, repository, digest)
@@ -160,12 +106,22 @@ class SqliteIndex:
     def tagged_manifest(self, repository: str, tag: str) -> ManifestRow | None:
         """The manifest that ``tag`` points to."""
         sql = (
-            "SELECT m.digest, m.media_type, m.size FROM tags t JOIN manifests m"
-            " ON m.repository = t.repository AND m.digest = t.digest"
+            "SELECT m.digest, m.media_type, m.size, MAX(m.leased, m.created)"
+            " FROM tags t JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest"
             f" WHERE t.repository = {_REPOSITORY} AND t.name = ?"
         )
         row = self._one(sql, repository, tag)
         return None if row is None else ManifestRow(*row)
+
+    def current(self, repository: str, reference: str) -> str | None:
+        """The digest that a tag points to, or that a manifest has; None for neither. Write.
+
+        Sees what this transaction wrote.
+        """
+        table, column = ("manifests", "digest") if ":" in reference else ("tags", "name")
+        sql = f"SELECT digest FROM {table} WHERE repository = {_REPOSITORY} AND {column} = ?"
+        row = self.writer.execute(sql, (repository, reference)).fetchone()
+        return None if row is None else str(row[0])
 
     def put_manifest(
         self, repository: str, manifest: NewManifest, tags: Iterable[str], *, sparse: bool = False
@@ -177,8 +133,9 @@ class SqliteIndex:
             WrongSizeError: content is here with another size than the manifest states.
         """
         key = self._repository_id(repository)
+        before = self._usage(key)
         self._check_content(key, manifest, sparse=sparse)
-        self._writer.execute(
+        self.writer.execute(
             "INSERT INTO manifests (repository, digest, media_type, size, subject, created)"
             " VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET media_type = excluded.media_type,"
@@ -192,39 +149,47 @@ class SqliteIndex:
                 self._now(),
             ),
         )
+        self._guard.content(manifest.digest)
+        self.journal.say("manifest", repository, manifest.digest, manifest.media_type, self._now())
         content = [digest for digest, _ in (*manifest.blobs, *manifest.children)]
-        self._writer.executemany(
+        self.writer.executemany(
             "INSERT OR IGNORE INTO manifest_references (repository, manifest, target)"
             " VALUES (?, ?, ?)",
             ((key, manifest.digest, target) for target in (*content, *manifest.optional)),
         )
         if manifest.subject is not None:
-            self._writer.execute(
+            self.writer.execute(
                 "INSERT OR REPLACE INTO referrers"
                 " (repository, subject, digest, artifact_type, descriptor) VALUES (?, ?, ?, ?, ?)",
                 (key, manifest.subject, manifest.digest, manifest.artifact_type, manifest.referrer),
             )
         for tag in tags:
-            self._move_tag(key, tag, manifest.digest)
+            self._move_tag(key, repository, tag, manifest.digest)
+        self._guard.growth(repository, before, self._usage(key), self._usages)
+
+    def renew_manifest(self, repository: str, digest: str) -> bool:
+        """Begin the lease of a manifest anew; False when it is gone. Write."""
+        sql = f"UPDATE manifests SET leased = ? WHERE repository = {_REPOSITORY} AND digest = ?"
+        return self.writer.execute(sql, (self._now(), repository, digest)).rowcount > 0
 
     def delete_manifest(self, repository: str, digest: str) -> bool:
         """Remove a manifest with all its tags; False when there is none. Write."""
         key = self._known_repository(repository)
         parameters = (key, digest)
+        named = "SELECT name FROM tags WHERE repository = ? AND digest = ?"
+        for (tag,) in self.writer.execute(named, parameters).fetchall():
+            self._guard.tag(repository, tag, digest, None)
+            self._remember(key, tag, digest, None)
         sql = "DELETE FROM manifests WHERE repository = ? AND digest = ?"
-        if self._writer.execute(sql, parameters).rowcount == 0:
+        if self.writer.execute(sql, parameters).rowcount == 0:
             return False
-        self._writer.execute(
-            "INSERT INTO tag_history (repository, name, digest, moment)"
-            " SELECT repository, name, NULL, ? FROM tags WHERE repository = ? AND digest = ?",
-            (self._now(), *parameters),
-        )
+        self.journal.say("unmanifest", repository, digest)
         for statement in (
             "DELETE FROM tags WHERE repository = ? AND digest = ?",
             "DELETE FROM manifest_references WHERE repository = ? AND manifest = ?",
             "DELETE FROM referrers WHERE repository = ? AND digest = ?",
         ):
-            self._writer.execute(statement, parameters)
+            self.writer.execute(statement, parameters)
         return True
 
     def referrers(
@@ -253,17 +218,31 @@ class SqliteIndex:
     def delete_tag(self, repository: str, tag: str) -> bool:
         """Remove a tag and nothing else; False when there is none. Write."""
         key = self._known_repository(repository)
-        sql = "DELETE FROM tags WHERE repository = ? AND name = ?"
-        if self._writer.execute(sql, (key, tag)).rowcount == 0:
+        digest = self._tagged(key, tag)
+        if digest is None:
             return False
-        self._remember(key, tag, None)
+        self._guard.tag(repository, tag, digest, None)
+        self._remember(key, tag, digest, None)
+        sql = "DELETE FROM tags WHERE repository = ? AND name = ?"
+        self.writer.execute(sql, (key, tag))
+        self.journal.say("untag", repository, tag)
+        return True
+
+    def retag(self, repository: str, tag: str, digest: str) -> bool:
+        """Point a tag at a manifest that is here; False when it is not. Write."""
+        key = self._known_repository(repository)
+        if key is None or not self.renew_manifest(repository, digest):
+            return False
+        before = self._usage(key)
+        self._move_tag(key, repository, tag, digest)
+        self._guard.growth(repository, before, self._usage(key), self._usages)
         return True
 
     def tag_history(self, repository: str, tag: str, *, limit: int) -> list[TagEvent]:
         """The latest moves of a tag, newest first."""
         sql = (
-            f"SELECT digest, moment FROM tag_history WHERE repository = {_REPOSITORY}"
-            " AND name = ? ORDER BY id DESC LIMIT ?"
+            "SELECT digest, moment, previous, media_type FROM tag_history"
+            f" WHERE repository = {_REPOSITORY} AND name = ? ORDER BY id DESC LIMIT ?"
         )
         return [TagEvent(*row) for row in self._all(sql, repository, tag, limit)]
 
@@ -271,7 +250,7 @@ class SqliteIndex:
 
     def create_upload(self, upload: UploadRow) -> None:
         """Remember a new session. Write."""
-        self._writer.execute(
+        self.writer.execute(
             "INSERT INTO uploads (id, repository, algorithm, created) VALUES (?, ?, ?, ?)",
             (upload.id, upload.repository, upload.algorithm, self._now()),
         )
@@ -284,7 +263,7 @@ class SqliteIndex:
 
     def delete_upload(self, upload_id: str) -> bool:
         """End a session; False when it had already ended. Write."""
-        return self._writer.execute("DELETE FROM uploads WHERE id = ?", (upload_id,)).rowcount > 0
+        return self.writer.execute("DELETE FROM uploads WHERE id = ?", (upload_id,)).rowcount > 0
 
     def old_uploads(self, *, before: int, limit: int) -> list[UploadRow]:
         """Sessions begun before that moment, oldest first."""
@@ -296,53 +275,24 @@ class SqliteIndex:
 
     # Inside
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        schema.prepare(connection)
-        with self._connections_lock:
-            self._connections.append(connection)
-        return connection
-
-    def _reader(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = self._connect()
-        return connection
-
     def _one(self, sql: str, *parameters: object) -> Any:
-        return self._reader().execute(sql, parameters).fetchone()
+        return self.reader().execute(sql, parameters).fetchone()
 
     def _all(self, sql: str, *parameters: object) -> list[Any]:
-        return self._reader().execute(sql, parameters).fetchall()
-
-    def _begin(self, *, durable: bool) -> None:
-        # A lost upload session costs the client a retry, so it need not wait for the disk.
-        self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        self._writer.execute("BEGIN IMMEDIATE")
-
-    def _attempt(self, write: Write) -> tuple[Write, Any, Exception | None]:
-        self._writer.execute("SAVEPOINT one")
-        try:
-            value = write.operation()
-        except Exception as error:  # noqa: BLE001 -- handed to the caller that waits for this write
-            self._writer.execute("ROLLBACK TO one")
-            self._writer.execute("RELEASE one")
-            return write, None, error
-        self._writer.execute("RELEASE one")
-        return write, value, None
+        return self.reader().execute(sql, parameters).fetchall()
 
     def _repository_id(self, name: str) -> int:
         key = self._known_repository(name)
         if key is not None:
             return key
-        cursor = self._writer.execute(
+        cursor = self.writer.execute(
             "INSERT INTO repositories (name, created) VALUES (?, ?)", (name, self._now())
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
     def _known_repository(self, name: str) -> int | None:
-        row = self._writer.execute("SELECT id FROM repositories WHERE name = ?", (name,)).fetchone()
+        row = self.writer.execute("SELECT id FROM repositories WHERE name = ?", (name,)).fetchone()
         return None if row is None else int(row[0])
 
     def _check_content(self, key: int, manifest: NewManifest, *, sparse: bool) -> None:
@@ -350,7 +300,7 @@ class SqliteIndex:
         for table, content in (("blob_links", manifest.blobs), ("manifests", manifest.children)):
             sql = f"SELECT size FROM {table} WHERE repository = ? AND digest = ?"
             for digest, stated in content:
-                row = self._writer.execute(sql, (key, digest)).fetchone()
+                row = self.writer.execute(sql, (key, digest)).fetchone()
                 if row is None:
                     missing.append(digest)
                 elif row[0] != stated:
@@ -358,21 +308,39 @@ class SqliteIndex:
         if missing and not sparse:
             raise MissingContentError(missing)
 
-    def _move_tag(self, key: int, tag: str, digest: str) -> None:
+    def _usage(self, key: int) -> Usage:
+        sql = "SELECT bytes, tags FROM repositories WHERE id = ?"
+        return Usage(*self.writer.execute(sql, (key,)).fetchone())
+
+    def _usages(self, prefix: str) -> list[tuple[str, Usage]]:
+        # The highest code point follows every character that a name can have.
+        sql = "SELECT name, bytes, tags FROM repositories WHERE name >= ? AND name < ?"
+        rows = self.writer.execute(sql, (prefix, prefix + "\U0010ffff"))
+        return [(name, Usage(size, tags)) for name, size, tags in rows]
+
+    def _tagged(self, key: int | None, tag: str) -> str | None:
         sql = "SELECT digest FROM tags WHERE repository = ? AND name = ?"
-        row = self._writer.execute(sql, (key, tag)).fetchone()
-        self._writer.execute(
+        row = self.writer.execute(sql, (key, tag)).fetchone()
+        return None if row is None else str(row[0])
+
+    def _move_tag(self, key: int, repository: str, tag: str, digest: str) -> None:
+        previous = self._tagged(key, tag)
+        self._guard.tag(repository, tag, previous, digest)
+        self.writer.execute(
             "INSERT INTO tags (repository, name, digest, updated) VALUES (?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET digest = excluded.digest, updated = excluded.updated",
             (key, tag, digest, self._now()),
         )
-        if row is None or row[0] != digest:
-            self._remember(key, tag, digest)
+        if previous != digest:
+            self._remember(key, tag, previous, digest)
+            self.journal.say("tag", repository, tag, digest, self._now())
 
-    def _remember(self, key: int | None, tag: str, digest: str | None) -> None:
-        self._writer.execute(
-            "INSERT INTO tag_history (repository, name, digest, moment) VALUES (?, ?, ?, ?)",
-            (key, tag, digest, self._now()),
+    def _remember(self, key: int | None, tag: str, previous: str | None, now: str | None) -> None:
+        self.writer.execute(
+            "INSERT INTO tag_history (repository, name, digest, moment, previous, media_type)"
+            " VALUES (?1, ?2, ?3, ?4, ?5,"
+            " (SELECT media_type FROM manifests WHERE repository = ?1 AND digest = ?5))",
+            (key, tag, now, self._now(), previous),
         )
 
     def _now(self) -> int:

@@ -116,6 +116,10 @@ class BlobLinks(Protocol):
         """Link a blob that ``source`` has; False when it has not. Write."""
         ...
 
+    def renew_blob(self, repository: str, digest: str) -> bool:
+        """Begin the lease of a blob anew; False when it is gone. Write."""
+        ...
+
     def unlink_blob(self, repository: str, digest: str) -> bool:
         """Take a blob from ``repository`` only; False when it had none. Write."""
         ...
@@ -132,10 +136,18 @@ class Manifests(Protocol):
         """The manifest that ``tag`` points to."""
         ...
 
+    def current(self, repository: str, reference: str) -> str | None:
+        """The digest under a tag or digest, as this transaction sees it; None for none. Write."""
+        ...
+
     def put_manifest(
         self, repository: str, manifest: NewManifest, tags: Iterable[str], *, sparse: bool = False
     ) -> None:
         """Record a manifest and its tags. Write. Raises MissingContentError, WrongSizeError."""
+        ...
+
+    def renew_manifest(self, repository: str, digest: str) -> bool:
+        """Begin the lease of a manifest anew; False when it is gone. Write."""
         ...
 
     def delete_manifest(self, repository: str, digest: str) -> bool:
@@ -166,6 +178,10 @@ class Listings(Protocol):
 
     def delete_tag(self, repository: str, tag: str) -> bool:
         """Remove a tag and nothing else; False when there is none. Write."""
+        ...
+
+    def retag(self, repository: str, tag: str, digest: str) -> bool:
+        """Point a tag at a manifest that is here; False when it is not. Write."""
         ...
 
     def tag_history(self, repository: str, tag: str, *, limit: int) -> list[TagEvent]:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class BlobLink:
-    """That a repository has a blob of ``size`` bytes."""
+    """That a repository has a blob of ``size`` bytes; ``leased`` is when its lease last began."""
 
     digest: str
     size: int
+    leased: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestRow:
-    """A stored manifest: its type exactly as pushed, its size in bytes."""
+    """A stored manifest: its type exactly as pushed, its size in bytes, when its lease began."""
 
     digest: str
     media_type: str
     size: int
+    leased: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,12 @@ class UploadRow:
 
 @dataclass(frozen=True, slots=True)
 class TagEvent:
-    """One move of a tag at ``moment`` (seconds since the epoch); no digest means it was deleted."""
+    """One move of a tag at ``moment`` (seconds since the epoch); no digest means it was deleted.
+
+    ``media_type`` is that of the manifest it pointed to before, if it was there.
+    """
 
     digest: str | None
     moment: int
+    previous: str | None = None
+    media_type: str | None = None

@@ -1,19 +1,17 @@
 """The SQLite schema of the index, and the pragmas every connection needs.
 
 Names compare byte by byte (SQLite's default collation), so ``a``, ``a-b`` and ``a/b`` list in the
-order that paging relies on. Moments are whole seconds since the epoch.
+order that paging relies on. Moments are whole seconds since the epoch. A fresh index is made by the
+first schema and then every step after it, so that old and new stores are the same.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import sqlite3
+from collections.abc import Iterator
+from typing import Final
 
 from registry.errors import IndexFormatError
-
-if TYPE_CHECKING:
-    import sqlite3
-
-VERSION: Final = 1
 
 _SCHEMA: Final = """
 CREATE TABLE repositories (
@@ -84,6 +82,56 @@ CREATE TABLE uploads (
 CREATE INDEX uploads_by_age ON uploads (created);
 """
 
+_SAFETY: Final = """
+-- The latest moment a client was told that the content exists, as far as it is written down.
+ALTER TABLE blob_links RENAME COLUMN created TO leased;
+ALTER TABLE manifests ADD COLUMN leased INTEGER NOT NULL DEFAULT 0;
+-- What a tag pointed to before, and with which media type, so that a move can be undone.
+ALTER TABLE tag_history ADD COLUMN previous TEXT;
+ALTER TABLE tag_history ADD COLUMN media_type TEXT;
+CREATE INDEX tag_history_by_moment ON tag_history (repository, moment);
+-- Kept by triggers, so that a quota costs one look-up.
+ALTER TABLE repositories ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE repositories ADD COLUMN tags INTEGER NOT NULL DEFAULT 0;
+UPDATE repositories SET
+    tags = (SELECT COUNT(*) FROM tags WHERE repository = id),
+    bytes = (SELECT TOTAL(size) FROM blob_links WHERE repository = id)
+        + (SELECT TOTAL(size) FROM manifests WHERE repository = id);
+CREATE TRIGGER tag_added AFTER INSERT ON tags BEGIN
+    UPDATE repositories SET tags = tags + 1 WHERE id = NEW.repository;
+END;
+CREATE TRIGGER tag_removed AFTER DELETE ON tags BEGIN
+    UPDATE repositories SET tags = tags - 1 WHERE id = OLD.repository;
+END;
+CREATE TRIGGER blob_added AFTER INSERT ON blob_links BEGIN
+    UPDATE repositories SET bytes = bytes + NEW.size WHERE id = NEW.repository;
+END;
+CREATE TRIGGER manifest_added AFTER INSERT ON manifests BEGIN
+    UPDATE repositories SET bytes = bytes + NEW.size WHERE id = NEW.repository;
+END;
+-- Content that lost its last holder; its file is removed later, by a collection.
+CREATE TABLE garbage (digest TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TRIGGER blob_removed AFTER DELETE ON blob_links BEGIN
+    UPDATE repositories SET bytes = bytes - OLD.size WHERE id = OLD.repository;
+    INSERT OR IGNORE INTO garbage SELECT OLD.digest
+        WHERE NOT EXISTS (SELECT 1 FROM blob_links WHERE digest = OLD.digest)
+        AND NOT EXISTS (SELECT 1 FROM manifests WHERE digest = OLD.digest);
+END;
+CREATE TRIGGER manifest_removed AFTER DELETE ON manifests BEGIN
+    UPDATE repositories SET bytes = bytes - OLD.size WHERE id = OLD.repository;
+    INSERT OR IGNORE INTO garbage SELECT OLD.digest
+        WHERE NOT EXISTS (SELECT 1 FROM blob_links WHERE digest = OLD.digest)
+        AND NOT EXISTS (SELECT 1 FROM manifests WHERE digest = OLD.digest);
+END;
+-- Small facts about the whole store, as JSON: how far a collection or a scrub is, its last report.
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+_STEPS: Final = (_SCHEMA, _SAFETY)
+"""What brings an index from format n to format n + 1."""
+
+VERSION: Final = len(_STEPS)
+
 
 def prepare(connection: sqlite3.Connection) -> None:
     """Set this connection up: WAL, durable commits, and patience with other writers."""
@@ -95,25 +143,42 @@ def prepare(connection: sqlite3.Connection) -> None:
 
 
 def migrate(connection: sqlite3.Connection, *, where: str) -> None:
-    """Create the tables of a fresh index; leave a current one alone.
+    """Bring the index to the format of this release; leave a current one alone.
 
     Raises:
         IndexFormatError: a newer version wrote this file.
     """
+    if _version(connection, where) == VERSION:
+        return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise IndexFormatError(
-                f"the index has format {version}, this registry reads up to {VERSION}",
-                where=where,
-                fix="start the newer release that wrote it",
-            )
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
+        # Read again under the lock: another process may have done it meanwhile.
+        for step in _STEPS[_version(connection, where) :]:
+            for statement in _statements(step):
                 connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def _version(connection: sqlite3.Connection, where: str) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise IndexFormatError(
+            f"the index has format {version}, this registry reads up to {VERSION}",
+            where=where,
+            fix="start the newer release that wrote it",
+        )
+    return int(version)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split at the semicolons that end a statement; those inside a trigger do not."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -187,7 +187,7 @@ def test_one_bad_write_does_not_spoil_its_batch(index: SqliteIndex) -> None:
 
 def test_a_failed_commit_fails_every_write(index: SqliteIndex, tmp_path: Path) -> None:
     blocker = sqlite3.connect(tmp_path / "index.db", isolation_level=None)
-    index._writer.execute("PRAGMA busy_timeout = 10")
+    index.writer.execute("PRAGMA busy_timeout = 10")
     blocker.execute("BEGIN IMMEDIATE")
     writes = [Write("a", partial(index.link_blob, "a", digest(n), n)) for n in (1, 2)]
     before = index.generations.current("a")

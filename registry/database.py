@@ -1,0 +1,163 @@
+"""The database under the index: connections, batched transactions, and what must follow a commit.
+
+Reads use one connection per thread. Writes run only inside ``apply``, which holds SQLite's write
+lock for a batch, gives each write its own savepoint, and returns when all of them are on disk. What
+a write says to the journal is kept only if the write is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import orjson
+
+from registry import schema
+from registry.generation import Generations
+from registry.journal import Journal
+
+T = TypeVar("T")
+
+NO_REPOSITORY: Final = ""
+"""For writes that change no answer a cache could hold: leases, facts, garbage."""
+
+
+@dataclass(slots=True)
+class Write:
+    """One write on its way into a batch; a ``durable`` one survives a power loss once answered."""
+
+    repository: str
+    operation: Callable[[], Any]
+    durable: bool = True
+    result: Future[Any] = field(default_factory=Future)
+
+
+class Database:
+    """The file ``index.db`` of one registry root, shared by its threads and processes."""
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self.path = root / "index.db"
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._connections_lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        self.writer = self.connect()
+        """The connection of write methods; to be used inside ``apply`` alone."""
+        schema.migrate(self.writer, where=str(self.path))
+        self.generations = Generations(root / "generations")
+        self.journal = Journal(root / "journal")
+
+    def close(self) -> None:
+        """Close every connection; no thread may be inside a method."""
+        with self._connections_lock:
+            connections, self._connections = self._connections, []
+        for connection in reversed(connections):
+            connection.close()
+        self.generations.close()
+        self.journal.close()
+
+    def connect(self) -> sqlite3.Connection:
+        """A connection of its own for who needs temporary tables; ``close`` closes it too."""
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        schema.prepare(connection)
+        with self._connections_lock:
+            self._connections.append(connection)
+        return connection
+
+    def disconnect(self, connection: sqlite3.Connection) -> None:
+        """Close a connection that ``connect`` made."""
+        with self._connections_lock:
+            self._connections.remove(connection)
+        connection.close()
+
+    def reader(self) -> sqlite3.Connection:
+        """This thread's connection for reads."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self.connect()
+        return connection
+
+    def apply(self, writes: Sequence[Write]) -> None:
+        """Run a batch in one transaction and settle the future of each write.
+
+        A write that raises is undone alone. When the commit itself fails, every write of the batch
+        gets that error and none of them happened.
+        """
+        with self._write_lock:
+            outcomes: list[tuple[Write, Any, Exception | None]] = []
+            repositories = {write.repository for write in writes}
+            try:
+                self._begin(durable=any(write.durable for write in writes))
+                for name in repositories:
+                    self.generations.enter(name)
+                try:
+                    outcomes = [self._attempt(write) for write in writes]
+                    self.journal.flush(self._fact)
+                    self.writer.execute("COMMIT")
+                finally:
+                    self.journal.forget(0)
+                    if self.writer.in_transaction:
+                        self.writer.execute("ROLLBACK")
+                    for name in repositories:
+                        self.generations.leave(name)
+            except Exception as error:  # noqa: BLE001 -- handed to every waiting caller
+                outcomes = [(write, None, error) for write in writes]
+        for write, value, failure in outcomes:
+            if failure is None:
+                write.result.set_result(value)
+            else:
+                write.result.set_exception(failure)
+
+    def write(self, repository: str, operation: Callable[[], T], *, durable: bool = True) -> T:
+        """Run one write in a transaction of its own and wait for it."""
+        write = Write(repository, operation, durable=durable)
+        self.apply([write])
+        result: T = write.result.result()
+        return result
+
+    def fact(self, name: str) -> Any:
+        """What is remembered under ``name``; None for nothing."""
+        return _value(self.reader(), name)
+
+    def set_fact(self, name: str, value: Any) -> None:
+        """Remember a JSON value; None forgets it. Write."""
+        if value is None:
+            self.writer.execute("DELETE FROM facts WHERE name = ?", (name,))
+        else:
+            self.writer.execute(
+                "INSERT INTO facts (name, value) VALUES (?, ?)"
+                " ON CONFLICT DO UPDATE SET value = excluded.value",
+                (name, orjson.dumps(value).decode()),
+            )
+
+    def _fact(self, name: str) -> Any:
+        return _value(self.writer, name)
+
+    def _begin(self, *, durable: bool) -> None:
+        # A lost upload session costs the client a retry, so it need not wait for the disk.
+        self.writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        self.writer.execute("BEGIN IMMEDIATE")
+
+    def _attempt(self, write: Write) -> tuple[Write, Any, Exception | None]:
+        said = self.journal.pending
+        self.writer.execute("SAVEPOINT one")
+        try:
+            value = write.operation()
+        except Exception as error:  # noqa: BLE001 -- handed to the caller that waits for this write
+            self.writer.execute("ROLLBACK TO one")
+            self.writer.execute("RELEASE one")
+            self.journal.forget(said)
+            return write, None, error
+        self.writer.execute("RELEASE one")
+        return write, value, None
+
+
+def _value(connection: sqlite3.Connection, name: str) -> Any:
+    row = connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+    return None if row is None else orjson.loads(row[0])
