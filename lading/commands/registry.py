@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from lading.app import App
-from registry.config import DEFAULT_PORT, AccessSettings, RegistryConfig
-from registry.settings import TlsSettings
+from lading.cli import LazyGroup
+from registry.config import DEFAULT_PORT, RegistryConfig
+
+COMMANDS = {
+    "config": ("registry_config:config", "Check, show and describe the configuration"),
+    "serve": ("registry:serve", "Serve the OCI distribution API"),
+}
 
 
-@click.group()
+@click.group(cls=LazyGroup, table=COMMANDS)
 def registry() -> None:
     """Serve and look after a registry."""
 
 
-def _address(_context: click.Context, _option: click.Parameter, value: str) -> tuple[str, int]:
+def _address(
+    _context: click.Context, option: click.Parameter, value: str | None
+) -> tuple[str, int] | None:
+    if value is None:
+        return None
     host, colon, port = value.rpartition(":")
     if not colon:
         host, port = value, str(DEFAULT_PORT)
@@ -26,57 +38,113 @@ def _address(_context: click.Context, _option: click.Parameter, value: str) -> t
     return host.strip("[]") or "0.0.0.0", int(port)
 
 
+SETTINGS: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--config",
+        "-c",
+        "file",
+        type=click.Path(path_type=Path),
+        help="Configuration file (.toml, .yaml)",
+    ),
+    click.option(
+        "--addr",
+        callback=_address,
+        metavar="HOST:PORT",
+        help=f"Where to listen; port 0 takes a free one  [default: 127.0.0.1:{DEFAULT_PORT}]",
+    ),
+    click.option(
+        "--storage",
+        "root",
+        type=click.Path(path_type=Path),
+        help="Folder of the registry's state",
+    ),
+    click.option("--workers", type=int, help="Processes that serve  [default: 0, one a processor]"),
+    click.option(
+        "--tls-cert", "tls__cert", type=click.Path(path_type=Path), help="Certificate chain (PEM)"
+    ),
+    click.option(
+        "--tls-key", "tls__key", type=click.Path(path_type=Path), help="Private key (PEM)"
+    ),
+    click.option(
+        "--htpasswd",
+        "access__htpasswd",
+        type=click.Path(path_type=Path),
+        help="Users (bcrypt entries)",
+    ),
+    click.option(
+        "--anonymous-pull",
+        "access__anonymous_pull",
+        is_flag=True,
+        default=None,
+        help="Let everybody pull; users push",
+    ),
+    click.option("--read-only", is_flag=True, default=None, help="Refuse every change"),
+    click.option(
+        "--metrics",
+        "metrics",
+        callback=_address,
+        metavar="HOST:PORT",
+        help="Where to serve metrics and health  [default: nowhere]",
+    ),
+    click.option(
+        "--log-level",
+        "log__level",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+        help="What goes to stderr; info has a line a request  [default: info]",
+    ),
+    click.option(
+        "--log-format",
+        "log__format",
+        type=click.Choice(["text", "json"]),
+        help="How a line looks  [default: text]",
+    ),
+)
+"""Flags that replace what file and environment say; ``tls__cert`` is the setting ``tls.cert``."""
+
+
+def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the flags of ``SETTINGS``; they arrive as keyword arguments."""
+    for option in reversed(SETTINGS):
+        command = option(command)
+    return command
+
+
+def effective(app: App, file: Path | None, flags: dict[str, Any]) -> RegistryConfig:
+    """The configuration of file, environment and flags.
+
+    Raises:
+        RegistryConfigError: something in it is wrong.
+    """
+    from registry.configuration.sources import load
+
+    values = {name.replace("__", "."): value for name, value in flags.items()}
+    for name, prefix in (("addr", ""), ("metrics", "metrics.")):
+        host, port = values.pop(name) or (None, None)
+        values |= {f"{prefix}host": host, f"{prefix}port": port}
+    if app.debug:
+        values["log.level"] = "debug"
+    return load(
+        RegistryConfig,
+        file=file,
+        environment=os.environ,
+        flags=values,
+        defaults={"root": app.root / "registry"},
+    )
+
+
 @registry.command()
-@click.option(
-    "--addr",
-    default=f"127.0.0.1:{DEFAULT_PORT}",
-    show_default=True,
-    callback=_address,
-    metavar="HOST:PORT",
-    help="Where to listen; port 0 takes a free one",
-)
-@click.option("--storage", type=click.Path(path_type=Path), help="Folder of the registry's state")
-@click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate chain (PEM)")
-@click.option("--tls-key", type=click.Path(path_type=Path), help="Private key (PEM)")
-@click.option("--htpasswd", type=click.Path(path_type=Path), help="Users (bcrypt entries)")
-@click.option("--anonymous-pull", is_flag=True, help="Let everybody pull; users push")
-@click.option("--read-only", is_flag=True, help="Refuse every change")
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-    help="What goes to stderr; info has a line a request",
-)
+@with_settings
 @click.pass_obj
-def serve(
-    app: App,
-    *,
-    addr: tuple[str, int],
-    storage: Path | None,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    htpasswd: Path | None,
-    anonymous_pull: bool,
-    read_only: bool,
-    log_level: str,
-) -> None:
+def serve(app: App, /, *, file: Path | None, **flags: Any) -> None:
     """Serve the OCI distribution API until SIGTERM, then finish what is under way."""
     import logging
 
     from registry.serve import serve as run_server
 
+    config = effective(app, file, flags)
     logging.basicConfig(
-        level=logging.DEBUG if app.debug else log_level.upper(),
+        level=config.log.level.value.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
-    )
-    config = RegistryConfig(
-        root=storage or app.root / "registry",
-        host=addr[0],
-        port=addr[1],
-        tls=TlsSettings(tls_cert, tls_key),
-        access=AccessSettings(htpasswd, anonymous_pull),
-        read_only=read_only,
     )
     run_server(config, ready=lambda bound: click.echo(f"serving {bound.url} from {config.root}"))
