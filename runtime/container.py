@@ -63,6 +63,7 @@ def _report(channel: socket.socket, fault: RuntimeFault) -> None:
 
 def _live(channel: socket.socket, warm: Warm, *, early: bool) -> NoReturn:
     _forget_parent(channel)
+    syscalls.set_process_name("lading-embryo")
     if early:
         syscalls.unshare(_EARLY)
         _raise_loopback()

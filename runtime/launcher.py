@@ -80,12 +80,15 @@ def _retire(number: int, frame: object) -> None:
 
 
 def _listen(runtime_dir: str, fingerprint: str, idle: float, *, inode: int) -> None:
-    import runtime.shim  # noqa: F401 - loaded before the forks, so that they share it
+    # Loaded before the forks, so that they share it.
+    import runtime.config_json
+    import runtime.shim
+    import runtime.spec  # noqa: F401
     from runtime.capabilities import to_mask
     from runtime.cgroups import read_layout
     from runtime.defaults import CAPABILITIES
     from runtime.process import held_capabilities
-    from runtime.rehearsal import learn
+    from runtime.rehearsal import learn, warm_up
     from runtime.seccomp import compile_filter, default_profile
     from runtime.warm import Warm, heap_ranges
 
@@ -105,6 +108,7 @@ def _listen(runtime_dir: str, fingerprint: str, idle: float, *, inode: int) -> N
         filters={to_mask(CAPABILITIES): default},
         mount_namespace=(status.st_dev, status.st_ino),
     )
+    warm_up(cold)
     gc.collect()
     gc.freeze()
     gc.disable()

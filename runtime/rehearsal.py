@@ -30,6 +30,10 @@ _EXCLUSIVE: Final = 1 << 56
 _GAP: Final = 2
 """Pages between two written ones that are copied along, because a call costs as much."""
 
+_ROUNDS: Final = 20
+"""CPython specialises a function that was called eight times, and each of its sites a little later.
+"""
+
 Ranges = tuple[tuple[int, int], ...]
 
 
@@ -49,6 +53,15 @@ class _Pretence:
     def fd_path(self, fd: int) -> str:
         """Anywhere."""
         return "/rehearsal"
+
+
+def warm_up(warm: Warm) -> None:
+    """Go through the motions in this process until the interpreter has specialised its code.
+
+    Otherwise every fork does that again, and copies each page of code that it rewrites (PEP 659).
+    """
+    for _ in range(_ROUNDS):
+        _rehearse(warm)
 
 
 def learn(warm: Warm, memory: Ranges) -> Ranges:
