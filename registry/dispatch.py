@@ -16,15 +16,15 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
-from images.errors import EnvironmentFault
 from registry import routing
 from registry.answers import API_VERSION
 from registry.config import RegistryConfig
 from registry.drain import Drain
 from registry.errors import ApiError
-from registry.handlers import base, blobs, listings, manifests, uploads
+from registry.faults import refusal_of
+from registry.handlers import base, blobs, extensions, listings, manifests, uploads
 from registry.protocols import Access
 from registry.routing import Kind, Target
 from registry.service import Registry
@@ -44,9 +44,16 @@ ROUTES: Final[Mapping[tuple[Kind, str], tuple[Handler, str]]] = MappingProxyType
     {
         (Kind.BASE, "GET"): (base.get_base, "base"),
         (Kind.BASE, "HEAD"): (base.get_base, "base"),
+        (Kind.EXTENSIONS, "GET"): (extensions.get_extensions, "base"),
+        (Kind.EXTENSIONS, "HEAD"): (extensions.get_extensions, "base"),
+        (Kind.REPOSITORY_EXTENSIONS, "GET"): (extensions.get_extensions, "pull"),
+        (Kind.REPOSITORY_EXTENSIONS, "HEAD"): (extensions.get_extensions, "pull"),
         (Kind.CATALOG, "GET"): (listings.get_catalog, "catalog"),
+        (Kind.CATALOG, "HEAD"): (listings.get_catalog, "catalog"),
         (Kind.TAGS, "GET"): (listings.get_tags, "pull"),
+        (Kind.TAGS, "HEAD"): (listings.get_tags, "pull"),
         (Kind.REFERRERS, "GET"): (listings.get_referrers, "pull"),
+        (Kind.REFERRERS, "HEAD"): (listings.get_referrers, "pull"),
         (Kind.MANIFEST, "GET"): (manifests.get_manifest, "pull"),
         (Kind.MANIFEST, "HEAD"): (manifests.get_manifest, "pull"),
         (Kind.MANIFEST, "PUT"): (manifests.put_manifest, "push"),
@@ -56,6 +63,7 @@ ROUTES: Final[Mapping[tuple[Kind, str], tuple[Handler, str]]] = MappingProxyType
         (Kind.BLOB, "DELETE"): (blobs.delete_blob, "delete"),
         (Kind.UPLOADS, "POST"): (uploads.post_upload, "push"),
         (Kind.UPLOAD, "GET"): (uploads.get_upload, "push"),
+        (Kind.UPLOAD, "HEAD"): (uploads.get_upload, "push"),
         (Kind.UPLOAD, "PATCH"): (uploads.patch_upload, "push"),
         (Kind.UPLOAD, "PUT"): (uploads.put_upload, "push"),
         (Kind.UPLOAD, "DELETE"): (uploads.delete_upload, "push"),
@@ -114,15 +122,10 @@ class Dispatcher:
         except ConnectionError:
             # Nobody is left to read this; the status is for the log.
             return web.Response(status=_CLIENT_GONE)
-        except EnvironmentFault as error:
-            self._report(request, error)
-            return _refusal(ApiError("UNAVAILABLE", message=error.what))
-        except OSError as error:
-            self._report(request, error)
-            return _refusal(ApiError("UNAVAILABLE", message="storage is unavailable"))
         except Exception as error:  # noqa: BLE001 -- the last wall: a bug must not leak its text
             self._report(request, error)
-            return _refusal(ApiError("UNKNOWN", detail={"request": request[REQUEST_ID]}))
+            unknown = ApiError("UNKNOWN", detail={"request": request[REQUEST_ID]})
+            return _refusal(refusal_of(error) or unknown)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         registry = self.registry
@@ -170,8 +173,16 @@ _route_often: Final = lru_cache(maxsize=8192)(_route)
 
 
 async def _invite_body(request: web.BaseRequest) -> None:
-    """Answer ``Expect: 100-continue``, only now that the client may send (RFC 9110, 10.1.1)."""
-    if request.headers["Expect"].lower() == "100-continue":
+    """Answer ``Expect: 100-continue``, only now that the client may send (RFC 9110, 10.1.1).
+
+    Raises:
+        ApiError: 417 for an expectation that nobody knows.
+    """
+    if request.version < HttpVersion11:
+        return  # these clients would take the invitation for the answer
+    if request.headers["Expect"].lower() != "100-continue":
+        raise ApiError("UNSUPPORTED", status=417, message="only 100-continue may be expected")
+    if request.can_read_body:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
 

@@ -101,6 +101,7 @@ CODES: Final[Mapping[str, WireCode]] = MappingProxyType(
         # Docker's extras
         "UNKNOWN": WireCode(500, "unknown error"),
         "UNAVAILABLE": WireCode(503, "service unavailable"),
+        "PRECONDITION_FAILED": WireCode(412, "what is there is not what the request expects"),
         "RANGE_INVALID": WireCode(416, "invalid content range"),
         "TAG_INVALID": WireCode(400, "manifest tag did not match URI"),
         "PAGINATION_NUMBER_INVALID": WireCode(400, "invalid number of results requested"),

@@ -8,6 +8,7 @@ index (CVE-2021-41190), and what comes out is the row to write. OCI distribution
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from images.mediatype import (
     DOCKER_FOREIGN_LAYER_GZIP,
     OCI_FOREIGN_LAYER,
     OCI_FOREIGN_LAYER_GZIP,
+    is_index,
 )
 from registry.errors import ApiError
 from registry.records import NewManifest
@@ -38,6 +40,9 @@ _NOT_DISTRIBUTED: Final = frozenset(
     }
 )
 """Layers that their licence keeps out of registries; a manifest may name them all the same."""
+
+_FALLBACK_TAG: Final = re.compile(r"sha(?:256|512)-[0-9a-f]{64}\Z")
+"""Where clients keep referrers for registries that do not list them."""
 
 
 def examine(raw: bytes, content_type: str | None, expected: Digest | None) -> NewManifest:
@@ -64,6 +69,18 @@ def examine(raw: bytes, content_type: str | None, expected: Digest | None) -> Ne
         artifact_type=referrer_type(parsed),
         referrer=b"" if parsed.subject is None else _referrer(parsed, digest),
     )
+
+
+def warnings(manifest: NewManifest, tags: Sequence[str], content_type: str | None) -> list[str]:
+    """Values of the Warning header for deprecated use of the API (specification, "Warnings")."""
+    advice = []
+    if not content_type:
+        advice.append("a manifest is pushed with its media type as Content-Type")
+    if manifest.optional:
+        advice.append("layers that are not distributable are deprecated")
+    if is_index(manifest.media_type) and any(map(_FALLBACK_TAG.match, tags)):
+        advice.append("this registry lists referrers; their fallback tag is not needed")
+    return [f'299 - "{text}"' for text in advice]
 
 
 def referrer_type(parsed: Manifest | Index) -> str:

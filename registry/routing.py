@@ -33,6 +33,15 @@ class Kind(enum.Enum):
     MANIFEST = "manifest"
     TAGS = "tags"
     REFERRERS = "referrers"
+    EXTENSIONS = "extensions"
+    REPOSITORY_EXTENSIONS = "repository extensions"
+
+
+_REGISTRY_LEVEL: Final = {
+    "": Kind.BASE,
+    "_catalog": Kind.CATALOG,
+    "_oci/ext/discover": Kind.EXTENSIONS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +116,12 @@ def parse(path: str) -> Target | None:
     segments = path.split("/")[2:]
     if "%" in path:
         segments = [_decode(segment) for segment in segments]
+    of_registry = _REGISTRY_LEVEL.get("/".join(segments))
+    if of_registry is not None:
+        return Target(of_registry)
     match segments:
-        case [""]:
-            return Target(Kind.BASE)
-        case ["_catalog"]:
-            return Target(Kind.CATALOG)
+        case [*name, "_oci", "ext", "discover"]:
+            return _target(Kind.REPOSITORY_EXTENSIONS, name)
         case [*name, "tags", "list"]:
             return _target(Kind.TAGS, name)
         case [*name, "blobs", "uploads"] | [*name, "blobs", "uploads", ""]:

@@ -13,7 +13,7 @@ from images.mediatype import OCTET_STREAM
 from registry import ranges
 from registry.answers import API_VERSION, ReadyContent, content_headers
 from registry.errors import ApiError
-from registry.handlers.conditional import not_modified
+from registry.handlers.conditional import CONDITIONAL, not_modified
 from registry.routing import Target
 from registry.sendfile import send_file
 from registry.service import Registry
@@ -77,7 +77,7 @@ async def delete_blob(registry: Registry, request: web.BaseRequest, target: Targ
     return web.Response(status=202, headers=API_VERSION)
 
 
-_SPECIAL: Final = frozenset({"Range", "If-None-Match"})
+_SPECIAL: Final = CONDITIONAL | {"Range"}
 
 
 async def _size(registry: Registry, target: Target, digest: Digest) -> int:

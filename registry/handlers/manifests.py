@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from aiohttp import web
 from multidict import CIMultiDictProxy
@@ -12,11 +13,13 @@ from images.digest import Digest
 from registry import body
 from registry.answers import API_VERSION, ReadyContent, content_headers
 from registry.errors import ApiError, MissingContentError, WrongSizeError
-from registry.handlers.conditional import not_modified
-from registry.manifests import examine
+from registry.handlers.conditional import CONDITIONAL, Conditions, not_modified
+from registry.manifests import examine, warnings
 from registry.records import NewManifest
 from registry.routing import Target, parse_tag
 from registry.service import Registry
+
+T = TypeVar("T")
 
 TAGS_PER_PUT: Final = 128
 """Most ``?tag=`` parameters of one PUT; more are answered with 414."""
@@ -31,7 +34,7 @@ async def get_manifest(
     found = registry.manifests.get(target.name, target.tail)
     if found is None:
         found = await _load(registry, target)
-    if "If-None-Match" in request.headers:
+    if not request.headers.keys().isdisjoint(CONDITIONAL):
         unchanged = not_modified(request, found.etag)
         if unchanged is not None:
             return unchanged
@@ -49,16 +52,27 @@ async def put_manifest(
     expected = reference if isinstance(reference, Digest) else None
     content_type = request.headers.get("Content-Type")
     manifest = await registry.workers.io(partial(_store, registry, raw, content_type, expected))
-    await _record(registry, target.name, manifest, tags)
+    record = partial(
+        registry.index.put_manifest,
+        target.name,
+        manifest,
+        tags,
+        sparse=registry.config.allow_missing,
+    )
+    await _record(registry, target, _conditional(registry, request, target, record))
     headers = {
         **API_VERSION,
         "Location": f"/v2/{target.name}/manifests/{target.tail}",
         "Docker-Content-Digest": manifest.digest,
+        "ETag": f'"{manifest.digest}"',
     }
     if manifest.subject is not None:
         headers["OCI-Subject"] = manifest.subject
     if expected is not None and tags:
         headers["OCI-Tag"] = ", ".join(tags)
+    advice = warnings(manifest, tags, content_type)
+    if advice:
+        headers["Warning"] = ", ".join(advice)
     return web.Response(status=201, headers=headers)
 
 
@@ -71,7 +85,8 @@ async def delete_manifest(
         delete = partial(registry.index.delete_manifest, target.name, str(reference))
     else:
         delete = partial(registry.index.delete_tag, target.name, reference)
-    if not await registry.writer.write(target.name, delete):
+    checked = _conditional(registry, request, target, delete)
+    if not await registry.writer.write(target.name, checked):
         raise await _unknown(registry, target)
     return web.Response(status=202, headers=API_VERSION)
 
@@ -103,18 +118,29 @@ def _store(
     return manifest
 
 
-async def _record(
-    registry: Registry, repository: str, manifest: NewManifest, tags: tuple[str, ...]
-) -> None:
-    record = partial(
-        registry.index.put_manifest,
-        repository,
-        manifest,
-        tags,
-        sparse=registry.config.allow_missing,
-    )
+def _conditional(
+    registry: Registry, request: web.BaseRequest, target: Target, write: Callable[[], T]
+) -> Callable[[], T]:
+    """The write under the request's conditions; both happen in one transaction."""
+    conditions = Conditions.of(request)
+    if conditions is None:
+        return write
+
+    def checked() -> T:
+        current = registry.index.current(target.name, target.tail)
+        done = write()
+        # A request that fails anyhow is told why, not that its condition does not hold; what was
+        # written is undone when this raises (RFC 9110, section 13.2.1).
+        if done is not False:
+            conditions.check(current)
+        return done
+
+    return checked
+
+
+async def _record(registry: Registry, target: Target, record: Callable[[], None]) -> None:
     try:
-        await registry.writer.write(repository, record)
+        await registry.writer.write(target.name, record)
     except MissingContentError as error:
         detail = [{"digest": digest} for digest in error.digests[:_REPORTED]]
         raise ApiError("MANIFEST_BLOB_UNKNOWN", detail=detail) from error

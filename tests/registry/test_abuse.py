@@ -56,7 +56,7 @@ async def test_02_disk_full_during_a_chunk(
     with monkeypatch.context() as patch:
         patch.setattr("registry.storage.os.pwritev", full)
         answer = await client.send("PATCH", location, data=b"def")
-        assert (answer.status, answer.code) == (503, "UNAVAILABLE")
+        assert (answer.status, answer.code) == (507, "UNAVAILABLE")
     assert (await client.send("GET", location)).headers["Range"] == "0-2"
     answer = await client.send("PUT", f"{location}?digest={D(b'abcdef')}", data=b"def")
     assert answer.status == 201
@@ -70,14 +70,16 @@ async def test_02_disk_full_while_the_index_commits(
     from registry.index import SqliteIndex
 
     def full(*_: object, **__: object) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
 
     image = await client.push_image("a", "1")
     path = "/v2/a/manifests/2"
     with monkeypatch.context() as patch:
         patch.setattr(SqliteIndex, "put_manifest", full)
         answer = await client.send("PUT", path, data=image, headers=OCI)
-        assert (answer.status, answer.code) == (500, "UNKNOWN")
+        assert (answer.status, answer.code) == (507, "UNAVAILABLE")
     assert (await client.send("GET", path)).status == 404
     assert (await client.send("PUT", path, data=image, headers=OCI)).status == 201
 

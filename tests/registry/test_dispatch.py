@@ -13,6 +13,7 @@ import pytest
 from registry.committer import Committer
 from registry.drain import Drain
 from registry.index import SqliteIndex
+from tests.registry.conftest import StartRegistry
 from tests.registry.kit import Client, digest_of
 
 
@@ -73,6 +74,42 @@ async def test_connections_that_close(client: Client, head: str) -> None:
     for _ in range(2):
         answer = await exchange(client, f"GET /v2/a/manifests/1 {head}")
         assert answer.endswith(image)
+
+
+async def test_extensions_say_what_they_are(client: Client) -> None:
+    """extensions/_oci.md of the specification: name, url and endpoints are required."""
+    of_registry = (await client.send("GET", "/v2/_oci/ext/discover")).json["extensions"]
+    of_repository = (await client.send("GET", "/v2/a/_oci/ext/discover")).json["extensions"]
+    assert [one["name"] for one in of_registry] == ["_oci", "_catalog"]
+    assert [one["name"] for one in of_repository] == ["_oci"]
+    for one in of_registry + of_repository:
+        assert one["url"].startswith("https://")
+        for endpoint in one["endpoints"]:
+            assert (await client.send("GET", f"/v2/{endpoint}")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("version", "expect", "status"),
+    [("1.1", "100-continue", 100), ("1.0", "100-continue", 201), ("1.1", "more", 417)],
+)
+async def test_expectations(client: Client, version: str, expect: str, status: int) -> None:
+    """RFC 9110, section 10.1.1: only HTTP/1.1 clients understand the invitation."""
+    path = f"/v2/a/blobs/uploads/?digest={digest_of(b'abc')}"
+    head = f"POST {path} HTTP/{version}\nHost: x\nContent-Length: 3\nConnection: close\n"
+    answer = await exchange(client, f"{head}Expect: {expect}\n\nabc")
+    assert int(answer.split()[1]) == status
+    assert (b" 201 Created" in answer) == (status != 417)
+
+
+async def test_no_body_is_invited_from_who_has_no_right(start: StartRegistry) -> None:
+    client = await start(read_only=True)
+    host, port = client.base.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n")
+    writer.write(b"Expect: 100-continue\r\n\r\n")
+    answer = await asyncio.wait_for(reader.readline(), 10)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 405")
 
 
 async def test_long_manifests_come_whole_from_memory(client: Client) -> None:

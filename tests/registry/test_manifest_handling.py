@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from images.mediatype import OCI_INDEX, OCI_MANIFEST
 from registry.settings import LimitSettings
 from tests.registry import kit
-from tests.registry.cases import ATTACHED_INDEX, IMAGE, SBOM, SIGNATURE, TAG, UNTAGGED, D
+from tests.registry.cases import (
+    ATTACHED_INDEX,
+    IMAGE,
+    MANIFEST_TYPE,
+    SBOM,
+    SIGNATURE,
+    TAG,
+    UNTAGGED,
+    D,
+)
 from tests.registry.conftest import StartRegistry
 from tests.registry.kit import Client
 
@@ -29,6 +36,22 @@ async def test_referrers_leave_with_their_manifest(preloaded: Client) -> None:
     await preloaded.send("DELETE", f"/v2/lib/app/manifests/{D(SBOM)}")
     answer = await preloaded.send("GET", f"/v2/lib/app/referrers/{D(IMAGE)}")
     assert answer.json["manifests"] == []
+
+
+async def test_fallback_tags_are_imported(client: Client) -> None:
+    """What clients kept under ``sha256-<hex>`` is listed; the tag stays for older clients."""
+    image = await client.push_image("a", "1")
+    subject = kit.descriptor(image, OCI_MANIFEST)
+    members = [kit.manifest(subject=subject, annotations={"n": str(n)}) for n in range(3)]
+    for member in members:
+        await client.push_manifest("a", member)
+    stranger = kit.manifest(annotations={"has": "no subject"})
+    await client.push_manifest("a", stranger)
+    tag = D(image).replace(":", "-")
+    await client.push_manifest("a", kit.index([*members, stranger]), tag, media_type=OCI_INDEX)
+    listed = (await client.send("GET", f"/v2/a/referrers/{D(image)}")).json["manifests"]
+    assert {entry["digest"] for entry in listed} == set(map(D, members))
+    assert (await client.send("GET", f"/v2/a/manifests/{tag}")).status == 200
 
 
 async def test_subject_may_come_later(client: Client) -> None:
@@ -99,12 +122,10 @@ async def test_non_distributable_layers_need_not_exist(client: Client) -> None:
         urls=["https://example.com/layer"],
     )
     local = kit.descriptor(b"{}", "application/vnd.oci.image.layer.v1.tar")
-    await client.push_manifest(
-        "a",
-        kit.manifest(layers=()).replace(
-            b'"layers": []', b'"layers": ' + json.dumps([foreign, local]).encode()
-        ),
-    )
+    raw = kit.replaced(kit.manifest(), layers=[foreign, local])
+    answer = await client.send("PUT", "/v2/a/manifests/t", data=raw, headers=MANIFEST_TYPE)
+    assert answer.status == 201
+    assert answer.headers["Warning"] == '299 - "layers that are not distributable are deprecated"'
 
 
 async def test_nested_and_empty_indexes(client: Client) -> None:

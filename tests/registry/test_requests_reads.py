@@ -10,6 +10,7 @@ import pytest
 
 from images.mediatype import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from tests.registry.cases import (
+    ANY,
     BIG,
     BIG_BLOB,
     BLOB,
@@ -36,8 +37,17 @@ READS = [
     Case("GET", "/v3/", 404, JSON, code="UNSUPPORTED"),
     Case("GET", "/v2/lib/app", 404, JSON, code="UNSUPPORTED"),
     Case("POST", "/v2/", 405, {"Allow": "GET, HEAD"}, code="UNSUPPORTED"),
-    Case("PUT", "/v2/lib/app/tags/list", 405, {"Allow": "GET"}, code="UNSUPPORTED"),
+    Case("PUT", "/v2/lib/app/tags/list", 405, {"Allow": "GET, HEAD"}, code="UNSUPPORTED"),
     Case("TRACE", TAG, 405, code="UNSUPPORTED"),
+    Case("HEAD", "/v2/_catalog", 200, JSON, b""),
+    Case("HEAD", "/v2/lib/app/tags/list?n=1", 200, {"Link": ANY}, b""),
+    Case("HEAD", f"/v2/lib/app/referrers/{D(IMAGE)}", 200, {"Content-Type": OCI_INDEX}, b""),
+    Case("OPTIONS", TAG, 405, {"Allow": "GET, HEAD, PUT, DELETE"}, code="UNSUPPORTED"),
+    Case("OPTIONS", "/v2/", 405, {"Allow": "GET, HEAD"}, code="UNSUPPORTED"),
+    Case("GET", "/v2/_oci/ext/discover", 200, JSON),
+    Case("HEAD", "/v2/lib/app/_oci/ext/discover", 200, JSON, b""),
+    Case("GET", "/v2/lib/app/_oci/ext/none", 404, JSON, code="UNSUPPORTED"),
+    Case("GET", "/v2/_other/ext/discover", 404, JSON, code="UNSUPPORTED"),
     # manifests
     Case("GET", TAG, 200, content(IMAGE, OCI_MANIFEST), IMAGE),
     Case("HEAD", TAG, 200, content(IMAGE, OCI_MANIFEST), b""),

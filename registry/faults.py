@@ -1,0 +1,53 @@
+"""What a client is told when the store fails: a full disk, a failing one, an index that is busy.
+
+The text of such an error names paths and stays in the log; the client learns whether trying again
+can help.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from typing import Final
+
+from images.errors import EnvironmentFault
+from registry.errors import ApiError
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_RETRY_SECONDS: Final = "5"
+
+
+def refusal_of(error: Exception) -> ApiError | None:
+    """The answer to a request that ran into ``error``; None when it is no fault of the store.
+
+    507 for a disk or quota that is full (RFC 4918, section 11.5), 503 for everything else.
+    """
+    if isinstance(error, EnvironmentFault) and isinstance(error.__cause__, OSError):
+        error = error.__cause__
+    if isinstance(error, OSError):
+        return _full() if error.errno in _FULL else _failing()
+    if isinstance(error, EnvironmentFault):
+        return ApiError("UNAVAILABLE", message=error.what)
+    if isinstance(error, sqlite3.Error):
+        return _of_index(error)
+    return None
+
+
+def _of_index(error: sqlite3.Error) -> ApiError | None:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # extended codes keep the kind there
+    if code == sqlite3.SQLITE_FULL:
+        return _full()
+    if code in _PASSING:
+        return ApiError(
+            "UNAVAILABLE", message="the index is busy", headers={"Retry-After": _RETRY_SECONDS}
+        )
+    return _failing() if isinstance(error, sqlite3.OperationalError) else None
+
+
+def _full() -> ApiError:
+    return ApiError("UNAVAILABLE", status=507, message="the registry has no space left")
+
+
+def _failing() -> ApiError:
+    return ApiError("UNAVAILABLE", message="storage is unavailable")
