@@ -14,7 +14,7 @@ import marshal
 import os
 import stat
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from builder.copying.selection import below, select_sources
 from builder.ignore import IgnorePatterns
@@ -45,6 +45,8 @@ CONTENTS_LIMIT: Final = 48 << 20
 _PIECE: Final = 1 << 20
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _Known = dict[str, tuple[tuple[int, ...], bytes]]
+Seen: TypeAlias = "list[tuple[Node, bytes | None]]"
+"""What a digest was made of: each object with the digest of its bytes if it is a regular file."""
 
 
 class FileDigests:
@@ -101,12 +103,11 @@ class FileDigests:
 
     def known(self, node: Node) -> bytes | None:
         """The digest remembered for a file of this status."""
-        status = node.status
-        path = node.real
+        path, mark = node.real, _mark(node.status)
         found = self._known.get(path)
-        if found is None or found[0] != _mark(status):
+        if found is None or found[0] != mark:
             found = self._fresh.get(path) or self._volatile.get(path)
-        return found[1] if found is not None and found[0] == _mark(status) else None
+        return found[1] if found is not None and found[0] == mark else None
 
     def of(self, node: Node) -> bytes:
         """The digest of a regular file, remembered or computed.
@@ -177,55 +178,73 @@ class FileDigests:
             kept[node.real] = (_mark(status), digest)
 
 
-def selection_digest(request: CopyRequest, tree: SourceTree, files: FileDigests) -> bytes:
+def selection_digest(
+    request: CopyRequest, tree: SourceTree, files: FileDigests, seen: Seen | None = None
+) -> bytes:
     """What the sources of a COPY hold, under names that depend on the sources alone.
+
+    ``seen`` collects what was looked at.
 
     Raises:
         BuildInputError: a source is missing.
         OSError: a file cannot be read.
     """
+    seen = [] if seen is None else seen
     exclude = IgnorePatterns.of(request.exclude)
     hasher = hashlib.sha256()
     for selected in select_sources(request, tree):
         node = selected.node
         if not node.is_dir:
-            hasher.update(frame(("file", selected.name, node_digest(tree, node, files))))
+            hasher.update(frame(("file", selected.name, node_digest(tree, node, files, seen))))
         elif selected.include is None and not exclude:
-            hasher.update(frame(("directory", _listing_digest(tree, node, files))))
+            seen.append((node, None))
+            hasher.update(frame(("directory", _listing_digest(tree, node, files, seen))))
         else:
+            seen.append((node, None))
             hasher.update(frame("filtered"))
             for found in below(selected, tree, exclude):
                 for parent, path in found.parents:
                     hasher.update(frame((path, _header(parent, owners=files.owners))))
                 own = found.node
                 if own.is_dir:
+                    seen.append((own, None))
                     digest = _header(own, owners=files.owners)
                 else:
-                    digest = node_digest(tree, own, files)
+                    digest = node_digest(tree, own, files, seen)
                 hasher.update(frame((found.path, digest)))
     return hasher.digest()
 
 
-def node_digest(tree: SourceTree, node: Node, files: FileDigests) -> bytes:
-    """The digest of one object, a directory with all it holds.
+def node_digest(
+    tree: SourceTree, node: Node, files: FileDigests, seen: Seen | None = None
+) -> bytes:
+    """The digest of one object, a directory with all it holds; ``seen`` collects all of them.
 
     Raises:
         OSError: a file cannot be read.
     """
-    if node.is_file:
-        return files.of(node)
-    if not node.is_dir:
-        return hashlib.sha256(_header(node, owners=files.owners)).digest()
+    seen = [] if seen is None else seen
+    digest = files.of(node) if node.is_file else None
+    seen.append((node, digest))
+    return _any_digest(tree, node, files, seen) if digest is None else digest
+
+
+def _any_digest(tree: SourceTree, node: Node, files: FileDigests, seen: Seen) -> bytes:
+    """The digest of what is no regular file."""
     header = _header(node, owners=files.owners)
-    return hashlib.sha256(header + _listing_digest(tree, node, files)).digest()
+    if node.is_dir:
+        header += _listing_digest(tree, node, files, seen)
+    return hashlib.sha256(header).digest()
 
 
-def _listing_digest(tree: SourceTree, directory: Node, files: FileDigests) -> bytes:
+def _listing_digest(tree: SourceTree, directory: Node, files: FileDigests, seen: Seen) -> bytes:
     """The digest of what a directory holds; its own metadata does not pass to a destination."""
     children: Sequence[Node] = tree.children(directory.path)
     parts: list[bytes] = []
-    for child, known in zip(children, files.of_siblings(children), strict=True):
-        digest = node_digest(tree, child, files) if known is None else known
+    pairs = list(zip(children, files.of_siblings(children), strict=True))
+    seen += pairs
+    for child, known in pairs:
+        digest = _any_digest(tree, child, files, seen) if known is None else known
         parts += (os.fsencode(child.path.rpartition("/")[2]), b"\0", digest)
     return hashlib.sha256(b"".join(parts)).digest()
 

@@ -9,18 +9,16 @@ import hashlib
 import os
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from builder.context import ContextTree
 from builder.copying.plan import plan_copy, plan_workdir
 from builder.copying.request import CopyRequest, InlineSource
-from builder.copying.selection import below, select_sources
 from builder.copying.tree import SourceTree, StageTree
-from builder.digests import FileDigests, node_digest, selection_digest
+from builder.digests import FileDigests, Seen, node_digest, selection_digest
 from builder.downloads import Download, Downloads, refuse_git
 from builder.errors import BuildInputError
 from builder.ignore import IgnorePatterns
@@ -107,29 +105,18 @@ class PlacedFiles:
         request = replace(_request(op, 0), sources=local)
         if remote and not local:
             return _downloaded(remote, b"")
-        tree, digests = self._tree(source), self._digests(source)
-        digest = selection_digest(request, tree, digests)
-        exclude = IgnorePatterns.of(op.exclude)
-
-        def nodes() -> Iterator[Node]:
-            for selected in select_sources(request, tree):
-                yield selected.node
-                if selected.include is None and not exclude:
-                    yield from _walk(tree, selected.node)
-                elif selected.node.is_dir:
-                    yield from (found.node for found in below(selected, tree, exclude))
-
+        seen: Seen = []
+        digest = selection_digest(request, self._tree(source), self._digests(source), seen)
         if remote:
             return _downloaded(remote, digest)
-        return Selection(digest, _Listing(nodes, digests))
+        return Selection(digest, _Listing(seen))
 
     def content(self, path: str, source: Directories | None) -> Selection:
         """As ``FilePlanner.content``."""
-        tree, digests = self._tree(source), self._digests(source)
-        node = _find(tree, path)
-        digest = node_digest(tree, node, digests)
-        listing = _Listing(lambda: chain((node,), _walk(tree, node)), digests)
-        return Selection(digest, listing)
+        tree = self._tree(source)
+        seen: Seen = []
+        digest = node_digest(tree, _find(tree, path), self._digests(source), seen)
+        return Selection(digest, _Listing(seen))
 
     def tree(self, path: str, source: Directories | None) -> list[Entry]:
         """As ``FilePlanner.tree``."""
@@ -265,9 +252,8 @@ def _request(op: Copy, created_ns: int) -> CopyRequest:
 class _Listing(Mapping[str, str]):
     """The paths of a selection for explanations, which most builds never ask for."""
 
-    def __init__(self, nodes: Callable[[], Iterator[Node]], digests: FileDigests) -> None:
-        self._nodes = nodes
-        self._digests = digests
+    def __init__(self, seen: Seen) -> None:
+        self._seen = seen
 
     def __getitem__(self, path: str) -> str:
         return self._files[path]
@@ -278,15 +264,22 @@ class _Listing(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._files)
 
+    def items(self) -> ItemsView[str, str]:
+        """As the mapping's own, but at once."""
+        return self._files.items()
+
     @cached_property
     def _files(self) -> dict[str, str]:
-        return {node.path: self._shown(node) for node in self._nodes()}
+        shown = SHOWN_DIGITS // 2
+        return {
+            node.path: _metadata(node) if digest is None else digest[:shown].hex()
+            for node, digest in self._seen
+        }
 
-    def _shown(self, node: Node) -> str:
-        """What tells one state of an object from another."""
-        if node.is_file and (known := self._digests.known(node)) is not None:
-            return known[: SHOWN_DIGITS // 2].hex()
-        return os.readlink(node.real) if node.is_symlink else f"{node.status.st_mode:o}"
+
+def _metadata(node: Node) -> str:
+    """What tells one state of an object without content from another."""
+    return os.readlink(node.real) if node.is_symlink else f"{node.status.st_mode:o}"
 
 
 def _find(tree: SourceTree, path: str) -> Node:

@@ -50,8 +50,10 @@ class Components:
 
     def encode(self) -> bytes:
         """As the bytes of a record."""
-        document = {"fields": dict(self.fields), "files": dict(self.files)}
-        return zlib.compress(json.dumps(document).encode(), 1)
+        from isal import isal_zlib
+
+        document = {"fields": dict(self.fields), "files": dict(self.files.items())}
+        return isal_zlib.compress(json.dumps(document).encode(), 1)
 
     @classmethod
     def decode(cls, raw: bytes) -> Components:
@@ -112,11 +114,13 @@ def explain_miss(before: Components | None, now: Components) -> str:
 
 def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
     """What happened to each name whose value is not the same, sorted by name."""
-    return {
-        name: "added" if name not in before else "removed" if name not in now else "changed"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
+    found = {
+        name: "changed" if name in before else "added"
+        for name, value in now.items()
+        if before.get(name) != value
     }
+    found |= dict.fromkeys(before.keys() - now.keys(), "removed")
+    return dict(sorted(found.items()))
 
 
 def _changed_environment(before: str, now: str) -> str:

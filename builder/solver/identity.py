@@ -69,11 +69,9 @@ class Identities:
     def components(self, step: Step) -> Components:
         """The definition key taken apart, for explanations."""
         with self._lock:
-            files = {
-                path: digest
-                for selection in self._context(step)
-                for path, digest in selection.files.items()
-            }
+            files: dict[str, str] = {}
+            for selection in self._context(step):
+                files.update(selection.files.items())
             bases: list[KeyField] = [("base", self._bases(step))]
             return components([*self._definition_fields(step), *bases], files)
 

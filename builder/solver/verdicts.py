@@ -86,7 +86,8 @@ class Verdicts:
 
     def _compare(self, step: Step) -> tuple[str, tuple[Change, ...]]:
         now = self._identities.components(step)
-        raws = [self._values.get(slot) for slot in self._slots(step)]
+        # Most often both slots hold the same.
+        raws = dict.fromkeys(self._values.get(slot) for slot in self._slots(step))
         before = nearest([Components.decode(raw) for raw in raws if raw is not None], now)
         if before is None:
             return explain_miss(None, now), ()

@@ -81,7 +81,11 @@ RUN USEDLESS
 
 def test_precise_args_are_those_a_step_mentions(bench: Workbench) -> None:
     def run(**args: str):
-        bench.build(ARGS, precise_args=True, build_args=args)
+        # Other files each time: the same ones would answer the next steps by content.
+        def echo(step: RunStep) -> None:
+            write(step, "out", repr(args))
+
+        bench.build(ARGS, {"echo ${USED}": echo}, precise_args=True, build_args=args)
         return {step.args[-1]: step.env for step in bench.runner.steps}
 
     first = run()
