@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Annotated
 
 from registry.access.settings import AccessSettings
+from registry.collection.settings import CollectionSettings
 from registry.configuration.declare import refuse
 from registry.errors import RegistryConfigError
+from registry.quotas import QuotaRule
+from registry.retention import ImmutableRule, RetentionRule
 from registry.settings import (
     MANIFEST_LIMIT,
     MAX_PORT,
@@ -50,6 +53,10 @@ class RegistryConfig:
     limits: LimitSettings = field(default_factory=LimitSettings)
     log: LogSettings = field(default_factory=LogSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    collection: CollectionSettings = field(default_factory=CollectionSettings)
+    retention: Annotated[tuple[RetentionRule, ...], "Which tags stay; all without a rule"] = ()
+    immutable: Annotated[tuple[ImmutableRule, ...], "Tags that neither move nor go"] = ()
+    quotas: Annotated[tuple[QuotaRule, ...], "How much repositories may take"] = ()
 
     def __post_init__(self) -> None:
         refuse(self._problems())

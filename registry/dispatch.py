@@ -22,7 +22,7 @@ from registry import routing
 from registry.answers import API_VERSION
 from registry.config import RegistryConfig
 from registry.drain import Drain
-from registry.errors import ApiError
+from registry.errors import ApiError, PolicyError
 from registry.faults import refusal_of
 from registry.handlers import base, blobs, extensions, listings, manifests, uploads
 from registry.protocols import Access
@@ -117,6 +117,8 @@ class Dispatcher:
             return await self._handle(request)
         except ApiError as error:
             return _refusal(error)
+        except PolicyError as error:
+            return _refusal(ApiError("DENIED", message=error.what, detail=error.fix))
         except web.RequestPayloadError as error:
             return _refusal(ApiError("BLOB_UPLOAD_INVALID", message=f"malformed body: {error}"))
         except ConnectionError:

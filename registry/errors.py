@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from images.errors import ImagesError
+from images.errors import EnvironmentFault, ImagesError
 
 
 class RegistryError(ImagesError):
@@ -72,6 +72,44 @@ class WrongSizeError(RegistryError):
     def __init__(self, digest: str, stated: int, actual: int) -> None:
         self.digest = digest
         super().__init__(f"{digest} has {actual} bytes, the manifest says {stated}")
+
+
+class PolicyError(RegistryError):
+    """A rule of the configuration forbids this write; clients are told DENIED."""
+
+    code = "registry-policy"
+
+
+class ImmutableTagError(PolicyError):
+    """The tag may neither move nor go; ``rule`` is the pattern that says so."""
+
+    code = "registry-tag-immutable"
+
+    def __init__(self, tag: str, rule: str) -> None:
+        self.rule = rule
+        super().__init__(
+            f"tag {tag} is immutable by the rule {rule}",
+            fix="push under another tag, or change the rule",
+        )
+
+
+class QuotaError(PolicyError):
+    """The repository has no room left; ``unit`` is ``bytes`` or ``tags``."""
+
+    code = "registry-quota"
+
+    def __init__(self, pattern: str, unit: str, limit: int, wanted: int) -> None:
+        self.unit = unit
+        super().__init__(
+            f"the quota of {pattern} is {limit} {unit}, this would make it {wanted}",
+            fix="delete tags or manifests and let a collection run, or raise the quota",
+        )
+
+
+class ContentVanishedError(EnvironmentFault):
+    """Bytes were collected while an upload of them stood still for longer than the lease."""
+
+    code = "registry-content-vanished"
 
 
 @dataclass(frozen=True, slots=True)

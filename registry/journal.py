@@ -12,6 +12,7 @@ A line is an array: ``["manifest", repository, digest, media type, moment]``,
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -68,7 +69,7 @@ class Journal:
         written = os.write(self._descriptor, data)
         if written < len(data):
             os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
-            raise OSError("the journal cannot be written: no space left on device")
+            raise OSError(errno.ENOSPC, "the journal is cut short")
 
     def size(self) -> int:
         """Bytes of all logs: what a new base would save."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from dataclasses import dataclass
 from functools import partial
 
+from registry.admission import Admission
 from registry.answers import HttpDate, ReadyContent
 from registry.auth import Everybody, HtpasswdUsers, load_htpasswd
 from registry.cache import AnswerCache
+from registry.collection.leases import Leases, note_boot
 from registry.committer import Committer
 from registry.config import RegistryConfig
 from registry.errors import RegistryStartError
 from registry.index import SqliteIndex
 from registry.protocols import Authorizer, Index, IndexWriter, Storage
+from registry.quotas import Quotas
+from registry.retention import Immutability
 from registry.storage import FileStorage
 from registry.uploads import Uploads
 from registry.workers import Workers
@@ -29,6 +34,7 @@ class Registry:
     writer: IndexWriter
     workers: Workers
     uploads: Uploads
+    leases: Leases
     authorizer: Authorizer
     manifests: AnswerCache[ReadyContent]
     blobs: AnswerCache[ReadyContent]
@@ -42,6 +48,16 @@ class Registry:
         self.index.close()
 
 
+def open_index(config: RegistryConfig, storage: FileStorage) -> SqliteIndex:
+    """The index under the rules of ``config``.
+
+    Raises:
+        IndexFormatError: a newer release wrote it. OSError, sqlite3.Error: it cannot be used.
+    """
+    guard = Admission(storage, Quotas(config.quotas), Immutability(config.immutable))
+    return SqliteIndex(config.root, guard=guard)
+
+
 def open_registry(config: RegistryConfig) -> Registry:
     """Open the store under ``config.root``; blocks, and creates what is missing.
 
@@ -53,7 +69,8 @@ def open_registry(config: RegistryConfig) -> Registry:
     users = None if config.access.htpasswd is None else load_htpasswd(config.access.htpasswd)
     try:
         storage = FileStorage(config.root)
-        index = SqliteIndex(config.root)
+        index = open_index(config, storage)
+        note_boot(index, time.time())
     except (OSError, sqlite3.Error) as error:
         raise RegistryStartError(
             f"cannot open the store: {error}",
@@ -70,6 +87,7 @@ def open_registry(config: RegistryConfig) -> Registry:
         writer=committer,
         workers=workers,
         uploads=Uploads(storage, index, committer, workers),
+        leases=Leases(index, committer, config.collection.lease),
         authorizer=Everybody()
         if users is None
         else HtpasswdUsers(

@@ -13,13 +13,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from images.blobs import BlobStore
-from images.digest import Digest
+from images.blobs import HEX_DIGITS, BlobStore
+from images.digest import HEX_LENGTHS, Digest
 from images.errors import DigestMismatchError
 
 _REHASH_BUFFER: Final = 1 << 20
@@ -33,7 +33,10 @@ class FileStorage:
         self._blobs = BlobStore(root)
         self._uploads = root / "uploads"
         self._uploads.mkdir(parents=True, exist_ok=True)
-        for algorithm in ("sha256", "sha512"):
+        self._blob_folder = root / "blobs"
+        self._trash = root / "trash"
+        self._trash.mkdir(exist_ok=True)
+        for algorithm in HEX_LENGTHS:
             directory = root / "blobs" / algorithm
             directory.mkdir(parents=True, exist_ok=True)
             sync_directory(directory.parent)
@@ -52,6 +55,65 @@ class FileStorage:
         with self._blobs.writer(expected=digest) as writer:
             writer.write(data)
             writer.commit()
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the blob is there; renews nothing."""
+        return self._blobs.size(digest) is not None
+
+    def size(self, digest: Digest) -> int | None:
+        """The blob's size in bytes, None when it is not there."""
+        return self._blobs.size(digest)
+
+    def digests(self) -> Iterator[Digest]:
+        """Every blob in no order, in constant memory; other names are passed over."""
+        for algorithm, length in HEX_LENGTHS.items():
+            with os.scandir(self._blob_folder / algorithm) as entries:
+                for entry in entries:
+                    if len(entry.name) == length and HEX_DIGITS.issuperset(entry.name):
+                        yield Digest(algorithm, entry.name)
+
+    def reclaimable(self, digest: Digest, *, before: float) -> int | None:
+        """The bytes that ``retire`` would free; None when it would spare the blob."""
+        try:
+            status = os.stat(self._blobs.path(digest))
+        except FileNotFoundError:
+            return 0
+        return status.st_size if status.st_mtime < before else None
+
+    def retire(self, digest: Digest, *, before: float) -> int | None:
+        """Take a blob out of sight, unless it was touched since ``before`` (epoch seconds).
+
+        Returns the bytes that ``empty_trash`` will free, 0 when there is no such blob, and None
+        when it was touched. A rename is quick whatever the blob's size, so this may run under the
+        index's write lock.
+        """
+        path = self._blobs.path(digest)
+        retired = self._trash / f"{digest.algorithm}-{digest.hex}"
+        if self.reclaimable(digest, before=before) is None:
+            return None
+        try:
+            os.rename(path, retired)
+        except FileNotFoundError:
+            return 0
+        status = os.stat(retired)
+        if status.st_mtime < before:
+            return status.st_size
+        # It was touched between the two looks: whoever did so is about to record it.
+        with suppress(FileExistsError):
+            os.link(retired, path)
+        os.unlink(retired)
+        return None
+
+    def empty_trash(self) -> None:
+        """Free what was retired, also by a collection that was killed."""
+        with os.scandir(self._trash) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    os.unlink(entry.path)
+
+    def sweep_stages(self) -> int:
+        """Remove the leftovers of manifests that were half written; returns the bytes freed."""
+        return self._blobs.sweep_stages()
 
     def create(self, upload: str, algorithm: str) -> FileStage:
         """Begin the stage of a new upload."""
@@ -142,6 +204,8 @@ class FileStage:
         actual = self._digest(digest.algorithm)
         if actual != digest:
             raise DigestMismatchError(f"content hashes to {actual}", where=str(digest))
+        # The upload may have rested for hours; a collection spares what was touched lately.
+        os.utime(self._descriptor)
         os.fsync(self._descriptor)
         self._blobs.adopt(self._path, digest)
         return self.size

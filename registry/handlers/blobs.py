@@ -27,12 +27,13 @@ async def get_blob(
 ) -> web.StreamResponse:
     """GET and HEAD of a blob, with single byte ranges."""
     small = registry.blobs.get(target.name, target.tail)
-    if small is not None and request.headers.keys().isdisjoint(_SPECIAL):
+    told = request.method == "HEAD" and not registry.leases.fresh(target.name, target.tail)
+    if small is not None and not told and request.headers.keys().isdisjoint(_SPECIAL):
         return small.answer(request, registry.date)
     digest = target.digest()
     # Read before membership is checked: what a delete overtakes must not be kept.
     generation = registry.blobs.generation(target.name)
-    size = await _size(registry, target, digest)
+    size = await (_size_under_lease if told else _size)(registry, target, digest)
     unchanged = not_modified(request, target.tail)
     if unchanged is not None:
         return unchanged
@@ -89,6 +90,14 @@ async def _size(registry: Registry, target: Target, digest: Digest) -> int:
     if link is None:
         raise ApiError("BLOB_UNKNOWN", detail={"digest": str(digest)})
     registry.blob_sizes.put(target.name, target.tail, link.size, generation=generation, size=0)
+    return link.size
+
+
+async def _size_under_lease(registry: Registry, target: Target, digest: Digest) -> int:
+    """The size of a blob that a client may now rely on."""
+    link = await registry.workers.look_up(partial(registry.index.blob, target.name, str(digest)))
+    if link is None or not await registry.leases.blob(target.name, str(digest), link.leased):
+        raise ApiError("BLOB_UNKNOWN", detail={"digest": str(digest)})
     return link.size
 
 

@@ -32,7 +32,7 @@ async def get_manifest(
 ) -> web.StreamResponse:
     """GET and HEAD of a manifest by tag or digest."""
     found = registry.manifests.get(target.name, target.tail)
-    if found is None:
+    if found is None or not registry.leases.fresh(target.name, found.etag):
         found = await _load(registry, target)
     if not request.headers.keys().isdisjoint(CONDITIONAL):
         unchanged = not_modified(request, found.etag)
@@ -99,7 +99,7 @@ async def _load(registry: Registry, target: Target) -> ReadyContent:
     else:
         read = partial(registry.index.tagged_manifest, target.name, reference)
     row = await registry.workers.look_up(read)
-    if row is None:
+    if row is None or not await registry.leases.manifest(target.name, row.digest, row.leased):
         raise await _unknown(registry, target)
     digest = Digest.parse(row.digest)
     raw = await registry.workers.io(partial(registry.storage.read, digest, limit=row.size))
