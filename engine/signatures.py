@@ -13,10 +13,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from images.client.errors import ManifestUnknownError, RemoteBlobUnknownError
+from images.client.request import Unchanged
 from images.client.threads import run_bounded
 from images.descriptor import Descriptor
 from images.digest import Digest
-from images.errors import DigestMismatchError, ImagesError, InputError
+from images.errors import DigestMismatchError, ImagesError, InputError, InvalidManifestError
 from images.manifest import Manifest
 from images.reference import Reference
 from trust import bundle, cosign
@@ -84,18 +85,36 @@ async def fetch_bundles(client: RegistryClient, reference: Reference, digest: Di
     return _gather([item for item in results if item is not None])
 
 
+@dataclass(frozen=True, slots=True)
+class SignatureTag:
+    """What a ``.sig`` tag holds, None for nothing, and the condition to replace it under."""
+
+    manifest: Manifest | None
+    unchanged: Unchanged | None
+
+
+async def signature_tag(
+    client: RegistryClient, reference: Reference, digest: Digest
+) -> SignatureTag:
+    """Read the ``.sig`` tag of ``digest``; raises ``MalformedSignatureError``."""
+    tag = reference.with_tag(cosign.signature_tag(digest))
+    try:
+        fetched = await client.read_manifest(tag)
+    except ManifestUnknownError:
+        return SignatureTag(None, Unchanged())
+    except (InputError, DigestMismatchError) as error:
+        raise _damage(error, str(tag)) from error
+    if not isinstance(fetched.document, Manifest):
+        wrong = InvalidManifestError("expected an image manifest, got an index")
+        raise _damage(wrong, str(tag))
+    return SignatureTag(fetched.document, fetched.unchanged)
+
+
 async def signature_manifest(
     client: RegistryClient, reference: Reference, digest: Digest
 ) -> Manifest | None:
     """What the ``.sig`` tag holds, None if there is none; raises ``MalformedSignatureError``."""
-    tag = reference.with_tag(cosign.signature_tag(digest))
-    try:
-        raw, media_type = await client.manifest(tag)
-        return Manifest.parse(raw, media_type)
-    except ManifestUnknownError:
-        return None
-    except (InputError, DigestMismatchError) as error:
-        raise _damage(error, str(tag)) from error
+    return (await signature_tag(client, reference, digest)).manifest
 
 
 async def _read(

@@ -11,14 +11,22 @@ signature costs no request.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from engine.signatures import Found, fetch_bundles, fetch_tag_signatures, signature_manifest
+from engine.signatures import (
+    Found,
+    SignatureTag,
+    fetch_bundles,
+    fetch_tag_signatures,
+    signature_tag,
+)
 from images import manifest as manifests
+from images.client.errors import TagMovedError
 from images.descriptor import Descriptor
 from images.digest import Digest
 from images.manifest import Index, Manifest
@@ -43,6 +51,9 @@ if TYPE_CHECKING:
 
 APPEND_ATTEMPTS: Final = 5
 """How often an append to a ``.sig`` tag is repeated when another signer overwrote it."""
+
+CONTENDED_ATTEMPTS: Final = 300
+"""How often an append is repeated when another signer's came first; each time one got through."""
 
 MAX_PLATFORMS: Final = 256
 """Most manifests of an index that are signed in one go."""
@@ -74,6 +85,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+async def back_off(attempt: int) -> None:
+    """Wait a random while, longer the more signers write to the same tag; ``attempt`` is from 1."""
+    await asyncio.sleep(random.uniform(0.0, min(0.02 * 2**attempt, 2.0)))
+
+
 async def sign(
     client: RegistryClient,
     reference: Reference,
@@ -83,6 +99,7 @@ async def sign(
     formats: Sequence[Format] = DEFAULT_FORMATS,
     recursive: bool = True,
     now: Callable[[], datetime] = utc_now,
+    pause: Callable[[int], Awaitable[None]] = back_off,
 ) -> tuple[SignedManifest, ...]:
     """Sign what ``reference`` points to in its registry and store the signatures there.
 
@@ -95,7 +112,7 @@ async def sign(
         RegistryError: the registry's side.
     """
     top = await client.resolve(reference)
-    signer = _Signer(client, reference, key, annotations, tuple(formats), now)
+    signer = _Signer(client, reference, key, annotations, tuple(formats), now, pause)
     targets = [top, *(await _platforms(client, reference, top) if recursive else ())]
     return tuple([await signer.sign(target) for target in targets])
 
@@ -173,6 +190,7 @@ class _Signer:
     annotations: Mapping[str, str] | None
     formats: tuple[Format, ...]
     now: Callable[[], datetime] = field(repr=False)
+    pause: Callable[[int], Awaitable[None]] = field(repr=False)
 
     async def sign(self, target: Descriptor) -> SignedManifest:
         """Add what is missing in each format."""
@@ -193,14 +211,21 @@ class _Signer:
         signature = await asyncio.to_thread(
             cosign.sign, self.key, reference, digest, annotations=self.annotations
         )
-        for attempt in range(APPEND_ATTEMPTS):
-            manifest = await signature_manifest(self.client, self.reference, digest)
-            if manifest is not None and self._signed(manifest, signature):
-                return attempt > 0
-            await self._push(digest, *cosign.append(manifest, signature), signature.payload)
-        # The tag is read, changed and written; another signer may write in between.
-        manifest = await signature_manifest(self.client, self.reference, digest)
-        if manifest is not None and self._signed(manifest, signature):
+        # The tag is read, changed and written; another signer may write in between. Registries
+        # with conditional requests refuse then (412); at others what was written is looked for.
+        written = moved = 0
+        while written < APPEND_ATTEMPTS and moved < CONTENDED_ATTEMPTS:
+            state = await signature_tag(self.client, self.reference, digest)
+            if state.manifest is not None and self._signed(state.manifest, signature):
+                return written + moved > 0
+            try:
+                await self._push(digest, state, signature)
+                written += 1
+            except TagMovedError:
+                moved += 1
+                await self.pause(moved)
+        state = await signature_tag(self.client, self.reference, digest)
+        if state.manifest is not None and self._signed(state.manifest, signature):
             return True
         raise SigningError(
             "other signers keep overwriting the signature tag",
@@ -217,11 +242,12 @@ class _Signer:
             for layer in cosign.signature_layers(manifest)
         )
 
-    async def _push(self, digest: Digest, manifest: Manifest, config: bytes, data: bytes) -> None:
-        await self.client.put_blob(self.reference, data)
+    async def _push(self, digest: Digest, state: SignatureTag, signature: SimpleSignature) -> None:
+        manifest, config = cosign.append(state.manifest, signature)
+        await self.client.put_blob(self.reference, signature.payload)
         await self.client.put_blob(self.reference, config)
         tag = self.reference.with_tag(cosign.signature_tag(digest))
-        await self.client.put_manifest(tag, manifest.raw, OCI_MANIFEST)
+        await self.client.put_manifest(tag, manifest.raw, OCI_MANIFEST, condition=state.unchanged)
 
     async def _attach(self, reference: Reference, target: Descriptor) -> bool:
         made = await asyncio.to_thread(

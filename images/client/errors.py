@@ -52,6 +52,12 @@ class ManifestUnknownError(RegistryError):
     code = "manifest-unknown"
 
 
+class TagMovedError(RegistryError):
+    """412: somebody else wrote the tag since it was read."""
+
+    code = "registry-tag-moved"
+
+
 class RemoteBlobUnknownError(RegistryError):
     """404 on a blob that a manifest promises."""
 
@@ -161,6 +167,9 @@ def error_from_response(
         case 404 if target.kind == "blob":
             what = f"{target.registry} lacks content that the image needs ({said})"
             return RemoteBlobUnknownError(what, fix="push the image again", **details)
+        case 412:
+            what = f"somebody else wrote the tag at {target.registry} meanwhile ({said})"
+            return TagMovedError(what, fix="read the tag again and repeat the change", **details)
         case 429:
             wait = f"; it asks to wait {retry_after:.0f} s" if retry_after else ""
             what = f"{target.registry} limits the rate of requests ({said}){wait}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -17,9 +17,9 @@ from yarl import URL
 from images import manifest, strictjson
 from images.client import limits
 from images.client.auth import scope
-from images.client.errors import ManifestUnknownError, ProtocolError, Target
+from images.client.errors import ManifestUnknownError, ProtocolError, TagMovedError, Target
 from images.client.hosts import given_url
-from images.client.request import Repository, Request
+from images.client.request import Repository, Request, Unchanged
 from images.descriptor import Descriptor
 from images.digest import Digest
 from images.errors import DigestMismatchError, ImagesError, InvalidManifestError
@@ -33,15 +33,25 @@ _ACCEPT: Mapping[str, str] = {"Accept": ", ".join(ACCEPT_MANIFESTS)}
 _UNTYPED = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
 """Content types of servers that do not know what they serve; the document speaks for itself."""
 
+FALLBACK_ATTEMPTS = 50
+"""How often an entry is added to a referrers tag while others win the race for it."""
+
+FALLBACK_PAUSE = 0.05
+"""Seconds that the pause before the next attempt may grow by."""
+
 _NEXT = re.compile(r'<([^>]{1,4096})>\s*;\s*rel="?next"?')
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A manifest as it came: verified raw bytes, their parsed form, and what points to them."""
+    """A manifest as it came: verified raw bytes, their parsed form, and what points to them.
+
+    ``unchanged`` is the condition to replace it under, None where the registry gives no ETag.
+    """
 
     document: manifest.Manifest | manifest.Index
     descriptor: Descriptor
+    unchanged: Unchanged | None = None
 
     @property
     def raw(self) -> bytes:
@@ -85,7 +95,9 @@ async def fetch(transport: Transport, reference: Reference) -> Fetched:
                 where=str(reference),
                 fix="the registry or something before it is damaged or lying; nothing was kept",
             )
-    return parsed(reference, raw, media_type, promised[0] if promised else Digest.of(raw))
+    digest = promised[0] if promised else Digest.of(raw)
+    fetched = parsed(reference, raw, media_type, digest)
+    return replace(fetched, unchanged=_unchanged(answer.headers))
 
 
 def parsed(reference: Reference, raw: bytes, media_type: str | None, digest: Digest) -> Fetched:
@@ -99,11 +111,19 @@ def parsed(reference: Reference, raw: bytes, media_type: str | None, digest: Dig
 
 
 async def put(
-    transport: Transport, reference: Reference, raw: bytes, media_type: str
+    transport: Transport,
+    reference: Reference,
+    raw: bytes,
+    media_type: str,
+    *,
+    condition: Unchanged | None = None,
 ) -> Descriptor:
     """Upload a manifest under the reference's tag or digest; its blobs must be there already.
 
     When it has a subject that the registry does not index itself, the fallback tag is updated.
+
+    Raises:
+        TagMovedError: the ``condition`` does not hold; nothing was written.
     """
     document = manifest.parse(raw, media_type)
     digest = reference.digest or Digest.of(raw)
@@ -115,7 +135,7 @@ async def put(
         Target(reference.registry, str(reference), "manifest upload"),
         scopes=frozenset({scope(reference.repository, "pull", "push")}),
         expected=frozenset({200, 201, 202}),
-        headers={"Content-Type": media_type},
+        headers={"Content-Type": media_type, **(condition.headers if condition else {})},
         body=lambda: raw,
         length=len(raw),
     )
@@ -175,17 +195,24 @@ def fallback_tag(subject: Digest) -> str:
 async def _fallback(
     transport: Transport, reference: Reference, subject: Digest
 ) -> tuple[Descriptor, ...]:
+    present, _ = await _fallback_state(transport, reference.with_tag(fallback_tag(subject)))
+    return present
+
+
+async def _fallback_state(
+    transport: Transport, tag: Reference
+) -> tuple[tuple[Descriptor, ...], Unchanged | None]:
+    """What a referrers tag lists, and the condition to replace it under."""
     try:
-        fetched = await fetch(transport, reference.with_tag(fallback_tag(subject)))
+        fetched = await fetch(transport, tag)
     except ManifestUnknownError:
-        return ()
+        return (), Unchanged()
     document = fetched.document
     if not isinstance(document, manifest.Index):
         raise InvalidManifestError(
-            "the referrers tag points to something that is not an index",
-            where=f"{reference.name}:{fallback_tag(subject)}",
+            "the referrers tag points to something that is not an index", where=str(tag)
         )
-    return document.manifests
+    return document.manifests, fetched.unchanged
 
 
 async def _add_to_fallback(
@@ -194,24 +221,40 @@ async def _add_to_fallback(
     document: manifest.Manifest | manifest.Index,
     descriptor: Descriptor,
 ) -> None:
-    """Append to the referrers tag: read, change, write; two writers at once may lose one entry."""
+    """Append to the referrers tag: read, change, write, again when somebody wrote in between.
+
+    Registries without conditional requests may lose one of two entries written at once.
+    """
     assert document.subject is not None
-    subject = document.subject.digest
-    present = await _fallback(transport, reference, subject)
-    if any(item.digest == descriptor.digest for item in present):
-        return
+    tag = reference.with_tag(fallback_tag(document.subject.digest))
+    for attempt in range(FALLBACK_ATTEMPTS):
+        present, condition = await _fallback_state(transport, tag)
+        if any(item.digest == descriptor.digest for item in present):
+            return
+        index = manifest.Index.build([*present, _entry(document, descriptor)], media_type=OCI_INDEX)
+        try:
+            await put(transport, tag, index.raw, OCI_INDEX, condition=condition)
+        except TagMovedError:
+            if attempt + 1 == FALLBACK_ATTEMPTS:
+                raise
+            effects = transport.effects
+            await effects.sleep(FALLBACK_PAUSE * effects.jitter() * (attempt + 1))
+        else:
+            return
+
+
+def _entry(document: manifest.Manifest | manifest.Index, descriptor: Descriptor) -> Descriptor:
+    """A referrer as a referrers list names it."""
     artifact_type = document.artifact_type
     if not artifact_type and isinstance(document, manifest.Manifest):
         artifact_type = document.config.media_type
-    entry = Descriptor(
+    return Descriptor(
         descriptor.media_type,
         descriptor.digest,
         descriptor.size,
         annotations=document.annotations,
         artifact_type=artifact_type,
     )
-    index = manifest.Index.build([*present, entry], media_type=OCI_INDEX)
-    await put(transport, reference.with_tag(fallback_tag(subject)), index.raw, OCI_INDEX)
 
 
 async def _pages(
@@ -251,6 +294,12 @@ def _media_type(headers: Mapping[str, str]) -> str | None:
     """What the server says it is, or None when it does not know."""
     stated = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return None if stated in _UNTYPED else stated
+
+
+def _unchanged(headers: Mapping[str, str]) -> Unchanged | None:
+    etag = headers.get("ETag", "")
+    # Only a strong one can be matched on a write (RFC 9110, section 13.1.1).
+    return Unchanged(etag) if etag.startswith('"') else None
 
 
 def _stated_digest(headers: Mapping[str, str], reference: Reference) -> Digest | None:

@@ -28,6 +28,7 @@ from images.mediatype import OCTET_STREAM
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from images.client.request import Unchanged
     from images.credentials import Credentials
     from images.platform import Platform
     from images.reference import Reference
@@ -80,6 +81,10 @@ class RegistryClient:
         """A manifest's verified raw bytes and its media type."""
         fetched = await manifests.fetch(self._transport, reference)
         return fetched.raw, fetched.document.media_type
+
+    async def read_manifest(self, reference: Reference) -> manifests.Fetched:
+        """A manifest, parsed, with the condition to replace it under."""
+        return await manifests.fetch(self._transport, reference)
 
     async def manifest_exists(self, reference: Reference) -> bool:
         """Whether the registry has it and lets us see it."""
@@ -146,9 +151,20 @@ class RegistryClient:
         request = PushRequest(reference, descriptor, platform)
         return await push(self._transport, request, store, progress)
 
-    async def put_manifest(self, reference: Reference, raw: bytes, media_type: str) -> Descriptor:
-        """Upload a manifest whose content is there; one with a subject becomes a referrer."""
-        return await manifests.put(self._transport, reference, raw, media_type)
+    async def put_manifest(
+        self,
+        reference: Reference,
+        raw: bytes,
+        media_type: str,
+        *,
+        condition: Unchanged | None = None,
+    ) -> Descriptor:
+        """Upload a manifest whose content is there; one with a subject becomes a referrer.
+
+        Raises:
+            TagMovedError: the ``condition`` does not hold; nothing was written.
+        """
+        return await manifests.put(self._transport, reference, raw, media_type, condition=condition)
 
     async def put_blob(
         self, reference: Reference, data: bytes, media_type: str = OCTET_STREAM

@@ -49,6 +49,21 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A PUT's condition: the tag is what was read. ``etag`` is as served, "" for no such tag.
+
+    Registries that know no conditions write all the same (RFC 9110, sections 13.1.1 and 13.1.2).
+    """
+
+    etag: str = ""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The condition on the wire."""
+        return {"If-Match": self.etag} if self.etag else {"If-None-Match": "*"}
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A whole answer: where it came from in the end, its headers, and its body."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -310,9 +311,64 @@ async def test_registry_without_referrers_api_works(
     await check(client, web)
 
 
+async def test_append_is_repeated_when_another_signer_came_first(
+    client: RegistryClient, web: Reference, registry: SimulatedRegistry
+) -> None:
+    """The registry refuses to overwrite what was not read, so nothing is lost for a moment."""
+    (signed,) = await trusting.sign(client, web, ALICE, formats=[Format.TAG], now=now)
+    tag = cosign.signature_tag(signed.descriptor.digest)
+    alices = registry.manifests.pop((NAME, tag))
+    put, raced, pauses = registry._put_manifest, [], []
+
+    def racing(request: Any, raw: bytes, name: str, reference: str) -> Any:
+        if reference == tag and not raced:
+            raced.append(raw)
+            registry.manifests[NAME, tag] = alices
+        return put(request, raw, name, reference)
+
+    async def pause(attempt: int) -> None:
+        pauses.append(attempt)
+
+    registry._put_manifest = racing  # type: ignore[method-assign]
+    await trusting.sign(client, web, BOB, formats=[Format.TAG], now=now, pause=pause)
+    assert pauses == [1]
+    for key in (ALICE, BOB):
+        await check(client, web, key)
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+async def test_appends_at_once(
+    client: RegistryClient, web: Reference, registry: SimulatedRegistry, conditional: bool
+) -> None:
+    """With conditional requests none is lost; without, each signer sees that its own is there."""
+    registry.conditional = conditional
+    keys = [PrivateKey.generate(Algorithm.ED25519) for _ in range(12 if conditional else 2)]
+    await asyncio.gather(
+        *(trusting.sign(client, web, key, formats=[Format.TAG], now=now) for key in keys)
+    )
+    if conditional:
+        for key in keys:
+            await check(client, web, key)
+
+
+async def test_a_tag_that_never_rests_is_an_error(
+    client: RegistryClient, web: Reference, registry: SimulatedRegistry
+) -> None:
+    pauses: list[int] = []
+
+    async def pause(attempt: int) -> None:
+        pauses.append(attempt)
+
+    registry.fail(method="PUT", path="/manifests/", status=412, times=10_000)
+    with pytest.raises(SigningError, match="overwriting"):
+        await trusting.sign(client, web, ALICE, formats=[Format.TAG], now=now, pause=pause)
+    assert pauses == list(range(1, trusting.CONTENDED_ATTEMPTS + 1))
+
+
 async def test_append_is_repeated_when_another_signer_overwrote_it(
     client: RegistryClient, web: Reference, registry: SimulatedRegistry
 ) -> None:
+    registry.conditional = False
     await trusting.sign(client, web, BOB, formats=[Format.TAG], now=now)
     digest = (await client.resolve(web)).digest
     tag = cosign.signature_tag(digest)

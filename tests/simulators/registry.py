@@ -13,9 +13,11 @@ import hashlib
 import json
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from typing import Any
 
 from aiohttp import web
@@ -94,6 +96,7 @@ class SimulatedRegistry:
     token_get: bool = True
     referrers_api: bool = True
     mounts: bool = True
+    conditional: bool = True
     ranges: bool = True
     page_size: int = 100
     location_prefix: str = ""
@@ -103,6 +106,8 @@ class SimulatedRegistry:
     tokens: dict[str, frozenset[str]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     requests: list[Recorded] = field(default_factory=list)
+
+    _upload_ids: Iterator[int] = field(default_factory=partial(count, 1))
 
     # -- what tests put in and look at -
 
@@ -322,6 +327,8 @@ class SimulatedRegistry:
             return _error(404, "MANIFEST_UNKNOWN")
         raw, media_type = found
         headers = {"Docker-Content-Digest": str(Digest.of(raw)), "Content-Type": media_type}
+        if self.conditional:
+            headers["ETag"] = _etag(raw)
         if request.method == "HEAD":
             return _head(headers, len(raw))
         return web.Response(headers=headers, body=raw)
@@ -329,6 +336,8 @@ class SimulatedRegistry:
     def _put_manifest(
         self, request: web.BaseRequest, raw: bytes, name: str, reference: str
     ) -> web.Response:
+        if self.conditional and self._refuses(request, name, reference):
+            return _error(412, "PRECONDITION_FAILED")
         document = json.loads(raw)
         needed = [*document.get("layers", []), *filter(None, [document.get("config")])]
         for item in needed:
@@ -343,13 +352,21 @@ class SimulatedRegistry:
             headers["OCI-Subject"] = document["subject"]["digest"]
         return web.Response(status=201, headers=headers)
 
+    def _refuses(self, request: web.BaseRequest, name: str, reference: str) -> bool:
+        """Whether the conditions of a PUT do not hold (RFC 9110, section 13)."""
+        current = self.manifests.get((name, reference))
+        if "If-None-Match" in request.headers and current is not None:
+            return True
+        wanted = request.headers.get("If-Match")
+        return wanted is not None and (current is None or wanted != _etag(current[0]))
+
     def _start_upload(self, request: web.BaseRequest, body: bytes, name: str) -> web.Response:
         query = request.query
         origin = (query.get("from", ""), query.get("mount", ""))
         if self.mounts and origin in self.blobs:
             self.blobs[name, origin[1]] = self.blobs[origin]
             return web.Response(status=201, headers={"Location": f"/v2/{name}/blobs/{origin[1]}"})
-        upload = str(len(self.uploads) + 1)
+        upload = str(next(self._upload_ids))
         self.uploads[upload] = bytearray()
         return web.Response(status=202, headers=self._session(name, upload))
 
@@ -414,6 +431,10 @@ def _grouped(scopes: frozenset[str]) -> list[tuple[str, str]]:
         (name, ",".join(sorted(s.rpartition(":")[2] for s in scopes if s.startswith(f"{name}:"))))
         for name in names
     ]
+
+
+def _etag(raw: bytes) -> str:
+    return f'"{Digest.of(raw)}"'
 
 
 def _error(status: int, code: str, challenge: str | None = None) -> web.Response:
