@@ -27,7 +27,6 @@ from images.mediatype import OCI_EMPTY
 from images.reference import Reference
 from trust.errors import MalformedSignatureError, UnsupportedSignatureError
 from trust.fields import FieldError, array, canonical_base64, dump, mapping, members, parse, text
-from trust.keys import PrivateKey
 from trust.signature import (
     MAX_BUNDLE,
     MAX_PAYLOAD,
@@ -36,6 +35,7 @@ from trust.signature import (
     require_sha256,
     signed_name,
 )
+from trust.signers.signer import Signer
 
 BUNDLE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 IN_TOTO: Final = "application/vnd.in-toto+json"
@@ -86,7 +86,7 @@ def statement(
 
 
 def sign(
-    key: PrivateKey,
+    key: Signer,
     reference: Reference,
     digest: Digest,
     *,

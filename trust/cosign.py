@@ -20,8 +20,8 @@ from images.mediatype import OCI_CONFIG
 from images.reference import Reference
 from trust.errors import MalformedSignatureError, SigningError
 from trust.fields import FieldError, canonical_base64, dump, members, parse, text
-from trust.keys import PrivateKey
 from trust.signature import MAX_PAYLOAD, Claim, SimpleSignature, require_sha256, signed_name
+from trust.signers.signer import Signer
 
 SIMPLE_SIGNING: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE_ANNOTATION: Final = "dev.cosignproject.cosign/signature"
@@ -67,7 +67,7 @@ def payload(
 
 
 def sign(
-    key: PrivateKey,
+    key: Signer,
     reference: Reference,
     digest: Digest,
     *,
