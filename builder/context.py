@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -112,7 +111,7 @@ class ContextTree:
         status = node.status
         mode = status.st_mode
         if not stat.S_ISREG(mode):
-            return replace(entry_of(node, path), uid=0, gid=0)
+            return entry_of(node, path)._replace(uid=0, gid=0)
         real = node.real
         return Entry(
             path,

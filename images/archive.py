@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
@@ -248,7 +248,7 @@ def _rootfs_entries(stream: Any) -> Iterator[Entry]:
                 fix="names that begin with .wh. delete files in image layers; remove it",
             )
         if found.kind == kinds.FILE:
-            yield replace(found, source=partial(_open_body, body))
+            yield found.read_from(partial(_open_body, body))
         else:
             yield found
 

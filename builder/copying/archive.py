@@ -12,7 +12,6 @@ import os
 import tempfile
 import weakref
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
 
 from images.errors import ImagesError, InvalidArchiveError
@@ -58,7 +57,7 @@ def archive_entries(tree: SourceTree, node: Node) -> Iterator[Entry]:
     with _decompressed(tree, node) as stream:
         for entry, body in read_tar(stream, clamp=True):
             if entry.kind == kinds.FILE:
-                yield replace(entry, source=spool.keep(body))
+                yield entry.read_from(spool.keep(body))
             else:
                 yield entry
 

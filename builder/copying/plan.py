@@ -9,7 +9,6 @@ and file contents stay where they are until a layer is packed.
 from __future__ import annotations
 
 import posixpath
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from builder.copying.mode import ModeChange, parse_mode
@@ -161,10 +160,10 @@ class _Copy:
 
     def _adjusted(self, entry: Entry) -> Entry:
         if self._owner is not None:
-            entry = replace(entry, uid=self._owner.uid, gid=self._owner.gid)
+            entry = entry._replace(uid=self._owner.uid, gid=self._owner.gid)
         if self._mode is not None and entry.kind != kinds.SYMLINK:
             directory = entry.kind == kinds.DIRECTORY
-            entry = replace(entry, mode=self._mode(entry.mode, directory))
+            entry = entry._replace(mode=self._mode(entry.mode, directory))
         return entry
 
     def _inline(self, inline: InlineSource, destination: str) -> None:
@@ -201,10 +200,10 @@ class _Copy:
         target.make_directories(parent)
         path = f"{parent}/{name}".lstrip("/")
         if self._owner is not None:
-            entry = replace(entry, uid=self._owner.uid, gid=self._owner.gid)
+            entry = entry._replace(uid=self._owner.uid, gid=self._owner.gid)
         if entry.kind == kinds.HARDLINK:
             holder, _, linked = entry.linkname.rpartition("/")
             holder = target.resolve(f"{directory}/{holder}")
             target.link(path, f"{holder}/{linked}".lstrip("/"))
         else:
-            target.override(replace(entry, path=path))
+            target.override(entry._replace(path=path))

@@ -8,7 +8,6 @@ metadata it has below, since a layer that merely implies a directory would reset
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from builder.copying.owner import ROOT, Owner
@@ -111,7 +110,7 @@ class Target:
     def touch(self, path: str, mtime: int) -> None:
         """Give a directory that exists the time of the one whose contents it receives."""
         if path:
-            self._entries[path] = replace(self._existing(path), mtime=mtime)
+            self._entries[path] = self._existing(path)._replace(mtime=mtime)
 
     def put(self, entry: Entry, *, group: tuple[int, ...] | None = None) -> None:
         """Place an entry whose parents exist, as COPY does: kinds must agree.
@@ -166,7 +165,7 @@ class Target:
         if group is None and original.kind == kinds.FILE:
             self._links += 1
             group = self._groups[to] = (-self._links,)
-        self.override(replace(original, path=path), group=group)
+        self.override(original._replace(path=path), group=group)
 
     def entries(self) -> list[Entry]:
         """Everything new with the directories above, sorted, a directory before what it holds."""
@@ -177,10 +176,11 @@ class Target:
                 complete[parent] = self._existing(parent)
                 parent = parent.rpartition("/")[0]
         # As if sorted by the parts of the path: nothing is below NUL, and no name has one.
-        ordered = sorted(
-            complete.values(), key=lambda entry: os.fsencode(entry.path).replace(b"/", b"\0")
-        )
-        return self._linked(ordered)
+        if all(map(str.isascii, complete)):
+            ordered = sorted(complete, key=lambda path: path.replace("/", "\0"))
+        else:
+            ordered = sorted(complete, key=lambda path: os.fsencode(path).replace(b"/", b"\0"))
+        return self._linked([complete[path] for path in ordered])
 
     def _set(self, entry: Entry, group: tuple[int, ...] | None) -> None:
         if WHITEOUT_PREFIX in entry.path and entry.is_whiteout:
@@ -205,7 +205,7 @@ class Target:
             group = self._groups.get(entry.path)
             known = first.setdefault(group, entry.path) if group is not None else entry.path
             if known != entry.path:
-                entry = replace(entry, kind=kinds.HARDLINK, size=0, linkname=known, source=None)
+                entry = entry._replace(kind=kinds.HARDLINK, size=0, linkname=known, source=None)
             result.append(entry)
         return result
 

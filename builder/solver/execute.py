@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import BuildCancelledError, BuildEnvironmentError, StepFailedError
@@ -215,7 +215,7 @@ def clamped(entries: Iterable[Entry], epoch: int | None) -> Iterable[Entry]:
     if epoch is None:
         return entries
     limit = epoch * 1_000_000_000
-    return (replace(entry, mtime=limit) if entry.mtime > limit else entry for entry in entries)
+    return (entry._replace(mtime=limit) if entry.mtime > limit else entry for entry in entries)
 
 
 def _pack(session: Session, entries: Iterable[Entry]) -> StoredLayer:

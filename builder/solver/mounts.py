@@ -15,7 +15,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -159,7 +159,7 @@ def _context_snapshot(session: Session, mount: BindSpec) -> tuple[tuple[Path, ..
     subpath = ""
     if len(entries) == 1 and entries[0].path == "" and entries[0].kind != DIRECTORY:
         subpath = SINGLE_FILE
-        entries = [replace(entries[0], path=subpath)]
+        entries = [entries[0]._replace(path=subpath)]
     packed = pack_layer(entries, session.store.blobs, compression="none")
     pairs = [(packed.diff_id, packed.descriptor)]
     return tuple(session.store.snapshots.ensure(pairs, session.store.blobs)), subpath

@@ -10,8 +10,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -33,9 +32,10 @@ OPAQUE_NAME: Final = ".wh..wh..opq"
 NO_XATTRS: Final[Mapping[str, bytes]] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One object of a layer.
+class Entry(NamedTuple):
+    """One object of a layer; a tuple, because layers have very many of them.
+
+    Entries are equal when they say the same, wherever their bytes are.
 
     Attributes:
         path: relative to the root, ``/`` between parts, no leading or trailing slash; ``""`` is the
@@ -61,8 +61,17 @@ class Entry:
     linkname: str = ""
     major: int = 0
     minor: int = 0
-    xattrs: Mapping[str, bytes] = field(default_factory=lambda: NO_XATTRS, hash=False)
-    source: Source = field(default=None, compare=False)
+    xattrs: Mapping[str, bytes] = NO_XATTRS
+    source: Source = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entry) and self[:-1] == other[:-1]
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self[:-2])
 
     @property
     def name(self) -> str:
@@ -81,20 +90,7 @@ class Entry:
 
     def read_from(self, source: Source) -> Entry:
         """This entry with its content elsewhere."""
-        return Entry(
-            self.path,
-            self.kind,
-            self.mode,
-            self.uid,
-            self.gid,
-            self.size,
-            self.mtime,
-            self.linkname,
-            self.major,
-            self.minor,
-            self.xattrs,
-            source,
-        )
+        return Entry(*self[:-1], source)
 
     def open_source(self) -> BinaryIO:
         """Open the content of a regular file for reading.

@@ -13,6 +13,7 @@ touched again.
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from zlib import adler32
 
@@ -40,17 +41,7 @@ _MAX_SIZE: Final = 0o77777777777
 _ZEROS: Final = bytes(_RECORD)
 _MAGIC: Final = b"ustar\x0000" + bytes(64)
 _NO_SUM: Final = b" " * 8
-_COMMON: Final = {
-    # Name, mode, uid, gid, size, mtime; no link, no device numbers, no prefix.
-    kind: b"%b%07o\0%07o\0%07o\0%011o\0%011o\0"
-    + _NO_SUM
-    + _TYPES[kind]
-    + bytes(100)
-    + _MAGIC
-    + b"0000000\x000000000\0"
-    + bytes(167)
-    for kind in (kinds.FILE, kinds.DIRECTORY)
-}
+_PLAIN: Final = (kinds.FILE, kinds.DIRECTORY)
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -74,15 +65,32 @@ def write_tar(entries: Iterable[Entry], sink: Callable[[bytearray | memoryview],
 def header(entry: Entry) -> bytes:
     """The header records of one entry: 512 bytes, or more when it needs a PAX header."""
     path, kind = entry.path, entry.kind
-    if len(path) < 100 and path.isascii() and kind in _COMMON and path and not entry.xattrs:
+    if len(path) < 100 and path.isascii() and kind in _PLAIN and path and not entry.xattrs:
         seconds, size = entry.mtime // 1_000_000_000, entry.size
         uid, gid = entry.uid, entry.gid
         if 0 <= seconds <= _MAX_SIZE >= size and uid <= _MAX_ID >= gid:
-            # Nearly every file of every layer: no field is checked or padded more than once.
+            # Nearly every file of every layer: nothing is checked or padded more than once, and
+            # what all files of an owner and mode have in common is made once.
             name = path.encode() if kind == kinds.FILE else path.encode() + b"/"
-            fields = (name.ljust(100, b"\0"), entry.mode & 0o7777, uid, gid, size, seconds)
-            return _checked(_COMMON[kind] % fields)
+            numbers = b"%011o\0%011o\0" % (size, seconds)
+            owner, rest, total = _common(kind, entry.mode & 0o7777, uid, gid)
+            total += _sum(name + numbers)
+            return name.ljust(100, b"\0") + owner + numbers + b"%06o" % total + rest
     return _any_header(entry)
+
+
+@lru_cache(maxsize=512)
+def _common(kind: str, mode: int, uid: int, gid: int) -> tuple[bytes, bytes, int]:
+    """Mode and owner; what follows the digits of the checksum; and the sum of all these bytes."""
+    owner = b"%07o\0%07o\0%07o\0" % (mode, uid, gid)
+    rest = _TYPES[kind] + bytes(100) + _MAGIC + b"0000000\x000000000\0" + bytes(167)
+    return owner, b"\0 " + rest, sum(owner + _NO_SUM + rest)
+
+
+def _sum(part: bytes) -> int:
+    """The sum of the bytes of half a record at most."""
+    # The low half of an Adler-32 is 1 plus that sum, and C adds faster than ``sum``.
+    return (adler32(part) & 0xFFFF) - 1
 
 
 def _any_header(entry: Entry) -> bytes:
@@ -178,9 +186,8 @@ def _checksummed(
 
 def _checked(record: bytes) -> bytes:
     """A header record with its checksum in place of the blanks."""
-    # The low half of an Adler-32 is 1 plus the sum of the bytes; half a record stays below its
-    # modulus, and C adds faster than ``sum``.
-    total = (adler32(record[:256]) & 0xFFFF) + (adler32(record[256:]) & 0xFFFF) - 2
+    # Half a record stays below the modulus of Adler-32.
+    total = _sum(record[:256]) + _sum(record[256:])
     return b"%b%06o\0 %b" % (record[:148], total, record[156:])
 
 

@@ -20,7 +20,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from images.errors import EnvironmentFault, InvalidArchiveError
@@ -430,9 +430,9 @@ class _Unpacker:
 def _moved(entry: Entry, moves: Sequence[tuple[str, str]]) -> Entry:
     for old, new in moves:
         if entry.path.startswith(f"{old}/"):
-            entry = replace(entry, path=new + entry.path[len(old) :])
+            entry = entry._replace(path=new + entry.path[len(old) :])
         if entry.kind == kinds.HARDLINK and entry.linkname.startswith(f"{old}/"):
-            entry = replace(entry, linkname=new + entry.linkname[len(old) :])
+            entry = entry._replace(linkname=new + entry.linkname[len(old) :])
     return entry
 
 

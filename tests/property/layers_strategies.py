@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import strategies as st
@@ -72,7 +71,7 @@ def _entry(draw, path: str, files: list[str]) -> Entry:
 
 def owned(entries: Iterable[Entry]) -> list[Entry]:
     """The same entries as the caller's own, as unpacking without root makes them."""
-    return [replace(entry, uid=os.getuid(), gid=os.getgid()) for entry in entries]
+    return [entry._replace(uid=os.getuid(), gid=os.getgid()) for entry in entries]
 
 
 def make(path: Path, entries: Iterable[Entry]) -> Path:

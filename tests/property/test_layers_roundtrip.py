@@ -56,12 +56,9 @@ ANY = st.builds(
 
 def sensible(entry: Entry) -> Entry:
     """Without the fields its kind does not have."""
-    from dataclasses import replace
-
     device, link, data = entry.kind in "cb", entry.kind in "lh", entry.kind == "f"
     source = entry.source if data else None
-    return replace(
-        entry,
+    return entry._replace(
         linkname=entry.linkname if link else "",
         major=entry.major if device else 0,
         minor=entry.minor if device else 0,
@@ -146,10 +143,8 @@ def test_compression_does_not_see_how_it_is_fed(data):
 )
 @SLOW
 def test_owners_survive(tmp_path: Path, entries, owners):
-    from dataclasses import replace
-
     entries = [
-        entry if entry.kind == "h" else replace(entry, uid=uid, gid=gid)
+        entry if entry.kind == "h" else entry._replace(uid=uid, gid=gid)
         for entry, (uid, gid) in zip(entries, owners, strict=False)
     ]
     root = make(tmp_path / "root", entries)
