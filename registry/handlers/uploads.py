@@ -1,8 +1,8 @@
 """Uploads: begun, mounted, continued, finished, asked about, cancelled.
 
-What ends a session: a finished upload, a cancelled one, and a digest that does not match (its bytes
-are dropped; a client begins anew). What does not: a chunk at the wrong place (416), a dropped
-connection, a restart of the server.
+What ends a session: a finished upload, a cancelled one, a digest that does not match, and a disk
+that fails while the bytes are made durable (they are dropped; a client begins anew). What does not:
+a chunk at the wrong place (416), a full disk during a chunk, a dropped connection, a restart.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import partial
 from aiohttp import web
 
 from images.digest import HEX_LENGTHS, Digest
-from images.errors import DigestMismatchError
+from images.errors import DigestMismatchError, EnvironmentFault
 from registry import body, ranges
 from registry.answers import API_VERSION
 from registry.errors import ApiError
@@ -68,10 +68,14 @@ async def put_upload(registry: Registry, request: web.BaseRequest, target: Targe
         await _receive(registry, request, stage, length)
         try:
             size = await registry.workers.io(partial(stage.commit, digest))
-        except DigestMismatchError as error:
+        except (DigestMismatchError, OSError, EnvironmentFault) as error:
+            # Also when the disk fails: after a failed fsync(2) the pages it could not write count
+            # as clean, so a second one would vouch for what is not there.
             await registry.workers.io(stage.discard)
             await registry.uploads.end(target.name, target.tail)
-            raise ApiError("DIGEST_INVALID", detail=error.what) from error
+            if isinstance(error, DigestMismatchError):
+                raise ApiError("DIGEST_INVALID", detail=error.what) from error
+            raise
         await registry.writer.write(
             target.name, partial(_finish, registry, target, str(digest), size)
         )
