@@ -2,10 +2,10 @@
 
 Blobs live where ``images.blobs`` keeps them. An upload grows in ``uploads/<id>``, is hashed while
 it is written, and becomes a blob by fsync, rename and fsync of the directory. hashlib cannot save
-its state, so an upload that comes back after a restart, or at another process, is hashed again from
-its start; one that stays with its process is not. Growth is append-only below ``size``, which is
-why an unchanged length proves that a kept hash still fits. flock(2) keeps two processes off one
-upload.
+its state, so an upload that comes back after a restart is hashed again from its start, and each
+process hashes what others appended since it last had the upload: a byte at most once per process.
+Growth is append-only below ``size``, which is why the kept hash of a shorter prefix still fits.
+flock(2) keeps two processes off one upload.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class FileStage:
         self._descriptor = descriptor
         self.size = status.st_size
         self.touched = status.st_mtime
-        if self._hashed != self.size:
+        if self._hashed > self.size:
             self._restart_hash()
         return True
 
