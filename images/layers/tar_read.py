@@ -352,8 +352,9 @@ def parse_pax(data: bytes) -> dict[str, bytes]:
     at = 0
     while at < len(data):
         space = data.find(b" ", at, at + 20)
-        length = sparse.decimal(data[at:space]) if space > 0 else 0
-        record = data[space + 1 : at + length]
+        # Where no length stands, the rest must not be read as though one did.
+        length = sparse.decimal(data[at:space]) if space > at else 0
+        record = data[space + 1 : at + length] if length else b""
         key, equals, value = record.partition(b"=")
         if at + length > len(data) or not record.endswith(b"\n") or not key or not equals:
             raise InvalidArchiveError("PAX header is malformed")

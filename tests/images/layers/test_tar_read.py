@@ -360,3 +360,9 @@ class TestSparse:
         assert body.read(11) + body.read(1) + body.read(50) + body.read() == bytes(
             10
         ) + b"abc" + bytes(87)
+
+
+def test_a_pax_record_without_a_length_behind_a_good_one():
+    """It was once taken for the good one, again and again, without end."""
+    with pytest.raises(InvalidArchiveError, match="PAX header is malformed"):
+        parse_pax(b"8 a=bcd\n" + b"x" * 30)
