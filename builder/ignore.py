@@ -15,11 +15,12 @@ import re
 from functools import cached_property
 
 from builder.errors import BuildInputError
+from builder.wildcards import ANY_DEPTH, Walker, expression, is_wild, tokens
 from records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Self
 
 
@@ -102,8 +103,8 @@ class IgnorePatterns:
 
     def explain(self, path: str) -> IgnoreLine | None:
         """The line that leaves a path out; None where it is kept."""
-        for pattern in reversed(self.patterns):
-            if re.match(_anchored(pattern.text), path, re.DOTALL):
+        for pattern, matches in zip(reversed(self.patterns), self._single, strict=True):
+            if matches(path):
                 return None if pattern.keeps else pattern.origin
         return None
 
@@ -111,11 +112,11 @@ class IgnorePatterns:
         """Whether nothing below a left-out directory can be taken back in, so that no walk need
         enter it.
         """
-        for pattern in reversed(self.patterns):
+        for pattern, matches in zip(reversed(self.patterns), self._single, strict=True):
             if pattern.keeps:
                 if _reaches_below(pattern.text, directory):
                     return False
-            elif re.match(_anchored(pattern.text), directory, re.DOTALL):
+            elif matches(directory):
                 return True
         return False
 
@@ -126,6 +127,11 @@ class IgnorePatterns:
             for pattern in self.patterns
             if not pattern.keeps
         )
+
+    @cached_property
+    def _single(self) -> tuple[Callable[[str], object], ...]:
+        """What matches each pattern by itself, last first."""
+        return tuple(_Run([pattern]).search for pattern in reversed(self.patterns))
 
     @cached_property
     def _hiding(self) -> _Run | None:
@@ -155,94 +161,27 @@ class _Run:
         self.keeps = group[0].keeps
         anywhere: list[str] = []
         anchored: list[str] = []
+        self._walkers: list[Walker] = []
         for pattern in group:
-            expression = translate(pattern.text)
-            deep = expression.startswith(_ANY_DEPTH)
-            (anywhere if deep else anchored).append(expression.removeprefix(_ANY_DEPTH))
+            found = tokens(pattern.text)
+            if is_wild(found):
+                self._walkers.append(Walker(found))
+                continue
+            text = expression(found)
+            deep = text.startswith(ANY_DEPTH)
+            (anywhere if deep else anchored).append(text.removeprefix(ANY_DEPTH))
         parts = [_alternatives(anchored)] if anchored else []
-        parts += [_ANY_DEPTH + _alternatives(anywhere)] if anywhere else []
-        self.search = re.compile(rf"(?:{'|'.join(parts)})(?:/|\Z)", re.DOTALL).match
+        parts += [ANY_DEPTH + _alternatives(anywhere)] if anywhere else []
+        never = "(?!)"
+        self._tame = re.compile(rf"(?:{'|'.join(parts) or never})(?:/|\Z)", re.DOTALL).match
+        self.search: Callable[[str], object] = self._walk if self._walkers else self._tame
 
-
-_ANY_DEPTH = "(?:.*/)?"
+    def _walk(self, path: str) -> bool:
+        return bool(self._tame(path)) or any(it.matches_above(path) for it in self._walkers)
 
 
 def _alternatives(expressions: Sequence[str]) -> str:
     return f"(?:{'|'.join(expressions)})"
-
-
-def _anchored(pattern: str) -> str:
-    return rf"(?:{translate(pattern)})(?:/|\Z)"
-
-
-def translate(pattern: str) -> str:
-    """A cleaned pattern as a regular expression for a whole path.
-
-    The details of ``**`` are those of moby/patternmatcher: ``**/x`` is x at any depth, a plain text
-    after a leading ``**`` without slash is a suffix, a trailing ``**`` is everything that follows,
-    and elsewhere ``**`` stands for any number of whole parts.
-    """
-    if pattern.startswith("**") and not re.search(r"[*?\[\]\\]", pattern[2:]):
-        rest = pattern[2:]
-        return _ANY_DEPTH + re.escape(rest[1:]) if rest.startswith("/") else ".*" + re.escape(rest)
-    out: list[str] = []
-    position = 0
-    while position < len(pattern):
-        char = pattern[position]
-        position += 1
-        if char == "*" and pattern.startswith("*", position):
-            position += 1
-            position += pattern.startswith("/", position)
-            out.append(_ANY_DEPTH if position < len(pattern) else ".*")
-        elif char == "*":
-            out.append("[^/]*")
-        elif char == "?":
-            out.append("[^/]")
-        elif char == "[":
-            expression, position = _class(pattern, position)
-            out.append(expression)
-        elif char == "\\":
-            if position == len(pattern):
-                raise ValueError("trailing escape")
-            out.append(re.escape(pattern[position]))
-            position += 1
-        else:
-            out.append(re.escape(char))
-    return "".join(out)
-
-
-def _class(pattern: str, position: int) -> tuple[str, int]:
-    """Read a character class after its ``[``; return its expression and where it ends.
-
-    Raises:
-        ValueError: the class has no end, or a range is none (Go, path/filepath.Match).
-    """
-    negated = pattern.startswith("^", position)
-    position += negated
-    ranges: list[str] = []
-    while not (ranges and pattern.startswith("]", position)):
-        low, position = _class_char(pattern, position)
-        high = low
-        if pattern.startswith("-", position):
-            high, position = _class_char(pattern, position + 1)
-        if low > high:
-            raise ValueError("a range that ends before it begins")
-        ranges.append(f"{re.escape(low)}-{re.escape(high)}")
-    body = "".join(ranges)
-    # A class never matches the slash: an extra look is cheaper than splitting the ranges around it.
-    return (f"[^/{body}]" if negated else f"(?!/)[{body}]"), position + 1
-
-
-def _class_char(pattern: str, position: int) -> tuple[str, int]:
-    char = pattern[position : position + 1]
-    if not char or char in "-]":
-        raise ValueError("a character class without end")
-    if char == "\\":
-        position += 1
-        char = pattern[position : position + 1]
-        if not char:
-            raise ValueError("trailing escape")
-    return char, position + 1
 
 
 def _pattern(written: str, origin: IgnoreLine, filename: str) -> Pattern:
@@ -261,7 +200,7 @@ def _pattern(written: str, origin: IgnoreLine, filename: str) -> Pattern:
             fix="write a pattern after !",
         )
     try:
-        translate(body)
+        tokens(body)
     except ValueError as error:
         raise IgnorePatternError(
             f"syntax error in pattern: {origin.text}",
@@ -283,6 +222,11 @@ def _reaches_below(pattern: str, directory: str) -> bool:
     for segment, part in zip(wanted, parts, strict=False):
         if "**" in segment:
             return True
-        if not re.fullmatch(translate(segment), part, re.DOTALL):
+        try:
+            found = tokens(segment)
+        except ValueError:
+            # A slash within a class, or escaped, was cut in two: the pieces say nothing.
+            return True
+        if not is_wild(found) and not re.fullmatch(expression(found), part, re.DOTALL):
             return False
     return len(wanted) > len(parts)

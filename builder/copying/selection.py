@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from builder.errors import BuildInputError
-from builder.ignore import IgnorePatterns, translate
+from builder.ignore import IgnorePatterns
+from builder.wildcards import Walker, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,12 +109,12 @@ def _plain(clean: str, source: str, tree: SourceTree) -> Selected:
 
 
 def _expand(
-    tree: SourceTree, directory: Node, path: str, patterns: Sequence[re.Pattern[str]]
+    tree: SourceTree, directory: Node, path: str, patterns: Sequence[Walker]
 ) -> Iterator[tuple[Node, str]]:
     """Names that match, part by part; links on the way are not followed."""
     for node in tree.children(directory.path):
         name = posixpath.basename(node.path)
-        if not patterns[0].fullmatch(name):
+        if not patterns[0].matches(name):
             continue
         found = f"{path}/{name}".lstrip("/")
         if len(patterns) == 1:
@@ -122,10 +123,10 @@ def _expand(
             yield from _expand(tree, node, found, patterns[1:])
 
 
-def _part_pattern(part: str, source: str) -> re.Pattern[str]:
+def _part_pattern(part: str, source: str) -> Walker:
     try:
         # Outside of --parents ** is no more than *.
-        return re.compile(translate(re.sub(r"\*\*+", "*", part)), re.DOTALL)
+        return Walker(tokens(re.sub(r"\*\*+", "*", part)))
     except ValueError as error:
         raise BuildInputError(
             f"syntax error in pattern: {source}",

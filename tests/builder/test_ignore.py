@@ -99,3 +99,20 @@ def test_nothing_hides_nothing() -> None:
 def test_hostile_patterns_do_not_backtrack() -> None:
     ignore = IgnorePatterns.of(["a*" * 20 + "b"])
     assert not ignore.matches("a" * 25)
+
+
+@pytest.mark.parametrize("pattern", ["*a" * 30 + "b", "**/a/" * 30 + "b", "a**" * 30 + "b"])
+def test_hostile_patterns_do_not_backtrack(pattern: str) -> None:
+    """Each gap would multiply the ways to match by the length of the path."""
+    path = "a/" * 500 + "a" * 250
+    ignore = IgnorePatterns.of([pattern, "!" + pattern, pattern])
+    assert not ignore.matches(path)
+    assert not ignore.matches("a" * 255)
+    assert ignore.explain(path) is None
+    assert not ignore.may_prune(path)
+
+
+@pytest.mark.parametrize("pattern", ["![a/b]c/d", "!a\\/b/c"])
+def test_a_pattern_whose_pieces_are_none_by_themselves(pattern: str) -> None:
+    ignore = IgnorePatterns.of(["*", pattern])
+    assert not ignore.may_prune("a")
