@@ -19,24 +19,20 @@ from typing import Final
 from aiohttp import HttpVersion11, web
 
 from registry import routing
+from registry.access.identity import Identity
 from registry.answers import API_VERSION
+from registry.attributes import GRANT, REQUEST_ID
 from registry.config import RegistryConfig
 from registry.drain import Drain
 from registry.errors import ApiError, PolicyError
 from registry.faults import refusal_of
-from registry.handlers import base, blobs, extensions, listings, manifests, uploads
+from registry.handlers import base, blobs, extensions, listings, manifests, tokens, uploads
 from registry.protocols import Access
 from registry.routing import Kind, Target
 from registry.service import Registry
 
 log = logging.getLogger("registry")
 access_log = logging.getLogger("registry.access")
-
-REQUEST_ID: Final = web.RequestKey("request_id", str)
-"""Names one request in every log record about it, and in the answer when it failed inside."""
-
-USER: Final = web.RequestKey("user", str)
-"""Who sent it; "" for an anonymous client."""
 
 Handler = Callable[[Registry, web.BaseRequest, Target], Awaitable[web.StreamResponse]]
 
@@ -67,6 +63,9 @@ ROUTES: Final[Mapping[tuple[Kind, str], tuple[Handler, str]]] = MappingProxyType
         (Kind.UPLOAD, "PATCH"): (uploads.patch_upload, "push"),
         (Kind.UPLOAD, "PUT"): (uploads.put_upload, "push"),
         (Kind.UPLOAD, "DELETE"): (uploads.delete_upload, "push"),
+        (Kind.TOKEN, "GET"): (tokens.get_token, "open"),
+        (Kind.TOKEN, "POST"): (tokens.post_token, "open"),
+        (Kind.TOKEN_KEYS, "GET"): (tokens.get_keys, "open"),
     }
 )
 """Every verb of the specification, with the right it needs."""
@@ -108,7 +107,7 @@ class Dispatcher:
             request.raw_path,
             response.status,
             (time.perf_counter() - started) * 1000,
-            extra={"request_id": request[REQUEST_ID], "user": request.get(USER, "")},
+            extra={"request_id": request[REQUEST_ID], "user": _user_of(request)},
         )
         return response
 
@@ -117,8 +116,6 @@ class Dispatcher:
             return await self._handle(request)
         except ApiError as error:
             return _refusal(error)
-        except PolicyError as error:
-            return _refusal(ApiError("DENIED", message=error.what, detail=error.fix))
         except web.RequestPayloadError as error:
             return _refusal(ApiError("BLOB_UPLOAD_INVALID", message=f"malformed body: {error}"))
         except ConnectionError:
@@ -134,13 +131,29 @@ class Dispatcher:
         path = request.raw_path.partition("?")[0]
         route = _route_often if len(path) < _CACHED_PATH else _route
         handler, target, access = route(path, request.method)
-        authorization = request.headers.get("Authorization")
-        request[USER] = await registry.authorizer.authorize(authorization, access)
-        if access.action in ("push", "delete"):
-            _check_writable(registry.config, access.action)
-        if "Expect" in request.headers:
-            await _invite_body(request)
-        return await handler(registry, request, target)
+        if access.action == "open":
+            self._identify(request)
+            return await handler(registry, request, target)
+        caller = registry.callers.of(request)
+        auditor = registry.auditor
+        try:
+            grant = request[GRANT] = await registry.authorizer.authorize(caller, access)
+            if access.action in ("push", "delete"):
+                _check_writable(registry.config, access.action)
+            if "Expect" in request.headers:
+                await _invite_body(request)
+            response = await handler(registry, request, target)
+        except (ApiError, PolicyError) as error:
+            refusal = _denial(error) if isinstance(error, PolicyError) else error
+            self._identify(request)
+            request_id, known = request[REQUEST_ID], _identity_of(request)
+            auditor.refused(caller, target, access, refusal, identity=known, request_id=request_id)
+            raise refusal from (None if refusal is error else error)
+        if access.action in auditor.recorded:
+            self._identify(request)
+            request_id = request[REQUEST_ID]
+            auditor.done(caller, target, access, grant, response, request_id=request_id)
+        return response
 
     def _identify(self, request: web.BaseRequest) -> None:
         if REQUEST_ID not in request:
@@ -156,6 +169,21 @@ class Dispatcher:
             exc_info=error,
             extra={"request_id": request[REQUEST_ID]},
         )
+
+
+def _denial(error: PolicyError) -> ApiError:
+    return ApiError("DENIED", message=error.what, detail=error.fix)
+
+
+def _identity_of(request: web.BaseRequest) -> Identity | None:
+    grant = request.get(GRANT)
+    return None if grant is None else grant.identity
+
+
+def _user_of(request: web.BaseRequest) -> str:
+    """Who sent it, for the log; "" for nobody in particular."""
+    identity = _identity_of(request)
+    return str(identity) if identity is not None and identity.named else ""
 
 
 def _route(path: str, method: str) -> tuple[Handler, Target, Access]:

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol, TypeVar
 
 from images.digest import Digest
+from registry.access.identity import Grant, Identity
+from registry.access.policy import Rights
+from registry.access.refresh import Login
+from registry.access.settings import AccessSettings
 from registry.records import BlobLink, ManifestRow, NewManifest, TagEvent, UploadRow
 
 T = TypeVar("T")
@@ -241,19 +245,70 @@ class Freshness(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a request wants; ``action`` is ``base``, ``pull``, ``push``, ``delete``, ``catalog``."""
+    """What a request wants: an action, and the repository where it has one.
+
+    ``action`` is ``base``, ``pull``, ``push``, ``delete``, ``admin`` or ``catalog``; ``open`` is
+    what is asked of nobody.
+    """
 
     action: str
     repository: str = ""
 
 
+class Caller(Protocol):
+    """Who sent a request, as far as the request itself says."""
+
+    @property
+    def authorization(self) -> str | None:
+        """The header of that name."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """The client's IP address, "" where there is none."""
+        ...
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The host[:port]s by which this registry is named before image names."""
+        ...
+
+    @property
+    def origin(self) -> str:
+        """scheme://host[:port] of this registry, as the client reaches it."""
+        ...
+
+
 class Authorizer(Protocol):
-    """Decides who may do what."""
+    """Decides who may do what. All methods are called from the event loop."""
 
-    async def authorize(self, authorization: str | None, access: Access) -> str:
-        """Return the user's name, "" for an anonymous one.
+    async def authorize(self, caller: Caller, access: Access) -> Grant:
+        """Who it is and by which rule it may go on.
 
-        ``authorization`` is the request header of that name. Raises ``ApiError`` UNAUTHORIZED with
-        a challenge, or DENIED.
+        Raises ``ApiError`` UNAUTHORIZED with a challenge, DENIED, or TOOMANYREQUESTS.
         """
+        ...
+
+    async def permits(self, caller: Caller, access: Access) -> bool:
+        """Whether ``authorize`` would let it pass, where a refusal is no error."""
+        ...
+
+    def rights(self, identity: Identity) -> Rights | None:
+        """Everything the rules say about a caller; None: it may everything."""
+        ...
+
+    async def login(self, caller: Caller, user: str, secret: bytes) -> Login:
+        """Check a password or a robot's secret. Raises ``ApiError`` as ``authorize`` does."""
+        ...
+
+    def admit(self, caller: Caller, identity: Identity) -> None:
+        """Count a request that is not authorized. Raises ``ApiError`` TOOMANYREQUESTS."""
+        ...
+
+    async def reload(self, settings: AccessSettings) -> None:
+        """Take new settings and read all files again; what is unusable stays as it was."""
+        ...
+
+    def close(self) -> None:
+        """Release what is held open; blocks."""
         ...

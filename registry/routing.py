@@ -35,6 +35,8 @@ class Kind(enum.Enum):
     REFERRERS = "referrers"
     EXTENSIONS = "extensions"
     REPOSITORY_EXTENSIONS = "repository extensions"
+    TOKEN = "token"  # noqa: S105 -- a word
+    TOKEN_KEYS = "token keys"  # noqa: S105 -- likewise
 
 
 _REGISTRY_LEVEL: Final = {
@@ -42,6 +44,13 @@ _REGISTRY_LEVEL: Final = {
     "_catalog": Kind.CATALOG,
     "_oci/ext/discover": Kind.EXTENSIONS,
 }
+
+_BESIDE: Final = {
+    "/v2": Kind.BASE,
+    "/auth/token": Kind.TOKEN,
+    "/auth/keys": Kind.TOKEN_KEYS,
+}
+"""Paths outside of the specification's tree, where no repository can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +121,8 @@ def parse(path: str) -> Target | None:
         ApiError: NAME_INVALID, or the path ends in a marker and its tail is malformed.
     """
     if not path.startswith("/v2/"):
-        return Target(Kind.BASE) if path == "/v2" else None
+        beside = _BESIDE.get(path)
+        return None if beside is None else Target(beside)
     segments = path.split("/")[2:]
     if "%" in path:
         segments = [_decode(segment) for segment in segments]

@@ -7,9 +7,14 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
+from registry.access.audit import AuditLog
+from registry.access.caller import Callers
+from registry.access.control import AccessControl
+from registry.access.events import Auditor
+from registry.access.grants import Grants
+from registry.access.snapshot import Places, take_snapshot
 from registry.admission import Admission
 from registry.answers import HttpDate, ReadyContent
-from registry.auth import Everybody, HtpasswdUsers, load_htpasswd
 from registry.cache import AnswerCache
 from registry.collection.leases import Leases, note_boot
 from registry.committer import Committer
@@ -36,6 +41,9 @@ class Registry:
     uploads: Uploads
     leases: Leases
     authorizer: Authorizer
+    grants: Grants
+    callers: Callers
+    auditor: Auditor
     manifests: AnswerCache[ReadyContent]
     blobs: AnswerCache[ReadyContent]
     blob_sizes: AnswerCache[int]
@@ -45,6 +53,8 @@ class Registry:
         """Finish writes and release files; blocks."""
         self.writer.close()
         self.workers.close()
+        self.authorizer.close()
+        self.auditor.close()
         self.index.close()
 
 
@@ -62,11 +72,13 @@ def open_registry(config: RegistryConfig) -> Registry:
     """Open the store under ``config.root``; blocks, and creates what is missing.
 
     Raises:
-        RegistryConfigError: the users file is unusable.
-        RegistryStartError: the folder is not writable, or its index is damaged.
+        RegistryConfigError: users, robots or the token key are unusable.
+        RegistryStartError: a folder or the audit log is not writable, or the index is damaged.
         IndexFormatError: a newer release wrote the index.
     """
-    users = None if config.access.htpasswd is None else load_htpasswd(config.access.htpasswd)
+    access = config.access
+    snapshot = take_snapshot(Places(config.root, access), now=time.time())
+    audit_log = None if access.audit.path is None else AuditLog(access.audit.path)
     try:
         storage = FileStorage(config.root)
         index = open_index(config, storage)
@@ -79,6 +91,7 @@ def open_registry(config: RegistryConfig) -> Registry:
         ) from error
     committer = Committer(index)
     workers = Workers()
+    control = AccessControl(snapshot, workers)
     cache = partial(AnswerCache, index.generations)
     return Registry(
         config=config,
@@ -88,14 +101,10 @@ def open_registry(config: RegistryConfig) -> Registry:
         workers=workers,
         uploads=Uploads(storage, index, committer, workers),
         leases=Leases(index, committer, config.collection.lease),
-        authorizer=Everybody()
-        if users is None
-        else HtpasswdUsers(
-            users,
-            workers,
-            realm=config.access.realm,
-            anonymous_pull=config.access.anonymous_pull,
-        ),
+        authorizer=control,
+        grants=control.grants,
+        callers=Callers(access, scheme=config.scheme, authority=f"{config.host}:{config.port}"),
+        auditor=Auditor(audit_log, pulls=access.audit.pulls),
         manifests=cache(limit=config.limits.cache // 2),
         blobs=cache(limit=config.limits.cache // 4),
         blob_sizes=cache(limit=config.limits.cache // 4),

@@ -191,12 +191,6 @@ class AccessSettings:
     def _problems(self) -> Iterator[RegistryConfigError]:
         if not _QUOTABLE.match(self.realm) or not self.realm.isprintable():
             yield RegistryConfigError("the realm cannot be quoted in a header", where="realm")
-        if self.anonymous_pull and self.htpasswd is None:
-            yield RegistryConfigError(
-                "anonymous pull means nothing without users: everybody may already pull and push",
-                where="anonymous_pull",
-                fix="set htpasswd as well, or leave anonymous_pull out",
-            )
         if self.public_url is not None and not _is_origin(self.public_url):
             yield RegistryConfigError(
                 f"{self.public_url!r} is no origin",

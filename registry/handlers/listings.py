@@ -9,7 +9,9 @@ import orjson
 from aiohttp import web
 
 from images.mediatype import OCI_INDEX
+from registry.access.visible import visible
 from registry.answers import API_VERSION
+from registry.attributes import GRANT
 from registry.errors import ApiError
 from registry.paging import Page
 from registry.routing import Target
@@ -37,10 +39,19 @@ async def get_tags(registry: Registry, request: web.BaseRequest, target: Target)
 
 
 async def get_catalog(registry: Registry, request: web.BaseRequest, target: Target) -> web.Response:
-    """The names of all repositories in byte order."""
+    """The names of all repositories that the caller may pull, in byte order."""
     page = Page.parse(request.query, largest=CATALOG_PAGE)
-    read = partial(registry.index.catalog, last=page.last, limit=page.probe)
-    shown, more = page.cut(await registry.workers.look_up(read))
+    rights = registry.authorizer.rights(request[GRANT].identity)
+
+    async def read(last: str, limit: int) -> list[str]:
+        names = partial(registry.index.catalog, last=last, limit=limit)
+        return await registry.workers.look_up(names)
+
+    if rights is None:
+        names = await read(page.last, page.probe)
+    else:
+        names = await visible(read, rights, last=page.last, limit=page.probe)
+    shown, more = page.cut(names)
     headers = {**API_VERSION, "Content-Type": "application/json"}
     if more:
         headers["Link"] = page.link("/v2/_catalog", shown[-1])

@@ -117,11 +117,9 @@ async def _mount(
     else:
         holders = partial(registry.index.blob_holders, str(digest), limit=_CANDIDATES)
         candidates = await registry.workers.look_up(holders)
-    authorization = request.headers.get("Authorization")
+    caller = registry.callers.of(request)
     for candidate in candidates:
-        try:
-            await registry.authorizer.authorize(authorization, Access("pull", candidate))
-        except ApiError:
+        if not await registry.authorizer.permits(caller, Access("pull", candidate)):
             continue
         mount = partial(registry.index.mount_blob, candidate, repository, str(digest))
         if await registry.writer.write(repository, mount):

@@ -34,7 +34,6 @@ def test_refused(tmp_path: Path, fields: dict[str, Any], where: str) -> None:
     [
         (TlsSettings, {"cert": Path(__file__)}, "key"),
         (TlsSettings, {"key": Path(__file__)}, "cert"),
-        (AccessSettings, {"anonymous_pull": True}, "anonymous_pull"),
         (AccessSettings, {"realm": 'a"b'}, "realm"),
         (AccessSettings, {"realm": "a\nb"}, "realm"),
         (LimitSettings, {"manifest_size": 0}, "manifest_size"),

@@ -1,0 +1,269 @@
+"""Every request's question: may this caller do that? And where the answer is kept true.
+
+A request passes: did anything change on disk -> address rate -> token, password or nothing -> the
+session's decision -> user rate. With users there is always a challenge at ``/v2/``, because clients
+decide there whether to send credentials at all. A refusal never depends on what the registry holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from registry.access.grants import Grants
+from registry.access.identity import ANONYMOUS, EVERYBODY, Decision, Grant, Identity
+from registry.access.jwt import LEEWAY, Expected, TokenError, decode_token, key_of
+from registry.access.logins import Logins
+from registry.access.passwords import NOBODY, parse_basic
+from registry.access.policy import Rights
+from registry.access.refresh import Login
+from registry.access.sessions import Session, granted_by
+from registry.access.settings import AccessSettings, Challenge
+from registry.access.snapshot import Places, Snapshot, take_snapshot
+from registry.access.throttle import RateLimits, retry_after
+from registry.errors import ApiError
+from registry.protocols import Access, Caller
+from registry.workers import Workers
+
+_SESSIONS: Final = 4096
+_LOOK_SECONDS: Final = 1.0
+"""How long a token may outlive what it was granted by; passwords are looked at each time."""
+
+_OPEN: Final = Grant(EVERYBODY, "the registry has no users")
+TOKEN_PATH: Final = "/auth/token"  # noqa: S105 -- a path
+
+
+class AccessControl:
+    """The authorizer of one process; used from the event loop only."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        workers: Workers,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._monotonic = monotonic
+        self._workers = workers
+        self._logins = Logins(workers, monotonic=monotonic)
+        self._reading = asyncio.Lock()
+        self._next_look = 0.0
+        self._tokens: OrderedDict[bytes, Session] = OrderedDict()
+        self._sessions: OrderedDict[Identity, Session] = OrderedDict()
+        self.grants = Grants(self, workers, snapshot.places.refresh_tokens, clock=clock)
+        self._adopt(snapshot)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What decides now."""
+        return self._snapshot
+
+    async def reload(self, settings: AccessSettings) -> None:
+        """Take new settings and read every file again; what cannot be used stays as it was."""
+        async with self._reading:
+            places = Places(self._snapshot.places.root, settings)
+            await self._read(replace(self._snapshot, places=places))
+
+    async def authorize(self, caller: Caller, access: Access) -> Grant:
+        """See ``protocols.Authorizer``."""
+        if self._monotonic() >= self._next_look:
+            await self.look()
+        if not self._snapshot.required:
+            return _OPEN
+        if self._limits.by_address:
+            self._charge(self._limits.of_address(caller.address))
+        authorization = caller.authorization
+        if authorization is None or authorization in NOBODY:
+            return self._without_credentials(caller, access)
+        if authorization[:7].lower() == "bearer ":
+            session = await self._token(authorization[7:], caller, access)
+        else:
+            session = await self._basic(authorization, caller, access)
+        decided = session.decide(access)
+        if isinstance(decided, Decision):
+            raise self._denied(session, decided, caller, access)
+        if self._limits.by_identity and session.identity.named:
+            self._charge(self._limits.of_user(str(session.identity)))
+        return decided
+
+    async def permits(self, caller: Caller, access: Access) -> bool:
+        """Whether ``authorize`` would let it pass; for what is optional."""
+        try:
+            await self.authorize(caller, access)
+        except ApiError:
+            return False
+        return True
+
+    def rights(self, identity: Identity) -> Rights | None:
+        """What the rules say about a caller; None in a registry without users: everything."""
+        return self._session(identity).rights if self._snapshot.required else None
+
+    async def login(self, caller: Caller, user: str, secret: bytes) -> Login:
+        """Check a password or a robot's secret.
+
+        Raises:
+            ApiError: UNAUTHORIZED with a Basic challenge, or TOOMANYREQUESTS.
+        """
+        # A changed password ends at once, so this does not wait for the next look.
+        await self.look()
+        login = await self._logins.check(
+            self._snapshot, user, secret, address=caller.address, now=self._clock()
+        )
+        if login is None:
+            raise ApiError(
+                "UNAUTHORIZED",
+                message="user and password do not fit",
+                headers={"WWW-Authenticate": self._basic_challenge()},
+            )
+        return login
+
+    def admit(self, caller: Caller, identity: Identity) -> None:
+        """Count a request to the token server.
+
+        Raises:
+            ApiError: TOOMANYREQUESTS.
+        """
+        if identity.named:
+            self._charge(self._limits.of_user(str(identity)))
+        else:
+            self._charge(self._limits.of_anonymous(caller.address))
+
+    async def look(self) -> None:
+        """Read again what changed on disk since the last look."""
+        self._next_look = self._monotonic() + _LOOK_SECONDS
+        if self._snapshot.stale(self._clock()):
+            async with self._reading:
+                if self._snapshot.stale(self._clock()):
+                    await self._read(self._snapshot)
+
+    def close(self) -> None:
+        """Release what is held open; blocks."""
+        self.grants.close()
+
+    async def _read(self, previous: Snapshot) -> None:
+        take = partial(take_snapshot, previous.places, now=self._clock(), previous=previous)
+        self._adopt(await self._workers.io(take))
+
+    def _adopt(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._limits = RateLimits(snapshot.places.settings.rate, clock=self._monotonic)
+        self._tokens.clear()
+        self._sessions.clear()
+
+    def _without_credentials(self, caller: Caller, access: Access) -> Grant:
+        if self._limits.by_identity:
+            self._charge(self._limits.of_anonymous(caller.address))
+        if access.action not in ("base", "catalog"):
+            decided = self._session(ANONYMOUS).decide(access)
+            if isinstance(decided, Grant):
+                return decided
+        raise ApiError("UNAUTHORIZED", headers=self._challenge(caller, access))
+
+    async def _token(self, token: str, caller: Caller, access: Access) -> Session:
+        name = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        session = self._tokens.get(name)
+        now = self._clock()
+        if session is None or now >= session.ends:
+            try:
+                session = await self._verified(token, now)
+            except TokenError as error:
+                raise ApiError(
+                    "UNAUTHORIZED",
+                    message=f"the token is not good: {error}",
+                    headers=self._challenge(caller, access, error="invalid_token"),
+                ) from error
+            self._tokens[name] = session
+            if len(self._tokens) > _SESSIONS:
+                self._tokens.popitem(last=False)
+        else:
+            self._tokens.move_to_end(name)
+        return session
+
+    async def _verified(self, token: str, now: float) -> Session:
+        """Raises TokenError."""
+        ring = self._snapshot.ring
+        assert ring is not None, "asked only while credentials are required"
+        if key_of(token) not in ring.keys:
+            # Another process may have made its key since the last look, which is not long ago.
+            await self.look()
+            ring = self._snapshot.ring or ring
+        tokens = self._snapshot.places.settings.tokens
+        claims = decode_token(token, ring.keys, Expected(tokens.issuer, tokens.service), now=now)
+        try:
+            identity = Identity.parse(str(claims.get("sub")))
+        except ValueError as error:
+            raise TokenError("of nobody") from error
+        if self._snapshot.credential(identity, now) != claims.get("cred"):
+            raise TokenError("its user is gone, or has another password")
+        granted, catalog = granted_by(claims)
+        ends = min(float(claims["exp"]) + LEEWAY, self._snapshot.ends(identity))
+        return Session(self._session(identity).rights, ends, granted, catalog)
+
+    async def _basic(self, authorization: str, caller: Caller, access: Access) -> Session:
+        credentials = parse_basic(authorization)
+        if credentials is None:
+            raise ApiError("UNAUTHORIZED", headers=self._challenge(caller, access))
+        try:
+            login = await self.login(caller, *credentials)
+        except ApiError as error:
+            if error.code != "UNAUTHORIZED":
+                raise
+            headers = self._challenge(caller, access)
+            raise ApiError("UNAUTHORIZED", message=error.message, headers=headers) from error
+        return self._session(login.identity)
+
+    def _session(self, identity: Identity) -> Session:
+        session = self._sessions.get(identity)
+        if session is None:
+            session = self._sessions[identity] = Session(self._snapshot.rights(identity))
+            if len(self._sessions) > _SESSIONS:
+                self._sessions.popitem(last=False)
+        return session
+
+    def _denied(
+        self, session: Session, decision: Decision, caller: Caller, access: Access
+    ) -> ApiError:
+        detail = {"action": access.action, "name": access.repository, "reason": decision.rule}
+        if session.granted is None:
+            return ApiError("DENIED", detail=detail)
+        headers = self._challenge(caller, access, error="insufficient_scope")
+        return ApiError("UNAUTHORIZED", detail=detail, headers=headers)
+
+    def _challenge(self, caller: Caller, access: Access, *, error: str = "") -> dict[str, str]:
+        settings = self._snapshot.places.settings
+        if settings.challenge is Challenge.BASIC and not error:
+            return {"WWW-Authenticate": self._basic_challenge()}
+        parts = [
+            f'realm="{caller.origin}{TOKEN_PATH}"',
+            f'service="{settings.tokens.service}"',
+        ]
+        scope = _scope_of(access)
+        if scope:
+            parts.append(f'scope="{scope}"')
+        if error:
+            parts.append(f'error="{error}"')
+        return {"WWW-Authenticate": f"Bearer {','.join(parts)}"}
+
+    def _basic_challenge(self) -> str:
+        return f'Basic realm="{self._snapshot.places.settings.realm}"'
+
+    def _charge(self, wait: float) -> None:
+        if wait > 0:
+            raise ApiError("TOOMANYREQUESTS", headers=retry_after(wait))
+
+
+def _scope_of(access: Access) -> str:
+    if access.action == "base":
+        return ""
+    if access.action == "catalog":
+        return "registry:catalog:*"
+    actions = "pull,push" if access.action == "push" else access.action
+    return f"repository:{access.repository}:{actions}"

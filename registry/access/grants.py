@@ -1,0 +1,182 @@
+"""The token server: credentials in, a signed token with what its bearer may do out.
+
+Docker registry token and OAuth2 specifications. Scopes that the caller may not have are left out of
+the token, never an error; a wrong password is one. A token is bound to the password it was given
+for, so a new one ends it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any, Protocol
+
+from registry.access.identity import ANONYMOUS, Identity
+from registry.access.jwt import encode_token
+from registry.access.policy import Rights
+from registry.access.refresh import Login, RefreshTokens
+from registry.access.scopes import CATALOG, Scope, scope_repository
+from registry.access.settings import TokenSettings
+from registry.access.snapshot import Snapshot
+from registry.errors import ApiError
+from registry.workers import Workers
+
+NO_LOGIN = Login(ANONYMOUS, "")
+"""Who asks for a token without credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A token as its answer describes it; ``lifetime`` is in seconds."""
+
+    token: str
+    scope: str
+    lifetime: int
+    issued_at: str
+
+
+class Standing(Protocol):
+    """What is in force now."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """All that decides."""
+        ...
+
+    def rights(self, identity: Identity) -> Rights | None:
+        """What the rules say about a caller; None where everybody may everything."""
+        ...
+
+    async def look(self) -> None:
+        """Take notice of what changed."""
+        ...
+
+
+class Grants:
+    """Makes tokens for one registry."""
+
+    def __init__(
+        self, control: Standing, workers: Workers, path: Path, *, clock: Callable[[], float]
+    ) -> None:
+        self._control = control
+        self._opening = Lock()
+        self._workers = workers
+        self._path = path
+        self._clock = clock
+        self._refresh: RefreshTokens | None = None
+
+    @property
+    def settings(self) -> TokenSettings:
+        """As they are now."""
+        return self._control.snapshot.places.settings.tokens
+
+    def jwks(self) -> bytes:
+        """The public keys, as a JWK Set."""
+        ring = self._control.snapshot.ring
+        return b'{"keys": []}' if ring is None else ring.jwks()
+
+    def check_service(self, service: str | None) -> None:
+        """Refuse to make tokens for someone else.
+
+        Raises:
+            ApiError: DENIED with 400.
+        """
+        if service not in (None, "", self.settings.service):
+            raise ApiError(
+                "DENIED", status=400, message="tokens for this service are not made here"
+            )
+
+    def issue(self, login: Login, scopes: Iterable[Scope], hosts: Iterable[str]) -> Issued:
+        """A token for ``login`` with those of ``scopes`` that it may have.
+
+        Raises:
+            ApiError: UNSUPPORTED, the registry has no users.
+        """
+        snapshot = self._control.snapshot
+        rights = self._control.rights(login.identity)
+        if snapshot.ring is None or rights is None:
+            raise ApiError("UNSUPPORTED", status=404, message="this registry asks for no tokens")
+        granted = permitted_scopes(scopes, rights, tuple(hosts))
+        now = int(self._clock())
+        lifetime = int(self.settings.lifetime)
+        claims = {
+            "iss": self.settings.issuer,
+            "sub": str(login.identity),
+            "aud": self.settings.service,
+            "exp": now + lifetime,
+            "nbf": now,
+            "iat": now,
+            "jti": secrets.token_urlsafe(12),
+            "cred": login.credential,
+            "access": [_entry(scope) for scope in granted],
+        }
+        token = encode_token(claims, snapshot.ring.signer)
+        issued_at = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return Issued(token, " ".join(map(str, granted)), lifetime, issued_at)
+
+    async def remember(self, login: Login, *, client: str) -> str:
+        """A refresh token for ``login``."""
+        tokens = await self._workers.io(self._open)
+        issue = partial(
+            tokens.issue,
+            login,
+            service=self.settings.service,
+            client=client,
+            now=self._clock(),
+            lifetime=self.settings.refresh_lifetime,
+        )
+        return await self._workers.io(issue)
+
+    async def recall(self, token: str) -> Login | None:
+        """Who a refresh token stands for; None when it is no longer good."""
+        now = self._clock()
+        tokens = await self._workers.io(self._open)
+        find = partial(tokens.find, token, service=self.settings.service, now=now)
+        login = await self._workers.io(find)
+        await self._control.look()
+        if login is None or self._control.snapshot.credential(login.identity, now) != (
+            login.credential
+        ):
+            return None
+        return login
+
+    def close(self) -> None:
+        """Close the database of refresh tokens; blocks."""
+        if self._refresh is not None:
+            self._refresh.close()
+
+    def _open(self) -> RefreshTokens:
+        with self._opening:
+            if self._refresh is None:
+                self._refresh = RefreshTokens(self._path)
+            return self._refresh
+
+
+def permitted_scopes(
+    scopes: Iterable[Scope], rights: Rights, hosts: tuple[str, ...]
+) -> tuple[Scope, ...]:
+    """Those of ``scopes``, by repository name without host, that ``rights`` allow; pure."""
+    actions: dict[str, set[str]] = {}
+    catalog = False
+    for scope in scopes:
+        if scope.type == "repository":
+            repository = scope_repository(scope.name, hosts)
+            if repository is not None:
+                actions.setdefault(repository, set()).update(scope.actions)
+        elif scope.type == "registry" and scope.name == "catalog":
+            catalog = catalog or (rights.identity.named and "*" in scope.actions)
+    granted = [
+        Scope("repository", repository, allowed)
+        for repository, wanted in actions.items()
+        if (allowed := rights.granted(wanted, repository))
+    ]
+    return (*granted, CATALOG) if catalog else tuple(granted)
+
+
+def _entry(scope: Scope) -> dict[str, Any]:
+    return {"type": scope.type, "name": scope.name, "actions": sorted(scope.actions)}

@@ -1,0 +1,107 @@
+"""Refresh tokens: long random strings that stand for a login, kept as hashes in SQLite.
+
+Every process asks the database each time, so what is revoked is revoked at once. A token is bound
+to the password it was given for: a new password ends it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import sqlite3
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from registry.access.identity import Identity
+
+_PREFIX: Final = "lading_refresh_"
+_PER_LOGIN: Final = 100
+"""Most tokens of one user; the oldest make room."""
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS refresh_tokens (
+    hash BLOB PRIMARY KEY,
+    subject TEXT NOT NULL,
+    credential TEXT NOT NULL,
+    service TEXT NOT NULL,
+    client TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    expires INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS refresh_tokens_by_subject ON refresh_tokens (subject, created);
+CREATE INDEX IF NOT EXISTS refresh_tokens_by_end ON refresh_tokens (expires);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who logged in, and the fingerprint of the password or secret it was done with."""
+
+    identity: Identity
+    credential: str
+
+
+class RefreshTokens:
+    """The tokens of one registry root, shared by its processes. Every method blocks."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        path.chmod(0o600)
+        self._connection.execute("PRAGMA busy_timeout = 30000")
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.executescript(_SCHEMA)
+
+    def issue(self, login: Login, *, service: str, client: str, now: float, lifetime: float) -> str:
+        """Make a token and return it; only its hash is kept."""
+        token = _PREFIX + secrets.token_urlsafe(32)
+        subject = str(login.identity)
+        with self._lock, self._connection as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("DELETE FROM refresh_tokens WHERE expires <= ?", (int(now),))
+            database.execute(
+                "DELETE FROM refresh_tokens WHERE hash IN (SELECT hash FROM refresh_tokens"
+                " WHERE subject = ? ORDER BY created DESC LIMIT -1 OFFSET ?)",
+                (subject, _PER_LOGIN - 1),
+            )
+            database.execute(
+                "INSERT INTO refresh_tokens VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    _hash(token),
+                    subject,
+                    login.credential,
+                    service,
+                    client[:200],
+                    int(now),
+                    int(now + lifetime),
+                ),
+            )
+        return token
+
+    def find(self, token: str, *, service: str, now: float) -> Login | None:
+        """Whose token this is; None when it is unknown, over, or for another service."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT subject, credential FROM refresh_tokens"
+                " WHERE hash = ? AND service = ? AND expires > ?",
+                (_hash(token), service, int(now)),
+            ).fetchone()
+        return None if row is None else Login(Identity.parse(row[0]), row[1])
+
+    def revoke(self, identity: Identity) -> int:
+        """End every token of one user or robot; returns how many."""
+        with self._lock:
+            sql = "DELETE FROM refresh_tokens WHERE subject = ?"
+            return self._connection.execute(sql, (str(identity),)).rowcount
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._connection.close()
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,180 @@
+"""Users, robots, rules and keys as they are at one moment, and how it is noticed that they changed.
+
+A snapshot is replaced, never altered. A file that cannot be used leaves its former content in place
+and a line in the log; a registry that once asked for credentials goes on asking.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from images.errors import ImagesError
+from registry.access.files import Signature, signature
+from registry.access.identity import Identity, Kind
+from registry.access.keys import KeyRing, load_ring
+from registry.access.passwords import fingerprint, load_htpasswd, refuse_known_passwords
+from registry.access.policy import Policy, Rights
+from registry.access.robots import Robot, load_robots
+from registry.access.settings import AccessSettings
+
+log = logging.getLogger("registry")
+
+T = TypeVar("T")
+
+FOLDER: Final = "access"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where things are kept, below the root of a registry."""
+
+    root: Path
+    settings: AccessSettings
+
+    @property
+    def users(self) -> Path:
+        """The htpasswd file."""
+        return self.settings.htpasswd or self.root / FOLDER / "htpasswd"
+
+    @property
+    def robots(self) -> Path:
+        """Robot accounts."""
+        return self.root / FOLDER / "robots.json"
+
+    @property
+    def keys(self) -> Path:
+        """The folder of keys that sign tokens."""
+        return self.root / FOLDER / "keys"
+
+    @property
+    def refresh_tokens(self) -> Path:
+        """The database of refresh tokens."""
+        return self.root / FOLDER / "tokens.db"
+
+    @property
+    def checked_passwords(self) -> Path:
+        """Which administrators' passwords were found good."""
+        return self.root / FOLDER / "checked.json"
+
+    def watched(self) -> tuple[Path, ...]:
+        """What a change is looked for in."""
+        return (self.users, self.robots, self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that decides; ``ring`` is None while nobody needs credentials."""
+
+    places: Places
+    users: Mapping[str, bytes]
+    robots: Mapping[str, Robot]
+    policy: Policy
+    ring: KeyRing | None
+    signatures: tuple[Signature, ...]
+    settled: bool
+
+    @property
+    def required(self) -> bool:
+        """Whether callers have to say who they are."""
+        return self.ring is not None
+
+    def stale(self, now: float) -> bool:
+        """Whether something changed on disk, or the signing key is due."""
+        if not self.settled or self.signatures != _signatures(self.places):
+            return True
+        tokens = self.places.settings.tokens
+        if self.ring is None or tokens.key is not None:
+            return False
+        return now - self.ring.signer.created >= tokens.key_lifetime
+
+    def credential(self, identity: Identity, now: float) -> str | None:
+        """The fingerprint of what proves this identity now; None when nothing does any more."""
+        if identity.kind is Kind.USER:
+            stored = self.users.get(identity.name)
+            return None if stored is None else fingerprint(stored)
+        if identity.kind is Kind.ROBOT:
+            robot = self.robots.get(identity.name)
+            return None if robot is None or not robot.valid(now) else robot.secret[:16]
+        return ""
+
+    def ends(self, identity: Identity) -> float:
+        """When the identity itself is over, seconds since the epoch."""
+        robot = self.robots.get(identity.name) if identity.kind is Kind.ROBOT else None
+        return float("inf") if robot is None or robot.expires is None else robot.expires
+
+    def rights(self, identity: Identity) -> Rights:
+        """What the rules say about a caller."""
+        robot = self.robots.get(identity.name) if identity.kind is Kind.ROBOT else None
+        return self.policy.rights(identity, own=() if robot is None else robot.permissions)
+
+
+def take_snapshot(places: Places, *, now: float, previous: Snapshot | None = None) -> Snapshot:
+    """Read everything; blocks. With ``previous``, what cannot be used stays as it was.
+
+    Raises:
+        RegistryConfigError, RegistryStartError: without ``previous``, something cannot be used.
+    """
+    # Signatures first: what changes while it is read is read again.
+    signatures = _signatures(places)
+    settled = all(one.settled(time.time_ns()) for one in signatures)
+    policy = Policy(places.settings)
+    old = previous or _Nothing()
+    users = _kept(partial(_users, places, policy), old.users)
+    robots = _kept(partial(_robots, places), old.robots)
+    ring = old.ring
+    if ring is not None or _required(places, robots):
+        ring = _kept(partial(load_ring, places.keys, places.settings.tokens, now=now), ring)
+    return Snapshot(places, users, robots, policy, ring, signatures, settled)
+
+
+@dataclass(frozen=True, slots=True)
+class _Nothing:
+    """What was there before the first snapshot."""
+
+    users: Mapping[str, bytes] | None = None
+    robots: Mapping[str, Robot] | None = None
+    ring: KeyRing | None = None
+
+
+def _required(places: Places, robots: Mapping[str, Robot]) -> bool:
+    settings = places.settings
+    configured = settings.htpasswd or settings.anonymous_pull or settings.rules
+    return bool(configured or robots or places.users.exists())
+
+
+def _users(places: Places, policy: Policy) -> Mapping[str, bytes]:
+    if places.settings.htpasswd is None and not places.users.exists():
+        return {}
+    users = load_htpasswd(places.users)
+    refuse_known_passwords(
+        users,
+        policy.administrators(),
+        checked=places.checked_passwords,
+        where=str(places.users),
+    )
+    return users
+
+
+def _robots(places: Places) -> Mapping[str, Robot]:
+    return load_robots(places.robots)
+
+
+def _kept(load: Callable[[], T], previous: T | None) -> T:
+    """What ``load`` returns, or ``previous`` when it fails and there is one."""
+    try:
+        return load()
+    except ImagesError as error:
+        if previous is None:
+            raise
+        log.error("kept what was in force before: %s", error)  # noqa: TRY400 -- the sentence is enough
+        return previous
+
+
+def _signatures(places: Places) -> tuple[Signature, ...]:
+    return tuple(signature(path) for path in places.watched())
