@@ -74,6 +74,12 @@ class WrongSizeError(RegistryError):
         super().__init__(f"{digest} has {actual} bytes, the manifest says {stated}")
 
 
+class CollectionBusyError(RegistryError):
+    """Another process or thread collects in this store."""
+
+    code = "registry-collection-busy"
+
+
 class PolicyError(RegistryError):
     """A rule of the configuration forbids this write; clients are told DENIED."""
 

@@ -129,13 +129,19 @@ class FileStorage:
     def sweep(self, *, before: float) -> int:
         """Remove stages that nobody touched since ``before`` (seconds since the epoch)."""
         removed = 0
+        for upload in self.idle(before=before):
+            with suppress(FileNotFoundError):
+                os.unlink(self._uploads / upload)
+                removed += 1
+        return removed
+
+    def idle(self, *, before: float) -> Iterator[str]:
+        """Uploads whose stages nobody touched since ``before``."""
         with os.scandir(self._uploads) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):
                     if entry.stat().st_mtime < before:
-                        os.unlink(entry.path)
-                        removed += 1
-        return removed
+                        yield entry.name
 
 
 class FileStage:

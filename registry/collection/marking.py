@@ -1,0 +1,192 @@
+"""What one repository still needs, decided in temporary tables: memory stays bounded.
+
+A repository is a closed world, since references never leave it. Its roots are manifests with a tag,
+under a lease, in the undo window of a tag, or not yet old enough for the rules; from them the mark
+follows references down (indexes to manifests, manifests to blobs) and referrers up (subjects to
+what refers to them). Each row is looked at once, however manifests are nested. Digests make cycles
+impossible, and the union in the query ends should somebody forge one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from registry.database import Database
+
+_TABLES: Final = (
+    "CREATE TEMP TABLE dropped (name TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TEMP TABLE live (digest TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TEMP TABLE dead_manifests (digest TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TEMP TABLE dead_blobs (digest TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TEMP TABLE ready (place INTEGER PRIMARY KEY, digest TEXT UNIQUE)",
+    "CREATE TEMP TABLE freed (digest TEXT PRIMARY KEY) WITHOUT ROWID",
+    # Rows that a dry run would have removed, counted by digest over all repositories.
+    "CREATE TEMP TABLE doomed (digest TEXT PRIMARY KEY, number INTEGER) WITHOUT ROWID",
+)
+
+UNNEEDED: Final = (
+    "NOT EXISTS (SELECT 1 FROM manifest_references r WHERE r.repository = m.repository"
+    " AND r.target = m.digest AND r.manifest <> m.digest)"
+    " AND NOT EXISTS (SELECT 1 FROM manifests s WHERE s.repository = m.repository"
+    " AND s.digest = m.subject AND s.digest <> m.digest)"
+)
+"""That manifest ``m`` is no part of an index, and refers to no manifest that is still there."""
+
+_MARK: Final = """
+INSERT OR IGNORE INTO live
+WITH RECURSIVE reach (digest) AS (
+    SELECT m.digest FROM manifests m WHERE m.repository = :key AND (
+        MAX(m.created, m.leased) >= :leased
+        OR EXISTS (SELECT 1 FROM tags t WHERE t.repository = :key AND t.digest = m.digest
+            AND t.name NOT IN (SELECT name FROM dropped))
+        OR m.digest IN
+            (SELECT previous FROM tag_history WHERE repository = :key AND moment >= :undo)
+        OR (MAX(m.created, m.leased) >=
+            CASE WHEN m.subject IS NULL THEN :untagged ELSE :dangling END
+            AND NOT EXISTS
+            (SELECT 1 FROM manifests s WHERE s.repository = :key AND s.digest = m.subject)))
+    UNION
+    SELECT r.target FROM reach JOIN manifest_references r
+        ON r.repository = :key AND r.manifest = reach.digest
+    UNION
+    SELECT f.digest FROM reach JOIN referrers f
+        ON f.repository = :key AND f.subject = reach.digest
+)
+SELECT digest FROM reach
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cutoffs:
+    """Moments in seconds since the epoch; what is as young as one of them is kept by it."""
+
+    leased: int
+    undo: int
+    untagged: int
+    dangling: int
+
+
+class Marking:
+    """One collection's view of the index, on a connection of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.connection = database.connect()
+        # Mapped pages would count as this process's memory; the cache is enough for a scan.
+        self.connection.execute("PRAGMA mmap_size = 0")
+        self.connection.execute("PRAGMA temp_store = FILE")
+        for statement in _TABLES:
+            self.connection.execute(statement)
+
+    def close(self) -> None:
+        """Close the connection, which drops the tables."""
+        self._database.disconnect(self.connection)
+
+    def drop_tags(self, names: Sequence[str]) -> None:
+        """Mark as if the current repository had these tags no more."""
+        self.connection.executemany("INSERT INTO dropped VALUES (?)", ((n,) for n in names))
+
+    def mark(self, key: int, cutoffs: Cutoffs) -> None:
+        """Find what the repository ``key`` does not need; ``drop_tags`` comes before."""
+        parameters = {
+            "key": key,
+            "leased": cutoffs.leased,
+            "undo": cutoffs.undo,
+            "untagged": cutoffs.untagged,
+            "dangling": cutoffs.dangling,
+        }
+        execute = self.connection.execute
+        execute("BEGIN")
+        try:
+            execute(_MARK, parameters)
+            execute(
+                "INSERT INTO dead_manifests SELECT digest FROM manifests"
+                " WHERE repository = ? AND digest NOT IN (SELECT digest FROM live)",
+                (key,),
+            )
+            execute(
+                "INSERT INTO dead_blobs SELECT digest FROM blob_links WHERE repository = ?"
+                " AND leased < ? AND digest NOT IN (SELECT digest FROM live)",
+                (key, cutoffs.leased),
+            )
+        finally:
+            execute("COMMIT")
+
+    def counts(self) -> tuple[int, int]:
+        """How many manifests and blobs of the repository are not needed."""
+        sql = "SELECT (SELECT COUNT(*) FROM dead_manifests), (SELECT COUNT(*) FROM dead_blobs)"
+        manifests, blobs = self.connection.execute(sql).fetchone()
+        return manifests, blobs
+
+    def manifests(self, key: int, *, batch: int) -> Iterator[list[str]]:
+        """Unneeded manifests, each after what needs it; the caller removes a batch, then goes on.
+
+        What the caller did not remove stays, and so does everything that it needs.
+        """
+        execute = self.connection.execute
+        execute(
+            "INSERT INTO ready (digest) SELECT m.digest FROM dead_manifests d JOIN manifests m"
+            f" ON m.repository = ? AND m.digest = d.digest WHERE {UNNEEDED}",
+            (key,),
+        )
+        place = 0
+        while rows := execute(
+            "SELECT place, digest FROM ready WHERE place > ? ORDER BY place LIMIT ?", (place, batch)
+        ).fetchall():
+            for _, digest in rows:
+                self._note_freed(key, digest)
+            yield [digest for _, digest in rows]
+            place = rows[-1][0]
+            execute(
+                "INSERT OR IGNORE INTO ready (digest) SELECT m.digest FROM freed c JOIN manifests m"
+                f" ON m.repository = ? AND m.digest = c.digest WHERE {UNNEEDED}",
+                (key,),
+            )
+            execute("DELETE FROM freed")
+
+    def blobs(self, *, batch: int) -> Iterator[list[str]]:
+        """Unneeded blobs of the repository."""
+        last = ""
+        sql = "SELECT digest FROM dead_blobs WHERE digest > ? ORDER BY digest LIMIT ?"
+        while rows := self.connection.execute(sql, (last, batch)).fetchall():
+            last = rows[-1][0]
+            yield [digest for (digest,) in rows]
+
+    def doom(self) -> None:
+        """Count this repository's unneeded rows for ``doomed``."""
+        for table in ("dead_manifests", "dead_blobs"):
+            self.connection.execute(
+                f"INSERT INTO doomed SELECT digest, 1 FROM {table} WHERE true"
+                " ON CONFLICT DO UPDATE SET number = number + 1"
+            )
+
+    def doomed(self) -> Iterator[str]:
+        """Content that no row would hold any more, and garbage that none holds now."""
+        sql = (
+            "SELECT digest FROM doomed WHERE number ="
+            " (SELECT COUNT(*) FROM blob_links b WHERE b.digest = doomed.digest)"
+            " + (SELECT COUNT(*) FROM manifests m WHERE m.digest = doomed.digest)"
+            " UNION SELECT digest FROM garbage g"
+            " WHERE NOT EXISTS (SELECT 1 FROM blob_links b WHERE b.digest = g.digest)"
+            " AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.digest = g.digest)"
+        )
+        for (digest,) in self.connection.execute(sql):
+            yield digest
+
+    def forget(self) -> None:
+        """Be done with the current repository."""
+        for table in ("dropped", "live", "dead_manifests", "dead_blobs", "ready", "freed"):
+            self.connection.execute(f"DELETE FROM {table}")
+
+    def _note_freed(self, key: int, digest: str) -> None:
+        """Remember what might be unneeded once this manifest is gone."""
+        self.connection.execute(
+            "INSERT OR IGNORE INTO freed"
+            " SELECT target FROM manifest_references WHERE repository = ?1 AND manifest = ?2"
+            " AND target IN (SELECT digest FROM dead_manifests)"
+            " UNION SELECT digest FROM referrers WHERE repository = ?1 AND subject = ?2"
+            " AND digest IN (SELECT digest FROM dead_manifests)",
+            (key, digest),
+        )
