@@ -27,6 +27,7 @@ from registry.drain import Drain
 from registry.errors import ApiError, PolicyError
 from registry.faults import refusal_of
 from registry.handlers import base, blobs, extensions, listings, manifests, tokens, uploads
+from registry.notary import paths as trust_paths
 from registry.protocols import Access
 from registry.routing import Kind, Target
 from registry.service import Registry
@@ -129,6 +130,8 @@ class Dispatcher:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         registry = self.registry
         path = request.raw_path.partition("?")[0]
+        if trust_paths.concerns(path):
+            return await self._trust(request)
         route = _route_often if len(path) < _CACHED_PATH else _route
         handler, target, access = route(path, request.method)
         if access.action == "open":
@@ -154,6 +157,20 @@ class Dispatcher:
             request_id = request[REQUEST_ID]
             auditor.done(caller, target, access, grant, response, request_id=request_id)
         return response
+
+    async def _trust(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request to the trust service, whose names begin with a host."""
+        registry = self.registry
+        caller = registry.callers.of(request)
+
+        async def authorize(access: Access) -> None:
+            request[GRANT] = await registry.authorizer.authorize(caller, access)
+            if access.action in ("push", "delete"):
+                _check_writable(registry.config, access.action)
+            if "Expect" in request.headers:
+                await _invite_body(request)
+
+        return await registry.trust.handle(request, authorize, hosts=caller.hosts)
 
     def _identify(self, request: web.BaseRequest) -> None:
         if REQUEST_ID not in request:

@@ -21,6 +21,7 @@ from registry.committer import Committer
 from registry.config import RegistryConfig
 from registry.errors import RegistryStartError
 from registry.index import SqliteIndex
+from registry.notary.handlers import TrustHandler
 from registry.protocols import Authorizer, Index, IndexWriter, Storage
 from registry.quotas import Quotas
 from registry.retention import Immutability
@@ -48,6 +49,7 @@ class Registry:
     blobs: AnswerCache[ReadyContent]
     blob_sizes: AnswerCache[int]
     date: HttpDate
+    trust: TrustHandler
 
     def close(self) -> None:
         """Finish writes and release files; blocks."""
@@ -55,6 +57,7 @@ class Registry:
         self.workers.close()
         self.authorizer.close()
         self.auditor.close()
+        self.trust.close()
         self.index.close()
 
 
@@ -109,4 +112,5 @@ def open_registry(config: RegistryConfig) -> Registry:
         blobs=cache(limit=config.limits.cache // 4),
         blob_sizes=cache(limit=config.limits.cache // 4),
         date=HttpDate(),
+        trust=TrustHandler.open(config.root / "notary", workers, idle=config.limits.idle_timeout),
     )

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import partial
-from typing import Final
+from pathlib import Path
+from typing import Final, Self
 
 import orjson
 from aiohttp import web
@@ -45,17 +46,28 @@ class TrustHandler:
         self._workers = workers
         self._idle = idle
 
+    @classmethod
+    def open(cls, folder: Path, workers: Workers, *, idle: float) -> Self:
+        """The service with its state in ``folder``; blocks, raises as ``Notary.open``.
+
+        ``idle`` is how many seconds a client may stall.
+        """
+        return cls(Notary.open(folder), workers, idle=idle)
+
+    def close(self) -> None:
+        """Release what is held open; blocks."""
+        self._notary.close()
+
+    async def sweep(self) -> int:
+        """See ``Notary.sweep``."""
+        return await self._workers.io(self._notary.sweep)
+
     async def handle(
-        self,
-        request: web.BaseRequest,
-        authorize: Authorize,
-        *,
-        hosts: Iterable[str],
-        writable: Callable[[str], None],
+        self, request: web.BaseRequest, authorize: Authorize, *, hosts: Iterable[str]
     ) -> web.Response:
         """Answer a request whose path ``paths.concerns`` the service.
 
-        ``hosts`` are the names of this registry; ``writable(action)`` raises where changes are off.
+        ``hosts`` are the names of this registry.
 
         Raises:
             ApiError: the caller may not.
@@ -64,7 +76,7 @@ class TrustHandler:
             target = paths.parse(request.raw_path.partition("?")[0])
             if target.kind is Kind.HEALTH:
                 return _answer(b"{}", cache=_FRESH)
-            await self._admit(request.method, target, authorize, hosts, writable)
+            await _admit(request.method, target, authorize, hosts)
             return await self._respond(request, target)
         except NotaryError as error:
             return web.Response(
@@ -72,23 +84,6 @@ class TrustHandler:
                 body=error.body(),
                 headers={**API_VERSION, "Content-Type": _JSON},
             )
-
-    async def _admit(
-        self,
-        method: str,
-        target: TrustTarget,
-        authorize: Authorize,
-        hosts: Iterable[str],
-        writable: Callable[[str], None],
-    ) -> None:
-        if target.kind is Kind.CHANGES and not target.gun:
-            await authorize(Access("catalog"))
-            return
-        repository = gun_repository(target.gun, hosts)
-        action = _action(method, target.kind)
-        await authorize(Access(action, repository))
-        if action != "pull":
-            writable(action)
 
     async def _respond(self, request: web.BaseRequest, target: TrustTarget) -> web.Response:
         gun, role, notary = target.gun, target.role, self._notary
@@ -139,6 +134,16 @@ class TrustHandler:
         found = await self._workers.io(partial(self._notary.changes, gun, after, count))
         records = [_record(change) for change in found]
         return _answer(orjson.dumps({"count": len(records), "records": records}))
+
+
+async def _admit(
+    method: str, target: TrustTarget, authorize: Authorize, hosts: Iterable[str]
+) -> None:
+    if target.kind is Kind.CHANGES and not target.gun:
+        await authorize(Access("catalog"))
+        return
+    repository = gun_repository(target.gun, hosts)
+    await authorize(Access(_action(method, target.kind), repository))
 
 
 def _action(method: str, kind: Kind) -> str:
