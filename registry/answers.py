@@ -13,8 +13,13 @@ from typing import Final
 from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from registry.attributes import REQUEST_ID
+
 API_VERSION: Final = {"Docker-Distribution-API-Version": "registry/2.0"}
 """The header that every answer carries."""
+
+REQUEST_ID_HEADER: Final = "X-Request-Id"
+"""Carries a request's name both ways."""
 
 _READY_LIMIT: Final = 64 << 10
 """Longest body in bytes that is copied behind its head, rather than sent as a write of its own."""
@@ -41,7 +46,9 @@ class ReadyContent:
         ):
             return web.Response(body=self.body, headers=self.headers)
         body = b"" if request.method == "HEAD" else self.body
-        return _ReadyResponse(request, b"".join((self._head, date.line(), body)))
+        name = request.get(REQUEST_ID)
+        named = b"" if name is None else b"X-Request-Id: %b\r\n" % name.encode("ascii")
+        return _ReadyResponse(request, b"".join((self._head, named, date.line(), body)))
 
 
 class HttpDate:

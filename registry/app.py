@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 from aiohttp import web
 
-from images.errors import EnvironmentFault
+from registry.collection.schedule import LOOK_SECONDS, collect_when_due
 from registry.config import RegistryConfig
 from registry.dispatch import Dispatcher
-from registry.service import Registry, open_registry
-
-log = logging.getLogger("registry")
+from registry.observe import Observer
+from registry.schedule import Task, run_tasks
+from registry.service import callers_of, guard_of, open_registry
+from registry.tally import Tally
 
 _SWEEP_SECONDS: Final = 600.0
 
@@ -28,12 +29,13 @@ async def running(config: RegistryConfig) -> AsyncIterator[Dispatcher]:
         RegistryStartError, RegistryConfigError, IndexFormatError: see ``open_registry``.
     """
     registry = await asyncio.to_thread(open_registry, config)
-    sweeper = asyncio.create_task(_sweep_uploads(registry))
+    dispatcher = Dispatcher(registry)
+    tasks = asyncio.create_task(run_tasks(config.root, _tasks(dispatcher)))
     try:
-        yield Dispatcher(registry)
+        yield dispatcher
     finally:
-        sweeper.cancel()
-        await asyncio.wait([sweeper])
+        tasks.cancel()
+        await asyncio.wait([tasks])
         await asyncio.to_thread(registry.close)
 
 
@@ -43,16 +45,16 @@ def create_app(config: RegistryConfig) -> web.Application:
     The store is opened when the application starts and closed when it stops.
     """
     app = web.Application()
-    dispatchers: list[Dispatcher] = []
+    observers: list[Observer] = []
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
         async with running(config) as dispatcher:
-            dispatchers.append(dispatcher)
+            observers.append(Observer(dispatcher, Tally(1)))
             yield
-            dispatchers.clear()
+            observers.clear()
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        return await dispatchers[0].dispatch(request)
+        return await observers[0].handle(request)
 
     app.cleanup_ctx.append(lifetime)
     app.router.add_route("*", "/{path:(?s:.*)}", handle, expect_handler=_leave_expectation)
@@ -63,12 +65,39 @@ async def _leave_expectation(request: web.Request) -> None:
     """The dispatcher answers Expect, once rights are checked."""
 
 
-async def _sweep_uploads(registry: Registry) -> None:
-    while True:
-        try:
-            ended = await registry.uploads.sweep(expiry=registry.config.limits.upload_expiry)
-            if ended:
-                log.info("ended %d idle uploads", ended)
-        except (OSError, EnvironmentFault) as error:
-            log.warning("cannot sweep idle uploads: %s", error)
-        await asyncio.sleep(_SWEEP_SECONDS)
+async def reconfigure(dispatcher: Dispatcher, config: RegistryConfig) -> None:
+    """Go on with another configuration and with users as they are on disk now.
+
+    Requests under way end by the old one. What only a restart can change stays as it is.
+
+    Raises:
+        RegistryConfigError: users or rules are unusable; nothing is changed.
+    """
+    registry = dispatcher.registry
+    await registry.authorizer.reload(config.access)
+    registry.auditor.reopen()
+    callers = callers_of(config)
+    registry.index.set_guard(guard_of(config, registry.storage))
+    dispatcher.registry = dataclasses.replace(
+        registry,
+        config=config,
+        callers=callers,
+        collector=registry.collector.reconfigured(config),
+    )
+
+
+def _tasks(dispatcher: Dispatcher) -> list[Task]:
+    """What one process of all that serve a folder does again and again."""
+
+    async def sweep() -> str:
+        registry = dispatcher.registry
+        ended = await registry.uploads.sweep(expiry=registry.config.limits.upload_expiry)
+        return f"{ended} ended" if ended else ""
+
+    async def collect() -> str:
+        return await collect_when_due(dispatcher.registry.collector)
+
+    return [
+        Task("idle uploads", _SWEEP_SECONDS, sweep),
+        Task("collection", LOOK_SECONDS, collect),
+    ]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import logging
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -33,7 +32,6 @@ from registry.routing import Kind, Target
 from registry.service import Registry
 
 log = logging.getLogger("registry")
-access_log = logging.getLogger("registry.access")
 
 Handler = Callable[[Registry, web.BaseRequest, Target], Awaitable[web.StreamResponse]]
 
@@ -88,29 +86,17 @@ class Dispatcher:
         """Answer one request; whatever goes wrong becomes an answer of the specification."""
         self.drain.enter()
         try:
-            response = await self._logged(request)
+            response = await self._answer(request)
         finally:
             self.drain.leave()
         if self.drain.draining:
             response.force_close()
         return response
 
-    async def _logged(self, request: web.BaseRequest) -> web.StreamResponse:
-        if not access_log.isEnabledFor(logging.INFO):
-            return await self._answer(request)
-        started = time.perf_counter()
-        self._identify(request)
-        response = await self._answer(request)
-        access_log.info(
-            "%s %s %s %d %.1fms",
-            request.remote,
-            request.method,
-            request.raw_path,
-            response.status,
-            (time.perf_counter() - started) * 1000,
-            extra={"request_id": request[REQUEST_ID], "user": _user_of(request)},
-        )
-        return response
+    def user_of(self, request: web.BaseRequest) -> str:
+        """Who sent a request that was answered, "" for nobody in particular."""
+        identity = _identity_of(request)
+        return str(identity) if identity is not None and identity.named else ""
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -195,12 +181,6 @@ def _denial(error: PolicyError) -> ApiError:
 def _identity_of(request: web.BaseRequest) -> Identity | None:
     grant = request.get(GRANT)
     return None if grant is None else grant.identity
-
-
-def _user_of(request: web.BaseRequest) -> str:
-    """Who sent it, for the log; "" for nobody in particular."""
-    identity = _identity_of(request)
-    return str(identity) if identity is not None and identity.named else ""
 
 
 def _route(path: str, method: str) -> tuple[Handler, Target, Access]:

@@ -13,6 +13,8 @@ from typing import BinaryIO, Final
 
 from aiohttp import web
 
+from registry.answers import REQUEST_ID_HEADER
+from registry.attributes import REQUEST_ID
 from registry.workers import Workers
 
 _PIECE: Final = 256 << 10
@@ -35,6 +37,9 @@ async def send_file(
     Raises:
         ConnectionResetError: the client went away, or took nothing for ``idle`` seconds.
     """
+    name = request.get(REQUEST_ID)
+    if name is not None:
+        response.headers[REQUEST_ID_HEADER] = name
     await response.prepare(request)
     transport = request.transport
     if transport is None:

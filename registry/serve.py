@@ -1,4 +1,4 @@
-"""The registry as a process: an event loop, a socket, TLS, and a drain on SIGTERM.
+"""The registry as a process, or as several: sockets, TLS, workers, reload and drain.
 
 Prints nothing: the bound address goes to ``ready``, everything else to ``logging``.
 """
@@ -7,130 +7,193 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
-from aiohttp import web
-
-from registry.app import running
 from registry.config import RegistryConfig
-from registry.errors import RegistryStartError
+from registry.listening import BoundAddress, Listeners, open_listeners
+from registry.supervisor import Report, Supervisor
+from registry.systemd import Notifier
+from registry.tally import Tally
+from registry.tls import renew, server_context
+from registry.worker import Worker
 
 log = logging.getLogger("registry")
 
-_KEEPALIVE_SECONDS = 75.0
-_READ_BUFFER = 512 << 10
-_CLOSE_SECONDS = 1.0
-"""What is left after the drain gets this long: the last answers are on their way out."""
+Reread = Callable[[], RegistryConfig]
+
+_MOST_WORKERS: Final = 4
+"""Of those that are started unasked: each takes some 40 MB."""
+
+_FIXED: Final = ("root", "host", "port", "workers", "metrics")
+"""Settings that only a restart changes."""
 
 
-@dataclass(frozen=True, slots=True)
-class BoundAddress:
-    """Where the registry listens."""
+@dataclass(slots=True)
+class _Service:
+    """What all processes of one registry share; ``config`` is replaced by a reload."""
 
-    scheme: str
-    host: str
-    port: int
+    config: RegistryConfig
+    listeners: Listeners
+    context: ssl.SSLContext | None
+    tally: Tally
+    reread: Reread
 
-    @property
-    def authority(self) -> str:
-        """``host:port``, IPv6 in brackets: what an image name begins with."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+    def close(self) -> None:
+        """Close this process' sockets and counters."""
+        self.listeners.close()
+        self.tally.close()
 
-    @property
-    def url(self) -> str:
-        """The address a client takes."""
-        return f"{self.scheme}://{self.authority}"
+    def reload(self) -> RegistryConfig:
+        """Read the configuration again and take the certificate of today.
+
+        Raises:
+            RegistryError: it is no good; everything is as it was.
+        """
+        config = self.reread()
+        if self.context is not None:
+            renew(self.context, config.tls)
+        for name in _FIXED:
+            if getattr(config, name) != getattr(self.config, name):
+                log.warning("%s changed; a restart will bring it into effect", name)
+        if self.context is None and config.tls.cert is not None:
+            log.warning("tls is configured now; a restart will bring it into effect")
+        self.config = config
+        return config
 
 
-def serve(config: RegistryConfig, *, ready: Callable[[BoundAddress], object] | None = None) -> None:
+def serve(
+    config: RegistryConfig,
+    *,
+    ready: Callable[[BoundAddress], object] | None = None,
+    reread: Reread | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is under way; blocks.
 
     ``ready`` is called once, when connections are accepted. After the signal no new connection is
-    taken and requests have ``config.limits.drain_timeout`` seconds to end.
+    taken and requests have ``config.limits.drain_timeout`` seconds to end. SIGHUP asks ``reread``
+    for the configuration, and reads certificates and users again in any case. ``environment`` is
+    where systemd's variables are looked for.
 
     Raises:
         RegistryStartError: the address, the certificate or the store cannot be used.
         RegistryConfigError, IndexFormatError: see ``open_registry``.
     """
-    import uvloop
+    environment = os.environ if environment is None else environment
+    count = config.workers or min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
+    notifier = Notifier(environment)
+    service = _open(config, count, environment, reread)
+    bound = service.listeners.bound(config.scheme)
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve_async(config, ready=ready))
+    def tell() -> None:
+        log.info("listening on %s with %d workers", bound.url, count)
+        if ready is not None:
+            ready(bound)
+
+    try:
+        if count == 1:
+            _serve_alone(service, notifier, tell)
+        else:
+            Supervisor(
+                count,
+                work=lambda number, lifeline, report: _work(service, number, lifeline, report),
+                reload=service.reload,
+                close=service.listeners.close,
+                drain_seconds=lambda: service.config.limits.drain_timeout,
+                tally=service.tally,
+                notifier=notifier,
+            ).run(tell)
+    finally:
+        service.close()
 
 
 async def serve_async(
     config: RegistryConfig,
     *,
     ready: Callable[[BoundAddress], object] | None = None,
-    stop: asyncio.Event | None = None,
+    stop: asyncio.Event,
+    reload: asyncio.Event | None = None,
 ) -> None:
-    """Like ``serve`` inside a running loop; ``stop`` replaces the signals. Raises as it does."""
-    if stop is None:
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    context = await asyncio.to_thread(tls_context, config)
-    async with running(config) as dispatcher:
-        server = web.Server(
-            dispatcher.dispatch,
-            access_log=None,
-            keepalive_timeout=_KEEPALIVE_SECONDS,
-            read_bufsize=_READ_BUFFER,
-            auto_decompress=False,
-        )
-        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_CLOSE_SECONDS)
-        await runner.setup()
-        try:
-            site = await _listen(runner, config, context)
-            bound = BoundAddress(config.scheme, *runner.addresses[0][:2])
-            log.info("listening on %s", bound.url)
-            if ready is not None:
-                ready(bound)
-            await stop.wait()
-            await site.stop()
-            unfinished = await dispatcher.drain.wait(config.limits.drain_timeout)
-            level = logging.WARNING if unfinished else logging.INFO
-            log.log(level, "drained, %d cut off", unfinished)
-        finally:
-            await runner.cleanup()
+    """Serve by one worker inside a running loop, until ``stop``; ``reload`` stands for SIGHUP.
 
-
-async def _listen(
-    runner: web.ServerRunner, config: RegistryConfig, context: ssl.SSLContext | None
-) -> web.TCPSite:
-    site = web.TCPSite(runner, config.host, config.port, ssl_context=context, backlog=1024)
-    try:
-        await site.start()
-    except OSError as error:
-        raise RegistryStartError(
-            f"cannot listen: {error.strerror or error}",
-            where=f"{config.host}:{config.port}",
-            fix="choose another address or port, or stop what is using it",
-        ) from error
-    return site
-
-
-def tls_context(config: RegistryConfig) -> ssl.SSLContext | None:
-    """The server side of TLS, None without a certificate.
-
-    Raises:
-        RegistryStartError: certificate and key do not load.
+    Raises as ``serve`` does.
     """
-    if config.tls.cert is None or config.tls.key is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    service = await asyncio.to_thread(_open, config, 1, {}, None)
+    bound = service.listeners.bound(config.scheme)
     try:
-        context.load_cert_chain(config.tls.cert, config.tls.key)
-    except (ssl.SSLError, OSError) as error:
-        raise RegistryStartError(
-            f"cannot load the certificate: {error}",
-            where=str(config.tls.cert),
-            fix="tls.cert is a PEM chain, tls.key its unencrypted PEM key",
-        ) from error
-    return context
+        await _worker(service, 0).run(
+            ready=lambda: None if ready is None else ready(bound),
+            stop=stop,
+            reload=reload or asyncio.Event(),
+        )
+    finally:
+        service.close()
+
+
+def _open(
+    config: RegistryConfig, count: int, environment: Mapping[str, str], reread: Reread | None
+) -> _Service:
+    context = server_context(config.tls)
+    listeners = open_listeners(config, count, environment)
+    return _Service(config, listeners, context, Tally(count), reread or (lambda: config))
+
+
+def _worker(service: _Service, number: int) -> Worker:
+    return Worker(
+        service.config,
+        sockets=service.listeners.workers[number],
+        metrics=service.listeners.metrics,
+        context=service.context,
+        tally=service.tally,
+        reread=service.reload,
+    )
+
+
+def _serve_alone(service: _Service, notifier: Notifier, tell: Callable[[], object]) -> None:
+    """One worker in this very process; nothing stands over it."""
+    service.tally.begin(0, os.getpid())
+
+    async def main() -> None:
+        stop, reload = _on_signals(signal.SIGTERM, signal.SIGINT)
+
+        def started() -> None:
+            tell()
+            notifier.ready()
+
+        await _worker(service, 0).run(ready=started, stop=stop, reload=reload, notifier=notifier)
+
+    _run(main)
+
+
+def _work(service: _Service, number: int, lifeline: int, report: Report) -> None:
+    """The life of one worker of several, in a process of its own."""
+    service.listeners.keep(number)
+
+    async def main() -> None:
+        stop, reload = _on_signals(signal.SIGTERM)
+        asyncio.get_running_loop().add_reader(lifeline, stop.set)
+        await _worker(service, number).run(ready=lambda: report(""), stop=stop, reload=reload)
+
+    _run(main)
+
+
+def _on_signals(*stopping: signal.Signals) -> tuple[asyncio.Event, asyncio.Event]:
+    """Events for the end and for SIGHUP, in the running loop."""
+    loop = asyncio.get_running_loop()
+    stop, reload = asyncio.Event(), asyncio.Event()
+    for number in stopping:
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
+    return stop, reload
+
+
+def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

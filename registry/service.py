@@ -16,10 +16,12 @@ from registry.access.snapshot import Places, take_snapshot
 from registry.admission import Admission
 from registry.answers import HttpDate, ReadyContent
 from registry.cache import AnswerCache
+from registry.collection.collector import Collector
 from registry.collection.leases import Leases, note_boot
 from registry.committer import Committer
 from registry.config import RegistryConfig
 from registry.errors import RegistryStartError
+from registry.guard import Guard
 from registry.index import SqliteIndex
 from registry.notary.handlers import TrustHandler
 from registry.protocols import Authorizer, Index, IndexWriter, Storage
@@ -41,6 +43,7 @@ class Registry:
     workers: Workers
     uploads: Uploads
     leases: Leases
+    collector: Collector
     authorizer: Authorizer
     grants: Grants
     callers: Callers
@@ -67,8 +70,18 @@ def open_index(config: RegistryConfig, storage: FileStorage) -> SqliteIndex:
     Raises:
         IndexFormatError: a newer release wrote it. OSError, sqlite3.Error: it cannot be used.
     """
-    guard = Admission(storage, Quotas(config.quotas), Immutability(config.immutable))
-    return SqliteIndex(config.root, guard=guard)
+    return SqliteIndex(config.root, guard=guard_of(config, storage))
+
+
+def guard_of(config: RegistryConfig, storage: Storage) -> Guard:
+    """What the rules of ``config`` refuse."""
+    return Admission(storage, Quotas(config.quotas), Immutability(config.immutable))
+
+
+def callers_of(config: RegistryConfig) -> Callers:
+    """Who a request comes from, as this configuration tells."""
+    authority = f"{config.host}:{config.port}"
+    return Callers(config.access, scheme=config.scheme, authority=authority)
 
 
 def open_registry(config: RegistryConfig) -> Registry:
@@ -103,10 +116,11 @@ def open_registry(config: RegistryConfig) -> Registry:
         writer=committer,
         workers=workers,
         uploads=Uploads(storage, index, committer, workers),
+        collector=Collector.of(config, index, storage),
         leases=Leases(index, committer, config.collection.lease),
         authorizer=control,
         grants=control.grants,
-        callers=Callers(access, scheme=config.scheme, authority=f"{config.host}:{config.port}"),
+        callers=callers_of(config),
         auditor=Auditor(audit_log, pulls=access.audit.pulls),
         manifests=cache(limit=config.limits.cache // 2),
         blobs=cache(limit=config.limits.cache // 4),

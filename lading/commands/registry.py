@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from registry.config import DEFAULT_PORT, RegistryConfig
 
 COMMANDS = {
     "config": ("registry_config:config", "Check, show and describe the configuration"),
-    "serve": ("registry:serve", "Serve the OCI distribution API"),
+    "serve": ("registry:serve", "Serve the OCI distribution API until SIGTERM"),
 }
 
 
@@ -136,15 +135,17 @@ def effective(app: App, file: Path | None, flags: dict[str, Any]) -> RegistryCon
 @with_settings
 @click.pass_obj
 def serve(app: App, /, *, file: Path | None, **flags: Any) -> None:
-    """Serve the OCI distribution API until SIGTERM, then finish what is under way."""
-    import logging
+    """Serve the OCI distribution API until SIGTERM, then finish what is under way.
 
+    SIGHUP reads configuration, certificates and users again, without dropping a request.
+    """
+    from registry.logs import configure
     from registry.serve import serve as run_server
 
     config = effective(app, file, flags)
-    logging.basicConfig(
-        level=config.log.level.value.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
+    configure(config.log)
+    run_server(
+        config,
+        ready=lambda bound: click.echo(f"serving {bound.url} from {config.root}"),
+        reread=lambda: effective(app, file, flags),
     )
-    run_server(config, ready=lambda bound: click.echo(f"serving {bound.url} from {config.root}"))

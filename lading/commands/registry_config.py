@@ -17,7 +17,7 @@ from registry.errors import RegistryConfigError
 
 @click.group()
 def config() -> None:
-    """Check, show and describe the configuration of the registry."""
+    """Check, show and describe the configuration."""
 
 
 @config.command()

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from registry.config import RegistryConfig
-from registry.serve import BoundAddress, serve_async
+from registry.listening import BoundAddress
+from registry.serve import serve_async
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:

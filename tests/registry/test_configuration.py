@@ -78,7 +78,7 @@ F:2: prt: no such setting; did you mean port?
 F:3: workers: 'four' is not a whole number
 F:6: tls.crt: no such setting; did you mean cert?
 F:7: tls.minimum: 1.4 is not one of 1.2, 1.3; did you mean 1.3?
-F:24: access.rules[1].effect: 'alow' is not one of allow, deny; did you mean allow?
+F:26: access.rules[1].effect: 'alow' is not one of allow, deny; did you mean allow?
 F:10: limits.idle_timeout: '10 parsecs' is not a duration such as 90s, 10m or 7d
 F:14: log.format: a list is not one of text, json
 F:16: log.access: 'yes' is not true or false

@@ -17,8 +17,10 @@ import pytest
 
 from registry.config import RegistryConfig
 from registry.errors import RegistryStartError
-from registry.serve import BoundAddress, serve, tls_context
+from registry.listening import BoundAddress
+from registry.serve import serve
 from registry.settings import LimitSettings, TlsSettings
+from registry.tls import server_context
 from tests.registry.conftest import StartRegistry
 from tests.registry.kit import digest_of
 from tests.registry.running import Running, certificate
@@ -181,7 +183,7 @@ def test_a_certificate_that_is_none(tmp_path: Path) -> None:
     bad.write_text("not PEM")
     config = RegistryConfig(root=tmp_path, tls=TlsSettings(bad, bad))
     with pytest.raises(RegistryStartError, match="certificate"):
-        tls_context(config)
+        server_context(config.tls)
 
 
 def test_bound_addresses() -> None:

@@ -1,0 +1,101 @@
+"""Connections under guard: how many there may be, and how long a first request may take to come.
+
+Write timeouts are the kernel's (``listening``), reads of bodies have theirs in ``body``; idle
+connections are closed by aiohttp's keep-alive timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from aiohttp import web
+
+from registry.settings import LimitSettings
+from registry.tally import Count, Level, Tally
+
+_READ_BUFFER: Final = 256 << 10
+_BUSY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
+    b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+)
+
+
+class Connection(web.RequestHandler):
+    """One client connection; ``began`` once its first request's head is complete."""
+
+    __slots__ = ("_deadline", "_guard", "began", "counted")
+
+    def __init__(self, guard: GuardedServer, **options: Any) -> None:
+        super().__init__(guard, **options)
+        self._guard = guard
+        self._deadline: asyncio.TimerHandle | None = None
+        self.began = False
+        self.counted = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, or turn it away."""
+        super().connection_made(transport)
+        guard = self._guard
+        if guard.open_connections >= guard.limits.connections:
+            guard.tally.count(Count.CONNECTIONS_REFUSED)
+            assert isinstance(transport, asyncio.Transport)
+            transport.write(_BUSY)
+            self.force_close()
+            return
+        self.counted = True
+        guard.open_connections += 1
+        guard.tally.count(Count.CONNECTIONS)
+        guard.tally.move(Level.CONNECTIONS, 1)
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(guard.limits.header_timeout, self._expire)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Give the place back."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self.counted:
+            self.counted = False
+            self._guard.open_connections -= 1
+            self._guard.tally.move(Level.CONNECTIONS, -1)
+        super().connection_lost(exc)
+
+    def begin(self) -> None:
+        """A request's head is complete."""
+        self.began = True
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        self._deadline = None
+        self._guard.tally.count(Count.HEAD_TIMEOUTS)
+        self.force_close()
+
+
+class GuardedServer(web.Server):
+    """Makes connections for one handler, within limits that a reload may change."""
+
+    def __init__(self, handler: Any, limits: LimitSettings, tally: Tally) -> None:
+        super().__init__(handler, request_factory=self._make_guarded)
+        self.limits = limits
+        self.tally = tally
+        self.open_connections = 0
+
+    def __call__(self) -> Connection:
+        """A protocol for one connection."""
+        return Connection(
+            self,
+            loop=asyncio.get_running_loop(),
+            access_log=None,
+            keepalive_timeout=self.limits.keep_alive,
+            read_bufsize=_READ_BUFFER,
+            auto_decompress=False,
+        )
+
+    def _make_guarded(
+        self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any
+    ) -> web.BaseRequest:
+        if not protocol.began:
+            protocol.begin()
+        return web.BaseRequest(message, payload, protocol, writer, task, protocol._loop)

@@ -1,0 +1,92 @@
+"""``/metrics``, ``/healthz`` and ``/readyz``, on an address apart from the clients' one.
+
+Healthy is a worker that answers. Ready is one that also takes requests and can store what is
+pushed: not while it drains, and not with a disk that is full or cannot be written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from registry.drain import Drain
+from registry.tally import Tally
+
+_TRUST_SECONDS: Final = 2.0
+"""How long one look at the disk counts, however often it is asked for."""
+
+_PROBE_BYTES: Final = 4096
+_METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Status:
+    """Answers about one worker, and the metrics of all."""
+
+    def __init__(
+        self,
+        root: Path,
+        tally: Tally,
+        drain: Drain,
+        *,
+        read_only: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._root = root
+        self._tally = tally
+        self._drain = drain
+        self._read_only = read_only
+        self._clock = clock
+        self._looked = float("-inf")
+        self._trouble = ""
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        if request.method not in ("GET", "HEAD"):
+            return web.Response(status=405, text="only GET is possible here\n")
+        match request.path:
+            case "/metrics":
+                from registry.metrics import render
+
+                page = await asyncio.to_thread(render, self._tally, self._root)
+                return web.Response(body=page, headers={"Content-Type": _METRICS_TYPE})
+            case "/healthz":
+                return web.Response(text="ok\n")
+            case "/readyz":
+                trouble = await self.trouble()
+                return web.Response(status=503 if trouble else 200, text=f"{trouble or 'ok'}\n")
+        return web.Response(status=404, text="there are /metrics, /healthz and /readyz\n")
+
+    async def trouble(self) -> str:
+        """Why no requests should come here, "" when they may."""
+        if self._drain.draining:
+            return "draining"
+        if not self._read_only and self._clock() - self._looked >= _TRUST_SECONDS:
+            self._looked = self._clock()
+            self._trouble = await asyncio.to_thread(_try_disk, self._root)
+        return self._trouble
+
+
+def _try_disk(root: Path) -> str:
+    probe = root / f".probe-{os.getpid()}"
+    try:
+        try:
+            descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                # Not zeros: a file system may store those without a block.
+                os.write(descriptor, os.urandom(_PROBE_BYTES))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return "the disk is full" if full else f"the disk cannot be written: {error.strerror}"
+    return ""

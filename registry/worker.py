@@ -1,0 +1,138 @@
+"""One worker: an event loop, its sockets, the store opened for it; reload and drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Final
+
+from aiohttp import web
+
+from registry.app import reconfigure, running
+from registry.config import RegistryConfig
+from registry.connections import GuardedServer
+from registry.dispatch import Dispatcher
+from registry.errors import RegistryError
+from registry.logs import adjust, in_background
+from registry.observe import Observer
+from registry.status import Status
+from registry.supervisor import tell_refused
+from registry.systemd import Notifier
+from registry.tally import Count, Tally
+
+log = logging.getLogger("registry")
+
+_CLOSE_SECONDS: Final = 1.0
+"""What is left after the drain gets this long: the last answers are on their way out."""
+
+
+class Worker:
+    """Serves on ``sockets``; metrics and health of all workers on ``metrics``.
+
+    ``reread`` returns the configuration of today, with the certificate in ``context`` renewed, or
+    raises ``RegistryError`` and leaves everything as it was.
+    """
+
+    def __init__(
+        self,
+        config: RegistryConfig,
+        *,
+        sockets: Sequence[socket.socket],
+        metrics: Sequence[socket.socket],
+        context: ssl.SSLContext | None,
+        tally: Tally,
+        reread: Callable[[], RegistryConfig],
+    ) -> None:
+        self._config = config
+        self._sockets = sockets
+        self._metrics = metrics
+        self._context = context
+        self._tally = tally
+        self._reread = reread
+
+    async def run(
+        self,
+        *,
+        ready: Callable[[], object],
+        stop: asyncio.Event,
+        reload: asyncio.Event,
+        notifier: Notifier | None = None,
+    ) -> None:
+        """Serve until ``stop``, then drain; ``ready`` is called once connections are taken.
+
+        Raises:
+            RegistryStartError, RegistryConfigError, IndexFormatError: see ``open_registry``.
+        """
+        async with AsyncExitStack() as stack:
+            stack.enter_context(in_background(self._note_dropped))
+            dispatcher = await stack.enter_async_context(running(self._config))
+            observer = Observer(dispatcher, self._tally)
+            server = GuardedServer(observer.handle, self._config.limits, self._tally)
+            status = Status(
+                self._config.root,
+                self._tally,
+                dispatcher.drain,
+                read_only=self._config.read_only,
+            )
+            await self._serve_status(stack, status)
+            runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_CLOSE_SECONDS)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            sites = [web.SockSite(runner, s, ssl_context=self._context) for s in self._sockets]
+            for site in sites:
+                await site.start()
+            ready()
+            reloading = asyncio.create_task(
+                self._reload_forever(dispatcher, server, reload, notifier)
+            )
+            stack.callback(reloading.cancel)
+            await stop.wait()
+            if notifier is not None:
+                notifier.stopping()
+            for site in sites:
+                await site.stop()
+            limits = dispatcher.registry.config.limits
+            unfinished = await dispatcher.drain.wait(limits.drain_timeout)
+            level = logging.WARNING if unfinished else logging.INFO
+            log.log(level, "drained, %d cut off", unfinished)
+
+    async def _serve_status(self, stack: AsyncExitStack, status: Status) -> None:
+        runner = web.ServerRunner(web.Server(status.handle, access_log=None), handle_signals=False)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        for listener in self._metrics:
+            await web.SockSite(runner, listener).start()
+
+    async def _reload_forever(
+        self,
+        dispatcher: Dispatcher,
+        server: GuardedServer,
+        reload: asyncio.Event,
+        notifier: Notifier | None,
+    ) -> None:
+        while True:
+            await reload.wait()
+            reload.clear()
+            if notifier is not None:
+                notifier.reloading()
+            try:
+                config = await asyncio.to_thread(self._reread)
+                await reconfigure(dispatcher, config)
+            except RegistryError as error:
+                tell_refused(error)
+                self._tally.count(Count.RELOAD_FAILURES)
+            else:
+                server.limits = config.limits
+                adjust(config.log)
+                self._tally.count(Count.RELOADS)
+                log.info("configuration, certificate and users are read again")
+            if notifier is not None:
+                notifier.ready()
+
+    def _note_dropped(self, lines: int) -> None:
+        self._tally.count(Count.LOG_DROPPED, lines)
+        log.warning("%d log lines were dropped: nobody read them in time", lines)
