@@ -17,7 +17,7 @@ from functools import partial
 from typing import Final
 
 from registry.access.grants import Grants
-from registry.access.identity import ANONYMOUS, EVERYBODY, Decision, Grant, Identity
+from registry.access.identity import ANONYMOUS, EVERYBODY, Decision, DeniedError, Grant, Identity
 from registry.access.jwt import LEEWAY, Expected, TokenError, decode_token, key_of
 from registry.access.logins import Logins
 from registry.access.passwords import NOBODY, parse_basic
@@ -233,9 +233,9 @@ class AccessControl:
     ) -> ApiError:
         detail = {"action": access.action, "name": access.repository, "reason": decision.rule}
         if session.granted is None:
-            return ApiError("DENIED", detail=detail)
+            return DeniedError("DENIED", session.identity, detail=detail, headers=None)
         headers = self._challenge(caller, access, error="insufficient_scope")
-        return ApiError("UNAUTHORIZED", detail=detail, headers=headers)
+        return DeniedError("UNAUTHORIZED", session.identity, detail=detail, headers=headers)
 
     def _challenge(self, caller: Caller, access: Access, *, error: str = "") -> dict[str, str]:
         settings = self._snapshot.places.settings

@@ -12,7 +12,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from registry.access.audit import AuditLog
-from registry.access.identity import Grant, Identity
+from registry.access.identity import DeniedError, Grant, Identity
 from registry.access.passwords import NOBODY, parse_basic
 from registry.errors import ApiError
 from registry.protocols import Access, Caller
@@ -63,6 +63,8 @@ class Auditor:
         request_id: str,
     ) -> None:
         """A request was refused; ``identity`` is None where it was not found out."""
+        if isinstance(error, DeniedError):
+            identity = error.identity
         authorization = caller.authorization
         silent = identity is None and (authorization is None or authorization in NOBODY)
         if self._log is None or error.status not in _DENIALS or (silent and error.status == 401):

@@ -10,7 +10,6 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,27 +17,24 @@ _SETTLED_NS: Final = 100_000_000
 """A file changed this recently may change again without a new time stamp."""
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """What ``stat`` says of one state of a file; None fields: it is not there."""
+Signature = tuple[int, int, int, int]
+"""Inode, size, times of modification and of change in nanoseconds: one state of a file."""
 
-    inode: int | None = None
-    size: int | None = None
-    modified: int | None = None
-    changed: int | None = None
-
-    def settled(self, now_ns: int) -> bool:
-        """Whether a later state is sure to have another signature."""
-        return self.modified is None or now_ns - self.modified > _SETTLED_NS
+_MISSING: Final = (0, 0, 0, 0)
 
 
-def signature(path: Path) -> Signature:
+def signature(path: str | Path) -> Signature:
     """The signature of a file or folder as it is now; never raises for a missing one."""
     try:
         found = os.stat(path)
     except OSError:
-        return Signature()
-    return Signature(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        return _MISSING
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def settled(state: Signature, now_ns: int) -> bool:
+    """Whether a later state of this file is sure to have another signature."""
+    return now_ns - state[2] > _SETTLED_NS
 
 
 @contextmanager

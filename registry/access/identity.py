@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from registry.errors import ApiError
 
 
 class Kind(enum.Enum):
@@ -65,3 +69,13 @@ class Grant:
 
     identity: Identity
     rule: str
+
+
+class DeniedError(ApiError):
+    """A refusal to someone who proved to be ``identity``."""
+
+    def __init__(
+        self, code: str, identity: Identity, *, detail: Any, headers: Mapping[str, str] | None
+    ) -> None:
+        super().__init__(code, detail=detail, headers=headers)
+        self.identity = identity

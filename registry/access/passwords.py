@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -103,6 +103,7 @@ def matches(password: bytes, stored: bytes) -> bool:
     return bool(password) and b"\0" not in password and _equal(password, stored)
 
 
+@lru_cache(maxsize=4096)
 def fingerprint(stored: bytes) -> str:
     """Names one password of one user: what was granted under another is no longer good."""
     return hashlib.sha256(stored).hexdigest()[:16]

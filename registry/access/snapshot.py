@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from images.errors import ImagesError
-from registry.access.files import Signature, signature
+from registry.access.files import Signature, settled, signature
 from registry.access.identity import Identity, Kind
 from registry.access.keys import KeyRing, load_ring
 from registry.access.passwords import fingerprint, load_htpasswd, refuse_known_passwords
@@ -62,9 +62,9 @@ class Places:
         """Which administrators' passwords were found good."""
         return self.root / FOLDER / "checked.json"
 
-    def watched(self) -> tuple[Path, ...]:
+    def watched(self) -> tuple[str, ...]:
         """What a change is looked for in."""
-        return (self.users, self.robots, self.keys)
+        return (str(self.users), str(self.robots), str(self.keys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ class Snapshot:
     robots: Mapping[str, Robot]
     policy: Policy
     ring: KeyRing | None
+    watched: tuple[str, ...]
     signatures: tuple[Signature, ...]
     settled: bool
 
@@ -86,7 +87,7 @@ class Snapshot:
 
     def stale(self, now: float) -> bool:
         """Whether something changed on disk, or the signing key is due."""
-        if not self.settled or self.signatures != _signatures(self.places):
+        if not self.settled or self.signatures != tuple(map(signature, self.watched)):
             return True
         tokens = self.places.settings.tokens
         if self.ring is None or tokens.key is not None:
@@ -121,8 +122,9 @@ def take_snapshot(places: Places, *, now: float, previous: Snapshot | None = Non
         RegistryConfigError, RegistryStartError: without ``previous``, something cannot be used.
     """
     # Signatures first: what changes while it is read is read again.
-    signatures = _signatures(places)
-    settled = all(one.settled(time.time_ns()) for one in signatures)
+    watched = places.watched()
+    signatures = tuple(map(signature, watched))
+    quiet = all(settled(one, time.time_ns()) for one in signatures)
     policy = Policy(places.settings)
     old = previous or _Nothing()
     users = _kept(partial(_users, places, policy), old.users)
@@ -130,7 +132,7 @@ def take_snapshot(places: Places, *, now: float, previous: Snapshot | None = Non
     ring = old.ring
     if ring is not None or _required(places, robots):
         ring = _kept(partial(load_ring, places.keys, places.settings.tokens, now=now), ring)
-    return Snapshot(places, users, robots, policy, ring, signatures, settled)
+    return Snapshot(places, users, robots, policy, ring, watched, signatures, quiet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,3 @@ def _kept(load: Callable[[], T], previous: T | None) -> T:
             raise
         log.error("kept what was in force before: %s", error)  # noqa: TRY400 -- the sentence is enough
         return previous
-
-
-def _signatures(places: Places) -> tuple[Signature, ...]:
-    return tuple(signature(path) for path in places.watched())
