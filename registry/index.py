@@ -32,6 +32,10 @@ class SqliteIndex(Database):
         self._guard = NoGuard() if guard is None else guard
         self._clock = clock
 
+    def set_guard(self, guard: Guard) -> None:
+        """Judge writes by other rules from the next one on."""
+        self._guard = guard
+
     # Repositories and blobs
 
     def has_repository(self, repository: str) -> bool:

@@ -7,7 +7,7 @@ worker threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, TypeVar
 
@@ -16,6 +16,7 @@ from registry.access.identity import Grant, Identity
 from registry.access.policy import Rights
 from registry.access.refresh import Login
 from registry.access.settings import AccessSettings
+from registry.guard import Guard
 from registry.records import BlobLink, ManifestRow, NewManifest, TagEvent, UploadRow
 
 T = TypeVar("T")
@@ -97,7 +98,39 @@ class Staging(Protocol):
         ...
 
 
-class Storage(BlobReader, BlobPutter, Staging, Protocol):
+class Collectable(Staging, Protocol):
+    """What a collection needs: to list content, and to remove what was not touched lately."""
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the bytes are there; renews nothing."""
+        ...
+
+    def digests(self) -> Iterator[Digest]:
+        """Every blob, in no order."""
+        ...
+
+    def reclaimable(self, digest: Digest, *, before: float) -> int | None:
+        """The bytes that ``retire`` would free; None when it would spare the blob."""
+        ...
+
+    def retire(self, digest: Digest, *, before: float) -> int | None:
+        """Take a blob out of sight unless it was touched since; returns the bytes, or None."""
+        ...
+
+    def empty_trash(self) -> None:
+        """Free what was retired."""
+        ...
+
+    def idle(self, *, before: float) -> Iterator[str]:
+        """Uploads whose stages nobody touched since ``before``."""
+        ...
+
+    def sweep_stages(self) -> int:
+        """Remove leftovers of content that was half written; returns the bytes freed."""
+        ...
+
+
+class Storage(BlobReader, BlobPutter, Collectable, Protocol):
     """All of it: what one registry is given."""
 
 
@@ -215,6 +248,10 @@ class UploadSessions(Protocol):
 
 class Index(BlobLinks, Manifests, Listings, UploadSessions, Protocol):
     """All of it: the one source of truth about who has what."""
+
+    def set_guard(self, guard: Guard) -> None:
+        """Judge writes by other rules from the next one on."""
+        ...
 
     def close(self) -> None:
         """Release what it holds open."""

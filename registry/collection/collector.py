@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from registry.collection import leases
 from registry.collection.files import Files
@@ -25,12 +25,13 @@ from registry.collection.report import CollectionReport, Progress
 from registry.collection.rows import Rows
 from registry.collection.settings import CollectionSettings
 from registry.collection.uploads import expire
+from registry.config import RegistryConfig
 from registry.database import NO_REPOSITORY
 from registry.errors import CollectionBusyError
 from registry.index import SqliteIndex
-from registry.retention import Retention, TagRow
+from registry.protocols import Collectable
+from registry.retention import Immutability, Retention, TagRow
 from registry.rules import repository_matcher
-from registry.storage import FileStorage
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ class Collector:
         self,
         root: Path,
         index: SqliteIndex,
-        storage: FileStorage,
+        storage: Collectable,
         settings: CollectionSettings,
         retention: Retention,
         *,
@@ -59,12 +60,34 @@ class Collector:
         self._lock = root / "collection.lock"
         self._index = index
         self._storage = storage
-        self._settings = settings
+        self.settings = settings
         self._retention = retention
         self._upload_expiry = upload_expiry
         self._untagged = [(repository_matcher(r.repositories), r.after) for r in settings.untagged]
         self._clock = clock
         self._sleep = sleep
+
+    @classmethod
+    def of(cls, config: RegistryConfig, index: SqliteIndex, storage: Collectable) -> Self:
+        """The collector of a configured registry."""
+        retention = Retention(config.retention, Immutability(config.immutable))
+        expiry = config.limits.upload_expiry
+        return cls(config.root, index, storage, config.collection, retention, upload_expiry=expiry)
+
+    def reconfigured(self, config: RegistryConfig) -> Self:
+        """The same store under other rules."""
+        return self.of(config, self._index, self._storage)
+
+    def is_due(self, now: float) -> bool:
+        """Whether the schedule asks for a collection, or the last one could not finish."""
+        last = self._index.fact(LAST)
+        if self.settings.interval is None:
+            return False
+        return (
+            last is None
+            or not last["finished"]
+            or not last["moment"] <= now < last["moment"] + self.settings.interval
+        )
 
     def run(
         self,
@@ -85,7 +108,7 @@ class Collector:
         """
         started = time.monotonic()
         with _only_one(self._lock):
-            run = _Run(self, self._settings.lease if lease is None else lease, dry_run=dry_run)
+            run = _Run(self, self.settings.lease if lease is None else lease, dry_run=dry_run)
             try:
                 finished = True
                 for step in run.steps():
@@ -198,7 +221,7 @@ class _Run:
         chosen = [tag for tag in tags if tag.name in doomed]
         if self._dry_run:
             self._add(tags=len(chosen))
-            if not self._of._settings.undo:
+            if not self._of.settings.undo:
                 self.marking.drop_tags([tag.name for tag in chosen])
             return
         for start in range(0, len(chosen), _BLOBS):
@@ -220,7 +243,7 @@ class _Run:
         ]
 
     def _cutoffs(self, name: str) -> Cutoffs:
-        settings = self._of._settings
+        settings = self._of.settings
         ages = [after for matches, after in self._of._untagged if matches(name)]
         now = int(self._now)
         return Cutoffs(
@@ -232,7 +255,7 @@ class _Run:
 
     def _finish_repository(self, key: int, name: str, rows: Rows) -> None:
         reader = self._index.reader()
-        forgotten = int(self._now - self._of._settings.history)
+        forgotten = int(self._now - self._of.settings.history)
         sql = "SELECT 1 FROM tag_history WHERE repository = ? AND moment < ? LIMIT 1"
         if reader.execute(sql, (key, forgotten)).fetchone():
             self._write(NO_REPOSITORY, partial(rows.forget_moves, before=forgotten))

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final
 
 import orjson
 
 from images.digest import Digest
 from registry.collection.marking import Marking
 from registry.database import NO_REPOSITORY, Database
+from registry.protocols import Collectable
 
 _LISTED: Final = 500
 _BATCH: Final = 100
@@ -27,30 +28,10 @@ _UNHELD: Final = (
 )
 
 
-class Reclaimable(Protocol):
-    """Storage, as a collection sees it."""
-
-    def digests(self) -> Iterator[Digest]:
-        """Every blob, in no order."""
-        ...
-
-    def reclaimable(self, digest: Digest, *, before: float) -> int | None:
-        """The bytes that ``retire`` would free; None when it would spare the blob."""
-        ...
-
-    def retire(self, digest: Digest, *, before: float) -> int | None:
-        """Take a blob out of sight unless it was touched since; returns the bytes, or None."""
-        ...
-
-    def empty_trash(self) -> None:
-        """Free what was retired."""
-        ...
-
-
 class Files:
     """The bytes of one store."""
 
-    def __init__(self, database: Database, storage: Reclaimable, *, before: int) -> None:
+    def __init__(self, database: Database, storage: Collectable, *, before: int) -> None:
         self._database = database
         self._storage = storage
         self._before = before

@@ -6,14 +6,14 @@ from functools import partial
 from typing import Final
 
 from registry.index import SqliteIndex
+from registry.protocols import Collectable
 from registry.records import UploadRow
-from registry.storage import FileStorage
 
 _LIMIT: Final = 1000
 
 
 def expire(
-    index: SqliteIndex, storage: FileStorage, *, before: float, dry_run: bool = False
+    index: SqliteIndex, storage: Collectable, *, before: float, dry_run: bool = False
 ) -> int:
     """End sessions that rested since ``before`` (epoch seconds); returns how many; blocks.
 
@@ -27,7 +27,7 @@ def expire(
 
 
 def _end(
-    index: SqliteIndex, storage: FileStorage, row: UploadRow, before: float, *, dry_run: bool
+    index: SqliteIndex, storage: Collectable, row: UploadRow, before: float, *, dry_run: bool
 ) -> bool:
     stage = storage.resume(row.id, row.algorithm)
     try:
