@@ -48,7 +48,9 @@ async def put_manifest(
     reference = target.reference()
     tags = _tags_of(request, reference)
     limits = registry.config.limits
-    raw = await body.read(request, limit=limits.manifest_size, idle=limits.idle_timeout)
+    raw = await body.read(
+        request, limit=limits.manifest_size, idle=limits.idle_timeout, rate=limits.body_rate
+    )
     expected = reference if isinstance(reference, Digest) else None
     content_type = request.headers.get("Content-Type")
     manifest = await registry.workers.io(partial(_store, registry, raw, content_type, expected))

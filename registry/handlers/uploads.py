@@ -139,6 +139,7 @@ async def _receive(
         registry.workers,
         limit=min((n for n in limits if n is not None), default=None),
         idle=registry.config.limits.idle_timeout,
+        rate=registry.config.limits.body_rate,
     )
     if length is not None and received != length:
         raise ApiError("SIZE_INVALID", message=f"{length} bytes announced, {received} received")
