@@ -74,7 +74,8 @@ def build(
 
         shop = _workshop(store, values, runner, resolver, tracker, cancellation, clock, on_failure)
         downloads = Downloads(values, store.blobs)
-        files = PlacedFiles(inputs, downloads, shop.state / "digests", int(clock() * 1e9))
+        now_ns = int(clock() * 1e9)
+        files = PlacedFiles(inputs, downloads, shop.state / "digests", now_ns, scans.latest)
         result = run_build(request, inputs, platform, key, shop, files, scans)
         files.remember()
         return result

@@ -1,8 +1,7 @@
 """The build context: a directory of the host, without what the ignore file leaves out.
 
-The directory is scanned once, by file descriptors, so no link and no ``..`` leads out of it;
-sockets are left out. A directory that the ignore file hides stays visible while it holds something
-that is taken back in. All files belong to root.
+The directory is scanned once for a whole build (see ``builder.scan`` for what is visible), and no
+link and no ``..`` leads out of it. All files belong to root.
 """
 
 from __future__ import annotations
@@ -10,24 +9,22 @@ from __future__ import annotations
 import os
 import stat
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from builder.copying.tree import near_name
-from builder.errors import BuildEnvironmentError, BuildInputError
+from builder.errors import BuildInputError
 from builder.ignore import IgnorePatterns
+from builder.scan import scan_context
 from images.layers import entry as kinds
 from images.layers.entry import Entry
 from images.layers.merged import SYMLINK_LIMIT, Node, entry_of, open_node, read_xattrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
-DEPTH_LIMIT: Final = 256
-"""Parts of a path; deeper trees exist to break the programs that walk them."""
-
-_DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+    from builder.scan import ContextScan
 
 
 class ContextTree:
@@ -39,27 +36,36 @@ class ContextTree:
         ignore: IgnorePatterns | None = None,
         *,
         ignore_name: str = ".dockerignore",
+        scan: Callable[[], ContextScan | None] | None = None,
     ) -> None:
         """Take ``root`` as it is when first looked at.
 
-        ``ignore`` hides paths; ``ignore_name`` is how messages call its file.
+        ``ignore`` hides paths; ``ignore_name`` is how messages call its file. ``scan`` gives what
+        a walk has found already, or None.
         """
         self.root = os.path.realpath(root)
         self._ignore = ignore or IgnorePatterns(())
         self._ignore_name = ignore_name
+        self._scan = scan
         self._children: dict[str, list[Node]] = {}
         self.contents: dict[str, bytes] = {}
         """Content of small files that were read already, by host path."""
 
     @cached_property
     def directories(self) -> dict[str, dict[str, os.stat_result]]:
-        """Every visible directory with the status of what it holds, by name; ``""`` is the root.
+        """As ``ContextScan.directories``.
 
         Raises:
             BuildInputError: nested too deeply.
             BuildEnvironmentError: a directory cannot be read.
         """
-        return _Scan(self.root, self._ignore).run()
+        scan = self._scan() if self._scan is not None else None
+        if scan is None:
+            matches, may_prune = (
+                (self._ignore.matches, self._ignore.may_prune) if self._ignore else (None, None)
+            )
+            scan = scan_context(self.root, now_ns=0, ignored=matches, may_prune=may_prune)
+        return scan.directories
 
     def lookup(self, path: str, *, follow: bool = True) -> Node | None:
         """What is at ``path``; links are followed inside the context.
@@ -157,78 +163,6 @@ class ContextTree:
         parent, _, name = path.rpartition("/")
         status = self.directories.get(parent, {}).get(name)
         return Node(path, status, self.root) if status is not None else None
-
-
-class _Scan:
-    """One walk over the directory."""
-
-    def __init__(self, root: str, ignore: IgnorePatterns) -> None:
-        self._root = root
-        self._ignore = ignore
-        self._found: dict[str, dict[str, os.stat_result]] = {}
-
-    def run(self) -> dict[str, dict[str, os.stat_result]]:
-        try:
-            fd = os.open(self._root, _DIRECTORY_FLAGS)
-        except OSError as error:
-            raise _unreadable(self._root, error) from error
-        self._directory(fd, "", 0)
-        self._found.setdefault("", {})
-        return self._found
-
-    def _directory(self, fd: int, path: str, depth: int) -> bool:
-        """Scan an open directory and close it; return whether anything in it is visible."""
-        if depth > DEPTH_LIMIT:
-            os.close(fd)
-            raise BuildInputError(
-                f"the build context is nested deeper than {DEPTH_LIMIT} directories", where=path
-            )
-        listing: dict[str, os.stat_result] = {}
-        hidden: list[tuple[str, os.stat_result]] = []
-        deeper: list[str] = []
-        prefix = f"{path}/" if path else ""
-        matches = self._ignore.matches if self._ignore else None
-        try:
-            with os.scandir(fd) as items:
-                for item in items:
-                    status = item.stat(follow_symlinks=False)
-                    mode = status.st_mode
-                    is_directory = stat.S_ISDIR(mode)
-                    if matches is not None and matches(prefix + item.name):
-                        if is_directory and not self._ignore.may_prune(prefix + item.name):
-                            hidden.append((item.name, status))
-                        continue
-                    if stat.S_ISSOCK(mode):
-                        continue
-                    listing[item.name] = status
-                    if is_directory:
-                        deeper.append(item.name)
-            for name in deeper:
-                self._enter(fd, name, prefix + name, depth)
-            listing |= {
-                name: status
-                for name, status in hidden
-                if self._enter(fd, name, prefix + name, depth)
-            }
-        except OSError as error:
-            raise _unreadable(f"{self._root}/{path}", error) from error
-        finally:
-            os.close(fd)
-        if listing or not path or not (matches is not None and matches(path)):
-            self._found[path] = listing
-        return bool(listing)
-
-    def _enter(self, parent: int, name: str, path: str, depth: int) -> bool:
-        fd = os.open(name, _DIRECTORY_FLAGS, dir_fd=parent)
-        return self._directory(fd, path, depth + 1)
-
-
-def _unreadable(path: str, error: OSError) -> BuildEnvironmentError:
-    return BuildEnvironmentError(
-        f"cannot read the build context: {error.strerror}",
-        where=path,
-        fix="make it readable, or list it in .dockerignore",
-    )
 
 
 def _parts(path: str) -> list[str]:

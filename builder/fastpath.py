@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 
+from builder.errors import BuildError
 from builder.keys import key_of
 from builder.scan import FINE_TICK_NS, ContextScan, scan_context
 from images.descriptor import Descriptor
@@ -124,7 +125,8 @@ class ContextScans:
         started_ns = self._now_ns()
         try:
             return scan_context(inputs.context, now_ns=started_ns, ignored=ignored, may_prune=prune)
-        except OSError:
+        except BuildError:
+            # The ordinary build comes to it and says so.
             return None
 
 

@@ -9,7 +9,7 @@ import hashlib
 import os
 import posixpath
 import re
-from collections.abc import ItemsView, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from builder.inputs import BuildInputs
     from builder.plan.ops import Copy, Workdir
+    from builder.scan import ContextScan
 
 DOWNLOAD_MODE: Final = 0o600
 SHOWN_DIGITS: Final = 16
@@ -45,9 +46,18 @@ class PlacedFiles:
     """The ``FilePlanner`` of real builds; one per build."""
 
     def __init__(
-        self, inputs: BuildInputs, downloads: Downloads, digests: Path, now_ns: int
+        self,
+        inputs: BuildInputs,
+        downloads: Downloads,
+        digests: Path,
+        now_ns: int,
+        scan: Callable[[], ContextScan | None] | None = None,
     ) -> None:
-        """``digests`` is a directory for remembered digests, ``now_ns`` the time of the build."""
+        """``digests`` is a directory for remembered digests, ``now_ns`` the time of the build.
+
+        ``scan`` gives the walk of the context that was made already, or None.
+        """
+        self._scan = scan
         self._inputs = inputs
         self._downloads = downloads
         self._now_ns = now_ns
@@ -71,7 +81,7 @@ class PlacedFiles:
             )
         name = inputs.ignore_name
         ignore = IgnorePatterns.parse(inputs.ignore or b"", filename=name)
-        return ContextTree(inputs.context, ignore, ignore_name=name)
+        return ContextTree(inputs.context, ignore, ignore_name=name, scan=self._scan)
 
     def copy(
         self, op: Copy, source: Directories | None, base: LazyTree, *, created_ns: int

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.context import DEPTH_LIMIT, ContextTree
+from builder.context import ContextTree
 from builder.errors import BuildEnvironmentError, BuildInputError
 from builder.ignore import IgnorePatterns
+from builder.scan import DEPTH_LIMIT
 from tests.builder.copying_kit import context, make
 
 

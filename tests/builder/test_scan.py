@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.context import ContextTree
 from builder.ignore import IgnorePatterns
 from builder.scan import COARSE_TICK_NS, FINE_TICK_NS, ContextScan, scan_context
 
@@ -98,13 +99,40 @@ def test_names_with_odd_bytes(root: Path) -> None:
 
 def test_a_scan_right_after_a_change_is_not_settled() -> None:
     now = 1_000_000_000_123
-    assert not ContextScan("", now - 1_000_000, now, coarse=False).settled
-    assert ContextScan("", now - FINE_TICK_NS - 1, now, coarse=False).settled
-    assert not ContextScan("", now - FINE_TICK_NS - 1, now, coarse=True).settled
-    assert ContextScan("", now - COARSE_TICK_NS - 1, now, coarse=True).settled
+    assert not ContextScan("", now - 1_000_000, now, False, {}).settled
+    assert ContextScan("", now - FINE_TICK_NS - 1, now, False, {}).settled
+    assert not ContextScan("", now - FINE_TICK_NS - 1, now, True, {}).settled
+    assert ContextScan("", now - COARSE_TICK_NS - 1, now, True, {}).settled
 
 
 def test_a_change_in_the_future_is_not_settled(root: Path) -> None:
     scan = scan_context(str(root), now_ns=0)
     assert not scan.settled
     assert scan_context(str(root), now_ns=time.time_ns() + LATER).settled
+
+
+def test_the_mode_of_a_hidden_directory_counts_where_something_in_it_is_visible(
+    root: Path,
+) -> None:
+    patterns = "sub\n!sub/b.txt\n"
+    before = _digest(root, patterns), _digest(root, "sub\n!nothing\n")
+    (root / "sub").chmod(0o700)
+    assert _digest(root, patterns) != before[0]
+    assert _digest(root, "sub\n!nothing\n") == before[1]
+
+
+def test_times_that_no_word_can_hold(root: Path) -> None:
+    os.utime(root / "a.txt", ns=(0, -(10**9)))
+    early = _digest(root)
+    os.utime(root / "a.txt", ns=(0, 10**19))
+    assert _digest(root) != early
+
+
+def test_a_tree_starts_from_the_walk_that_was_made(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = scan_context(str(root), now_ns=0)
+    (root / "late").write_text("after the walk")
+    monkeypatch.setattr(os, "scandir", None)
+    tree = ContextTree(root, scan=lambda: scan)
+    assert [node.path for node in tree.walk()] == ["a.txt", "link", "sub", "sub/b.txt"]
