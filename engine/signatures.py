@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from images.client.errors import ManifestUnknownError, RemoteBlobUnknownError
 from images.client.request import Unchanged
@@ -21,12 +21,18 @@ from images.errors import DigestMismatchError, ImagesError, InputError, InvalidM
 from images.manifest import Manifest
 from images.reference import Reference
 from trust import bundle, cosign
-from trust.errors import MalformedSignatureError, TooManySignaturesError
+from trust.errors import (
+    MalformedSignatureError,
+    TooManySignaturesError,
+    UnsupportedSignatureError,
+    VerificationError,
+)
 from trust.signature import (
     MAX_BUNDLE,
     MAX_PAYLOAD,
     MAX_SIGNATURES,
     BundleSignature,
+    NotationSignature,
     Signature,
 )
 
@@ -44,7 +50,7 @@ class Found:
     """What a registry holds for a digest: signatures, and the damage met on the way."""
 
     items: tuple[Signature, ...] = ()
-    damage: tuple[MalformedSignatureError, ...] = ()
+    damage: tuple[VerificationError, ...] = ()
 
     def __add__(self, other: Found) -> Found:
         return Found((*self.items, *other.items), (*self.damage, *other.damage))
@@ -79,10 +85,19 @@ async def fetch_tag_signatures(
 
 async def fetch_bundles(client: RegistryClient, reference: Reference, digest: Digest) -> Found:
     """The sigstore bundles that refer to ``digest``; raises as ``fetch_tag_signatures`` does."""
-    found = await client.referrers(reference, digest, artifact_type=bundle.BUNDLE)
-    _check_count(len(found), reference)
-    results = await _all([partial(_bundle, client, reference, digest, item) for item in found])
-    return _gather([item for item in results if item is not None])
+    kind = _Attached(bundle.BUNDLE, bundle.referrer_layer, MAX_BUNDLE, BundleSignature)
+    return await _fetch_attached(client, reference, digest, kind)
+
+
+async def fetch_notation(client: RegistryClient, reference: Reference, digest: Digest) -> Found:
+    """The Notary Project envelopes that refer to ``digest``; raises likewise."""
+    # JWS and X.509 are loaded by those whose policy asks for them.
+    from trust.notation import envelope, referrer
+
+    kind = _Attached(
+        referrer.ARTIFACT, referrer.referrer_layer, envelope.MAX_ENVELOPE, NotationSignature
+    )
+    return await _fetch_attached(client, reference, digest, kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,21 +142,49 @@ async def _read(
         return _damage(error, f"{reference.name}@{blob.digest}")
 
 
-async def _bundle(
-    client: RegistryClient, reference: Reference, digest: Digest, item: Descriptor
-) -> Signature | MalformedSignatureError | None:
+class _LayerOf(Protocol):
+    def __call__(self, manifest: Manifest, subject: Digest, *, where: str) -> Descriptor | None:
+        """The layer that holds a signature; see ``trust.bundle.referrer_layer``."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Attached:
+    """One format of signatures that are kept as referrers."""
+
+    artifact_type: str
+    layer_of: _LayerOf
+    limit: int
+    wrap: Callable[[bytes], Signature]
+
+
+async def _fetch_attached(
+    client: RegistryClient, reference: Reference, digest: Digest, kind: _Attached
+) -> Found:
+    found = await client.referrers(reference, digest, artifact_type=kind.artifact_type)
+    _check_count(len(found), reference)
+    jobs = [partial(_attached, client, reference, digest, kind, item) for item in found]
+    return _gather([item for item in await _all(jobs) if item is not None])
+
+
+async def _attached(
+    client: RegistryClient,
+    reference: Reference,
+    digest: Digest,
+    kind: _Attached,
+    item: Descriptor,
+) -> Signature | VerificationError | None:
     place = replace(reference, tag=None, digest=item.digest)
     try:
         raw, media_type = await client.manifest(place)
-        layer = bundle.referrer_layer(Manifest.parse(raw, media_type), digest, where=str(place))
-    except MalformedSignatureError as error:
+        layer = kind.layer_of(Manifest.parse(raw, media_type), digest, where=str(place))
+    except (MalformedSignatureError, UnsupportedSignatureError) as error:
         return error
     except (ManifestUnknownError, InputError, DigestMismatchError) as error:
         return _damage(error, str(place))
     if layer is None:
         return None
-    data = await _read(client, reference, layer, MAX_BUNDLE)
-    return data if isinstance(data, MalformedSignatureError) else BundleSignature(data)
+    data = await _read(client, reference, layer, kind.limit)
+    return data if isinstance(data, MalformedSignatureError) else kind.wrap(data)
 
 
 def _paired(
@@ -155,9 +198,9 @@ def _paired(
         return error
 
 
-def _gather(results: Sequence[Signature | MalformedSignatureError]) -> Found:
-    damage = [item for item in results if isinstance(item, MalformedSignatureError)]
-    items = [item for item in results if not isinstance(item, MalformedSignatureError)]
+def _gather(results: Sequence[Signature | VerificationError]) -> Found:
+    damage = [item for item in results if isinstance(item, VerificationError)]
+    items = [item for item in results if not isinstance(item, VerificationError)]
     return Found(tuple(items), tuple(damage))
 
 

@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.signatures import Found, fetch_bundles, fetch_tag_signatures
-from engine.trusting import Format
+from engine.trusting import Format, utc_now
 from images.descriptor import Descriptor
 from images.digest import Digest
 from images.reference import Reference
 from trust.errors import VerificationError
 from trust.identity import MatchClaimed
 from trust.keys import PublicKey
-from trust.policy import Decision, Policy, SigstoreSigned
+from trust.policy import Decision, Policy
 from trust.policyfile import read_key as read_key_file
+from trust.requirements import SigstoreSigned
 from trust.signature import BundleSignature, Claim, Signature, Signatures
 from trust.verify import authenticate, check_claim, requirement_keys, verify
 
@@ -191,7 +192,14 @@ def _report(
     ]
     refusal: VerificationError | None = None
     try:
-        verify(reference, descriptor.digest, policy, Signatures(found.items), read_key=read_key)
+        verify(
+            reference,
+            descriptor.digest,
+            policy,
+            Signatures(found.items),
+            now=utc_now(),
+            read_key=read_key,
+        )
     except VerificationError as error:
         refusal = error
     return Inspection(reference, descriptor, tuple(reports), decision, refusal)

@@ -4,8 +4,8 @@ The glue between ``images.client`` and ``trust``: ``engine.signatures`` carries 
 returns, ``trust.verify`` judges it, and nothing about an image is believed before.
 
 Requests of a verification: the ``.sig`` manifest and one payload; only if these do not satisfy the
-policy, the referrers and one manifest and one blob for each bundle. A policy that looks at no
-signature costs no request.
+policy, the referrers and one manifest and one blob for each bundle or envelope, of the kinds that
+the policy asks for. A policy that looks at no signature costs no request.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from engine.signatures import (
     Found,
     SignatureTag,
     fetch_bundles,
+    fetch_notation,
     fetch_tag_signatures,
     signature_tag,
 )
@@ -41,8 +42,9 @@ from trust.errors import (
     WrongKeyError,
 )
 from trust.keys import PrivateKey, PublicKey
-from trust.policy import Policy
+from trust.policy import Decision, Policy
 from trust.policyfile import read_key as read_key_file
+from trust.requirements import SignatureFormat, SigstoreSigned
 from trust.signature import BundleSignature, Signatures, SimpleSignature
 from trust.verify import authenticate, verify
 
@@ -124,33 +126,59 @@ async def verify_digest(
     policy: Policy,
     *,
     read_key: Callable[[str], bytes] = read_key_file,
+    now: Callable[[], datetime] = utc_now,
 ) -> None:
     """Return if the policy accepts ``digest`` as ``reference``; fetch no more than that takes.
 
     Raises:
         VerificationError: a subclass for the reason, from ``trust.verify``.
-        KeyFileError: a key of the policy cannot be read.
+        KeyFileError: a key or trust store of the policy cannot be read.
         RegistryError: signatures are needed and the registry does not answer.
     """
 
     async def judge(found: Found) -> None:
         # Reading keys and checking signatures block, so they leave the event loop.
         signatures = Signatures(found.items)
-        await asyncio.to_thread(verify, reference, digest, policy, signatures, read_key=read_key)
+        await asyncio.to_thread(
+            verify, reference, digest, policy, signatures, now=now(), read_key=read_key
+        )
 
-    if not policy.decide(reference).needs_signatures:
-        return await judge(Found())
-    found = await fetch_tag_signatures(client, reference, digest)
-    if found.items:
-        try:
-            return await judge(found)
-        except VerificationError:
-            pass  # A bundle may satisfy the policy; if not, the verdict below covers both.
-    found += await fetch_bundles(client, reference, digest)
+    decision = policy.decide(reference)
+    found = Found()
+    for fetch in _sources(decision):
+        found += await fetch(client, reference, digest)
+        if found.items:
+            try:
+                return await judge(found)
+            except VerificationError:
+                pass  # The next source may satisfy the policy; the verdict below covers all.
     try:
         return await judge(found)
     except UnsignedError as error:
         raise (found.damage[0] if found.damage else error) from error
+
+
+Fetch = Callable[["RegistryClient", Reference, Digest], Awaitable[Found]]
+
+
+def _sources(decision: Decision) -> tuple[Fetch, ...]:
+    """Where the signatures lie that a decision asks for, the cheapest first."""
+    if not decision.needs_signatures:
+        return ()
+    formats = {
+        wanted
+        for requirement in decision.requirements
+        if isinstance(requirement, SigstoreSigned)
+        for wanted in requirement.formats
+    }
+    sources: list[Fetch] = []
+    if SignatureFormat.COSIGN in formats:
+        sources.append(fetch_tag_signatures)
+    if decision.needs_notation:
+        sources.append(fetch_notation)
+    if SignatureFormat.BUNDLE in formats:
+        sources.append(fetch_bundles)
+    return tuple(sources)
 
 
 async def verify_reference(

@@ -97,6 +97,18 @@ class WrongIdentityError(VerificationError):
     code = "wrong-identity"
 
 
+class ThresholdError(VerificationError):
+    """Good signatures, but by fewer different keys than the policy wants."""
+
+    code = "threshold"
+
+
+class StaleSignatureError(VerificationError):
+    """The signature is older than the policy allows, or does not say when it was made."""
+
+    code = "signature-stale"
+
+
 class MalformedSignatureError(VerificationError):
     """The signature, its payload, its bundle or the manifest that holds it breaks its format."""
 

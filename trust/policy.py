@@ -1,128 +1,78 @@
-"""Which images are accepted: containers' policy.json, read strictly and looked up without touching
-disk.
+"""Which images are accepted: rules by scope, looked up without touching disk.
 
-containers-policy.json(5). Rules: a file that is not understood completely is refused whole, because
-a misspelt member would otherwise weaken it in silence. The most specific scope decides alone;
-scopes do not add up. All requirements of the deciding scope must hold. Kinds of requirement that
-cannot be checked here (``signedBy``; ``sigstoreSigned`` with certificates or a transparency log)
-are read, shown by ``explain`` and can be satisfied by nothing.
+The most specific scope decides alone; scopes do not add up. All requirements of the deciding scope
+must hold. A policy may import others: its own scopes come first, then those of each import in
+order, then its own default, then the first default of an import.
 
-Not here: finding and reading the file, and reading key files (``trust.policyfile``); judging
+Three syntaxes are read: lading's own in files called ``*.toml`` (``trust.policy_toml``),
+containers' policy.json (``trust.policy_json``) and notation's trustpolicy.json
+(``trust.notation.policy``). Not here: finding and reading files (``trust.policyfile``); judging
 signatures (``trust.verify``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from images.errors import ImagesError
 from images.reference import Reference
 from trust.errors import PolicyFileError
-from trust.fields import FieldError, array, canonical_base64, mapping, members, parse, text
-from trust.identity import (
-    ExactReference,
-    ExactRepository,
-    MatchExact,
-    MatchRepoDigestOrExact,
-    MatchRepository,
-    RemapIdentity,
-    SignedIdentity,
+from trust.fields import FieldError, parse
+from trust.policy_json import read_document
+from trust.requirements import (
+    AcceptAnything,
+    NotationSigned,
+    Reject,
+    Requirement,
+    SigstoreSigned,
+    Unsupported,
 )
+
+if TYPE_CHECKING:
+    from trust.notation.policy import TrustPolicy
 
 MAX_POLICY: Final = 4 << 20
 """Bytes of a policy file."""
 
-MAX_REQUIREMENTS: Final = 64
-"""Most requirements of one scope."""
-
-MAX_KEYS: Final = 64
-"""Most keys of one requirement."""
-
-_KEY_SOURCES: Final = ("keyPath", "keyPaths", "keyData", "keyDatas")
-_REKOR: Final = (
-    "rekorPublicKeyPath",
-    "rekorPublicKeyPaths",
-    "rekorPublicKeyData",
-    "rekorPublicKeyDatas",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptAnything:
-    """``insecureAcceptAnything``: signatures are not looked at."""
-
-    @property
-    def sentence(self) -> str:
-        """The requirement in words."""
-        return "anything is accepted, signed or not"
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """``reject``: nothing is accepted."""
-
-    @property
-    def sentence(self) -> str:
-        """The requirement in words."""
-        return "everything is refused"
-
-
-@dataclass(frozen=True, slots=True)
-class SigstoreSigned:
-    """``sigstoreSigned`` by a key: any one of the keys will do.
-
-    ``key_paths`` name PEM files, ``key_data`` hold PEM bytes; both together are the accepted keys.
-    """
-
-    key_paths: tuple[str, ...]
-    key_data: tuple[bytes, ...]
-    identity: SignedIdentity
-
-    @property
-    def sentence(self) -> str:
-        """The requirement in words."""
-        inline = (f"{len(self.key_data)} key(s) in the policy",) if self.key_data else ()
-        return f"signed by {' or '.join((*self.key_paths, *inline))}, {self.identity.rule}"
-
-
-@dataclass(frozen=True, slots=True)
-class Unsupported:
-    """A requirement that containers/image can check and lading cannot; nothing satisfies it."""
-
-    kind: str
-    means: str
-
-    @property
-    def sentence(self) -> str:
-        """The requirement in words."""
-        return f"{self.kind} by {self.means}, which lading cannot check, so everything is refused"
-
-
-Requirement = AcceptAnything | Reject | SigstoreSigned | Unsupported
-
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Which part of which policy decides about an image. ``scope`` is None for the default."""
+    """Which part of which policy decides about an image.
+
+    ``scope`` is None for the default; ``name`` is the rule's, where rules have names.
+    """
 
     reference: Reference
     source: str
     scope: str | None
     requirements: tuple[Requirement, ...]
+    name: str = ""
 
     @property
     def needs_signatures(self) -> bool:
         """Whether the verdict depends on signatures, so that they are worth fetching."""
-        return all(
-            isinstance(requirement, (AcceptAnything, SigstoreSigned))
-            for requirement in self.requirements
-        ) and any(isinstance(requirement, SigstoreSigned) for requirement in self.requirements)
+        hopeless = any(isinstance(item, (Reject, Unsupported)) for item in self.requirements)
+        return not hopeless and (self.needs_keys or self.needs_notation)
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether signatures by keys (cosign's formats) are asked for."""
+        return any(isinstance(item, SigstoreSigned) for item in self.requirements)
+
+    @property
+    def needs_notation(self) -> bool:
+        """Whether Notary Project signatures are asked for."""
+        return any(
+            isinstance(item, NotationSigned) and not item.statement.skips
+            for item in self.requirements
+        )
 
     @property
     def rule(self) -> str:
         """The deciding place: ``/etc/containers/policy.json: transports.docker["quay.io"]``."""
+        if self.name:
+            return f'{self.source}: rule "{self.name}"'
         if self.scope is None:
             return f"{self.source}: default"
         return f'{self.source}: transports.docker["{self.scope}"]'
@@ -130,52 +80,83 @@ class Decision:
     def explain(self) -> str:
         """Which rule decides and what it wants, one line each."""
         why = (
-            "no scope of transports.docker covers this name"
+            "no scope covers this name"
             if self.scope is None
-            else "the most specific scope that covers this name"
+            else f"{self.scope!r} is the most specific scope that covers this name"
         )
         wants = (f"  requires: {requirement.sentence}" for requirement in self.requirements)
         return "\n".join((str(self.reference), f"  decided by {self.rule} ({why})", *wants))
+
+
+class Decider(Protocol):
+    """What can be imported: it decides about some names and may have a default."""
+
+    def scoped(self, reference: Reference) -> Decision | None:
+        """The decision of a scope that covers ``reference``; None: no scope does."""
+
+    def fallback(self, reference: Reference) -> Decision | None:
+        """The decision of the default; None: there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scoped:
+    """The requirements of one scope, and the name of the rule that set them."""
+
+    requirements: tuple[Requirement, ...]
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A policy file, parsed. ``source`` is how messages name it."""
 
-    default: tuple[Requirement, ...]
-    docker: Mapping[str, tuple[Requirement, ...]] = field(default_factory=dict, hash=False)
+    default: tuple[Requirement, ...] | None
+    scopes: Mapping[str, Scoped] = field(default_factory=dict, hash=False)
     source: str = "policy"
+    imports: tuple[Decider, ...] = field(default=(), hash=False)
 
     @classmethod
-    def parse(cls, data: bytes, *, source: str = "policy.json") -> Policy:
-        """Read a policy file's bytes.
+    def parse(
+        cls,
+        data: bytes,
+        *,
+        source: str = "policy.json",
+        folder: str = "/",
+        imported: Callable[[str], Decider] | None = None,
+    ) -> Policy:
+        """Read a policy file's bytes: lading's own if ``source`` ends in .toml, else containers'.
+
+        ``folder`` is where relative paths in it start; ``imported`` reads the files it imports.
 
         Raises:
             PolicyFileError: anything in it is unknown, missing, doubled or of the wrong type.
         """
         try:
-            top = members(
-                parse(data, what="the policy", limit=MAX_POLICY),
-                required=("default",),
-                optional=("transports",),
-                at="the policy",
-            )
-            default = _requirements(top["default"], at="default")
-            transports = mapping(top.get("transports", {}), at="transports")
-            scopes = {
-                name: {
-                    scope: _requirements(value, at=f'transports.{name}["{scope}"]')
-                    for scope, value in mapping(rules, at=f"transports.{name}").items()
-                }
-                for name, rules in transports.items()
-            }
+            if not source.endswith(".toml"):
+                default, docker = read_document(parse(data, what="the policy", limit=MAX_POLICY))
+                scopes = {scope: Scoped(requirements) for scope, requirements in docker.items()}
+                return cls(default, scopes, source)
+            if len(data) > MAX_POLICY:
+                raise FieldError(f"the policy is longer than {MAX_POLICY} bytes")
+            # TOML and X.509 names are loaded by those whose policy is written so.
+            from trust.policy_toml import read_rules
+
+            file = read_rules(data, folder=folder)
         except FieldError as error:
             raise PolicyFileError(
                 str(error),
                 where=source,
-                fix="correct the file; `man containers-policy.json` has the syntax",
+                fix="correct the file; docs/trust.md has the syntax, and so has "
+                "`man containers-policy.json` for the JSON form",
             ) from error
-        return cls(default, scopes.get("docker", {}), source)
+        if file.imports and imported is None:
+            raise PolicyFileError("an imported policy may not import others", where=source)
+        return cls(
+            file.default,
+            {scope: Scoped(rule.requirements, rule.name) for scope, rule in file.rules.items()},
+            source,
+            tuple(imported(path) for path in file.imports) if imported else (),
+        )
 
     @classmethod
     def accept_anything(cls) -> Policy:
@@ -184,14 +165,64 @@ class Policy:
 
     def decide(self, reference: Reference) -> Decision:
         """Find the requirements for ``reference``, the name as the user gave it."""
+        for decider in (self, *self.imports):
+            if (decision := decider.scoped(reference)) is not None:
+                return decision
+        for decider in (self, *self.imports):
+            if (decision := decider.fallback(reference)) is not None:
+                return decision
+        # An import need not have a default; then what nobody speaks of is refused.
+        return Decision(reference, self.source, None, (Reject(),))
+
+    def scoped(self, reference: Reference) -> Decision | None:
+        """See ``Decider``."""
         for scope in scopes_of(reference):
-            if scope in self.docker:
-                return Decision(reference, self.source, scope, self.docker[scope])
+            if (found := self.scopes.get(scope)) is not None:
+                return Decision(reference, self.source, scope, found.requirements, found.name)
+        return None
+
+    def fallback(self, reference: Reference) -> Decision | None:
+        """See ``Decider``."""
+        if self.default is None:
+            return None
         return Decision(reference, self.source, None, self.default)
 
     def explain(self, reference: Reference) -> str:
         """Which rule decides about ``reference`` and what it wants, in words."""
         return self.decide(reference).explain()
+
+
+@dataclass(frozen=True, slots=True)
+class NotationPolicy:
+    """notation's trust policy as an import; ``config`` is the folder with its trust stores."""
+
+    policy: TrustPolicy
+    config: str
+
+    def scoped(self, reference: Reference) -> Decision | None:
+        """See ``Decider``; the scope ``*`` is the default."""
+        return self._decide(reference, default=False)
+
+    def fallback(self, reference: Reference) -> Decision | None:
+        """See ``Decider``."""
+        return self._decide(reference, default=True)
+
+    def _decide(self, reference: Reference, *, default: bool) -> Decision | None:
+        statement = self.policy.decide(reference)
+        if statement is None or ("*" in statement.scopes) != default:
+            return None
+        scope = None if default else reference.name
+        wanted = NotationSigned(statement, self.config)
+        return Decision(reference, self.policy.source, scope, (wanted,), statement.name)
+
+
+def is_notation_policy(data: bytes) -> bool:
+    """Whether the bytes are meant as notation's trust policy rather than containers'."""
+    try:
+        document: dict[str, Any] = parse(data, what="the policy", limit=MAX_POLICY)
+    except FieldError:
+        return False
+    return "trustPolicies" in document
 
 
 def scopes_of(reference: Reference) -> Iterator[str]:
@@ -213,130 +244,3 @@ def scopes_of(reference: Reference) -> Iterator[str]:
         host = host.partition(".")[2]
         yield f"*.{host}"
     yield ""
-
-
-def _requirements(value: object, *, at: str) -> tuple[Requirement, ...]:
-    items = array(value, at=at, most=MAX_REQUIREMENTS)
-    if not items:
-        raise FieldError(f"{at} has no requirements")
-    return tuple(_requirement(item, at=f"{at}[{index}]") for index, item in enumerate(items))
-
-
-def _requirement(value: object, *, at: str) -> Requirement:
-    kind = text(mapping(value, at=at).get("type"), at=f"{at}.type")
-    if kind == "insecureAcceptAnything":
-        members(value, required=("type",), at=at)
-        return AcceptAnything()
-    if kind == "reject":
-        members(value, required=("type",), at=at)
-        return Reject()
-    if kind == "signedBy":
-        return _signed_by(value, at=at)
-    if kind == "sigstoreSigned":
-        return _sigstore_signed(value, at=at)
-    raise FieldError(f"{at} has an unknown type {kind[:80]!r}")
-
-
-def _signed_by(value: object, *, at: str) -> Requirement:
-    sources = ("keyPath", "keyPaths", "keyData")
-    found = members(
-        value, required=("type", "keyType"), optional=(*sources, "signedIdentity"), at=at
-    )
-    if found["keyType"] not in (
-        "GPGKeys",
-        "signedByGPGKeys",
-        "X509Certificates",
-        "signedByX509CAs",
-    ):
-        raise FieldError(f"{at}.keyType is unknown")
-    _one_of(found, sources, at=at)
-    _keys(found, at=at)
-    _identity(found.get("signedIdentity"), at=f"{at}.signedIdentity")
-    return Unsupported("signedBy", "an OpenPGP key")
-
-
-def _sigstore_signed(value: object, *, at: str) -> Requirement:
-    sources = (*_KEY_SOURCES, "fulcio", "pki")
-    found = members(
-        value, required=("type",), optional=(*sources, *_REKOR, "signedIdentity"), at=at
-    )
-    source = _one_of(found, sources, at=at)
-    identity = _identity(found.get("signedIdentity"), at=f"{at}.signedIdentity")
-    rekor = [name for name in _REKOR if name in found]
-    if len(rekor) > 1:
-        raise FieldError(f"{at} has more than one of {', '.join(_REKOR)}")
-    if source in ("fulcio", "pki"):
-        mapping(found[source], at=f"{at}.{source}")
-        return Unsupported("sigstoreSigned", f"a certificate ({source})")
-    if rekor:
-        return Unsupported("sigstoreSigned", f"a transparency log entry ({rekor[0]})")
-    paths, data = _keys(found, at=at)
-    return SigstoreSigned(paths, data, identity)
-
-
-def _one_of(found: Mapping[str, Any], names: tuple[str, ...], *, at: str) -> str:
-    present = [name for name in names if name in found]
-    if len(present) != 1:
-        raise FieldError(f"{at} needs exactly one of {', '.join(names)}")
-    return present[0]
-
-
-def _keys(found: Mapping[str, Any], *, at: str) -> tuple[tuple[str, ...], tuple[bytes, ...]]:
-    paths = [found[name] for name in ("keyPath",) if name in found]
-    data = [found[name] for name in ("keyData",) if name in found]
-    if "keyPaths" in found:
-        paths = array(found["keyPaths"], at=f"{at}.keyPaths", most=MAX_KEYS)
-    if "keyDatas" in found:
-        data = array(found["keyDatas"], at=f"{at}.keyDatas", most=MAX_KEYS)
-    if not paths and not data:
-        raise FieldError(f"{at} names no key")
-    return (
-        tuple(text(path, at=f"{at}.keyPath") for path in paths),
-        tuple(canonical_base64(item, at=f"{at}.keyData") for item in data),
-    )
-
-
-def _identity(value: object, *, at: str) -> SignedIdentity:
-    if value is None:
-        return MatchRepoDigestOrExact()
-    kind = text(mapping(value, at=at).get("type"), at=f"{at}.type")
-    plain: dict[str, SignedIdentity] = {
-        "matchExact": MatchExact(),
-        "matchRepoDigestOrExact": MatchRepoDigestOrExact(),
-        "matchRepository": MatchRepository(),
-    }
-    if kind in plain:
-        members(value, required=("type",), at=at)
-        return plain[kind]
-    if kind == "exactReference":
-        found = members(value, required=("type", "dockerReference"), at=at)
-        reference = _reference(found["dockerReference"], at=f"{at}.dockerReference")
-        if reference.tag is None and reference.digest is None:
-            raise FieldError(f"{at}.dockerReference has neither tag nor digest")
-        return ExactReference(reference)
-    if kind == "exactRepository":
-        found = members(value, required=("type", "dockerRepository"), at=at)
-        return ExactRepository(_reference(found["dockerRepository"], at=f"{at}.dockerRepository"))
-    if kind == "remapIdentity":
-        found = members(value, required=("type", "prefix", "signedPrefix"), at=at)
-        return RemapIdentity(
-            _prefix(found["prefix"], at=f"{at}.prefix"),
-            _prefix(found["signedPrefix"], at=f"{at}.signedPrefix"),
-        )
-    raise FieldError(f"{at} has an unknown type {kind[:80]!r}")
-
-
-def _reference(value: object, *, at: str) -> Reference:
-    try:
-        return Reference.parse(text(value, at=at), default_tag=None)
-    except ImagesError as error:
-        raise FieldError(f"{at}: {error.what}") from error
-
-
-def _prefix(value: object, *, at: str) -> str:
-    prefix = text(value, at=at)
-    # A host alone is a good prefix but no repository, so it is checked with a repository behind it.
-    probe = _reference(f"{prefix}/probe", at=at)
-    if probe.name != f"{prefix}/probe":
-        raise FieldError(f"{at} must be a full name such as registry.example.com/team")
-    return prefix

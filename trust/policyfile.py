@@ -1,9 +1,9 @@
 """Where the policy and the keys it names lie on disk.
 
 One file decides, the first of: the one named on the command line, ``$LADING_TRUST_POLICY``,
-``<root>/trust/policy.json``, ``/etc/containers/policy.json``. The last is the machine owner's word
-to every container tool, so it is obeyed here too. Without any of them, anything is accepted, as
-docker does.
+``<root>/trust/policy.toml`` or ``policy.json``, ``/etc/containers/policy.json``. The last is the
+machine owner's word to every container tool, so it is obeyed here too. Without any of them,
+anything is accepted, as docker does. A file in lading's own syntax may import others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 from trust.errors import KeyFileError, PolicyFileError
 from trust.keyfile import MAX_KEY_FILE
-from trust.policy import MAX_POLICY, Policy
+from trust.policy import MAX_POLICY, Decider, NotationPolicy, Policy, is_notation_policy
 
 VARIABLE: Final = "LADING_TRUST_POLICY"
 SYSTEM: Final = Path("/etc/containers/policy.json")
@@ -35,25 +35,38 @@ def find_policy(
         return explicit
     if environ.get(VARIABLE):
         return Path(environ[VARIABLE])
-    return next((path for path in (root / "trust" / "policy.json", system) if path.exists()), None)
+    own = (root / "trust" / name for name in ("policy.toml", "policy.json"))
+    return next((path for path in (*own, system) if path.exists()), None)
 
 
 def load_policy(path: Path) -> Policy:
-    """Read and parse one policy file.
+    """Read and parse one policy file, and what it imports.
 
     Raises:
-        PolicyFileError: it cannot be read, or not be understood completely.
+        PolicyFileError: one of them cannot be read, or not be understood completely.
     """
+    return Policy.parse(_read(path), source=str(path), folder=str(path.parent), imported=_imported)
+
+
+def _imported(path: str) -> Decider:
+    data = _read(Path(path))
+    if is_notation_policy(data):
+        from trust.notation.policy import TrustPolicy
+
+        return NotationPolicy(TrustPolicy.parse(data, source=path), str(Path(path).parent))
+    return Policy.parse(data, source=path, folder=str(Path(path).parent))
+
+
+def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_POLICY + 1)
+            return file.read(MAX_POLICY + 1)
     except OSError as error:
         raise PolicyFileError(
             f"cannot read the trust policy: {error.strerror}",
             where=str(path),
             fix="name a readable file, or remove the setting that names this one",
         ) from error
-    return Policy.parse(data, source=str(path))
 
 
 def current_policy(

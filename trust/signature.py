@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -20,6 +21,9 @@ from trust.errors import SigningError
 MAX_SIGNATURES: Final = 256
 """Most signatures of one image that are looked at; more is refused, not truncated (CVE-2023-46737).
 """
+
+TIMESTAMP: Final = "timestamp"
+"""The annotation that says when a signature was made."""
 
 MAX_PAYLOAD: Final = 256 << 10
 """Bytes of one signed payload; cosign's are about 250."""
@@ -43,7 +47,14 @@ class BundleSignature:
     raw: bytes
 
 
-Signature = SimpleSignature | BundleSignature
+@dataclass(frozen=True, slots=True)
+class NotationSignature:
+    """One Notary Project envelope, as its blob holds it."""
+
+    raw: bytes
+
+
+Signature = SimpleSignature | BundleSignature | NotationSignature
 
 
 class SignatureSource(Protocol):
@@ -75,6 +86,19 @@ class Claim:
     digests: frozenset[Digest]
     reference: Reference | None
     annotations: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def signed_at(self) -> datetime | None:
+        """When the signer says it was signed: ``timestamp``, in seconds since the epoch.
+
+        containers/image writes a number into the payload; a bundle's annotations hold its digits.
+        """
+        stamp = self.annotations.get(TIMESTAMP)
+        if isinstance(stamp, str) and stamp.isascii() and stamp.isdigit():
+            stamp = int(stamp[:20])
+        if not isinstance(stamp, int) or isinstance(stamp, bool) or not 0 <= stamp < 1 << 36:
+            return None
+        return datetime.fromtimestamp(stamp, UTC)
 
 
 def signed_name(reference: Reference) -> str:

@@ -1,7 +1,8 @@
 """The one choke point (design D10): return if an image satisfies the policy, raise if not.
 
-Everything comes in: the policy, the signatures, the way to read a key file. Nothing here touches
-the network, the clock or the environment, and the same arguments always give the same verdict.
+Everything comes in: the policy, the signatures, the time, the way to read a key file. Nothing here
+touches the network, the clock or the environment, and the same arguments always give the same
+verdict.
 
 ``verify(reference, digest, policy, signatures)``:
 
@@ -12,8 +13,11 @@ the network, the clock or the environment, and the same arguments always give th
    b. its bytes were signed by one of the requirement's keys;
    c. what was signed says what an image signature says, and nothing else;
    d. the digest it names is ``digest``;
-   e. the name it names is acceptable for ``reference`` (``trust.identity``).
-4. If none does, the error is that of the signature that came furthest, since that is the one meant
+   e. the name it names is acceptable for ``reference`` (``trust.identity``);
+   f. it is young enough, if the policy says how old it may be.
+   A threshold counts different keys, never signatures.
+4. A statement of notation's policy holds if one envelope passes ``trust.notation.verify``.
+5. If none does, the error is that of the signature that came furthest, since that is the one meant
    for us.
 
 What the caller must do: pass the digest of the very bytes it will use, resolved once and not again,
@@ -23,8 +27,11 @@ and the reference as the user gave it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from itertools import islice
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from images.digest import Digest
 from images.reference import Reference
@@ -32,6 +39,8 @@ from trust import bundle, cosign
 from trust.errors import (
     MalformedSignatureError,
     RejectedByPolicyError,
+    StaleSignatureError,
+    ThresholdError,
     TooManySignaturesError,
     UnsignedError,
     UnsupportedRequirementError,
@@ -43,16 +52,33 @@ from trust.errors import (
 )
 from trust.identity import MatchClaimed, SignedIdentity
 from trust.keys import PublicKey
-from trust.policy import Decision, Policy, Reject, SigstoreSigned, Unsupported
+from trust.policy import Decision, Policy
 from trust.policyfile import read_key as read_key_file
+from trust.requirements import (
+    NotationSigned,
+    Reject,
+    SignatureFormat,
+    SigstoreSigned,
+    Unsupported,
+)
 from trust.signature import (
     MAX_PAYLOAD,
     MAX_SIGNATURES,
     BundleSignature,
     Claim,
+    NotationSignature,
     Signature,
     SignatureSource,
 )
+
+if TYPE_CHECKING:
+    from trust.notation.policy import StoreName
+
+ReadStore = Callable[[str, "StoreName"], Sequence[Any]]
+"""Reads a trust store: (configuration folder, store) to its X.509 certificates."""
+
+CLOCK_SKEW: Final = 300.0
+"""Seconds that a signer's clock may be ahead of ours."""
 
 _DISTANCE: tuple[type[VerificationError], ...] = (
     MalformedSignatureError,
@@ -60,6 +86,7 @@ _DISTANCE: tuple[type[VerificationError], ...] = (
     WrongKeyError,
     WrongDigestError,
     WrongIdentityError,
+    StaleSignatureError,
 )
 """How far a refused signature came, in the order of step 3."""
 
@@ -70,35 +97,40 @@ def verify(
     policy: Policy,
     signatures: SignatureSource,
     *,
+    now: datetime | None = None,
     read_key: Callable[[str], bytes] = read_key_file,
+    read_store: ReadStore | None = None,
 ) -> None:
     """Return if the manifest ``digest`` may be used as ``reference``; the module says by which
     steps.
 
+    ``now`` is aware; without it nothing passes that depends on the time. ``read_store`` reads the
+    trust stores of notation's policies.
+
     Raises:
         RejectedByPolicyError: the policy refuses the name.
         UnsupportedRequirementError: the policy asks for what cannot be checked here.
-        UnsignedError: no signature at all.
+        UnsignedError: no signature at all, of the kind that is asked for.
         TooManySignaturesError: more than ``MAX_SIGNATURES``.
-        WrongIdentityError, WrongDigestError, WrongKeyError, UnsupportedSignatureError,
-        MalformedSignatureError: why the best signature does not count.
-        KeyFileError: a key of the policy cannot be read.
+        ThresholdError: signed, but by too few of the keys.
+        VerificationError: a subclass that says why the best signature does not count.
+        KeyFileError: a key or trust store of the policy cannot be read.
     """
     decision = policy.decide(reference)
-    signed: list[SigstoreSigned] = []
     for requirement in decision.requirements:
         if isinstance(requirement, Reject):
             _rejected(decision)
         if isinstance(requirement, Unsupported):
             _unsupported(decision, requirement)
-        if isinstance(requirement, SigstoreSigned):
-            signed.append(requirement)
-    if not signed:
+    if not decision.needs_signatures:
         return
     found = _bounded(signatures.signatures(reference, digest), reference)
-    for requirement in signed:
-        keys = requirement_keys(requirement, read_key=read_key)
-        _satisfy(requirement, keys, found, reference, digest, decision)
+    trial = _Trial(decision, digest, now)
+    for requirement in decision.requirements:
+        if isinstance(requirement, SigstoreSigned):
+            trial.keyed(requirement, requirement_keys(requirement, read_key=read_key), found)
+        elif isinstance(requirement, NotationSigned) and not requirement.statement.skips:
+            trial.notation(requirement, found, read_store)
 
 
 def policy_of_key(
@@ -128,6 +160,8 @@ def authenticate(signature: Signature, keys: Sequence[PublicKey]) -> tuple[Publi
     Raises:
         MalformedSignatureError, UnsupportedSignatureError, WrongKeyError
     """
+    if isinstance(signature, NotationSignature):
+        raise UnsupportedSignatureError("the signature rests on a certificate, not on a key")
     if isinstance(signature, BundleSignature):
         envelope = bundle.parse_bundle(signature.raw)
         named = [key for key in keys if _hinted(envelope, key)]
@@ -167,48 +201,130 @@ def check_claim(
         )
 
 
-def _satisfy(
-    requirement: SigstoreSigned,
-    keys: Sequence[PublicKey],
-    signatures: tuple[Signature, ...],
-    reference: Reference,
-    digest: Digest,
-    decision: Decision,
-) -> None:
-    if not signatures:
-        raise UnsignedError(
-            f"{digest} is not signed, and must be {requirement.sentence} ({decision.rule})",
-            where=str(reference),
-            fix=f"sign it with `lading trust sign --key NAME {reference.familiar}`",
+def check_age(claim: Claim, max_age: float, now: datetime | None) -> None:
+    """Step f: raises ``StaleSignatureError`` unless it was made at most ``max_age`` seconds ago."""
+    signed = claim.signed_at
+    if now is None or signed is None:
+        raise StaleSignatureError(
+            "the policy limits the age of signatures, and this one does not say when it was made",
+            fix="sign with `lading trust sign --timestamp`",
         )
-    failures: list[VerificationError] = []
-    for signature in signatures:
-        try:
-            _, claim = authenticate(signature, keys)
-            check_claim(claim, reference, digest, requirement.identity)
-        except VerificationError as error:
-            failures.append(error)
-        else:
-            return
-    _refuse(max(failures, key=_progress), failures, reference, decision)
+    age = (now - signed).total_seconds()
+    if age > max_age or age < -CLOCK_SKEW:
+        raise StaleSignatureError(
+            f"the signature was made at {signed:%Y-%m-%dT%H:%M:%SZ}, "
+            + ("too long ago" if age > 0 else "which is in the future"),
+            fix="sign the image again with `lading trust sign --timestamp`",
+        )
 
 
-def _refuse(
-    nearest: VerificationError,
-    failures: list[VerificationError],
-    reference: Reference,
-    decision: Decision,
-) -> NoReturn:
-    count = f"none of {len(failures)} signatures counts; the nearest: " if len(failures) > 1 else ""
-    raise type(nearest)(
-        f"{count}{nearest.what} (required by {decision.rule})",
-        where=str(reference),
-        fix=nearest.fix,
-    ) from nearest
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One decision being carried out: what all its requirements are judged by."""
+
+    decision: Decision
+    digest: Digest
+    now: datetime | None
+
+    def keyed(
+        self,
+        requirement: SigstoreSigned,
+        keys: Sequence[PublicKey],
+        signatures: Iterable[Signature],
+    ) -> None:
+        """Return if enough different keys signed."""
+        candidates = [item for item in signatures if _format(item) in requirement.formats]
+        signers: set[PublicKey] = set()
+        failures: list[VerificationError] = []
+        for signature in candidates:
+            try:
+                key, claim = authenticate(signature, keys)
+                self._check(claim, requirement)
+            except VerificationError as error:
+                failures.append(error)
+            else:
+                signers.add(key)
+                if len(signers) >= requirement.threshold:
+                    return
+        if signers:
+            self._too_few(len(signers), requirement)
+        self._refuse(failures, requirement)
+
+    def notation(
+        self,
+        requirement: NotationSigned,
+        signatures: Iterable[Signature],
+        read_store: ReadStore | None,
+    ) -> None:
+        """Return if one envelope is good enough for the statement."""
+        # X.509 and JWS are loaded by those who use them.
+        from trust.notation import store, verify
+
+        read = read_store or store.read_store_at
+        failures: list[VerificationError] = []
+        for signature in signatures:
+            if not isinstance(signature, NotationSignature):
+                continue
+            try:
+                if self.now is None:
+                    raise StaleSignatureError("certificates cannot be judged without the time")
+                verify.verify(
+                    signature.raw,
+                    self.digest,
+                    requirement.statement,
+                    partial(read, requirement.config),
+                    now=self.now,
+                )
+            except VerificationError as error:
+                failures.append(error)
+            else:
+                return
+        self._refuse(failures, requirement)
+
+    def _check(self, claim: Claim, requirement: SigstoreSigned) -> None:
+        check_claim(claim, self.decision.reference, self.digest, requirement.identity)
+        if requirement.max_age is not None:
+            check_age(claim, requirement.max_age, self.now)
+
+    def _refuse(
+        self,
+        failures: list[VerificationError],
+        requirement: SigstoreSigned | NotationSigned,
+    ) -> NoReturn:
+        reference, rule = self.decision.reference, self.decision.rule
+        if not failures:
+            raise UnsignedError(
+                f"{self.digest} is not signed, and must be {requirement.sentence} ({rule})",
+                where=str(reference),
+                fix=f"sign it with `lading trust sign --key NAME {reference.familiar}`",
+            )
+        nearest = max(failures, key=_progress)
+        count = len(failures)
+        many = f"none of {count} signatures counts; the nearest: " if count > 1 else ""
+        raise type(nearest)(
+            f"{many}{nearest.what} (required by {rule})", where=str(reference), fix=nearest.fix
+        ) from nearest
+
+    def _too_few(self, signed: int, requirement: SigstoreSigned) -> NoReturn:
+        raise ThresholdError(
+            f"{signed} of the {requirement.threshold} keys that are needed signed "
+            f"{self.digest} ({self.decision.rule})",
+            where=str(self.decision.reference),
+            fix="let another key holder sign it too",
+        )
+
+
+def _format(signature: Signature) -> SignatureFormat | None:
+    if isinstance(signature, BundleSignature):
+        return SignatureFormat.BUNDLE
+    # A source may give plain tuples for cosign's own.
+    return None if isinstance(signature, NotationSignature) else SignatureFormat.COSIGN
 
 
 def _progress(error: VerificationError) -> int:
-    return _DISTANCE.index(type(error))
+    # What is not listed are the later checks of a certificate, so it came furthest.
+    kinds = [*_DISTANCE, type(error)]
+    return kinds.index(type(error))
 
 
 def _signer(keys: Iterable[PublicKey], signature: bytes, message: bytes) -> PublicKey:

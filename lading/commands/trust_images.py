@@ -141,7 +141,7 @@ def policy() -> None:
 def check(app: App, file: Path | None) -> None:
     """Say whether a policy file is understood completely."""
     rules = app.access(policy=file).policy()
-    click.echo(f"{rules.source}: understood, {len(rules.docker)} scopes besides the default")
+    click.echo(f"{rules.source}: understood, {len(rules.scopes)} scopes besides the default")
 
 
 @policy.command()

@@ -19,7 +19,8 @@ from trust.identity import (
     MatchRepository,
     RemapIdentity,
 )
-from trust.policy import AcceptAnything, Policy, Reject, SigstoreSigned, Unsupported, scopes_of
+from trust.policy import Policy, scopes_of
+from trust.requirements import AcceptAnything, Reject, SigstoreSigned, Unsupported
 
 ACCEPT = [{"type": "insecureAcceptAnything"}]
 REJECT = [{"type": "reject"}]
@@ -227,7 +228,7 @@ def test_explanation_names_rule_reason_and_requirement() -> None:
     assert decided.explain(Reference.parse("quay.io/team/app")) == (
         "quay.io/team/app:latest\n"
         '  decided by policy.json: transports.docker["quay.io"] '
-        "(the most specific scope that covers this name)\n"
+        "('quay.io' is the most specific scope that covers this name)\n"
         "  requires: signed by /k.pub, for this name and tag, "
         "or for this repository when pulled by digest"
     )

@@ -16,7 +16,8 @@ from trust import bundle, cosign, keyfile
 from trust.errors import WrongDigestError, WrongIdentityError, WrongKeyError
 from trust.identity import MatchRepoDigestOrExact, MatchRepository
 from trust.keys import PrivateKey, PublicKey
-from trust.policy import Policy, SigstoreSigned
+from trust.policy import Policy
+from trust.requirements import SigstoreSigned
 from trust.signature import BundleSignature, Signature, Signatures, SimpleSignature
 from trust.verify import policy_of_key, verify
 

@@ -127,7 +127,8 @@ class TrustPolicy:
                 raise FieldError("version must be '1.0'")
             items = array(top["trustPolicies"], at="trustPolicies", most=MAX_STATEMENTS)
             statements = tuple(
-                _statement(item, at=f"trustPolicies[{index}]") for index, item in enumerate(items)
+                parse_statement(item, at=f"trustPolicies[{index}]")
+                for index, item in enumerate(items)
             )
             _check_distinct(statements)
         except FieldError as error:
@@ -173,7 +174,8 @@ def distinguished_name(name: str) -> dict[str, str]:
     return found
 
 
-def _statement(value: object, *, at: str) -> Statement:
+def parse_statement(value: object, *, at: str) -> Statement:
+    """Read one entry of ``trustPolicies``; raises ``FieldError``, which says where by ``at``."""
     found = members(
         value,
         required=("name", "registryScopes", "signatureVerification"),

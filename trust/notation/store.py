@@ -54,6 +54,11 @@ def read_store(config: Path, store: StoreName) -> tuple[Certificate, ...]:
     return tuple(found)
 
 
+def read_store_at(config: str, store: StoreName) -> tuple[Certificate, ...]:
+    """``read_store`` for a policy, which knows its folder as text."""
+    return read_store(Path(config), store)
+
+
 def read_certificates(path: Path) -> tuple[Certificate, ...]:
     """The certificates of one file, PEM (several) or DER (one); raises ``KeyFileError``."""
     from cryptography.x509 import load_der_x509_certificate, load_pem_x509_certificates

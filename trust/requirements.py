@@ -1,0 +1,107 @@
+"""What a policy can ask of an image: accept, reject, or signatures of certain kinds.
+
+Requirements are frozen values without behaviour beyond describing themselves; ``trust.verify``
+judges by them. What containers/image can check and lading cannot is a value too, so that a file
+that asks for it is understood, and satisfied by nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from trust.identity import SignedIdentity
+
+if TYPE_CHECKING:
+    from trust.notation.policy import Statement
+
+
+class SignatureFormat(StrEnum):
+    """How a signature by a key is kept."""
+
+    COSIGN = "cosign"
+    """Under the ``.sig`` tag."""
+    BUNDLE = "bundle"
+    """A sigstore bundle, attached as a referrer."""
+
+
+ANY_FORMAT: Final = frozenset(SignatureFormat)
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptAnything:
+    """``insecureAcceptAnything``: signatures are not looked at."""
+
+    @property
+    def sentence(self) -> str:
+        """The requirement in words."""
+        return "anything is accepted, signed or not"
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """``reject``: nothing is accepted."""
+
+    @property
+    def sentence(self) -> str:
+        """The requirement in words."""
+        return "everything is refused"
+
+
+@dataclass(frozen=True, slots=True)
+class SigstoreSigned:
+    """``sigstoreSigned``: signed by ``threshold`` different keys of those accepted.
+
+    ``key_paths`` name PEM files, ``key_data`` hold PEM bytes; both together are the accepted keys.
+    ``max_age`` is in seconds: how long ago the signer may have signed, by the signer's own word.
+    """
+
+    key_paths: tuple[str, ...]
+    key_data: tuple[bytes, ...]
+    identity: SignedIdentity
+    threshold: int = 1
+    formats: frozenset[SignatureFormat] = ANY_FORMAT
+    max_age: float | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The requirement in words."""
+        inline = (f"{len(self.key_data)} key(s) in the policy",) if self.key_data else ()
+        some = f"{self.threshold} of " if self.threshold > 1 else ""
+        keys = (", " if some else " or ").join((*self.key_paths, *inline))
+        extra = ""
+        if self.formats != ANY_FORMAT:
+            extra += f", as {' or '.join(sorted(self.formats))}"
+        if self.max_age is not None:
+            extra += f", at most {self.max_age / 86400:g} days ago"
+        return f"signed by {some}{keys}, {self.identity.rule}{extra}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """A requirement that containers/image can check and lading cannot; nothing satisfies it."""
+
+    kind: str
+    means: str
+
+    @property
+    def sentence(self) -> str:
+        """The requirement in words."""
+        return f"{self.kind} by {self.means}, which lading cannot check, so everything is refused"
+
+
+@dataclass(frozen=True, slots=True)
+class NotationSigned:
+    """Signed as a statement of notation's trust policy wants; ``config`` holds the trust stores."""
+
+    statement: Statement
+    config: str
+
+    @property
+    def sentence(self) -> str:
+        """The requirement in words."""
+        return self.statement.sentence
+
+
+Requirement = AcceptAnything | Reject | SigstoreSigned | NotationSigned | Unsupported
