@@ -1,0 +1,168 @@
+"""From a trust server and docker's cache to a set that is believed (TUF, "client workflow").
+
+One pass: timestamp, snapshot, targets, the delegations asked for; what the cache has in the
+promised bytes is not fetched. When the pass fails or the snapshot names another root, roots are
+brought up to date one after the other, and there is one more pass. A first root is trusted on first
+use unless it is pinned. The cache is written when all is believed, and not before.
+
+Requests: warm 1 (timestamp); cold root, timestamp, snapshot, targets, and one for each delegation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from engine.content_trust.server import TrustServer
+from trust.tuf import roles
+from trust.tuf.cache import MetadataCache
+from trust.tuf.errors import (
+    ExpiredError,
+    NoTrustDataError,
+    RootRotationError,
+    RootSkipError,
+    ThresholdError,
+    TufError,
+    WrongHashError,
+)
+from trust.tuf.metadata import Envelope
+from trust.tuf.pinning import Pins
+from trust.tuf.trusted import TRUST_ON_FIRST_USE, TrustedSet
+
+MAX_ROOTS: Final = 1024
+"""Most root versions that are walked through in one update."""
+
+MAX_DELEGATIONS: Final = 256
+
+
+def utc_now() -> datetime:
+    """The reference time of an update."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Updater:
+    """Brings the trust data of one collection up to date."""
+
+    server: TrustServer
+    cache: MetadataCache
+    pins: Pins = TRUST_ON_FIRST_USE
+    now: Callable[[], datetime] = utc_now
+
+    async def update(self, *, everything: bool = False) -> TrustedSet:
+        """What is to be believed now: for tags, or with ``everything`` every delegation as well.
+
+        Raises:
+            NoTrustDataError: the server has nothing.
+            TufError: of the class that says what is wrong; nothing was kept.
+            RegistryError: the server's side.
+        """
+        trusted = await self._anchor()
+        try:
+            found = await self._pass(trusted, everything=everything)
+        except TufError as error:
+            found = await self._again(trusted, everything=everything, error=error)
+        else:
+            if found is None:
+                found = await self._again(trusted, everything=everything, error=None)
+        await asyncio.to_thread(self.cache.put, found.raw)
+        return found
+
+    async def _anchor(self) -> TrustedSet:
+        now = self.now()
+        cached = await asyncio.to_thread(self.cache.get, roles.ROOT)
+        if cached is not None:
+            return await asyncio.to_thread(TrustedSet.resume, self.server.gun, cached, now=now)
+        raw = await self.server.current(roles.ROOT)
+        return await asyncio.to_thread(
+            TrustedSet.begin, self.server.gun, raw, now=now, pins=self.pins
+        )
+
+    async def _pass(self, trusted: TrustedSet, *, everything: bool) -> TrustedSet | None:
+        """One pass below the root; None when the snapshot names a newer root."""
+        if trusted.root.expires <= trusted.now:
+            raise ExpiredError(f"root of {trusted.gun} expired")
+        for role in (roles.TIMESTAMP, roles.SNAPSHOT, roles.TARGETS):
+            trusted = await self._remembered(trusted, role)
+        raw = await self.server.current(roles.TIMESTAMP)
+        trusted = await asyncio.to_thread(trusted.with_timestamp, raw)
+        trusted = await asyncio.to_thread(
+            trusted.with_snapshot, await self._promised(trusted, roles.SNAPSHOT)
+        )
+        if not trusted.root_agrees():
+            return None
+        trusted = await self._targets(trusted, roles.TARGETS)
+        return await self._delegations(trusted, everything=everything)
+
+    async def _delegations(self, trusted: TrustedSet, *, everything: bool) -> TrustedSet:
+        waiting = list(trusted.targets[roles.TARGETS].delegations)
+        for count, delegation in enumerate(waiting, start=1):
+            role = delegation.name
+            if count > MAX_DELEGATIONS:
+                raise TufError(f"{trusted.gun} has more than {MAX_DELEGATIONS} delegations")
+            if not trusted.names(role) or not (everything or role == roles.RELEASES):
+                continue
+            try:
+                trusted = await self._targets(await self._remembered(trusted, role), role)
+            except (ThresholdError, ExpiredError):
+                # A signer's own data may have lapsed; what releases tags may not.
+                if role == roles.RELEASES:
+                    raise
+                continue
+            waiting.extend(trusted.targets[role].delegations)
+        return trusted
+
+    async def _targets(self, trusted: TrustedSet, role: str) -> TrustedSet:
+        raw = await self._promised(trusted, role)
+        return await asyncio.to_thread(trusted.with_targets, role, raw)
+
+    async def _promised(self, trusted: TrustedSet, role: str) -> bytes:
+        """The bytes that the signed parent names, from the cache where it has them."""
+        promise = trusted.promise(role)
+        cached = await asyncio.to_thread(self.cache.get, role)
+        if cached is not None:
+            try:
+                promise.check(cached, what=role)
+            except WrongHashError:
+                pass
+            else:
+                return cached
+        try:
+            return await self.server.hashed(role, promise.sha256, promise.length)
+        except NoTrustDataError as error:
+            raise WrongHashError(f"{role} as its signed parent names it is not served") from error
+
+    async def _remembered(self, trusted: TrustedSet, role: str) -> TrustedSet:
+        cached = await asyncio.to_thread(self.cache.get, role)
+        if cached is None:
+            return trusted
+        return await asyncio.to_thread(trusted.remember, role, cached)
+
+    async def _again(
+        self, trusted: TrustedSet, *, everything: bool, error: TufError | None
+    ) -> TrustedSet:
+        """Bring the root up to date and make one more pass, whose error is final."""
+        newest = await self._newest_root(trusted)
+        if newest.raw == trusted.raw and error is not None:
+            raise error
+        found = await self._pass(newest, everything=everything)
+        if found is None:
+            raise WrongHashError(f"the snapshot of {trusted.gun} names another root than is served")
+        return found
+
+    async def _newest_root(self, trusted: TrustedSet) -> TrustedSet:
+        raw = await self.server.current(roles.ROOT)
+        try:
+            return await asyncio.to_thread(trusted.with_root, raw, pins=self.pins)
+        except (RootRotationError, RootSkipError):
+            newest = Envelope.parse(raw, role=roles.ROOT).root().version
+            ahead = newest - trusted.root.version
+            if not 1 < ahead <= MAX_ROOTS:
+                raise
+        for version in range(trusted.root.version + 1, newest):
+            between = await self.server.root(version)
+            trusted = await asyncio.to_thread(trusted.with_root, between, final=False)
+        return await asyncio.to_thread(trusted.with_root, raw, pins=self.pins)
