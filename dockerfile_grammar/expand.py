@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 NESTING_LIMIT = 100
 """How deep ``${a:-${b:-...}}`` may nest."""
 
+VALUE_LIMIT = 1 << 20
+"""Characters that the variables of one word may bring in, so that ``a=$a$a`` repeated stays small.
+"""
+
+BODY_LIMIT = 16 << 20
+"""The same for the body of a here-document."""
+
+QUOTED_LIMIT = 1000
+"""Characters of a word that a message repeats."""
+
 _SPECIAL_PARAMETERS = frozenset("@*#?-$!0")
 # unicode.IsSpace of Go; Python's \s would add the separators U+001C to U+001F.
 _SPACES = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -71,7 +81,7 @@ def expand_heredoc(body: str, env: Mapping[str, str]) -> str:
     Raises:
         ExpansionError: as ``expand``.
     """
-    return _Expander(body, env, "\\", quotes=False).run().text
+    return _Expander(body, env, "\\", quotes=False, limit=BODY_LIMIT).run().text
 
 
 def expansion(
@@ -82,7 +92,8 @@ def expansion(
     Raises:
         ExpansionError: as ``expand``.
     """
-    return _Expander(word, env, escape, quotes=not heredoc).run()
+    limit = BODY_LIMIT if heredoc else VALUE_LIMIT
+    return _Expander(word, env, escape, quotes=not heredoc, limit=limit).run()
 
 
 def raw_words(text: str) -> list[str]:
@@ -116,12 +127,15 @@ class _Expander:
         *,
         quotes: bool = True,
         raw: bool = False,
+        limit: int = VALUE_LIMIT,
     ) -> None:
         self._source = source
         self._env = env
         self._escape = escape
         self._quotes = quotes
         self._raw = raw
+        self._limit = limit
+        self._brought = 0
         self._position = 0
         self._depth = 0
         self._matched: list[str] = []
@@ -132,8 +146,10 @@ class _Expander:
         try:
             parts = self._until("", keep_escapes=self._raw)
         except ExpansionError as error:
+            word = self._source
+            shown = word if len(word) <= QUOTED_LIMIT else f"{word[:QUOTED_LIMIT]}..."
             raise ExpansionError(
-                f"failed to process {quoted(self._source)}: {error.what}", offset=self._position
+                f"failed to process {quoted(shown)}: {error.what}", offset=self._position
             ) from error
         return Expansion(
             "".join(text for text, _ in parts),
@@ -288,7 +304,11 @@ class _Expander:
             self._position += 1
         pattern = self._word("/", keep_escapes=True)
         replacement = self._word("}", keep_escapes=True)
-        return glob.replace(self._lookup(name) or "", pattern, replacement, every=every)
+        value = self._lookup(name) or ""
+        room = self._limit - self._brought
+        replaced = glob.replace(value, pattern, replacement, every=every, limit=room)
+        self._count(replaced)
+        return replaced
 
     def _word(self, stop: str, *, keep_escapes: bool) -> str:
         """An operator's word, expanded."""
@@ -320,7 +340,13 @@ class _Expander:
     def _lookup(self, name: str) -> str | None:
         value = self._env.get(name)
         (self._unmatched if value is None else self._matched).append(name)
+        self._count(value or "")
         return value
+
+    def _count(self, text: str) -> None:
+        self._brought += len(text)
+        if self._brought > self._limit:
+            raise ExpansionError(glob.too_long(self._limit))
 
 
 def _split(parts: list[tuple[str, bool]]) -> list[str]:

@@ -97,3 +97,23 @@ def test_raw_words_keep_what_is_written() -> None:
 
 def test_backtick_escape() -> None:
     assert expand("c:\\$A`$A", ENV, escape="`") == "c:\\1$A"
+
+
+@pytest.mark.parametrize("word", ["$A$A$A", "${A//x/$A}", "${A:+$A$A}$A", "${A//?/${A/x/yy}}"])
+def test_values_that_multiply_are_stopped(word: str) -> None:
+    with pytest.raises(ExpansionError, match="bring in more than") as caught:
+        expand(word, {"A": "x" * 400_000})
+    assert len(str(caught.value)) < 200
+
+
+def test_question_marks_cost_little_in_long_values() -> None:
+    value = "x" * 60_000 + "y"
+    assert expand("${A#*" + "?" * 30_000 + "z}", {"A": value}) == value
+    assert expand("${A%%" + "?" * 30_000 + "y}", {"A": value}) == "x" * 30_000
+    assert expand("${A//?y/}", {"A": "xy" * 30_000}) == ""
+
+
+def test_messages_repeat_a_part_of_long_words() -> None:
+    with pytest.raises(ExpansionError) as caught:
+        expand("${a:-" * 200, {})
+    assert len(str(caught.value)) < 1200
