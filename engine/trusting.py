@@ -41,11 +41,12 @@ from trust.errors import (
     VerificationError,
     WrongKeyError,
 )
-from trust.keys import PrivateKey, PublicKey
+from trust.keys import PublicKey
 from trust.policy import Decision, Policy
 from trust.policyfile import read_key as read_key_file
 from trust.requirements import SignatureFormat, SigstoreSigned
 from trust.signature import BundleSignature, Signatures, SimpleSignature
+from trust.signers.signer import Signer
 from trust.verify import authenticate, verify
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ async def back_off(attempt: int) -> None:
 async def sign(
     client: RegistryClient,
     reference: Reference,
-    key: PrivateKey,
+    key: Signer,
     *,
     annotations: Mapping[str, str] | None = None,
     formats: Sequence[Format] = DEFAULT_FORMATS,
@@ -214,7 +215,7 @@ class _Signer:
 
     client: RegistryClient
     reference: Reference
-    key: PrivateKey
+    key: Signer
     annotations: Mapping[str, str] | None
     formats: tuple[Format, ...]
     now: Callable[[], datetime] = field(repr=False)

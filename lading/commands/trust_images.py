@@ -30,18 +30,26 @@ def _annotations(
 
 @click.command()
 @click.argument("image")
-@click.option("--key", "name", required=True, help="Name in the key store, or a private key file")
+@click.option(
+    "--key",
+    "location",
+    required=True,
+    help="Name in the key store, a private key file, pkcs11:URI or command:PROGRAM",
+)
 @click.option(
     "-a", "--annotation", multiple=True, callback=_annotations, metavar="K=V", help="Signed too"
 )
+@click.option("--timestamp", is_flag=True, help="Sign the time too, for policies that limit age")
 @click.option("--passphrase-fd", type=int, help="Read the passphrase from this file descriptor")
 @access_options
 @click.pass_obj
 def sign(
     app: App,
     image: str,
-    name: str,
+    location: str,
     annotation: dict[str, str],
+    *,
+    timestamp: bool,
     passphrase_fd: int | None,
     insecure_registry: tuple[str, ...],
 ) -> None:
@@ -50,13 +58,13 @@ def sign(
     What the name points to there is signed, and so is the manifest of every platform.
     """
     from engine import trusting
-    from trust.keys import PrivateKey
+    from trust.signature import TIMESTAMP
+    from trust.signers.opening import open_signer
 
-    secret = passphrase(f"key {name}", descriptor=passphrase_fd)
-    if Path(name).is_file():
-        key = PrivateKey.from_pem(Path(name).read_bytes(), secret, where=name)
-    else:
-        key = KeyStore(app.root).private(name, secret)
+    secret = passphrase(f"key {location}", descriptor=passphrase_fd)
+    key = open_signer(location, KeyStore(app.root), secret)
+    if timestamp:
+        annotation = {**annotation, TIMESTAMP: str(int(trusting.utc_now().timestamp()))}
     signed = call(
         app.access(insecure_registry),
         lambda client: trusting.sign(

@@ -100,6 +100,12 @@ def test_a_command_must_speak_the_protocol(tmp_path: Path) -> None:
         signer.sign(b"message")
 
 
+def test_a_path_is_a_private_key(tmp_path: Path) -> None:
+    key, path = PrivateKey.generate(), tmp_path / "cosign.key"
+    path.write_bytes(key.to_pem(b"secret"))
+    assert open_signer(str(path), KeyStore(tmp_path), lambda: b"secret").public == key.public
+
+
 def test_a_name_is_a_key_of_the_store(tmp_path: Path) -> None:
     store = KeyStore(tmp_path)
     stored = store.generate("release", lambda: b"secret")
