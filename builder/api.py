@@ -194,8 +194,8 @@ def _repeat(
     """Show the recorded steps, name the image once more."""
     for name in record.steps:
         tracker.cached(name)
-    for message in record.warnings:
-        tracker.warn(message)
+    for message, where in record.warnings:
+        tracker.warn(message, where)
     if not request.tags:
         # A name would keep the image; without one it must be known as an image, rmi or not.
         store.add_image(record.descriptor)
@@ -208,6 +208,6 @@ def _repeat(
         image_id=record.image_id,
         tags=request.tags,
         cached=True,
-        warnings=record.warnings,
+        warnings=tuple(message for message, _ in record.warnings),
         steps=tuple(StepVerdict(name, "cached", WHOLE_BUILD) for name in record.steps),
     )

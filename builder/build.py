@@ -18,7 +18,7 @@ from builder.assembly import AssembledImage, assemble
 from builder.dates import timestamp
 from builder.errors import BuildInputError
 from builder.fastpath import BuildRecord, pin_bases
-from builder.plan.model import Plan
+from builder.plan.model import Plan, PlanWarning
 from builder.plan.ops import BindSpec, Copy, Run, SourceScratch
 from builder.plan.options import PlanOptions
 from builder.plan.sources import is_git, is_url
@@ -114,9 +114,7 @@ def plan_request(
         options,
         _ShownResolver(resolver, tracker),
         ignore=ignore_patterns(inputs),
-        warn=lambda warning: tracker.warn(
-            warning.message, warning.source.where if warning.source else ""
-        ),
+        warn=lambda warning: tracker.warn(warning.message, _where(warning)),
     )
 
 
@@ -318,9 +316,13 @@ def _record(
         bases=bases,
         context=scan.digest if scan is not None else None,
         steps=tuple(step.name for step in closure if not isinstance(step.op, SourceScratch)),
-        warnings=tuple(warning.message for warning in plan.warnings),
+        warnings=tuple((warning.message, _where(warning)) for warning in plan.warnings),
     )
     shop.values.put(key, "build", record.encode())
+
+
+def _where(warning: PlanWarning) -> str:
+    return warning.source.where if warning.source is not None else ""
 
 
 class _ShownResolver:

@@ -2,20 +2,16 @@
 
 A download is revalidated by ETag or Last-Modified on every build, so a file that has not changed is
 not sent again; with ``--checksum`` a known file needs no network at all. Everything is verified and
-limited while it streams (design D6).
+limited while it streams (design D6). Most builds fetch nothing, so what speaks HTTP is imported
+when the first file is asked for.
 """
 
 from __future__ import annotations
 
-import email.utils
 import json
 import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
-from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.errors import BuildInputError, DownloadError
@@ -53,8 +49,9 @@ class Downloads:
         values: KeyValueStore,
         blobs: BlobStore,
         *,
-        opener: Callable[..., Any] = urllib.request.urlopen,
+        opener: Callable[..., Any] | None = None,
     ) -> None:
+        """``opener`` stands in for ``urllib.request.urlopen``."""
         self._values = values
         self._blobs = blobs
         self._opener = opener
@@ -88,12 +85,29 @@ class Downloads:
             record, kept = {}, None
         if kept is not None and kept == expected:
             return Download(kept, file_name(url), record["modified"])
+        return self._ask(key, url, expected, kept, record)
+
+    def _ask(
+        self,
+        key: bytes,
+        url: str,
+        expected: Digest | None,
+        kept: Digest | None,
+        record: Mapping[str, Any],
+    ) -> Download:
+        """Ask the server, which may answer that what was ``kept`` is still right."""
+        import urllib.error
+        import urllib.request
+        from http import HTTPStatus
+        from http.client import HTTPException
+
         request = urllib.request.Request(url)
         for header, field in (("If-None-Match", "etag"), ("If-Modified-Since", "last-modified")):
             if record.get(field) and expected is None:
                 request.add_header(header, record[field])
+        opener = self._opener or urllib.request.urlopen
         try:
-            with self._opener(request, timeout=TIMEOUT_SECONDS) as response:
+            with opener(request, timeout=TIMEOUT_SECONDS) as response:
                 return self._store(key, url, response, expected)
         except urllib.error.HTTPError as error:
             error.close()
@@ -138,6 +152,8 @@ def refuse_git(source: str) -> BuildInputError:
 
 
 def _seconds(date: str) -> int:
+    import email.utils
+
     try:
         return int(email.utils.parsedate_to_datetime(date).timestamp()) if date else 0
     except (ValueError, OverflowError):

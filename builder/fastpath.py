@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from builder.request import BuildRequest
     from builder.solver.records import BlobIndex, KeyValueStore
 
-RECORD_FORMAT: Final = 1
+RECORD_FORMAT: Final = 2
 
 
 class BuildRecord(Record):
@@ -46,7 +46,8 @@ class BuildRecord(Record):
     """Reference, platform and pin of each base."""
     context: str | None
     steps: tuple[str, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[tuple[str, str], ...] = ()
+    """What each says, and where: ``Dockerfile:3`` or empty."""
 
     def encode(self) -> bytes:
         """As the bytes of a record."""
@@ -76,7 +77,7 @@ class BuildRecord(Record):
             bases=tuple((base[0], base[1], base[2]) for base in document["bases"]),
             context=document["context"],
             steps=tuple(document["steps"]),
-            warnings=tuple(document["warnings"]),
+            warnings=tuple((text, where) for text, where in document["warnings"]),
         )
 
 

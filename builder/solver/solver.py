@@ -251,8 +251,8 @@ class _Solver:
 
         def record(layer: StoredLayer) -> None:
             layers = (*below.stored(), layer)
-            # What other stages hold is not read again only to be remembered.
-            late = [self._content_key(step, below, ())] if len(keys) == 1 and not inputs else []
+            # By now the layers below are packed, so what could not be asked for can be recorded.
+            late = [self._content_key(step, below, inputs)] if len(keys) == 1 else []
             for key in (*keys, *late):
                 session.records.save(key, layers, step.name)
 

@@ -16,6 +16,7 @@ import pytest
 from builder import api
 from builder.bases import StoreResolver
 from builder.errors import BuildInputError, PlanError
+from builder.progress.events import WarningRaised
 from builder.progress.plain import PlainProgress
 from builder.request import BuildRequest, BuildResult
 from dockerfile_grammar.errors import DockerfileError
@@ -87,6 +88,22 @@ def test_a_second_build_comes_from_the_record(site: Site) -> None:
     assert site.progress.cached == ["[1/2] COPY a /a", "[2/2] RUN x"]
     assert len(site.progress.events) == 2
     assert site.store.resolve(Reference.parse("again")) == first.descriptor
+
+
+def test_the_record_repeats_warnings_with_their_lines(site: Site) -> None:
+    site.put("a.txt", "1")
+    time.sleep(0.03)
+    options: dict[str, Any] = {"dockerfile": b"FROM scratch\nCOPY a.txt /a\nMAINTAINER me\n"}
+
+    def told() -> list[tuple[str, str]]:
+        site.build(**options)
+        events = site.progress.events
+        return [(e.message, e.where) for e in events if isinstance(e, WarningRaised)]
+
+    first = told()
+    assert [where for _, where in first] == ["Dockerfile:3"]
+    assert told() == first
+    assert site.build(**options).steps[0].reason == api.WHOLE_BUILD
 
 
 def test_a_removed_image_comes_back_with_the_record(site: Site) -> None:

@@ -176,3 +176,13 @@ def test_times_are_rewritten_unless_told_otherwise(bench: Workbench) -> None:
     assert bench.runner.texts == ["x"]
     assert times() == {1000 * 10**9}
     assert bench.runner.texts == []
+
+
+def test_a_copy_onto_a_layer_that_was_still_being_packed_is_answered_by_content(
+    bench: Workbench,
+) -> None:
+    text = "FROM scratch AS one\nRUN first\nFROM scratch\nRUN below\nCOPY --from=one /out /out\n"
+    bench.build(text, out("a"))
+    again = bench.build(text, out("a"), no_cache_stages=("one",))
+    assert bench.runner.texts == ["first"]
+    assert again.steps[-1].reason == SAME_FILES
