@@ -59,7 +59,8 @@ class AccessControl:
         self._tokens: OrderedDict[bytes, Session] = OrderedDict()
         self._sessions: OrderedDict[Identity, Session] = OrderedDict()
         self.grants = Grants(self, workers, snapshot.places.refresh_tokens, clock=clock)
-        self._adopt(snapshot)
+        self._snapshot = snapshot
+        self._limits = RateLimits(snapshot.places.settings.rate, clock=monotonic)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -153,8 +154,10 @@ class AccessControl:
         self._adopt(await self._workers.io(take))
 
     def _adopt(self, snapshot: Snapshot) -> None:
+        rate = snapshot.places.settings.rate
+        if rate != self._snapshot.places.settings.rate:
+            self._limits = RateLimits(rate, clock=self._monotonic)
         self._snapshot = snapshot
-        self._limits = RateLimits(snapshot.places.settings.rate, clock=self._monotonic)
         self._tokens.clear()
         self._sessions.clear()
 

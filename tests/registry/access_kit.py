@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -12,6 +13,16 @@ import bcrypt
 
 from registry.access.settings import Right, RuleSettings
 from tests.registry.kit import Answer, Client
+
+
+@dataclass
+class FakeCaller:
+    """A caller without a request."""
+
+    authorization: str | None = None
+    address: str = "192.0.2.1"
+    hosts: tuple[str, ...] = ("localhost",)
+    origin: str = "http://localhost"
 
 
 def users_file(path: Path, *users: str) -> Path:
