@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from runtime.cgroups import UNIFIED, Group
 from runtime.config import Spec
+from runtime.furniture import Furniture
 from runtime.operations import Operation
-from runtime.plan import Places, plan
+from runtime.plan import Places, fits, plan
 from runtime.process import Privileges, narrow
 from runtime.request import ContainerRequest
 from runtime.seccomp import compile_filter, oci_profile
@@ -34,10 +35,20 @@ class Birth:
     stdio: tuple[int, int, int]
 
 
-def is_standard(spec: Spec) -> bool:
-    """Whether the namespaces asked for include new ones of every kind in ``STANDARD``."""
+def is_standard(spec: Spec, standard: Spec) -> bool:
+    """Whether a process that was prepared for ``standard`` can become the first one of ``spec``.
+
+    It has new namespaces of every kind in ``STANDARD``, and has set its kernel parameters.
+    """
     own = {entry.type for entry in spec.linux.namespaces if entry.path is None}
-    return own.issuperset(STANDARD)
+    return own.issuperset(STANDARD) and standard.linux.sysctl.keys() <= spec.linux.sysctl.keys()
+
+
+def places_of(state: str, group: Group, stubs: str | None = None) -> Places:
+    """Where a container's mounts come from: its state directory, control groups and stubs."""
+    mounted = tuple(entry for entry in group.directories if entry[0] != UNIFIED)
+    unified = tuple(("", path) for _, path in group.directories)
+    return Places(state, mounted or unified, group.links, stubs)
 
 
 def conceive(
@@ -48,17 +59,16 @@ def conceive(
     group: Group,
     stubs: str | None,
     stdio: tuple[int, int, int],
+    furniture: Furniture | None = None,
 ) -> Birth:
-    """The birth that ``message`` asks for.
+    """The birth that ``message`` asks for, with ``furniture`` if it fits.
 
     Raises:
         RuntimeFault: ``request-invalid`` or ``mount-refused``.
     """
     request = ContainerRequest.from_json(message["request"])
     state = f"{warm.runtime_dir}/containers/{request.id}"
-    mounted = tuple(entry for entry in group.directories if entry[0] != UNIFIED)
-    unified = tuple(("", path) for _, path in group.directories)
-    places = Places(state, mounted or unified, group.links, stubs)
+    places = places_of(state, group, stubs)
     operations = plan(
         spec,
         request.rootfs,
@@ -66,6 +76,9 @@ def conceive(
         etc_files=request.etc_files,
         secrets=request.secrets,
         terminal=bool(message["terminal"]),
+        furniture=furniture
+        if furniture is not None and fits(spec, request.secrets, furniture.standard)
+        else None,
     )
     return Birth(
         request=request,

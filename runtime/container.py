@@ -1,7 +1,8 @@
 """The container's first process, from fork to exec.
 
-It speaks to the shim over one socket: ``namespaces`` when a network can be attached, ``ready`` when
-the sandbox stands, then it waits for ``go``. A fault goes over the same socket; the end of file
+It speaks to the shim over one socket: ``rested`` when it is prepared for a request that is yet to
+come, or ``namespaces`` when a network can be attached; ``ready`` when the sandbox stands, then it
+waits for ``go``. A fault goes over the same socket; the end of file
 without one means that exec succeeded, because the socket closes on exec.
 """
 
@@ -14,16 +15,18 @@ import signal
 import socket
 import struct
 import traceback
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from runtime import constants as k
 from runtime import protocol, syscalls
-from runtime.birth import Birth, conceive
+from runtime.birth import Birth, conceive, places_of
 from runtime.cgroups import Group
 from runtime.config import Spec
 from runtime.errors import RuntimeFault, from_oserror
+from runtime.furniture import Furniture, make
 from runtime.operations import Operation, Stage, write_proc
-from runtime.plan import CLONE_FLAGS
+from runtime.plan import CLONE_FLAGS, standard_mounts
 from runtime.process import become, environment, execute, set_rlimits
 from runtime.rooted import IN_ROOT, ensure_directory, opened, read_regular
 from runtime.users import Identity, home_of, resolve
@@ -37,14 +40,24 @@ _EVERY_FD: Final = 0xFFFFFFFF
 _EARLY: Final = k.CLONE_NEWUTS | k.CLONE_NEWIPC | k.CLONE_NEWNET
 
 
-def be_born(channel: socket.socket, warm: Warm, *, early: bool) -> NoReturn:
-    """Run in the forked child; never returns.
+@dataclass(frozen=True, slots=True)
+class Cradle:
+    """For a child that is forked before its request is known.
 
-    ``early`` is a child forked before its request is known: it takes the namespaces that nearly
-    every container wants, and copies the memory it will write to, while nobody waits for it.
+    It takes the namespaces that nearly every container wants, joins ``group``, makes the mounts of
+    ``standard`` and copies the memory it will write to, while nobody waits for it.
     """
+
+    standard: Spec
+    group: Group
+    state: str
+    """The state directory, which may be renamed once the child has said ``prepared``."""
+
+
+def be_born(channel: socket.socket, warm: Warm, cradle: Cradle | None) -> NoReturn:
+    """Run in the forked child; never returns."""
     try:
-        _live(channel, warm, early=early)
+        _live(channel, warm, cradle)
     except RuntimeFault as fault:
         _report(channel, fault)
     except OSError as error:
@@ -61,21 +74,22 @@ def _report(channel: socket.socket, fault: RuntimeFault) -> None:
         return
 
 
-def _live(channel: socket.socket, warm: Warm, *, early: bool) -> NoReturn:
+def _live(channel: socket.socket, warm: Warm, cradle: Cradle | None) -> NoReturn:
     _forget_parent(channel)
     syscalls.set_process_name("lading-embryo")
-    if early:
-        syscalls.unshare(_EARLY)
-        _raise_loopback()
-        syscalls.madvise_populate_write(warm.hot)
-    receiver = protocol.Receiver(channel)
-    birth = _learn(receiver, warm)
-    spec, process = birth.spec, birth.spec.process
-    birth.group.join()
-    _enter_namespaces(spec, already=_EARLY if early else 0)
-    protocol.send(channel, {"event": "namespaces"})
-    stage = Stage(syscalls)
     os.umask(0)
+    furniture = None if cradle is None else _rest(cradle, warm)
+    if cradle is not None:
+        protocol.send(channel, {"event": "rested"})
+    receiver = protocol.Receiver(channel)
+    birth = _learn(receiver, warm, furniture)
+    spec, process = birth.spec, birth.spec.process
+    if cradle is None:
+        birth.group.join()
+    _enter_namespaces(spec, already=0 if cradle is None else _EARLY)
+    if cradle is None:
+        protocol.send(channel, {"event": "namespaces"})
+    stage = Stage(syscalls)
     for operation in birth.operations:
         _perform(operation, stage)
     identity = _identify(birth, stage)
@@ -102,6 +116,16 @@ def _live(channel: socket.socket, warm: Warm, *, early: bool) -> NoReturn:
     execute(process.args, environment(process, identity.home))
 
 
+def _rest(cradle: Cradle, warm: Warm) -> Furniture | None:
+    """What can be done without a request."""
+    syscalls.unshare(_EARLY)
+    _raise_loopback()
+    syscalls.madvise_populate_write(warm.hot)
+    cradle.group.join()
+    operations = standard_mounts(cradle.standard, places_of(cradle.state, cradle.group))
+    return make(syscalls, cradle.standard, operations, f"{cradle.state}/rootfs")
+
+
 def _forget_parent(channel: socket.socket) -> None:
     """Keep nothing of the shim but the channel.
 
@@ -117,7 +141,7 @@ def _forget_parent(channel: socket.socket) -> None:
     syscalls.close_range(kept + 1, _EVERY_FD, 0)
 
 
-def _learn(receiver: protocol.Receiver, warm: Warm) -> Birth:
+def _learn(receiver: protocol.Receiver, warm: Warm, furniture: Furniture | None) -> Birth:
     """Take the request, in the client's mount namespace, and then what the shim has prepared."""
     message, fds = _next(receiver)
     stdin, stdout, stderr, namespace = fds
@@ -134,7 +158,13 @@ def _learn(receiver: protocol.Receiver, warm: Warm) -> Birth:
         version,
     )
     return conceive(
-        message, spec, warm, group=group, stubs=prepared["stubs"], stdio=(stdin, stdout, stderr)
+        message,
+        spec,
+        warm,
+        group=group,
+        stubs=prepared["stubs"],
+        stdio=(stdin, stdout, stderr),
+        furniture=furniture,
     )
 
 

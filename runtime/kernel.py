@@ -101,6 +101,9 @@ class Kernel(Protocol):
     def fchdir(self, fd: int) -> None:
         """Change the working directory."""
 
+    def chroot(self, path: str) -> None:
+        """Change the root directory."""
+
     def sethostname(self, name: str) -> None:
         """Name this UTS namespace."""
 

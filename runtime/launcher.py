@@ -18,7 +18,6 @@ import signal
 import socket
 import struct
 import sys
-import time
 import traceback
 from contextlib import suppress
 from dataclasses import replace
@@ -29,15 +28,15 @@ from runtime import protocol, syscalls
 from runtime.client import LOCK_NAME, SOCKET_NAME
 
 if TYPE_CHECKING:
-    from runtime import shim
+    from runtime.nursery import Desk
+    from runtime.spare import Holdings
     from runtime.warm import Warm
 
 LISTENER: Final = 3
 _UCRED: Final = struct.Struct("3i")
 _HANDSHAKE_SECONDS: Final = 10.0
-_BREATH_SECONDS: Final = 0.05
-_SPARES: Final = 2
-"""One for the next client and one for whoever comes right after it."""
+_LIVES: Final = 256
+"""Containers that one shim serves at most, one after the other."""
 
 
 def main(arguments: list[str]) -> None:
@@ -87,6 +86,7 @@ def _listen(runtime_dir: str, fingerprint: str, idle: float, *, inode: int) -> N
     from runtime.capabilities import to_mask
     from runtime.cgroups import read_layout
     from runtime.defaults import CAPABILITIES
+    from runtime.nursery import Nursery
     from runtime.process import held_capabilities
     from runtime.rehearsal import learn, warm_up
     from runtime.seccomp import compile_filter, default_profile
@@ -114,90 +114,47 @@ def _listen(runtime_dir: str, fingerprint: str, idle: float, *, inode: int) -> N
     gc.disable()
     os.umask(0o022)
     warm = replace(cold, hot=learn(cold, heap_ranges()))
-    nursery = _Nursery(listener, warm, fingerprint)
+    nursery = Nursery(listener, warm, lambda desk: _live_as_shim(desk, warm, fingerprint))
     try:
+        nursery.fill()
+        nursery.sweep()
         while True:
             nursery.fill()
-            while not nursery.lost_one(idle):
+            while not nursery.attend(idle):
                 if _leave(listener, runtime_dir, inode, unless_waiting=True):
                     return
     except _Retire:
         _leave(listener, runtime_dir, inode, unless_waiting=False)
 
 
-class _Nursery:
-    """Keeps shims forked ahead of their clients, which hides the fork and its page faults.
-
-    A spare accepts the next client by itself and says so with a byte on its pipe. It holds the read
-    end of a lifeline, so it goes when the launcher goes.
-    """
-
-    def __init__(self, listener: socket.socket, warm: Warm, fingerprint: str) -> None:
-        self._listener = listener
-        self._warm = warm
-        self._fingerprint = fingerprint
-        self._lifeline = os.pipe()
-        self._news: list[int] = []
-
-    def fill(self) -> None:
-        """Fork what is missing; out of processes or memory, be content with less for now."""
-        while len(self._news) < _SPARES:
-            ours, theirs = os.pipe()
-            try:
-                child = os.fork()
-            except OSError:
-                os.close(ours)
-                os.close(theirs)
-                time.sleep(_BREATH_SECONDS)
-                if self._news:
-                    return
-                continue
-            if child == 0:
-                for fd in (*self._news, ours, self._lifeline[1]):
-                    os.close(fd)
-                _wait_for_client(
-                    self._listener, self._lifeline[0], theirs, self._warm, self._fingerprint
-                )
-            os.close(theirs)
-            self._news.append(ours)
-
-    def lost_one(self, seconds: float) -> bool:
-        """Whether, within ``seconds``, a spare has taken a client or died.
-
-        If it took a client, wait a moment for the container to start, because forking would take
-        its processor away. The end of the pipe says that it has; another client ends the wait, too.
-        """
-        ready = select.select(self._news, [], [], seconds)[0]
-        for fd in ready:
-            self._news.remove(fd)
-            if os.read(fd, 1):
-                select.select([fd, self._listener.fileno()], [], [], _BREATH_SECONDS)
-            os.close(fd)
-        return bool(ready)
-
-
-def _wait_for_client(
-    listener: socket.socket, lifeline: int, news: int, warm: Warm, fingerprint: str
-) -> NoReturn:
-    """The life of a spare shim."""
-    from runtime import shim
+def _live_as_shim(desk: Desk, warm: Warm, fingerprint: str) -> NoReturn:
+    """The life of a shim: be ready, serve, be ready again."""
+    from runtime import spare
 
     launcher = os.getppid()
     code = 1
+    bridge: str | None = None
+    holdings = spare.Holdings()
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setsid()
         syscalls.set_process_name("lading-shim")
-        embryo = shim.fork_embryo(warm)
-        if not select.select([listener], [], [], 0)[0]:
+        if not desk.someone_waits():
             syscalls.madvise_populate_write(warm.hot)
-        connection = _accept(listener, lifeline)
-        if connection is not None:
-            os.write(news, b"+")
-            os.close(lifeline)
-            listener.close()
-            _serve(connection, warm, embryo, fingerprint, launcher, news)
+        for _ in range(_LIVES):
+            holdings = spare.prepare(warm, bridge=bridge)
+            connection = desk.accept()
+            if connection is None:
+                break
+            with connection:
+                again, bridge = _serve(connection, warm, holdings, fingerprint, launcher, desk)
+            gc.collect()
+            if not again or not desk.take_back():
+                break
+        holdings.clean_up()
+        holdings.close()
+        desk.leave()
         code = 0
     except BaseException:  # noqa: BLE001 - a fork must never return into the launcher's loop
         traceback.print_exc()
@@ -206,47 +163,36 @@ def _wait_for_client(
         os._exit(code)
 
 
-def _accept(listener: socket.socket, lifeline: int) -> socket.socket | None:
-    """The next client that no other spare was quicker to take; None when the launcher is gone."""
-    while True:
-        ready = select.select([listener.fileno(), lifeline], [], [])[0]
-        if listener.fileno() not in ready:
-            return None
-        try:
-            connection, _ = listener.accept()
-        except BlockingIOError:
-            continue
-        connection.setblocking(True)  # noqa: FBT003 - the standard library's own signature
-        return connection
-
-
 def _serve(
     connection: socket.socket,
     warm: Warm,
-    embryo: shim.Embryo | None,
+    holdings: Holdings,
     fingerprint: str,
     launcher: int,
-    news: int,
-) -> None:
-    """Check the peer, read its request, obey."""
-    from runtime import shim
+    desk: Desk,
+) -> tuple[bool, str | None]:
+    """Check the peer, read its request, obey.
+
+    Returns whether the shim may serve another one, and the bridge that this container was on.
+    """
+    from runtime.shim import serve
 
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     _, uid, _ = _UCRED.unpack(credentials)
     if uid not in (0, os.geteuid()):
-        return
+        return False, None
     connection.settimeout(_HANDSHAKE_SECONDS)
     received = protocol.Receiver(connection).receive()
     connection.settimeout(None)
     if received is None:
-        return
+        return False, None
     message, fds = received
     if message["fingerprint"] != fingerprint or message["operation"] == "stop":
         os.kill(launcher, signal.SIGTERM)
         protocol.send(connection, {"event": "stale", "pid": launcher})
-    else:
-        protocol.send(connection, {"event": "accepted"})
-        shim.serve(connection, message, fds, warm, embryo, lambda: os.close(news))
+        return False, None
+    protocol.send(connection, {"event": "accepted"})
+    return serve(connection, message, fds, warm, holdings, desk.started)
 
 
 def _leave(listener: socket.socket, runtime_dir: str, inode: int, *, unless_waiting: bool) -> bool:

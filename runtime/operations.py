@@ -18,13 +18,13 @@ from runtime.kernel import Kernel
 from runtime.mount_options import MountOptions
 from runtime.rooted import (
     IN_ROOT,
+    NO_LINKS,
     ensure_directory,
     ensure_file,
     open_in_root,
     opened,
 )
 
-_NO_LINKS: Final = k.RESOLVE_IN_ROOT | k.RESOLVE_NO_SYMLINKS
 # Files of procfs that a bind may cover, for lxcfs and its like.
 _PROC_FILES: Final = frozenset(
     {"cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"}
@@ -314,7 +314,7 @@ class FilesystemMount:
         if self.standard:
             created = stage.record_for(self.destination)
             target = ensure_directory(
-                kernel, stage.root, self.destination, created=created, resolve=_NO_LINKS
+                kernel, stage.root, self.destination, created=created, resolve=NO_LINKS
             )
             kernel.close(target)
         named: tuple[tuple[str, str | None], ...] = (("source", self.source or self.fstype),)

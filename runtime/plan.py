@@ -25,6 +25,7 @@ from runtime.confinement import (
     Terminal,
 )
 from runtime.errors import RuntimeFault
+from runtime.furniture import FURNISHED, Furnish, Furniture
 from runtime.mount_options import MountOptions, parse
 from runtime.operations import (
     BindMount,
@@ -79,8 +80,10 @@ def plan(
     etc_files: bool = True,
     secrets: Sequence[SecretFile] = (),
     terminal: bool = False,
+    furniture: Furniture | None = None,
 ) -> list[Operation]:
-    """The operations for ``spec``, in order.
+    """The operations for ``spec``, in order; ``furniture`` that ``fits`` takes the place of its
+    own standard mounts.
 
     Raises:
         RuntimeFault: ``request-invalid`` or ``mount-refused``; the configuration asks for what
@@ -93,9 +96,14 @@ def plan(
     operations: list[Operation] = [
         DetachFromHost(slave=any(_SHARING.intersection(mount.options) for mount in mounts)),
         RootMount(f"{places.state}/rootfs", _root_source(rootfs, places)),
-        PrivateProc(),
     ]
-    for index, mount in enumerate(mounts):
+    furnished = 0
+    if furniture is None:
+        operations.append(PrivateProc())
+    else:
+        operations.append(Furnish(furniture, terminal=terminal))
+        furnished = len(furniture.standard.mounts)
+    for index, mount in enumerate(mounts[furnished:], furnished):
         operations += _mount_operations(mount, spec, places, index)
     if etc_files:
         operations += _etc_files(spec, places)
@@ -110,10 +118,41 @@ def plan(
         )
         for index, secret in enumerate(secrets)
     ]
-    operations += [Sysctl(name, value) for name, value in sorted(spec.linux.sysctl.items())]
+    done = {} if furniture is None else furniture.standard.linux.sysctl
+    operations += _sysctls(spec, done)
     if terminal:
         operations.append(Terminal(spec.process.console_size))
-    return [*operations, *_confinement(spec)]
+    if furniture is None:
+        operations += _covers(spec)
+    return [*operations, *_finish(spec)]
+
+
+def standard_mounts(standard: Spec, places: Places) -> list[Operation]:
+    """The operations whose result is the furniture of every container like ``standard``."""
+    operations: list[Operation] = [PrivateProc()]
+    for index, mount in enumerate(standard.mounts):
+        operations += _mount_operations(mount, standard, places, index)
+    return [*operations, *_sysctls(standard, {}), *_covers(standard)]
+
+
+def fits(spec: Spec, secrets: Sequence[SecretFile], standard: Spec) -> bool:
+    """Whether the furniture of ``standard`` is what ``spec`` asks for, and nothing goes into it."""
+    count = len(standard.mounts)
+    own = [mount.destination for mount in spec.mounts[count:]]
+    own += [secret.destination for secret in secrets]
+    furnished = tuple(f"{path}/" for path in FURNISHED)
+    return (
+        spec.mounts[:count] == standard.mounts
+        and spec.linux.masked_paths == standard.linux.masked_paths
+        and spec.linux.readonly_paths == standard.linux.readonly_paths
+        and not spec.linux.devices
+        and not any(f"{posixpath.normpath(path)}/".startswith(furnished) for path in own)
+    )
+
+
+def _sysctls(spec: Spec, done: Mapping[str, str]) -> list[Operation]:
+    wanted = sorted(spec.linux.sysctl.items())
+    return [Sysctl(name, value) for name, value in wanted if done.get(name) != value]
 
 
 def _etc_files(spec: Spec, places: Places) -> list[Operation]:
@@ -125,14 +164,19 @@ def _etc_files(spec: Spec, places: Places) -> list[Operation]:
     ]
 
 
-def _confinement(spec: Spec) -> list[Operation]:
+def _covers(spec: Spec) -> list[Operation]:
+    return [
+        *(ReadonlyPath(path) for path in spec.linux.readonly_paths),
+        *(MaskedPath(path) for path in spec.linux.masked_paths),
+    ]
+
+
+def _finish(spec: Spec) -> list[Operation]:
     linux = spec.linux
     names: list[Operation] = []
     if linux.namespace("uts") is not None:
         names.append(Hostname(spec.hostname, spec.domainname))
     return [
-        *(ReadonlyPath(path) for path in linux.readonly_paths),
-        *(MaskedPath(path) for path in linux.masked_paths),
         *names,
         PivotRoot(),
         RootAttributes(spec.root.readonly, linux.rootfs_propagation),

@@ -20,6 +20,7 @@ from runtime.errors import RuntimeFault
 from runtime.kernel import Kernel
 
 IN_ROOT: Final = k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS
+NO_LINKS: Final = k.RESOLVE_IN_ROOT | k.RESOLVE_NO_SYMLINKS
 _MAX_DEPTH: Final = 512
 
 

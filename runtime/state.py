@@ -1,12 +1,13 @@
 """A container's directory below the run-time directory, and the mount-point stubs that go with it.
 
-``containers/<id>/`` holds ``lock`` (held by the shim for its life), the mount point ``rootfs``,
-``scratch`` and the three files that are bound into /etc. Whoever finds the lock free finds the
-remains of a dead shim and may clear them.
+``containers/<id>/`` holds ``lock`` (held by the shim while the container lives), the mount point
+``rootfs``, ``scratch``, the three files that are bound into /etc, and ``remains``. Whoever finds
+the lock free finds the remains of a dead shim and may clear them.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -35,10 +36,34 @@ class StateDirectory:
         folders = [f"scratch/{slot}" for slot in self.slots]
         _remove(
             self.path,
-            files=("hosts", "hostname", "resolv.conf", "lock"),
+            files=("hosts", "hostname", "resolv.conf", "remains", "lock"),
             folders=(*folders, *(("scratch",) if folders else ()), "rootfs"),
         )
         os.close(self.lock)
+
+    def renamed(self, identifier: str, slots: Sequence[int]) -> StateDirectory:
+        """The same directory under the name of a container, with its scratch directories.
+
+        Raises:
+            FileExistsError: there is one of that name; see ``clear`` of ``runtime.remains``.
+        """
+        path = f"{os.path.dirname(self.path)}/{identifier}"
+        try:
+            os.rename(self.path, path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
+        for slot in slots:
+            _make_folder(f"{path}/scratch/{slot}")
+        return StateDirectory(path, self.lock, tuple(slots))
+
+
+def busy(identifier: str) -> RuntimeFault:
+    """The refusal of an id that a live container has."""
+    return RuntimeFault(
+        f"a container with the id {identifier} is running", fix="choose another id", code="busy"
+    )
 
 
 def claim(runtime_dir: str, identifier: str, slots: Sequence[int]) -> StateDirectory:
@@ -54,11 +79,7 @@ def claim(runtime_dir: str, identifier: str, slots: Sequence[int]) -> StateDirec
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(lock)
-        raise RuntimeFault(
-            f"a container with the id {identifier} is running",
-            fix="choose another id",
-            code="busy",
-        ) from error
+        raise busy(identifier) from error
     for name in ("rootfs", *(f"scratch/{slot}" for slot in slots)):
         _make_folder(f"{path}/{name}")
     return StateDirectory(path, lock, tuple(slots))
@@ -84,10 +105,11 @@ def _remove(top: str, *, files: Iterable[str], folders: Iterable[str]) -> None:
             os.rmdir(f"{top}/{name}")
         os.rmdir(top)
     except OSError:
-        _remove_tree(top)
+        remove_tree(top)
 
 
-def _remove_tree(path: str) -> None:
+def remove_tree(path: str) -> None:
+    """Delete a directory with everything in it, as far as that is possible."""
     # Imported here because shutil brings every compressor along, and each fork would copy them.
     import shutil
 
@@ -117,12 +139,20 @@ class Stubs:
     folders: tuple[str, ...]
     """Parents first."""
 
+    @staticmethod
+    def place(rootfs: Rootfs, identifier: str) -> str | None:
+        """Where it is made; None for a root that is no overlay."""
+        if not rootfs.lower:
+            return None
+        return f"{os.path.dirname(rootfs.work or rootfs.lower[-1])}/.stubs-{identifier}"
+
     @classmethod
     def make(
         cls, rootfs: Rootfs, identifier: str, points: Iterable[tuple[str, bool]]
     ) -> Stubs | None:
         """Make it for ``points``, (path, is a directory); None for a root that is no overlay."""
-        if not rootfs.lower:
+        place = cls.place(rootfs, identifier)
+        if place is None:
             return None
         folders: dict[str, None] = {}
         files = []
@@ -132,9 +162,8 @@ class Stubs:
             folders.update(dict.fromkeys("/".join(parts[:end]) for end in range(1, depth)))
             if not is_directory:
                 files.append(name)
-        parent = os.path.dirname(rootfs.work or rootfs.lower[-1])
         stubs = cls(
-            f"{parent}/.stubs-{identifier}",
+            place,
             tuple(name for name in files if name not in folders),
             tuple(folders),
         )
@@ -145,7 +174,7 @@ class Stubs:
         try:
             os.mkdir(self.path, 0o755)
         except FileExistsError:
-            _remove_tree(self.path)
+            remove_tree(self.path)
             os.mkdir(self.path, 0o755)
         for name in self.folders:
             os.mkdir(f"{self.path}/{name}", 0o755)

@@ -431,6 +431,11 @@ def fchdir(fd: int) -> None:
     os.fchdir(fd)
 
 
+def chroot(path: str) -> None:
+    """chroot(2)."""
+    os.chroot(path)
+
+
 def setgroups(groups: Sequence[int]) -> None:
     """setgroups(2)."""
     os.setgroups(groups)

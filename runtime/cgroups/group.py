@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from runtime.cgroups.layout import Layout
@@ -30,6 +30,47 @@ class Group:
     links: tuple[tuple[str, str], ...] = ()
     """Names of single controllers of a joint hierarchy, such as cpu for cpu,cpuacct."""
     version: int = 1
+
+    def renamed(self, name: str) -> Group:
+        """The same group with another last component; cgroup v1 only, where rename(2) does that.
+
+        An empty group of that name, which a shim that was killed left, makes room.
+
+        Raises:
+            OSError: there is one with processes; what was renamed has its old name again.
+        """
+        done: list[tuple[str, str, str]] = []
+        try:
+            for hierarchy, directory in self.directories:
+                target = f"{os.path.dirname(directory)}/{name}"
+                try:
+                    os.rename(directory, target)
+                except FileExistsError:
+                    os.rmdir(target)
+                    os.rename(directory, target)
+                done.append((hierarchy, target, directory))
+        except OSError:
+            for _, target, directory in done:
+                os.rename(target, directory)
+            raise
+        moved = tuple((hierarchy, target) for hierarchy, target, _ in done)
+        return replace(self, directories=moved)
+
+    def limit(self, layout: Layout, resources: Resources) -> None:
+        """Write the limits of ``resources`` that are set.
+
+        Raises:
+            RuntimeFault: the kernel refuses one.
+        """
+        directories = dict(self.directories)
+        try:
+            for hierarchy in layout.hierarchies:
+                for controller in hierarchy.controllers:
+                    _write_limits(directories[hierarchy.name], v1_files(controller, resources))
+            if self.unified is not None:
+                _write_limits(self.unified, v2_files(resources))
+        except OSError as error:
+            raise _refused(error) from error
 
     def join(self) -> None:
         """Move the calling process, which has one thread, into every v1 hierarchy.
@@ -153,24 +194,28 @@ def create(
             directory = _make_v1(hierarchy.path, path, cpuset="cpuset" in hierarchy.controllers)
             directories.append((hierarchy.name, directory))
             links += [(n, hierarchy.name) for n in hierarchy.controllers if n != hierarchy.name]
-            for controller in hierarchy.controllers:
-                _write_limits(directory, v1_files(controller, resources))
         if layout.version == 2 and layout.unified is not None:
             directory = _make_v2(layout.unified, path)
             directories.append((UNIFIED, directory))
-            _write_limits(directory, v2_files(resources))
             if attach_device_filter is not None and resources.devices:
                 attach_device_filter(directory, resources.devices)
         group = Group(tuple(directories), tuple(links), layout.version)
-    except OSError as error:
+        group.limit(layout, resources)
+    except (OSError, RuntimeFault) as error:
         with suppress(OSError):
             Group(tuple(directories)).remove()
-        raise RuntimeFault(
-            f"cannot set up control group {path}: {(error.strerror or '').lower()}",
-            where=error.filename,
-            errno=error.errno,
-        ) from error
+        if isinstance(error, OSError):
+            raise _refused(error) from error
+        raise
     return group
+
+
+def _refused(error: OSError) -> RuntimeFault:
+    return RuntimeFault(
+        f"cannot set up control group: {(error.strerror or '').lower()}",
+        where=error.filename,
+        errno=error.errno,
+    )
 
 
 def _make_v1(mountpoint: str, path: str, *, cpuset: bool) -> str:

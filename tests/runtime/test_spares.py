@@ -1,0 +1,165 @@
+"""What is made ahead of a container: it is used again, never seen, and never left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime.client import Container, ContainerRequest, Rootfs, run, stop_launcher
+from runtime.spec import Mount, default_spec
+from tests.runtime.conftest import Box
+
+pytestmark = pytest.mark.root
+
+GROUPS = "/sys/fs/cgroup"
+
+
+@pytest.fixture
+def own_dir(tmp_path: Path) -> Iterator[Path]:
+    """A run-time directory of this test alone."""
+    folder = tmp_path / "run"
+    yield folder
+    stop_launcher(folder)
+
+
+def ours(folder: Path, *names: str) -> dict[int, str]:
+    """Pids and names of the processes that serve ``folder``."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            name = (path / "comm").read_text().strip()
+            words = (path / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if os.fsencode(folder) in words and (not names or name in names):
+            found[int(path.name)] = name
+    return found
+
+
+def start(box: Box, folder: Path, name: str, *args: str, network: str = "none") -> Container:
+    for part in ("upper", "work"):
+        (box.folder / name / part).mkdir(parents=True)
+    upper, work = str(box.folder / name / "upper"), str(box.folder / name / "work")
+    request = ContainerRequest(
+        f"{box.prefix}-{name}",
+        default_spec(args, network=network),
+        Rootfs((str(box.rootfs),), upper, work, volatile=True),
+        network=network,
+    )
+    return run(request, stdin=0, stdout=1, stderr=2, runtime_dir=folder)
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def groups(prefix: str) -> list[str]:
+    """Control groups of containers whose id begins with ``prefix``."""
+    return [str(path) for path in Path(GROUPS).glob(f"*/lading/{prefix}*")]
+
+
+def links() -> set[str]:
+    """This machine's network links."""
+    return set(os.listdir("/sys/class/net"))
+
+
+def test_shims_are_used_again_and_keep_no_descriptor(box: Box, own_dir: Path) -> None:
+    def descriptors() -> dict[int, int]:
+        found = {}
+        for pid in ours(own_dir, "lading-shim"):
+            found[pid] = len(os.listdir(f"/proc/{pid}/fd"))
+        return found
+
+    def run_some(first: int, count: int) -> dict[int, int]:
+        for number in range(first, first + count):
+            network = "bridge" if number % 2 else "none"
+            assert start(box, own_dir, f"n{number}", "true", network=network).wait(30) == 0
+        until(lambda: len(ours(own_dir, "lading-embryo")) == len(ours(own_dir, "lading-shim")))
+        return descriptors()
+
+    before = run_some(0, 8)
+    after = run_some(8, 16)
+    assert len(after) <= 4
+    assert set(before) & set(after)
+    # One more where the next container's place on a bridge is ready.
+    assert max(after.values()) <= max(before.values()) + 1
+
+
+def test_nothing_is_left_when_the_launcher_goes(box: Box, own_dir: Path) -> None:
+    before = links()
+    for number in range(6):
+        assert start(box, own_dir, f"n{number}", "true", network="bridge").wait(30) == 0
+    spares = [path.name for path in (own_dir / "containers").iterdir()]
+    stop_launcher(own_dir)
+    until(lambda: not ours(own_dir))
+    assert not list((own_dir / "containers").iterdir())
+    assert not [name for spare in spares for name in groups(spare)]
+    until(lambda: {name for name in links() - before if name.startswith("lv")} == set())
+
+
+@pytest.mark.parametrize("victim", ["lading-shim", "lading-embryo", "lading-launch"])
+def test_a_killed_spare_leaves_nothing_for_the_next_start(
+    box: Box, own_dir: Path, victim: str
+) -> None:
+    assert start(box, own_dir, "first", "true", network="bridge").wait(30) == 0
+    until(lambda: len(ours(own_dir, "lading-embryo")) == 3)
+    spares = {path.name for path in (own_dir / "containers").iterdir()}
+    for pid in ours(own_dir, victim):
+        os.kill(pid, signal.SIGKILL)
+    assert start(box, own_dir, "second", "true", network="bridge").wait(30) == 0
+    if victim == "lading-embryo":
+        # Their shims learn of it from the next client that they take.
+        stop_launcher(own_dir)
+    else:
+        until(lambda: not spares.intersection(os.listdir(own_dir / "containers")))
+        until(lambda: not [name for spare in spares for name in groups(spare)])
+
+
+def test_a_container_of_a_killed_shim_is_swept(box: Box, own_dir: Path) -> None:
+    container = start(box, own_dir, "victim", "sleep", "60", network="bridge")
+    box.started.append(container)
+    shim = int(Path(f"/proc/{container.pid}/stat").read_text().rpartition(")")[2].split()[1])
+    identifier = f"{box.prefix}-victim"
+    assert groups(identifier)
+    os.kill(shim, signal.SIGKILL)
+    until(lambda: not groups(identifier))
+    until(lambda: not (own_dir / "containers" / identifier).exists())
+    assert not list((box.folder / "victim").glob(".stubs-*"))
+    assert not (box.folder / "victim/work/work/incompat").exists()
+
+
+def test_the_id_of_a_dead_shim_is_free_again(box: Box, own_dir: Path) -> None:
+    remains = own_dir / "containers" / f"{box.prefix}-again"
+    remains.mkdir(parents=True)
+    (remains / "lock").touch()
+    (remains / "rootfs").mkdir()
+    own_dir.chmod(0o700)
+    assert start(box, own_dir, "again", "true").wait(30) == 0
+    assert not remains.exists()
+
+
+def test_furniture_is_left_out_where_it_does_not_fit(box: Box) -> None:
+    script = "stat -c %a /dev/null /dev/shm; ls -d /dev/own; head -c1 /proc/keys | wc -c"
+    plain = box.sh(script)
+    own = box.sh(script, mounts=[Mount("/dev/own", "tmpfs", "tmpfs", ("mode=700",))])
+    assert plain.out.split() == ["666", "1777", "0"]
+    assert own.out.split() == ["666", "1777", "/dev/own", "0"]
+    assert "No such file" in plain.err
+    assert own.err == ""
+
+
+def test_a_container_after_another_is_fresh(box: Box) -> None:
+    spoil = "touch /dev/shm/x /dev/y /dev/mqueue/z; hostname spoilt 2>&1; ls -A /dev/shm"
+    assert box.sh(spoil).out.split()[-1] == "x"
+    look = box.sh("ls -A /dev/shm /dev/mqueue; ls /dev/y; hostname", hostname="fresh")
+    assert "x" not in look.out.split()
+    assert "z" not in look.out.split()
+    assert look.out.split()[-1] == "fresh"
