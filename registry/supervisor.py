@@ -106,7 +106,7 @@ class Supervisor:
             self._reap(restart=True)
             for worker in self._workers:
                 if worker.pid == 0 and self._clock() >= worker.due:
-                    self._fork(worker, lambda _text: None)
+                    self._fork(worker, _log_report)
 
     def _until_due(self) -> float:
         waiting = [worker.due for worker in self._workers if worker.pid == 0]
@@ -146,7 +146,6 @@ class Supervisor:
             self._work(number, self._lifeline, report)
             status = 0
         except RegistryError as error:
-            log.error("worker %d cannot start: %s", number, error)  # noqa: TRY400 -- no bug
             report(json.dumps({"what": error.what, "where": error.where, "fix": error.fix}))
         except BaseException:
             log.exception("worker %d failed", number)
@@ -207,6 +206,12 @@ class Supervisor:
         for worker in self._workers:
             if worker.pid:
                 os.kill(worker.pid, number)
+
+
+def _log_report(text: str) -> None:
+    """What becomes of the report of a worker that replaces another: nobody waits for it."""
+    if text:
+        log.error("a worker cannot start: %s", text)
 
 
 def tell_refused(error: RegistryError) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-HELPERS = {"__init__", "__main__", "harness", "peers"}
+HELPERS = {"__init__", "__main__", "harness", "peers", "registry_load", "registry_servers"}
 
 if sys.argv[1:] != ["--list"]:
     sys.exit(
