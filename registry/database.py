@@ -7,10 +7,13 @@ a write says to the journal is kept only if the write is.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -18,6 +21,7 @@ from typing import Any, Final, TypeVar
 import orjson
 
 from registry import schema
+from registry.errors import StoreBusyError
 from registry.generation import Generations
 from registry.journal import Journal
 
@@ -43,6 +47,7 @@ class Database:
     def __init__(self, root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.path = root / "index.db"
+        self._shared = _lock(root, fcntl.LOCK_SH)
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._connections_lock = threading.Lock()
@@ -61,6 +66,9 @@ class Database:
             connection.close()
         self.generations.close()
         self.journal.close()
+        shared, self._shared = self._shared, -1
+        if shared >= 0:
+            os.close(shared)
 
     def connect(self) -> sqlite3.Connection:
         """A connection of its own for who needs temporary tables; ``close`` closes it too."""
@@ -156,6 +164,35 @@ class Database:
             return write, None, error
         self.writer.execute("RELEASE one")
         return write, value, None
+
+
+@contextmanager
+def locked_for_rebuild(root: Path) -> Iterator[None]:
+    """Keep everybody from opening the database under ``root``.
+
+    Raises:
+        StoreBusyError: somebody has it open.
+    """
+    descriptor = _lock(root, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(root: Path, kind: int) -> int:
+    """Lock the store until the descriptor is closed or the process ends."""
+    descriptor = os.open(root / "index.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise StoreBusyError(
+            "the store is in use" if kind == fcntl.LOCK_EX else "the index is being rebuilt",
+            where=str(root),
+            fix="stop the server, or wait for the other command to end",
+        ) from error
+    return descriptor
 
 
 def _value(connection: sqlite3.Connection, name: str) -> Any:

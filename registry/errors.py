@@ -80,6 +80,18 @@ class CollectionBusyError(RegistryError):
     code = "registry-collection-busy"
 
 
+class UndoError(RegistryError):
+    """A tag cannot go back: its history or what it pointed to is gone."""
+
+    code = "registry-undo"
+
+
+class StoreBusyError(RegistryError):
+    """The store must be used by nobody else for this, and somebody uses it."""
+
+    code = "registry-store-busy"
+
+
 class PolicyError(RegistryError):
     """A rule of the configuration forbids this write; clients are told DENIED."""
 

@@ -100,10 +100,21 @@ class Journal:
     def _open(self, number: int) -> None:
         if number != self._number:
             self.close()
-            path = self._folder / f"{number:08}.log"
+            path = log_path(self._folder, number)
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
             self._descriptor = os.open(path, flags, 0o600)
             self._number = number
+
+
+def log_path(folder: Path, number: int) -> Path:
+    """Where log ``number`` is."""
+    return folder / f"{number:08}.log"
+
+
+def last_number(folder: Path) -> int:
+    """The highest number of a log or base; 0 for an empty folder."""
+    numbers = (int(path.stem) for path in folder.glob("*") if path.suffix in (".base", ".log"))
+    return max(numbers, default=0)
 
 
 def entries(folder: Path) -> Iterator[list[Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
 from images.digest import Digest
@@ -105,8 +106,16 @@ class Collectable(Staging, Protocol):
         """Whether the bytes are there; renews nothing."""
         ...
 
+    def size(self, digest: Digest) -> int | None:
+        """The size in bytes, None when the bytes are not there."""
+        ...
+
     def digests(self) -> Iterator[Digest]:
         """Every blob, in no order."""
+        ...
+
+    def set_aside(self, digest: Digest, folder: Path) -> None:
+        """Move damaged bytes into ``folder``, where nobody reads them."""
         ...
 
     def reclaimable(self, digest: Digest, *, before: float) -> int | None:

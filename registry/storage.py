@@ -64,6 +64,11 @@ class FileStorage:
         """The blob's size in bytes, None when it is not there."""
         return self._blobs.size(digest)
 
+    def set_aside(self, digest: Digest, folder: Path) -> None:
+        """Move damaged bytes into ``folder``, where nobody reads them."""
+        with suppress(FileNotFoundError):
+            os.rename(self._blobs.path(digest), folder / f"{digest.algorithm}-{digest.hex}")
+
     def digests(self) -> Iterator[Digest]:
         """Every blob in no order, in constant memory; other names are passed over."""
         for algorithm, length in HEX_LENGTHS.items():
@@ -217,8 +222,8 @@ class FileStage:
         return self.size
 
     def discard(self) -> None:
-        """Remove the file."""
-        with suppress(FileNotFoundError):
+        """Remove the file; what cannot be removed now is left to ``sweep``."""
+        with suppress(OSError):
             os.unlink(self._path)
 
     def _is_current(self, status: os.stat_result) -> bool:

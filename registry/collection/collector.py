@@ -20,6 +20,7 @@ from typing import Any, Final, Self, TypeVar
 
 from registry.collection import leases
 from registry.collection.files import Files
+from registry.collection.journal_base import rebase
 from registry.collection.marking import Cutoffs, Marking
 from registry.collection.report import CollectionReport, Progress
 from registry.collection.rows import Rows
@@ -117,6 +118,8 @@ class Collector:
                     if stop() or (budget is not None and spent >= budget):
                         finished = False
                         break
+                if finished and not dry_run:
+                    rebase(self._index, run.marking.connection)
             finally:
                 run.marking.close()
             seconds = round(time.monotonic() - started, 3)

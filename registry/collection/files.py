@@ -22,10 +22,11 @@ from registry.protocols import Collectable
 
 _LISTED: Final = 500
 _BATCH: Final = 100
-_UNHELD: Final = (
+UNHELD: Final = (
     "NOT EXISTS (SELECT 1 FROM blob_links b WHERE b.digest = {0})"
     " AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.digest = {0})"
 )
+"""That no row holds the digest, an expression of the statement around it."""
 
 
 class Files:
@@ -42,7 +43,7 @@ class Files:
         Yields batches, empty ones too, so that the caller can stop in between.
         """
         sql = (
-            f"SELECT value FROM json_each(?) WHERE {_UNHELD.format('value')}"
+            f"SELECT value FROM json_each(?) WHERE {UNHELD.format('value')}"
             " AND NOT EXISTS (SELECT 1 FROM garbage WHERE digest = value)"
         )
         every = self._storage.digests()
@@ -79,7 +80,7 @@ class Files:
 
     def _retire(self, digests: Sequence[str]) -> tuple[int, int]:
         execute = self._database.writer.execute
-        unheld = f"SELECT {_UNHELD.format('?1')}"
+        unheld = f"SELECT {UNHELD.format('?1')}"
         files = total = 0
         for digest in digests:
             if execute(unheld, (digest,)).fetchone()[0]:
