@@ -26,6 +26,7 @@ from trust.errors import (
 from trust.notation.certificates import check_validity, common_name, revocation_urls
 from trust.notation.envelope import Scheme, SignedEnvelope, open_envelope
 from trust.notation.policy import Action, Check, Statement, StoreKind, StoreName
+from trust.notation.timestamps import verify_timestamp
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -69,14 +70,6 @@ def no_revocation_service(chain: Sequence[Certificate]) -> None:
         )
 
 
-def no_timestamps(envelope: SignedEnvelope, anchors: Sequence[Certificate]) -> datetime:
-    """Refuse every timestamp token: what holds where nothing can verify them."""
-    raise CertificateError(
-        "the signing time rests on a timestamp token, which is not verified here",
-        fix="sign again while the certificate is valid, or leave tsa stores out of the policy",
-    )
-
-
 def verify(
     raw: bytes,
     digest: Digest,
@@ -84,7 +77,7 @@ def verify(
     anchors: Anchors,
     *,
     now: datetime,
-    timestamps: Timestamps = no_timestamps,
+    timestamps: Timestamps = verify_timestamp,
     revocation: Revocation = no_revocation_service,
 ) -> Verdict:
     """Judge one envelope for the manifest ``digest``; ``now`` is aware.
