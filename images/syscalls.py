@@ -35,6 +35,10 @@ _syscall.argtypes = (
 _syncfs: Final = _libc.syncfs
 _syncfs.restype = ctypes.c_int
 _syncfs.argtypes = (ctypes.c_int,)
+_sync_file_range: Final = _libc.sync_file_range
+_sync_file_range.restype = ctypes.c_int
+_sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+SYNC_FILE_RANGE_WRITE: Final = 2
 
 
 class _OpenHow(ctypes.Structure):
@@ -72,5 +76,12 @@ def openat2(dirfd: int, path: str, flags: int, resolve: int, mode: int = 0) -> i
 def syncfs(fd: int) -> None:
     """Write all that is dirty on the file system of ``fd`` to its disk, and report write errors."""
     if _syncfs(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def sync_file_range(fd: int, offset: int, length: int, flags: int) -> None:
+    """With ``SYNC_FILE_RANGE_WRITE``: begin to write that range to its disk, and do not wait."""
+    if _sync_file_range(fd, offset, length, flags) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from images import blobs as module
-from images.blobs import BlobStore
+from images.blobs import WRITE_BEHIND, BlobStore
 from images.digest import Digest
 from images.errors import (
     BlobUnknownError,
@@ -308,3 +308,16 @@ class TestRenewal:
             assert blobs.size(HELLO) == 5
         thread.join()
         assert blobs.size(HELLO) is None
+
+
+def test_the_disk_begins_with_a_large_blob_before_it_is_whole(tmp_path, monkeypatch):
+    sent = []
+    monkeypatch.setattr(
+        "images.syscalls.sync_file_range", lambda fd, offset, length, flags: sent.append(length)
+    )
+    with BlobStore(tmp_path).writer() as writer:
+        for _ in range(5):
+            writer.write(bytes(WRITE_BEHIND // 2))
+        assert sent == [WRITE_BEHIND, WRITE_BEHIND]
+        digest = writer.commit()
+    assert BlobStore(tmp_path).size(digest) == 5 * WRITE_BEHIND // 2

@@ -43,3 +43,15 @@ def test_syncfs(tmp_path):
     os.close(fd)
     with pytest.raises(OSError, match="Bad file descriptor"):
         syscalls.syncfs(fd)
+
+
+def test_sync_file_range(tmp_path):
+    with open(tmp_path / "file", "wb") as file:
+        file.write(bytes(8192))
+        file.flush()
+        syscalls.sync_file_range(file.fileno(), 0, 8192, syscalls.SYNC_FILE_RANGE_WRITE)
+    reader, writer = os.pipe()
+    with pytest.raises(OSError, match="Illegal seek"):
+        syscalls.sync_file_range(writer, 0, 1, syscalls.SYNC_FILE_RANGE_WRITE)
+    os.close(reader)
+    os.close(writer)
