@@ -1,10 +1,16 @@
-"""Registries that really listen: in a thread of this process, with TLS or without."""
+"""Registries that really listen: in a thread of this process, or in a process of their own."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime
+import os
+import signal
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cryptography import x509
@@ -14,6 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from registry.config import RegistryConfig
 from registry.listening import BoundAddress
 from registry.serve import serve_async
+
+PROJECT = Path(__file__).parents[2]
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -76,3 +84,28 @@ class Running:
     def _ready(self, bound: BoundAddress) -> None:
         self._bound = bound
         self._started.set()
+
+
+@contextmanager
+def server(root: Path, *wrapper: str | Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A registry in a process group of its own, perhaps run by ``wrapper``, and its port.
+
+    The port is 0 when the server ended before it listened. The group is killed at the end.
+    """
+    command = [*wrapper, sys.executable, "-m", "tests.registry.server_process", root]
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield process, int(process.stdout.readline() or 0)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()

@@ -1,7 +1,6 @@
 """Attacks and accidents that other registries fell for, one test or group per case.
 
-The numbers are those of our list of abuses; those about upload sessions (13, 14, 15) are in
-``test_uploads.py``, the one about kill -9 (1) in ``test_durability.py``.
+The numbers are those of ``test_abuse_index.py``, which also knows where the others are.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import pytest
 from images.mediatype import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from tests.registry import kit
 from tests.registry.conftest import StartRegistry
+from tests.registry.contract import holds
 from tests.registry.kit import Client, digest_of
 
 D = digest_of
@@ -43,7 +43,7 @@ def raw_request(client: Client, line: str) -> Any:
 # 2: the disk is full
 
 
-async def test_02_disk_full_during_a_chunk(
+async def test_abuse_02_disk_full_during_a_chunk(
     client: Client, monkeypatch: pytest.MonkeyPatch, faults_expected: None
 ) -> None:
     location = await client.start_upload("a")
@@ -62,7 +62,7 @@ async def test_02_disk_full_during_a_chunk(
     assert answer.status == 201
 
 
-async def test_02_disk_full_while_the_index_commits(
+async def test_abuse_02_disk_full_while_the_index_commits(
     client: Client, monkeypatch: pytest.MonkeyPatch, faults_expected: None
 ) -> None:
     import sqlite3
@@ -87,7 +87,7 @@ async def test_02_disk_full_while_the_index_commits(
 # 5: delete and push the same again, without a restart
 
 
-async def test_05_delete_and_push_again(client: Client) -> None:
+async def test_abuse_05_delete_and_push_again(client: Client) -> None:
     layer = b"layer" * 1000
     for _ in range(3):
         image = await client.push_image("a", "1", layers=[layer])
@@ -104,7 +104,7 @@ async def test_05_delete_and_push_again(client: Client) -> None:
 # 6: two repositories share a blob
 
 
-async def test_06_deleting_in_one_repository_leaves_the_other(client: Client) -> None:
+async def test_abuse_06_deleting_in_one_repository_leaves_the_other(client: Client) -> None:
     for repository in ("a", "b"):
         await client.push_blob(repository, b"shared")
     assert (await client.send("DELETE", f"/v2/a/blobs/{D(b'shared')}")).status == 202
@@ -131,7 +131,9 @@ async def test_06_deleting_in_one_repository_leaves_the_other(client: Client) ->
         ("last=../../etc/passwd", 200),
     ],
 )
-async def test_08_page_sizes_are_ours(client: Client, path: str, query: str, status: int) -> None:
+async def test_abuse_08_page_sizes_are_ours(
+    client: Client, path: str, query: str, status: int
+) -> None:
     await client.push_image("a", "1")
     answer = await client.send("GET", f"{path}?{query}")
     assert answer.status == status
@@ -141,7 +143,7 @@ async def test_08_page_sizes_are_ours(client: Client, path: str, query: str, sta
 # 9: manifests that are too much
 
 
-async def test_09_four_mebibytes_and_no_more(client: Client) -> None:
+async def test_abuse_09_four_mebibytes_and_no_more(client: Client) -> None:
     await client.push_blob("a", b"{}")
     frame = len(kit.manifest(annotations={"a": ""}))
     fits = kit.manifest(annotations={"a": "x" * (LIMIT - frame)})
@@ -152,7 +154,7 @@ async def test_09_four_mebibytes_and_no_more(client: Client) -> None:
     assert (answer.status, answer.code) == (413, "SIZE_INVALID")
 
 
-async def test_09_endless_chunked_body(client: Client) -> None:
+async def test_abuse_09_endless_chunked_body(client: Client) -> None:
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -169,7 +171,7 @@ async def test_09_endless_chunked_body(client: Client) -> None:
     assert (await client.send("GET", "/v2/a/manifests/t")).status == 404
 
 
-async def test_09_a_hundred_thousand_layers(client: Client) -> None:
+async def test_abuse_09_a_hundred_thousand_layers(client: Client) -> None:
     await client.push_blob("a", b"{}")
     layer = kit.descriptor(b"{}", "a/b")
     layers = [layer] * (LIMIT // (len(json.dumps(layer)) + 2) - 10)
@@ -205,14 +207,14 @@ async def test_09_a_hundred_thousand_layers(client: Client) -> None:
     ],
     ids=range(18),
 )
-async def test_09_strange_json(client: Client, raw: bytes) -> None:
+async def test_abuse_09_strange_json(client: Client, raw: bytes) -> None:
     await client.push_blob("a", b"{}")
     answer = await client.send("PUT", "/v2/a/manifests/t", data=raw, headers=OCI)
     assert (answer.status, answer.code) == (400, "MANIFEST_INVALID")
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\0b", "<script>", "é" * 1000])
-async def test_09_strange_strings(client: Client, text: str) -> None:
+async def test_abuse_09_strange_strings(client: Client, text: str) -> None:
     await client.push_blob("a", b"{}")
     subject = kit.descriptor(b"s", OCI_MANIFEST)
     raw = kit.manifest(subject=subject, annotations={text: text})
@@ -241,7 +243,7 @@ async def test_09_strange_strings(client: Client, text: str) -> None:
         ({"mediaType": "text/html"}, "text/html"),
     ],
 )
-async def test_10_type_confusion(
+async def test_abuse_10_type_confusion(
     client: Client, document: dict[str, Any], content_type: str
 ) -> None:
     """CVE-2021-41190: no document may be read as two things."""
@@ -252,7 +254,7 @@ async def test_10_type_confusion(
     assert (answer.status, answer.code) == (400, "MANIFEST_INVALID")
 
 
-async def test_10_an_index_of_blobs_and_a_manifest_of_manifests(client: Client) -> None:
+async def test_abuse_10_an_index_of_blobs_and_a_manifest_of_manifests(client: Client) -> None:
     """Content of the wrong kind does not count as present."""
     image = await client.push_image("a", "1")
     raw = kit.index([b"{}"])
@@ -289,7 +291,7 @@ async def test_10_an_index_of_blobs_and_a_manifest_of_manifests(client: Client) 
         "sha256+b64:" + "a" * 64,
     ],
 )
-async def test_11_digest_confusion(client: Client, digest: str) -> None:
+async def test_abuse_11_digest_confusion(client: Client, digest: str) -> None:
     for path in (
         f"/v2/a/blobs/{digest}",
         f"/v2/a/manifests/{digest}",
@@ -303,7 +305,7 @@ async def test_11_digest_confusion(client: Client, digest: str) -> None:
         assert (answer.status, answer.code) == (400, "DIGEST_INVALID")
 
 
-async def test_11_algorithms_are_not_aliases(client: Client) -> None:
+async def test_abuse_11_algorithms_are_not_aliases(client: Client) -> None:
     """A blob known by sha256 was not pushed by sha512, and the other way round."""
     await client.push_blob("a", b"x", "sha512")
     assert (await client.send("GET", f"/v2/a/blobs/{D(b'x')}")).status == 404
@@ -338,14 +340,14 @@ async def test_11_algorithms_are_not_aliases(client: Client) -> None:
         "/v2/" + "a/" * 4000 + "tags/list",
     ],
 )
-async def test_12_path_traversal(client: Client, path: str) -> None:
+async def test_abuse_12_path_traversal(client: Client, path: str) -> None:
     await client.push_image("b", "1")
     answer = await raw_request(client, f"GET {path}")
     assert answer.split()[1] in (b"400", b"404", b"414")
     assert b"root:" not in answer
 
 
-async def test_12_nothing_but_our_files_appear(client: Client, tmp_path: Path) -> None:
+async def test_abuse_12_nothing_but_our_files_appear(client: Client, tmp_path: Path) -> None:
     for path in ("/v2/../x/blobs/uploads/", "/v2/a%2f..%2fb/blobs/uploads/"):
         assert (await raw_request(client, f"POST {path}")).split()[1] == b"400"
     assert {p.name for p in tmp_path.iterdir()} == {"registry"}
@@ -355,7 +357,8 @@ async def test_12_nothing_but_our_files_appear(client: Client, tmp_path: Path) -
 # 16 and 17: whose blob it is
 
 
-async def test_16_content_of_other_repositories_is_not_readable(client: Client) -> None:
+@holds("Bytes belong to nobody, links do.")
+async def test_abuse_16_content_of_other_repositories_is_not_readable(client: Client) -> None:
     """CVE-2024-39897: bytes are shared, the right to read them is not."""
     image = await client.push_image("private", "1", layers=[b"secret" * 20_000])
     for blob in (b"{}", b"secret" * 20_000):
@@ -366,7 +369,7 @@ async def test_16_content_of_other_repositories_is_not_readable(client: Client) 
     assert answer.code == "MANIFEST_BLOB_UNKNOWN"
 
 
-async def test_16_answers_in_memory_belong_to_their_repository(client: Client) -> None:
+async def test_abuse_16_answers_in_memory_belong_to_their_repository(client: Client) -> None:
     image = await client.push_image("private", "1")
     for _ in range(2):
         assert (await client.send("GET", f"/v2/private/blobs/{D(b'{}')}")).status == 200
@@ -376,7 +379,7 @@ async def test_16_answers_in_memory_belong_to_their_repository(client: Client) -
 
 
 @pytest.mark.parametrize("data", [b"small", b"large" * 50_000])
-async def test_17_a_deleted_link_stays_deleted(client: Client, data: bytes) -> None:
+async def test_abuse_17_a_deleted_link_stays_deleted(client: Client, data: bytes) -> None:
     """CVE-2026-35172: a peer's read must not bring the blob back."""
     for repository in ("a", "b"):
         await client.push_blob(repository, data)
@@ -388,7 +391,8 @@ async def test_17_a_deleted_link_stays_deleted(client: Client, data: bytes) -> N
         assert (await client.send("HEAD", f"/v2/a/blobs/{D(data)}")).status == 404
 
 
-async def test_17_also_when_another_process_deletes(start: StartRegistry) -> None:
+@holds("What is deleted is gone at once and stays gone.")
+async def test_abuse_17_also_when_another_process_deletes(start: StartRegistry) -> None:
     one, two = await start(), await start()
     image = await one.push_image("a", "1", layers=[b"layer" * 50_000])
     paths = [
@@ -410,7 +414,7 @@ async def test_17_also_when_another_process_deletes(start: StartRegistry) -> Non
 @pytest.mark.parametrize(
     ("path", "look_up"), [("blobs/" + D(b"{}"), "blob"), ("manifests/1", "tagged_manifest")]
 )
-async def test_17_a_read_that_a_delete_overtakes_is_not_kept(
+async def test_abuse_17_a_read_that_a_delete_overtakes_is_not_kept(
     client: Client, monkeypatch: pytest.MonkeyPatch, path: str, look_up: str
 ) -> None:
     """The delete happens after the reader saw the link, before it keeps the answer."""
@@ -435,7 +439,7 @@ async def test_17_a_read_that_a_delete_overtakes_is_not_kept(
 # 18: deletion switched off
 
 
-async def test_18_no_delete_slips_through(start: StartRegistry) -> None:
+async def test_abuse_18_no_delete_slips_through(start: StartRegistry) -> None:
     client = await start(allow_delete=False)
     image = await client.push_image("a", "1")
     for path in ("manifests/1", f"manifests/{D(image)}", f"blobs/{D(b'{}')}"):
@@ -452,13 +456,13 @@ async def test_18_no_delete_slips_through(start: StartRegistry) -> None:
 @pytest.mark.parametrize(
     "tag", ["sha256-x.sig", "sha256-" + "a" * 64, "sha256-" + "a" * 64 + ".sig", "sha512-.att"]
 )
-async def test_30_malformed_signature_tags(client: Client, tag: str) -> None:
+async def test_abuse_30_malformed_signature_tags(client: Client, tag: str) -> None:
     image = await client.push_image("a", tag)
     assert (await client.send("GET", f"/v2/a/manifests/{tag}")).body == image
     assert (await client.send("DELETE", f"/v2/a/manifests/{tag}")).status == 202
 
 
-async def test_30_a_subject_of_itself_and_of_absurd_size(client: Client) -> None:
+async def test_abuse_30_a_subject_of_itself_and_of_absurd_size(client: Client) -> None:
     await client.push_blob("a", b"{}")
     subject = {"mediaType": OCI_MANIFEST, "digest": D(b"x"), "size": 2**63 - 1}
     digest = await client.push_manifest("a", kit.manifest(subject=subject))

@@ -11,6 +11,7 @@ import pytest
 
 from images.mediatype import OCI_INDEX, OCI_MANIFEST
 from tests.registry import kit
+from tests.registry.contract import holds
 from tests.registry.kit import Answer, Client, digest_of
 
 D = digest_of
@@ -147,6 +148,7 @@ async def test_reads_under_conditions(tagged: Client, path: str) -> None:
             assert (answer.status, answer.headers["ETag"], answer.body) == (304, etag, b"")
 
 
+@holds("A conditional write replaces what its client read.")
 async def test_one_of_many_writers_wins_each_round(tagged: Client) -> None:
     before = quoted(OLD)
     for number in range(5):

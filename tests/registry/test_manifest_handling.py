@@ -18,6 +18,7 @@ from tests.registry.cases import (
     D,
 )
 from tests.registry.conftest import StartRegistry
+from tests.registry.contract import holds
 from tests.registry.kit import Client
 
 
@@ -106,6 +107,7 @@ async def test_a_tag_moves_at_once(preloaded: Client) -> None:
     assert (await preloaded.send("GET", TAG)).body == UNTAGGED
 
 
+@holds("What is served is what was pushed.")
 async def test_unknown_fields_are_kept_byte_for_byte(client: Client) -> None:
     await client.push_blob("a", b"{}")
     raw = kit.manifest(**{"x-unknown": {"z": [1, 2.50, "é"]}}) + b"\n  \n"

@@ -24,9 +24,9 @@ from images.mediatype import OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST
 from registry.config import AccessSettings, RegistryConfig
 from registry.settings import TlsSettings
 from tests.conftest import require_program
+from tests.registry.crashmodel import exchange as call
 from tests.registry.kit import descriptor
 from tests.registry.running import Running, certificate
-from tests.registry.test_durability import call
 
 pytestmark = pytest.mark.peer
 

@@ -22,9 +22,9 @@ from registry.serve import serve
 from registry.settings import LimitSettings, TlsSettings
 from registry.tls import server_context
 from tests.registry.conftest import StartRegistry
+from tests.registry.crashmodel import exchange as call
 from tests.registry.kit import digest_of
-from tests.registry.running import Running, certificate
-from tests.registry.test_durability import call, server
+from tests.registry.running import Running, certificate, server
 
 DATA = os.urandom(1 << 20) * 3
 

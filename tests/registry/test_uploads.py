@@ -93,10 +93,10 @@ async def test_progress_of_an_empty_session(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("first", "last"), [(500, 999), (0, 99), (101, 200), (99, 199)])
-async def test_a_chunk_elsewhere_is_refused_and_the_session_goes_on(
+async def test_abuse_14_a_chunk_elsewhere_is_refused_and_the_session_goes_on(
     client: Client, first: int, last: int
 ) -> None:
-    """Abuse 14: overlap and gap, for PATCH and for the closing PUT."""
+    """Overlap and gap, for PATCH and for the closing PUT."""
     location = await client.start_upload("a")
     await client.send("PATCH", location, data=DATA[:100], headers=chunk(0, 99))
     wrong = DATA[first : last + 1]
@@ -113,8 +113,8 @@ async def test_a_chunk_elsewhere_is_refused_and_the_session_goes_on(
 
 
 @pytest.mark.parametrize("header", ["0-98", "0-100", "9-0", "x", "bytes"])
-async def test_a_range_that_contradicts_the_body(client: Client, header: str) -> None:
-    """Abuse 14: wrong Content-Range."""
+async def test_abuse_14_a_range_that_contradicts_the_body(client: Client, header: str) -> None:
+    """Wrong Content-Range."""
     location = await client.start_upload("a")
     answer = await client.send(
         "PATCH", location, data=DATA[:100], headers={"Content-Range": header}
@@ -133,8 +133,8 @@ async def test_a_stream_shorter_than_its_range(client: Client) -> None:
     assert (await client.send("GET", location)).headers["Range"] == "0-49"
 
 
-async def test_wrong_digest_ends_the_session(client: Client, tmp_path: Path) -> None:
-    """Abuse 15: nothing readable and nothing on disk is left."""
+async def test_abuse_15_wrong_digest_ends_the_session(client: Client, tmp_path: Path) -> None:
+    """Nothing readable and nothing on disk is left."""
     location = await client.start_upload("a")
     answer = await client.send("PUT", f"{location}?digest={D(b'other')}", data=DATA)
     assert (answer.status, answer.code) == (400, "DIGEST_INVALID")
@@ -155,8 +155,8 @@ async def test_cancel(client: Client, tmp_path: Path) -> None:
     assert not list((tmp_path / "registry" / "uploads").iterdir())
 
 
-async def test_resume_after_a_restart(start: StartRegistry, tmp_path: Path) -> None:
-    """Abuse 14: another process goes on with the session and hashes its prefix again."""
+async def test_abuse_14_resume_after_a_restart(start: StartRegistry, tmp_path: Path) -> None:
+    """Another process goes on with the session and hashes its prefix again."""
     config = RegistryConfig(root=tmp_path / "registry")
     before = TestClient(TestServer(create_app(config)))
     await before.start_server()
@@ -187,8 +187,8 @@ async def test_two_servers_share_a_session(start: StartRegistry) -> None:
     assert await fetched(two, "a", DATA)
 
 
-async def test_a_dropped_connection_keeps_what_arrived(client: Client) -> None:
-    """Abuse 14: the client drops mid-chunk and resumes where the server says."""
+async def test_abuse_14_a_dropped_connection_keeps_what_arrived(client: Client) -> None:
+    """The client drops mid-chunk and resumes where the server says."""
     location = await client.start_upload("a")
     host, port = client.base.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
@@ -214,8 +214,8 @@ async def settled(client: Client, location: str) -> object:
     raise AssertionError("the session never came free")
 
 
-async def test_a_stalled_client_is_dropped(start: StartRegistry) -> None:
-    """Abuse 14: slow-loris; the session survives for a client that resumes."""
+async def test_abuse_14_a_stalled_client_is_dropped(start: StartRegistry) -> None:
+    """Slow-loris; the session survives for a client that resumes."""
     client = await start(limits=LimitSettings(idle_timeout=0.2))
     location = await client.start_upload("a")
     host, port = client.base.removeprefix("http://").split(":")
@@ -240,8 +240,8 @@ async def test_malformed_chunked_encoding(client: Client) -> None:
     assert b"400" in answer
 
 
-async def test_a_session_has_one_request_at_a_time(client: Client) -> None:
-    """Abuse 13: two PUTs race for one session; exactly one wins."""
+async def test_abuse_13_a_session_has_one_request_at_a_time(client: Client) -> None:
+    """Two PUTs race for one session; exactly one wins."""
     gate = asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:
@@ -272,8 +272,8 @@ async def test_racing_finishers(client: Client) -> None:
         assert await fetched(client, "a", data)
 
 
-async def test_a_session_belongs_to_its_repository(client: Client) -> None:
-    """Abuse 13: the id of repository a is nothing in repository b."""
+async def test_abuse_13_a_session_belongs_to_its_repository(client: Client) -> None:
+    """The id of repository a is nothing in repository b."""
     location = await client.start_upload("a")
     foreign = location.replace("/v2/a/", "/v2/b/")
     for method in ("GET", "PATCH", "DELETE"):
@@ -284,8 +284,8 @@ async def test_a_session_belongs_to_its_repository(client: Client) -> None:
     assert (await client.send("GET", location)).status == 204
 
 
-async def test_a_finished_id_is_gone(client: Client) -> None:
-    """Abuse 13: finished id re-used, also by a server that never saw the session."""
+async def test_abuse_13_a_finished_id_is_gone(client: Client) -> None:
+    """Finished id re-used, also by a server that never saw the session."""
     location = await client.start_upload("a")
     put = f"{location}?digest={D(DATA)}"
     assert (await client.send("PUT", put, data=DATA)).status == 201
@@ -297,8 +297,8 @@ async def test_a_finished_id_is_gone(client: Client) -> None:
         assert (answer.status, answer.code) == (404, "BLOB_UPLOAD_UNKNOWN")
 
 
-async def test_ids_cannot_be_guessed(client: Client) -> None:
-    """Abuse 13: 128 random bits, nothing sequential."""
+async def test_abuse_13_ids_cannot_be_guessed(client: Client) -> None:
+    """128 random bits, nothing sequential."""
     ids = {(await client.start_upload("a")).rpartition("/")[2] for _ in range(20)}
     assert len(ids) == 20
     assert all(len(upload) == 32 for upload in ids)
