@@ -25,7 +25,8 @@ class Generations:
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(descriptor, _SLOTS * _WIDTH)
+            # Blocks and all: a store to a mapped page without one kills on a full disk (SIGBUS).
+            os.posix_fallocate(descriptor, 0, _SLOTS * _WIDTH)
             self._map = mmap.mmap(descriptor, _SLOTS * _WIDTH)
         finally:
             os.close(descriptor)

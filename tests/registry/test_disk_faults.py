@@ -1,0 +1,172 @@
+"""Real disks that are full, and faults below Python: a small tmpfs, and strace in the server's way.
+
+What the index's own library writes is reached only here (abuses 1 and 2).
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import require_program
+from tests.registry import kit
+from tests.registry.contract import holds
+from tests.registry.crashmodel import Client, Failing, Unreachable, work
+from tests.registry.kit import digest_of
+from tests.registry.nursery import Nursery
+from tests.registry.running import server
+from tests.registry.test_durability import blobs_are_whole
+
+MEBIBYTE = 1 << 20
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = require_program("mount")
+    subprocess.run([mount, "-t", "tmpfs", "-o", "size=8m", "none", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.mark.root
+@holds("A full or failing disk costs the request, not the store.")
+def test_abuse_02_a_disk_that_fills_up(small_disk: Path) -> None:
+    """Pushes of every way until nothing fits, then room is made and everything goes on."""
+    root = small_disk / "registry"
+    client = Client("c")
+    rng = random.Random(2)
+    reserve, ballast = small_disk / "reserve", small_disk / "ballast"
+    reserve.write_bytes(bytes(2 * MEBIBYTE))
+    with Nursery() as nursery, nursery.server(root) as running:
+        client.port = running.port
+        client.upload("a", b"{}")
+        statuses = [push_until_full(client, rng) for _ in range(4)]
+        fill(ballast)  # now not even the index has room
+        statuses += [push_until_full(client, rng) for _ in range(8)]
+        assert set(statuses) <= {503, 507}
+        blobs_are_whole(root)
+        client.check()
+        ballast.unlink()
+        reserve.unlink()
+        client.upload("a", b"small again")
+        client.push("a", kit.manifest(layers=[b"small again"]), "t")
+        client.check()
+    with Nursery() as nursery, nursery.server(root) as running:
+        client.port = running.port
+        client.check()
+
+
+def push_until_full(client: Client, rng: random.Random) -> int:
+    """The status of the first push that fails."""
+    while True:
+        try:
+            push_one(client, rng)
+        except Failing as failure:
+            client.session = None
+            return failure.status
+
+
+def push_one(client: Client, rng: random.Random) -> None:
+    layer = rng.randbytes(rng.choice([10, 1000, MEBIBYTE]))
+    if rng.random() < 0.5:
+        client.upload("a", layer)
+    else:
+        client.begin("a", layer)
+        client.advance(len(layer) // 2)
+        client.finish()
+    client.push("a", kit.manifest(layers=[layer]), f"t{rng.randrange(3)}")
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        for size in (MEBIBYTE, 4096):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError:
+                pass
+
+
+@pytest.mark.root
+def test_abuse_02_a_disk_that_is_full_at_start(small_disk: Path) -> None:
+    """The server says why it does not start, and starts once there is room."""
+    from registry.config import RegistryConfig
+    from registry.errors import RegistryStartError
+    from registry.service import open_registry
+
+    fill(small_disk / "ballast")
+    config = RegistryConfig(root=small_disk / "registry")
+    with pytest.raises(RegistryStartError, match="cannot open the store"):
+        open_registry(config)
+    (small_disk / "ballast").unlink()
+    open_registry(config).close()
+
+
+INJECTED = [
+    ("fsync", "signal=SIGKILL", 14),
+    ("fdatasync", "signal=SIGKILL", 14),
+    ("rename", "signal=SIGKILL", 6),
+    ("pwrite64", "signal=SIGKILL", 30),
+    ("pwritev2", "signal=SIGKILL", 6),
+    ("unlink", "signal=SIGKILL", 4),
+    ("fsync", "error=EIO", 8),
+    ("fdatasync", "error=EIO", 8),
+    ("pwrite64", "error=ENOSPC", 16),
+    ("pwritev2", "error=ENOSPC", 4),
+]
+
+
+@pytest.mark.peer
+@pytest.mark.slow
+@pytest.mark.parametrize(("call", "fault", "last"), INJECTED)
+def test_abuse_01_faults_below_python(tmp_path: Path, call: str, fault: str, last: int) -> None:
+    """strace kills the server when it enters the n-th call of a kind, or makes the call fail."""
+    strace = require_program("strace")
+    for number in range(1, last + 1):
+        root = tmp_path / str(number)
+        with server(root):
+            pass  # make the store, so that the calls counted below are those of requests
+        client = Client("c")
+        wrapper = [strace, "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}"]
+        wrapper += ["-e", f"inject={call}:{fault}:when={number}"]
+        with server(root, *wrapper) as (_, client.port):
+            if client.port:
+                worker = threading.Thread(target=work_a_while, args=(client, number))
+                worker.start()
+                worker.join()
+        blobs_are_whole(root)
+        with server(root) as (_, client.port):
+            client.check()
+        shutil.rmtree(root)
+
+
+def work_a_while(client: Client, seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(12):
+        try:
+            work(client, rng)
+        except Unreachable:
+            return
+        except Failing:
+            client.session = None
+
+
+def test_digests_name_what_they_hold(tmp_path: Path) -> None:
+    """The judge of these tests sees a damaged blob."""
+    with Nursery() as nursery, nursery.server(tmp_path / "r") as running:
+        Client("c", running.port).upload("a", b"whole")
+    blobs_are_whole(tmp_path / "r")
+    (tmp_path / "r" / "blobs" / "sha256" / digest_of(b"whole")[7:]).write_bytes(b"half")
+    with pytest.raises(AssertionError):
+        blobs_are_whole(tmp_path / "r")
