@@ -14,13 +14,16 @@ from lading.cli import LazyGroup
 from registry.config import DEFAULT_PORT, RegistryConfig
 
 COMMANDS = {
+    "access": ("registry_access:access", "Explain rights; rotate the key that signs tokens"),
     "check": ("registry_store:check", "Compare the index with what is on disk"),
     "config": ("registry_config:config", "Check, show and describe the configuration"),
     "gc": ("registry_store:gc", "Remove content that nobody needs, while the registry serves"),
     "rebuild-index": ("registry_store:rebuild_index", "Make the index anew from the blobs"),
+    "robot": ("registry_access:robot", "Manage robot accounts"),
     "scrub": ("registry_store:scrub", "Read and hash every blob again"),
     "serve": ("registry:serve", "Serve the OCI distribution API until SIGTERM"),
     "tags": ("registry_tags:tags", "Show and undo moves of tags"),
+    "user": ("registry_access:user", "Manage users"),
 }
 
 

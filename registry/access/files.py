@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -40,29 +40,44 @@ def settled(state: Signature, now_ns: int) -> bool:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Be the only editor of ``path``, among all processes; makes its folder (0700)."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(path.parent)
     lock = path.with_name(f".{path.name}.lock")
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        _give(descriptor, os.stat(path.parent))
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder and those above it, 0700, of the owner of what it is in."""
+    if not folder.is_dir():
+        make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _give(descriptor, os.stat(folder.parent))
+        finally:
+            os.close(descriptor)
+
+
 def replace(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Put ``data`` in place of ``path``, durably; readers see the old or the new bytes, whole.
 
-    An existing file keeps its owner and mode. The caller holds ``locked``.
+    An existing file keeps its owner and mode, a new one belongs to the owner of its folder: what
+    root adds is for the registry's own user to read. The caller holds ``locked``.
     """
     fresh = path.with_name(f".{path.name}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        with suppress(FileNotFoundError):
+        try:
             known = os.stat(path)
             mode = known.st_mode & 0o777
-            if (known.st_uid, known.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(descriptor, known.st_uid, known.st_gid)
+        except FileNotFoundError:
+            known = os.stat(path.parent)
+        _give(descriptor, known)
         os.fchmod(descriptor, mode)
         view = memoryview(data)
         while view:
@@ -76,3 +91,9 @@ def replace(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _give(descriptor: int, like: os.stat_result) -> None:
+    """Make ``like``'s owner the file's, where root works for another user."""
+    if os.geteuid() == 0 and like.st_uid != 0:
+        os.fchown(descriptor, like.st_uid, like.st_gid)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from registry.access.files import make_private
 from registry.access.identity import Identity
 
 _PREFIX: Final = "lading_refresh_"
@@ -47,7 +48,7 @@ class RefreshTokens:
     """The tokens of one registry root, shared by its processes. Every method blocks."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path.parent)
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         path.chmod(0o600)

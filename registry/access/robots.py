@@ -141,6 +141,11 @@ def parse_permission(text: str) -> RuleSettings:
     return _permission(pattern, rights)
 
 
+def written_permission(rule: RuleSettings) -> str:
+    """What ``parse_permission`` reads."""
+    return f"{rule.repositories[0]}:{','.join(action.value for action in rule.actions)}"
+
+
 def _permission(pattern: str, rights: Sequence[Right]) -> RuleSettings:
     return RuleSettings(repositories=(pattern,), actions=tuple(rights), robots=("*",))
 
@@ -164,10 +169,7 @@ def _document(robots: Mapping[str, Robot]) -> bytes:
             "secret": robot.secret,
             "created": robot.created,
             "expires": robot.expires,
-            "permissions": [
-                f"{rule.repositories[0]}:{','.join(action.value for action in rule.actions)}"
-                for rule in robot.permissions
-            ],
+            "permissions": [written_permission(rule) for rule in robot.permissions],
         }
         for robot in robots.values()
     }

@@ -130,7 +130,7 @@ def take_snapshot(places: Places, *, now: float, previous: Snapshot | None = Non
     users = _kept(partial(_users, places, policy), old.users)
     robots = _kept(partial(_robots, places), old.robots)
     ring = old.ring
-    if ring is not None or _required(places, robots):
+    if ring is not None or asks_for_credentials(places, robots):
         ring = _kept(partial(load_ring, places.keys, places.settings.tokens, now=now), ring)
     return Snapshot(places, users, robots, policy, ring, watched, signatures, quiet)
 
@@ -144,7 +144,8 @@ class _Nothing:
     ring: KeyRing | None = None
 
 
-def _required(places: Places, robots: Mapping[str, Robot]) -> bool:
+def asks_for_credentials(places: Places, robots: Mapping[str, Robot]) -> bool:
+    """Whether there is anything that tells callers apart."""
     settings = places.settings
     configured = settings.htpasswd or settings.anonymous_pull or settings.rules
     return bool(configured or robots or places.users.exists())
