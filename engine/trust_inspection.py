@@ -11,23 +11,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from engine.signatures import Found, fetch_bundles, fetch_tag_signatures
+from engine.signatures import Found, fetch_bundles, fetch_notation, fetch_tag_signatures
 from engine.trusting import Format, utc_now
 from images.descriptor import Descriptor
 from images.digest import Digest
 from images.reference import Reference
-from trust.errors import VerificationError
+from trust.errors import UnsignedError, VerificationError
 from trust.identity import MatchClaimed
 from trust.keys import PublicKey
 from trust.policy import Decision, Policy
 from trust.policyfile import read_key as read_key_file
 from trust.requirements import SigstoreSigned
-from trust.signature import BundleSignature, Claim, Signature, Signatures
+from trust.signature import BundleSignature, Claim, NotationSignature, Signature, Signatures
 from trust.verify import authenticate, check_claim, requirement_keys, verify
 
 if TYPE_CHECKING:
+    from engine.content_trust.report import CollectionReport
     from images.client import RegistryClient
 
 UNKNOWN: str = "(unknown key)"
@@ -156,6 +158,7 @@ async def inspect(
     *,
     known: Mapping[str, PublicKey],
     read_key: Callable[[str], bytes] = read_key_file,
+    now: Callable[[], datetime] = utc_now,
 ) -> Inspection:
     """Look at all signatures of ``reference``. ``known`` names keys beside those of the policy.
 
@@ -167,11 +170,61 @@ async def inspect(
     try:
         found = await fetch_tag_signatures(client, reference, descriptor.digest)
         found += await fetch_bundles(client, reference, descriptor.digest)
+        found += await fetch_notation(client, reference, descriptor.digest)
     except VerificationError as error:
         return Inspection(reference, descriptor, (), policy.decide(reference), error)
     return await asyncio.to_thread(
-        _report, reference, descriptor, policy, found, known=known, read_key=read_key
+        _report, reference, descriptor, policy, found, known=known, read_key=read_key, now=now()
     )
+
+
+async def inspect_if_there(
+    client: RegistryClient,
+    reference: Reference,
+    policy: Policy,
+    *,
+    known: Mapping[str, PublicKey],
+) -> Inspection | None:
+    """Like ``inspect``; None when the registry has no such image."""
+    from images.client.errors import ManifestUnknownError
+
+    try:
+        return await inspect(client, reference, policy, known=known)
+    except ManifestUnknownError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedInspection:
+    """What Notary trust data says of a repository, with what is signed beside the image itself."""
+
+    collection: CollectionReport
+    image: Inspection | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Docker's members from the trust data, lading's own from the image."""
+        own = {} if self.image is None else self.image.to_json()
+        return {**own, **self.collection.to_json()}
+
+    def pretty(self) -> str:
+        """Docker's tables, and then the image's."""
+        tables = self.collection.pretty()
+        return tables if self.image is None else f"{tables}{self.image.pretty()}"
+
+
+def joined(
+    image: Inspection | None, collection: CollectionReport | None, name: str
+) -> Inspection | JoinedInspection:
+    """Both views of what ``name`` stands for, as far as they exist.
+
+    Raises:
+        UnsignedError: there is neither an image nor trust data.
+    """
+    if collection is not None:
+        return JoinedInspection(collection, image)
+    if image is None:
+        raise UnsignedError(f"no signatures or cannot access {name}", fix="check the spelling")
+    return image
 
 
 def _report(
@@ -182,6 +235,7 @@ def _report(
     *,
     known: Mapping[str, PublicKey],
     read_key: Callable[[str], bytes],
+    now: datetime,
 ) -> Inspection:
     decision = policy.decide(reference)
     names = {key: name for name, key in _policy_keys(decision, read_key).items()}
@@ -197,7 +251,7 @@ def _report(
             descriptor.digest,
             policy,
             Signatures(found.items),
-            now=utc_now(),
+            now=now,
             read_key=read_key,
         )
     except VerificationError as error:
@@ -208,6 +262,8 @@ def _report(
 def _examine(
     signature: Signature, names: Mapping[PublicKey, str], reference: Reference, digest: Digest
 ) -> SignatureReport:
+    if isinstance(signature, NotationSignature):
+        return _examine_envelope(signature, digest)
     kind = Format.BUNDLE if isinstance(signature, BundleSignature) else Format.TAG
     try:
         key, claim = authenticate(signature, list(names))
@@ -220,6 +276,26 @@ def _examine(
         None if claim.reference is None else claim.reference.familiar,
         claim.annotations,
         _problem(claim, reference, digest),
+    )
+
+
+def _examine_envelope(signature: NotationSignature, digest: Digest) -> SignatureReport:
+    """What the envelope says of itself; whether its chain is trusted is the policy's matter."""
+    from trust.notation.certificates import thumbprint
+    from trust.notation.envelope import open_envelope
+
+    try:
+        opened = open_envelope(signature.raw)
+    except VerificationError as error:
+        return SignatureReport(Format.NOTATION, None, None, None, {}, error.what)
+    other = f"it is for {opened.target.digest}" if opened.target.digest != digest else None
+    return SignatureReport(
+        Format.NOTATION,
+        opened.chain[0].subject.rfc4514_string(),
+        thumbprint(opened.chain[0]),
+        None,
+        opened.target.annotations,
+        other,
     )
 
 

@@ -45,12 +45,19 @@ from trust.keys import PublicKey
 from trust.policy import Decision, Policy
 from trust.policyfile import read_key as read_key_file
 from trust.requirements import SignatureFormat, SigstoreSigned
-from trust.signature import BundleSignature, Signatures, SimpleSignature
+from trust.signature import (
+    BundleSignature,
+    NotationSignature,
+    Signature,
+    Signatures,
+    SimpleSignature,
+)
 from trust.signers.signer import Signer
 from trust.verify import authenticate, verify
 
 if TYPE_CHECKING:
     from images.client import RegistryClient
+    from trust.notation.signing import CertifiedKey
 
 APPEND_ATTEMPTS: Final = 5
 """How often an append to a ``.sig`` tag is repeated when another signer overwrote it."""
@@ -69,10 +76,12 @@ class Format(StrEnum):
     """The ``sha256-<hex>.sig`` tag, which skopeo, podman and every cosign read."""
     BUNDLE = "bundle"
     """A sigstore bundle as referrer, which cosign 3 writes and prefers."""
+    NOTATION = "notation"
+    """A Notary Project envelope as referrer; needs a certificate."""
 
 
 DEFAULT_FORMATS: Final = (Format.TAG, Format.BUNDLE)
-"""Both, since neither is read by everybody."""
+"""Both of cosign's, since neither is read by everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +109,7 @@ async def sign(
     *,
     annotations: Mapping[str, str] | None = None,
     formats: Sequence[Format] = DEFAULT_FORMATS,
+    certified: CertifiedKey | None = None,
     recursive: bool = True,
     now: Callable[[], datetime] = utc_now,
     pause: Callable[[int], Awaitable[None]] = back_off,
@@ -108,14 +118,15 @@ async def sign(
 
     The name is resolved once. An index is signed itself and, unless ``recursive`` is off, with
     every manifest in it, because other tools verify the manifest of their platform. Signing again
-    with the same key, name and annotations adds nothing.
+    with the same key, name and annotations adds nothing. ``certified`` signs in notation's format,
+    beside ``formats``.
 
     Raises:
         SigningError: the digest is not sha256, or the index is too large to sign.
         RegistryError: the registry's side.
     """
     top = await client.resolve(reference)
-    signer = _Signer(client, reference, key, annotations, tuple(formats), now, pause)
+    signer = _Signer(client, reference, key, annotations, tuple(formats), certified, now, pause)
     targets = [top, *(await _platforms(client, reference, top) if recursive else ())]
     return tuple([await signer.sign(target) for target in targets])
 
@@ -218,6 +229,7 @@ class _Signer:
     key: Signer
     annotations: Mapping[str, str] | None
     formats: tuple[Format, ...]
+    certified: CertifiedKey | None
     now: Callable[[], datetime] = field(repr=False)
     pause: Callable[[int], Awaitable[None]] = field(repr=False)
 
@@ -229,6 +241,8 @@ class _Signer:
             added.append(Format.TAG)
         if Format.BUNDLE in self.formats and await self._attach(reference, target):
             added.append(Format.BUNDLE)
+        if self.certified is not None and await self._enclose(self.certified, target):
+            added.append(Format.NOTATION)
         return SignedManifest(target, tuple(added))
 
     def _name_for(self, target: Descriptor) -> Reference:
@@ -292,6 +306,37 @@ class _Signer:
         place = replace(self.reference, tag=None, digest=manifest.digest)
         await self.client.put_manifest(place, manifest.raw, OCI_MANIFEST)
         return True
+
+    async def _enclose(self, certified: CertifiedKey, target: Descriptor) -> bool:
+        from trust.notation import referrer
+
+        present = (await fetch_notation(self.client, self.reference, target.digest)).items
+        if any(_same_envelope(item, certified, target) for item in present):
+            return False
+        plain = Descriptor(target.media_type, target.digest, target.size, self.annotations or {})
+        now = self.now()
+        envelope = await asyncio.to_thread(certified.sign, plain, signed_at=now)
+        manifest, config = referrer.referrer(envelope, certified.chain, target, created=now)
+        await self._put_referrer(manifest, config, envelope)
+        return True
+
+    async def _put_referrer(self, manifest: Manifest, *blobs: bytes) -> None:
+        for data in blobs:
+            await self.client.put_blob(self.reference, data)
+        place = replace(self.reference, tag=None, digest=manifest.digest)
+        await self.client.put_manifest(place, manifest.raw, OCI_MANIFEST)
+
+
+def _same_envelope(present: Signature, certified: CertifiedKey, target: Descriptor) -> bool:
+    from trust.notation.envelope import open_envelope
+
+    if not isinstance(present, NotationSignature):
+        return False
+    try:
+        opened = open_envelope(present.raw)
+    except VerificationError:
+        return False
+    return opened.chain[0] == certified.chain[0] and opened.target.digest == target.digest
 
 
 def _made_by(key: PublicKey, annotations: Mapping[str, str], payload: bytes) -> bool:

@@ -214,6 +214,11 @@ class PrivateKey:
         with _narrowed("not a private key that can sign", where):
             return cls(PublicKey._of(key.public_key(), where=where), key)
 
+    @property
+    def native(self) -> Any:
+        """The key as the cryptography library has it, for formats with algorithms of their own."""
+        return self._key
+
     def sign(self, message: bytes) -> bytes:
         """Sign ``message``: DER for ECDSA, raw bytes otherwise."""
         signature: bytes = self._key.sign(message, *_parameters(self.public.algorithm, "sha256"))

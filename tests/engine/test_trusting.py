@@ -111,7 +111,7 @@ async def check(
 async def test_signed_image_verifies_in_either_format(
     client: RegistryClient, web: Reference
 ) -> None:
-    for wanted in Format:
+    for wanted in trusting.DEFAULT_FORMATS:
         (signed,) = await trusting.sign(client, web, ALICE, formats=[wanted], now=now)
         assert signed.added == (wanted,)
         assert await check(client, web) == signed.descriptor
