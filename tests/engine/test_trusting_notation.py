@@ -18,7 +18,7 @@ from tests.engine.test_trusting import NAME, add_image, now
 from tests.simulators.registry import SimulatedRegistry
 from trust.errors import UnsignedError, UnsupportedSignatureError, UntrustedChainError
 from trust.keys import PrivateKey
-from trust.notation.referrer import COSE
+from trust.notation.referrer import ARTIFACT, COSE
 from trust.notation.signing import CertifiedKey, self_signed
 from trust.policy import Policy
 from trust.policyfile import load_policy
@@ -105,7 +105,7 @@ async def test_an_envelope_that_lading_cannot_read_is_named(
     registry: SimulatedRegistry,
 ) -> None:
     (signed,) = await trusting.sign(client, web, KEY, formats=(), certified=certified, now=now)
-    (found,) = await client.referrers(web, signed.descriptor.digest, artifact_type=None)
+    (found,) = await client.referrers(web, signed.descriptor.digest, artifact_type=ARTIFACT)
     raw, media_type = await client.manifest(Reference.parse(f"{web.name}@{found.digest}"))
     cose = raw.replace(b"application/jose+json", COSE.encode())
     registry.manifests.clear()

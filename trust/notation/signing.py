@@ -16,6 +16,7 @@ from images.descriptor import Descriptor
 from trust.errors import CertificateError, KeyFileError
 from trust.fields import FieldError
 from trust.keys import PrivateKey
+from trust.notation.algorithms import algorithm_of
 from trust.notation.certificates import check_chain, common_name
 from trust.notation.envelope import sign_envelope
 from trust.notation.policy import distinguished_name
@@ -81,6 +82,7 @@ def self_signed(
     from cryptography.hazmat.primitives import hashes
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
+    algorithm_of(key.native.public_key())
     try:
         name = _name(distinguished_name(subject))
     except (FieldError, ValueError) as error:
@@ -131,4 +133,7 @@ def _name(attributes: Mapping[str, str]) -> x509.Name:
     unknown = attributes.keys() - known.keys()
     if unknown:
         raise FieldError(f"the attribute {sorted(unknown)[0]} is not used in subjects")
-    return x509.Name([x509.NameAttribute(known[key], value) for key, value in attributes.items()])
+    # The usual order, from the country down to the name, however it was written.
+    return x509.Name(
+        [x509.NameAttribute(known[key], attributes[key]) for key in known if key in attributes]
+    )
