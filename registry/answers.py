@@ -48,7 +48,15 @@ class ReadyContent:
         body = b"" if request.method == "HEAD" else self.body
         name = request.get(REQUEST_ID)
         named = b"" if name is None else b"X-Request-Id: %b\r\n" % name.encode("ascii")
-        return _ReadyResponse(request, b"".join((self._head, named, date.line(), body)))
+        payload = b"".join((self._head, named, date.line(), body))
+        return _ReadyResponse(request, payload, self.etag)
+
+
+def digest_of(response: web.StreamResponse) -> str | None:
+    """The digest of the content that an answer brings or confirms; None where there is none."""
+    if isinstance(response, _ReadyResponse):
+        return response.digest
+    return response.headers.get("Docker-Content-Digest")
 
 
 class HttpDate:
@@ -70,8 +78,9 @@ class HttpDate:
 class _ReadyResponse(web.StreamResponse):
     """A response whose bytes are all there; it needs no preparation."""
 
-    def __init__(self, request: web.BaseRequest, payload: bytes) -> None:
+    def __init__(self, request: web.BaseRequest, payload: bytes, digest: str) -> None:
         super().__init__()
+        self.digest = digest
         self._ready_request = request
         self._ready_payload = payload
 

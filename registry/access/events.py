@@ -14,6 +14,7 @@ from aiohttp import web
 from registry.access.audit import AuditLog
 from registry.access.identity import DeniedError, Grant, Identity
 from registry.access.passwords import NOBODY, parse_basic
+from registry.answers import digest_of
 from registry.errors import ApiError
 from registry.protocols import Access, Caller
 from registry.routing import Kind, Target
@@ -46,7 +47,7 @@ class Auditor:
         """A request of one of the ``recorded`` actions was carried out."""
         if response.status not in (200, 201, 202, 206) or _is_step(target, response):
             return
-        digest = response.headers.get("Docker-Content-Digest")
+        digest = digest_of(response)
         event = _event(caller, target, access, str(grant.identity), request_id)
         if digest is not None:
             event["digest"] = digest
