@@ -32,6 +32,13 @@ class Access(Record):
     verify_keys: tuple[Path, ...] = ()
     environ: Mapping[str, str] = field(default_factory=_environ, repr=False)
 
+    @property
+    def content_trust(self) -> bool:
+        """Whether tags mean what their repository's trust data says (DOCKER_CONTENT_TRUST)."""
+        from engine.content_trust.settings import enabled
+
+        return enabled(self.environ)
+
     def client(self) -> RegistryClient:
         """A client with the user's credentials, to be closed by ``async with``."""
         from images.client import ClientOptions, RegistryClient

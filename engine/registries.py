@@ -34,10 +34,57 @@ def pull(
 ) -> Descriptor:
     """Bring an image into the store if the policy accepts it; returns what the name points to.
 
+    With content trust a tag is taken for the digest that its repository's trust data gives it.
+
     Raises:
-        TrustError: the policy refuses; nothing of the image is kept.
+        TrustError: the policy or the trust data refuses; nothing of the image is kept.
         RegistryError, ImagesError: as ``RegistryClient.pull``.
     """
+    if access.content_trust and reference.digest is None:
+        return _pull_signed(
+            reference,
+            store,
+            access,
+            platform=platform,
+            all_platforms=all_platforms,
+            progress=progress,
+        )
+    return _pull(
+        reference,
+        store,
+        access,
+        platform=platform,
+        all_platforms=all_platforms,
+        progress=progress,
+    )
+
+
+def _pull_signed(
+    reference: Reference, store: ImageStore, access: Access, *, progress: ProgressSink, **how: Any
+) -> Descriptor:
+    """Pull the digest that the trust data names, and give it the tag; in docker's words."""
+    from engine.content_trust.session import resolve
+    from images.client.progress import StatusEvent
+
+    signed = resolve(access, reference)
+    pinned = reference.with_digest(signed.digest)
+    name = f"{reference.familiar_name}@{signed.digest}"
+    progress(StatusEvent(f"Pull (1 of 1): {pinned.familiar}"))
+    descriptor = _pull(pinned, store, access, progress=progress, **how)
+    progress(StatusEvent(f"Tagging {name} as {reference.familiar}"))
+    store.tag(reference, descriptor)
+    return descriptor
+
+
+def _pull(
+    reference: Reference,
+    store: ImageStore,
+    access: Access,
+    *,
+    platform: Platform | None,
+    all_platforms: bool,
+    progress: ProgressSink,
+) -> Descriptor:
     from engine.trusting import verifier
 
     policy = access.policy()

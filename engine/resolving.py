@@ -23,7 +23,8 @@ class PullingResolver:
         self._store = store
         self._access = access
         self._progress = progress
-        self._always = always
+        # A tag means what its trust data says today, so nothing local can tell.
+        self._always = always or access.content_trust
 
     def resolve(self, reference: Reference, platform: Platform) -> ResolvedBase:
         """The image, pulled first where it is missing or ``always`` was asked.

@@ -97,7 +97,12 @@ def _tasks(dispatcher: Dispatcher) -> list[Task]:
     async def collect() -> str:
         return await collect_when_due(dispatcher.registry.collector)
 
+    async def sign_again() -> str:
+        signed = await dispatcher.registry.trust.sweep()
+        return f"{signed} collections signed again" if signed else ""
+
     return [
         Task("idle uploads", _SWEEP_SECONDS, sweep),
+        Task("trust data", _SWEEP_SECONDS, sign_again),
         Task("collection", LOOK_SECONDS, collect),
     ]

@@ -103,8 +103,12 @@ class Collection:
     async def revoke(self, tag: str | None) -> tuple[str, ...]:
         """Take ``tag``, or every released one, from the roles that a key here may sign.
 
+        Docker leaves a tag alone that ``targets`` itself signed before there were signers, and it
+        stays trusted; here it goes too.
+
         Raises:
             UnsignedTagError: there is nothing to take away.
+            MissingKeyError: a role releases the tag whose keys are not here.
         """
         revoked: list[str] = []
 
@@ -115,8 +119,7 @@ class Collection:
                 raise UnsignedTagError(what, where=self.gun)
             revoked[:] = sorted(held) if tag is None else [tag]
             for name in revoked:
-                for role in self.signable(draft, name):
-                    draft = draft.remove_target(role, name)
+                draft = self._without(draft, name)
             return draft
 
         await self.change(change)
@@ -200,6 +203,17 @@ class Collection:
                 fix="load a signer's private key with `lading trust key load`",
             )
         return found
+
+    def _without(self, draft: Draft, name: str) -> Draft:
+        holding = [role for role in draft.targets if name in draft.targets[role].targets]
+        for role in holding:
+            if self._can_sign(draft, role):
+                draft = draft.remove_target(role, name)
+            elif role in roles.RELEASED:
+                raise MissingKeyError(
+                    f"{role} releases {name}, and none of its keys is here", where=self.gun
+                )
+        return draft
 
     def _can_sign(self, draft: Draft, role: str) -> bool:
         return any(self.keys.holds(key.bare().id) for key in draft.keys_of(role)[0])

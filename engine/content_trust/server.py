@@ -70,6 +70,14 @@ class TrustServer:
         """host[:port] of the server."""
         return self._server
 
+    async def available(self) -> bool:
+        """Whether this is a Notary server that lets us read; others know no such path."""
+        try:
+            await self._transport.fetch(self._request("GET", "root.json", "pull"), limits.ROOT)
+        except RegistryError as error:
+            return error.remote_code == "METADATA_NOT_FOUND"
+        return True
+
     async def current(self, role: str) -> bytes:
         """The newest bytes of a role.
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from engine.content_trust.collection import Collection
     from engine.content_trust.server import TrustServer
     from images.reference import Reference
+    from images.store import ImageStore
     from trust.tuf.keystore import TrustKeys
     from trust.tuf.tags import SignedTag
 
@@ -59,6 +60,26 @@ def resolve(access: Access, reference: Reference) -> SignedTag:
             return resolve_tag(trusted, reference.tag or "latest")
 
     return asyncio.run(look())
+
+
+def served(access: Access, reference: Reference) -> bool:
+    """Whether the trust server of a repository answers, with trust data or without."""
+    import asyncio
+
+    async def look() -> bool:
+        async with open_server(access, reference) as server:
+            return await server.available()
+
+    return asyncio.run(look())
+
+
+def must_pull(access: Access, reference: Reference, store: ImageStore) -> bool:
+    """Whether the store lacks what a tag means by its trust data, and so has to be given it.
+
+    Raises as ``resolve``.
+    """
+    local = store.resolve(reference)
+    return resolve(access, reference).digest != (None if local is None else local.digest)
 
 
 def with_collection(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -29,6 +30,7 @@ def run(
     The exit status is the command's; 125 means that the container could not be made, 126 that its
     command could not be executed, 127 that it was not found.
     """
+    from engine.content_trust.settings import enabled
     from engine.run import run as start
     from engine.run_options import RunOptions
 
@@ -44,6 +46,10 @@ def run(
             view.close()
 
     try:
+        if enabled(os.environ):
+            from lading.content_trust import signed_only
+
+            flags["pull"] = signed_only(app, insecure_registry, flags["image"], flags["pull"])
         return start(RunOptions(**flags), app.store, app.runtime, pull=pull)
     except Exception as error:
         if app.debug:

@@ -72,16 +72,21 @@ def push(
     from engine import registries
 
     reference = Reference.parse(image)
+    access = app.access(insecure_registry)
     view = transfer_view("push", sys.stdout, quiet=quiet)
     try:
-        registries.push(
+        pushed = registries.push(
             reference,
             app.store,
-            app.access(insecure_registry),
+            access,
             platform=Platform.parse(platform) if platform else None,
             progress=view,
         )
     finally:
         view.close()
+    if access.content_trust and reference.tag is not None:
+        from lading.content_trust import sign_pushed
+
+        sign_pushed(access, reference, pushed)
     if quiet:
         click.echo(str(reference))

@@ -10,7 +10,9 @@ TABLE = {
     "inspect": ("trust_images:inspect", "Show who signed an image, and the policy's verdict"),
     "key": ("trust_keys:key", "Manage signing keys"),
     "policy": ("trust_images:policy", "Check the policy, or explain its decision"),
+    "revoke": ("trust_docker:revoke", "Remove the trust data of a tag, or of every tag"),
     "sign": ("trust_images:sign", "Sign an image in its registry"),
+    "signer": ("trust_docker:signer", "Manage who may sign for a repository"),
     "verify": ("trust_images:verify", "Verify an image in its registry"),
 }
 

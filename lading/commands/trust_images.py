@@ -12,11 +12,13 @@ from engine.registries import call
 from images.reference import Reference
 from lading.app import App
 from lading.commands.declared import access_options, trust_options
-from lading.passphrase import passphrase
 from trust.keystore import KeyStore
 
 if TYPE_CHECKING:
     from images.client import RegistryClient
+
+
+FORMATS = ("notary", "cosign", "bundle")
 
 
 def _annotations(
@@ -33,8 +35,14 @@ def _annotations(
 @click.option(
     "--key",
     "location",
-    required=True,
     help="Name in the key store, a private key file, pkcs11:URI or command:PROGRAM",
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(FORMATS),
+    help="What to write, may be repeated  [default: notary where it is served; with --key all]",
 )
 @click.option(
     "-a", "--annotation", multiple=True, callback=_annotations, metavar="K=V", help="Signed too"
@@ -46,7 +54,8 @@ def _annotations(
 def sign(
     app: App,
     image: str,
-    location: str,
+    location: str | None,
+    formats: tuple[str, ...],
     annotation: dict[str, str],
     *,
     timestamp: bool,
@@ -55,25 +64,15 @@ def sign(
 ) -> None:
     """Sign an image in its registry.
 
-    What the name points to there is signed, and so is the manifest of every platform.
+    What the name points to there is signed. In cosign's formats, which take --key, so is the
+    manifest of every platform. In Notary's format, which docker reads, the tag is signed.
     """
-    from engine import trusting
-    from trust.signature import TIMESTAMP
-    from trust.signers.opening import open_signer
+    from lading import signing
 
-    secret = passphrase(f"key {location}", descriptor=passphrase_fd)
-    key = open_signer(location, KeyStore(app.root), secret)
-    if timestamp:
-        annotation = {**annotation, TIMESTAMP: str(int(trusting.utc_now().timestamp()))}
-    signed = call(
-        app.access(insecure_registry),
-        lambda client: trusting.sign(
-            client, Reference.parse(image), key, annotations=annotation or None
-        ),
+    wishes = signing.Wishes(location, formats, annotation, timestamp, passphrase_fd)
+    signing.sign(
+        app.access(insecure_registry), Reference.parse(image), wishes, store=KeyStore(app.root)
     )
-    for item in signed:
-        how = " and ".join(form.value for form in item.added) or "already signed"
-        click.echo(f"signed {item.descriptor.digest} ({how})")
 
 
 @click.command()
@@ -119,19 +118,23 @@ def inspect(
 ) -> None:
     """Show who signed an image, and the policy's verdict."""
     from engine import trust_inspection
+    from lading.content_trust import collection_report
 
     access = app.access(insecure_registry, policy=policy, verify_key=verify_key)
     rules = access.policy()
     known = {stored.name: stored.public for stored in KeyStore(app.root).list()}
 
-    async def look(client: RegistryClient) -> list[trust_inspection.Inspection]:
+    async def look(client: RegistryClient) -> list[trust_inspection.Inspection | None]:
         references = [Reference.parse(image) for image in images]
         return [
-            await trust_inspection.inspect(client, reference, rules, known=known)
+            await trust_inspection.inspect_if_there(client, reference, rules, known=known)
             for reference in references
         ]
 
-    reports = call(access, look)
+    reports = [
+        trust_inspection.joined(seen, collection_report(access, image), image)
+        for image, seen in zip(images, call(access, look), strict=True)
+    ]
     if pretty:
         click.echo("\n".join(report.pretty() for report in reports), nl=False)
     else:

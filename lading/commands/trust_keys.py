@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -24,14 +25,17 @@ def key() -> None:
 @click.argument("name")
 @click.option("--algorithm", default="ecdsa-p256", show_default=True, help="Kind of key")
 @click.option(
-    "--output", type=click.Path(path_type=Path), help="Also write NAME.pub to this folder"
+    "--output", "--dir", type=click.Path(path_type=Path), help="Also write NAME.pub to this folder"
 )
 @click.option("--passphrase-fd", type=int, help=_FD_HELP)
 @click.pass_obj
 def generate(
     app: App, name: str, algorithm: str, output: Path | None, passphrase_fd: int | None
 ) -> None:
-    """Make a signing key and keep it, encrypted, in the key store."""
+    """Make a signing key and keep it, encrypted, in the key store.
+
+    Docker's own key store gets it too, for signer NAME, if docker knows such names and keys.
+    """
     from trust.keys import Algorithm
 
     choices = {member.value: member for member in Algorithm}
@@ -39,6 +43,7 @@ def generate(
         raise click.BadParameter(f"choose one of {', '.join(choices)}", param_hint="--algorithm")
     secret = passphrase(f"the new key {name}", confirm=True, descriptor=passphrase_fd)
     stored = KeyStore(app.root).generate(name, secret, algorithm=choices[algorithm])
+    _share(app, name, secret)
     _announce(stored, output)
 
 
@@ -48,9 +53,15 @@ def generate(
 @click.option("--passphrase-fd", type=int, help=_FD_HELP)
 @click.pass_obj
 def load(app: App, file: Path, name: str | None, passphrase_fd: int | None) -> None:
-    """Take a private key (cosign's or PKCS#8) into the key store."""
+    """Take a private key (cosign's, docker's or PKCS#8) into the key store, and docker's."""
+    from trust.tuf.keyfile import to_pkcs8
+
     secret = passphrase(str(file), descriptor=passphrase_fd)
-    _announce(KeyStore(app.root).load(name or file.stem, file.read_bytes(), secret), None)
+    chosen = name or file.stem
+    pem = to_pkcs8(file.read_bytes(), secret, where=str(file))
+    stored = KeyStore(app.root).load(chosen, pem, secret)
+    _share(app, chosen, secret)
+    _announce(stored, None)
 
 
 @key.command("list")
@@ -86,6 +97,12 @@ def rm(app: App, names: tuple[str, ...]) -> None:
     store = KeyStore(app.root)
     for name in names:
         click.echo(store.rm(name).name)
+
+
+def _share(app: App, name: str, secret: Callable[[], bytes]) -> None:
+    from lading.content_trust import share_key
+
+    share_key(KeyStore(app.root), name, secret)
 
 
 def _announce(stored: StoredKey, output: Path | None) -> None:

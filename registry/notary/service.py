@@ -16,7 +16,7 @@ from typing import Final
 import orjson
 
 from images.errors import ImagesError
-from registry.notary.errors import InvalidUpdateError, NotaryError
+from registry.notary.errors import NotaryError
 from registry.notary.publishing import Publish, check_upload
 from registry.notary.store import Change, SealedKey, StaleError, Stored, TrustStore
 from registry.notary.vault import VARIABLE, Vault
@@ -150,7 +150,7 @@ class Notary:
             if not files:
                 return False
             self.store.publish(gun, files, expected=publish.versions, now=publish.now.timestamp())
-        except (StaleError, InvalidUpdateError):
+        except (StaleError, NotaryError):
             # Another process did it, or the keys are not ours any more.
             return False
         return True

@@ -116,6 +116,26 @@ def load(file: KeyFile, passphrase: bytes | None, *, where: str | None = None) -
         raise KeyFileError("not a private key that is read here", where=where) from error
 
 
+def to_pkcs8(pem: bytes, passphrase: Callable[[], bytes], *, where: str | None = None) -> bytes:
+    """A key file of docker as plain PKCS#8 in PEM; any other file as it is.
+
+    ``passphrase`` is asked if docker's file is encrypted; raises as ``load``.
+    """
+    try:
+        file = parse(pem, where=where)
+    except KeyFileError:
+        return pem
+    if not file.headers and file.label != "ED25519 PRIVATE KEY":
+        return pem
+    signer = load(file, passphrase() if file.encrypted else None, where=where)
+    from cryptography.hazmat.primitives import serialization as ser
+
+    plain: bytes = signer.private.private_bytes(
+        ser.Encoding.PEM, ser.PrivateFormat.PKCS8, ser.NoEncryption()
+    )
+    return plain
+
+
 def write(
     signer: Signer,
     passphrase: bytes,

@@ -154,12 +154,17 @@ class Signer:
     @classmethod
     def generate(cls, algorithm: Algorithm = Algorithm.ECDSA_P256) -> Self:
         """A new key from the operating system's randomness."""
-        return cls.of(PrivateKey.generate(algorithm)._key)
+        return cls.of_private(PrivateKey.generate(algorithm))
 
     @classmethod
     def of(cls, private: Any) -> Self:
         """Take a key object of ``cryptography``; raises ``KeyFileError`` for other kinds."""
         return cls(Key.of(PublicKey._of(private.public_key(), where=None)), private)
+
+    @classmethod
+    def of_private(cls, key: PrivateKey) -> Self:
+        """The same key as Notary's signer."""
+        return cls.of(key._key)
 
     def as_key(self, key: Key) -> Signer:
         """The same private key, signing in the name of a certificate for it.

@@ -1,0 +1,166 @@
+"""``lading trust revoke`` and ``lading trust signer``: docker's verbs on Notary trust data."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from images.errors import ImagesError, InputError
+from images.reference import Reference
+from lading.app import App
+from lading.commands.declared import access_options
+
+if TYPE_CHECKING:
+    from engine.content_trust.collection import Collection
+    from trust.tuf.keys import Key
+
+
+class SignerError(InputError):
+    """A signer's name or key file cannot be used, or some repository could not be changed."""
+
+    code = "signer"
+
+
+@click.command()
+@click.argument("image")
+@click.option("-y", "--yes", is_flag=True, help="Do not prompt for confirmation")
+@access_options
+@click.pass_obj
+def revoke(app: App, image: str, *, yes: bool, insecure_registry: tuple[str, ...]) -> None:
+    """Remove the trust data of a tag, or of every tag."""
+    from engine.content_trust import session
+    from lading.content_trust import trust_keys
+
+    reference = Reference.parse(image, default_tag=None)
+    if reference.digest is not None:
+        raise InputError("cannot use a digest reference for IMAGE:TAG", where=image)
+    question = f"Confirm you would like to delete all signature data for {image}?"
+    if reference.tag is None and not yes and not click.confirm(question):
+        raise click.Abort
+    session.with_collection(
+        app.access(insecure_registry),
+        reference,
+        trust_keys(),
+        lambda collection: collection.revoke(reference.tag),
+    )
+    click.echo(f"Successfully deleted signature for {image}")
+
+
+@click.group()
+def signer() -> None:
+    """Manage who may sign for a repository."""
+
+
+@signer.command()
+@click.argument("name")
+@click.argument("repositories", nargs=-1, required=True)
+@click.option(
+    "--key",
+    "files",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The signer's public key or certificate (PEM); may be repeated",
+)
+@access_options
+@click.pass_obj
+def add(
+    app: App,
+    name: str,
+    repositories: tuple[str, ...],
+    files: tuple[Path, ...],
+    insecure_registry: tuple[str, ...],
+) -> None:
+    """Let a signer sign tags of repositories; trust data is made where there is none."""
+    _check_name(name)
+    keys = [_public_key(file) for file in files]
+
+    async def act(collection: Collection) -> None:
+        if not await collection.exists():
+            click.echo(f"Initializing signed repository for {collection.gun}...")
+            await collection.initialize()
+            click.echo(f'Successfully initialized "{collection.gun}"')
+        await collection.add_signer(name, keys)
+
+    failed = []
+    for repository in repositories:
+        click.echo(f'Adding signer "{name}" to {repository}...')
+        if _succeeds(app, repository, insecure_registry, act):
+            click.echo(f"Successfully added signer: {name} to {repository}\n")
+        else:
+            failed.append(repository)
+    if failed:
+        raise SignerError(f"failed to add signer to: {', '.join(failed)}")
+
+
+@signer.command()
+@click.argument("name")
+@click.argument("repositories", nargs=-1, required=True)
+@click.option("-f", "--force", is_flag=True, help="Do not prompt for confirmation")
+@access_options
+@click.pass_obj
+def remove(
+    app: App,
+    name: str,
+    repositories: tuple[str, ...],
+    *,
+    force: bool,
+    insecure_registry: tuple[str, ...],
+) -> None:
+    """Take a signer away; what it alone had released is not released any more."""
+    question = (
+        f'The signer "{name}" will no longer be able to sign, and what it signed may become '
+        "unsigned. Are you sure you want to continue?"
+    )
+    if not force and sys.stdin.isatty() and not click.confirm(question):
+        raise click.Abort
+    failed = []
+    for repository in repositories:
+        click.echo(f'Removing signer "{name}" from {repository}...')
+        if _succeeds(app, repository, insecure_registry, lambda c: c.remove_signer(name)):
+            click.echo(f"Successfully removed {name} from {repository}\n")
+        else:
+            failed.append(repository)
+    if failed:
+        raise SignerError(f"error removing signer from: {', '.join(failed)}")
+
+
+def _succeeds(app: App, repository: str, insecure: tuple[str, ...], act: object) -> bool:
+    from engine.content_trust import session
+    from lading.content_trust import trust_keys
+    from lading.errors import render_error
+
+    try:
+        reference = Reference.parse(repository)
+        session.with_collection(app.access(insecure), reference, trust_keys(), act)  # type: ignore[arg-type]
+    except ImagesError as error:
+        render_error(error, sys.stderr)
+        return False
+    return True
+
+
+def _check_name(name: str) -> None:
+    from trust.tuf import roles
+
+    if name == "releases":
+        raise SignerError("releases is a reserved keyword, use a different signer name")
+    if not roles.is_signer(name):
+        raise SignerError(
+            f'signer name "{name}" must start with lowercase alphanumeric characters and can '
+            'include "-" or "_" after the first character'
+        )
+
+
+def _public_key(file: Path) -> Key:
+    from trust.tuf.publickey import read_public_key
+
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise SignerError(
+            f"unable to read public key from file: {error.strerror}", where=str(file)
+        ) from error
+    return read_public_key(data, where=str(file))
