@@ -1,11 +1,13 @@
 """How the cost of a build grows with files and with layers, as numbers and as an SVG plot.
 
-``python -m tests.bench.growth [--quick] [--svg FILE]``
+``python -m tests.bench.growth [--quick] [--svg FILE] [--json FILE]``; the plot of
+``docs/performance.md`` is drawn by ``python -m tests.bench.growth --svg docs/growth.svg``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import statistics
@@ -21,8 +23,10 @@ from tests.bench.main_job import LADING, make_context
 from tests.bench.peers import busybox_rootfs
 
 BASE = "bench/busybox"
-FILES = (1_000, 3_000, 10_000, 30_000)
-LAYERS = (10, 25, 50, 100)
+FILES = (1_000, 10_000, 30_000, 100_000)
+LAYERS = (10, 50, 100, 127)
+QUICK_FILES = (1_000, 3_000)
+QUICK_LAYERS = (10, 25)
 WIDTH, HEIGHT, MARGIN = 340, 230, 46
 COLOURS = ("#1f77b4", "#d62728")
 
@@ -53,12 +57,15 @@ def files(folder: Path, fresh: Action, *, sizes: Sequence[int], runs: int) -> Se
 
 
 def layers(folder: Path, fresh: Action, *, sizes: Sequence[int], runs: int) -> Series:
-    """RUN steps done for the first time, and answered from the cache one by one."""
+    """RUN steps done for the first time, and answered from the cache one by one.
+
+    One layer of each size is the base's.
+    """
     series: Series = {"cold RUN": [], "cached, step by step": []}
     for size in sizes:
         context = folder / f"layers-{size}"
         context.mkdir()
-        steps = "".join(f"RUN echo {number} > /file{number}\n" for number in range(size))
+        steps = "".join(f"RUN echo {number} > /file{number}\n" for number in range(1, size))
         (context / "Dockerfile").write_text(f"FROM {BASE}\n{steps}")
         build = quietly(LADING, "build", "-q", context)
         labels = iter(range(10**6))
@@ -112,9 +119,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="end within a minute")
     parser.add_argument("--svg", type=Path, help="draw into this file")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
     options = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    count, runs = (2, 1) if options.quick else (4, 3)
+    runs = 1 if options.quick else 3
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="bench-growth-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -130,14 +138,16 @@ def main() -> None:
         fresh()
         panels: dict[str, Series] = {}
         measures: dict[str, Callable[..., Series]] = {
-            "files": partial(files, sizes=FILES[:count]),
-            "layers": partial(layers, sizes=LAYERS[:count]),
+            "files": partial(files, sizes=QUICK_FILES if options.quick else FILES),
+            "layers": partial(layers, sizes=QUICK_LAYERS if options.quick else LAYERS),
         }
         for title, measure in measures.items():
             panels[title] = measure(folder, fresh, runs=runs)
             for name, line in panels[title].items():
                 shown = "  ".join(f"{size:,}: {value:.0f} ms" for size, value in line)
                 print(f"{title}, {name:<22} {shown}", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(panels, indent=2) + "\n")
     if options.svg:
         options.svg.write_text(plot(panels))
 

@@ -1,6 +1,7 @@
 """Timing that can be trusted on a noisy machine: interleaved runs, medians, ratios from one run.
 
-A benchmark builds `Case`s (a name, our callable, the peers' callables, a target) for `main`.
+A benchmark builds `Case`s (a name, our callable, the peers' callables, a target) for `main`, and
+`Reading`s where something other than time was measured.
 """
 
 from __future__ import annotations
@@ -32,6 +33,29 @@ class Case:
     unit: str = "ms"
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What was read off rather than timed: ours first, then the peers'."""
+
+    name: str
+    values: Mapping[str, float]
+    unit: str
+    target: str = ""
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """As a result."""
+        ours, *_ = self.values.values()
+        peers = list(self.values.items())[1:]
+        return {
+            "case": self.name,
+            "target": self.target,
+            "unit": self.unit,
+            "values": {name: round(value, 2) for name, value in self.values.items()},
+            "ratio": {name: round(ours / value, 3) for name, value in peers},
+        }
+
+
 def measure(case: Case, runs: int) -> dict[str, Any]:
     """Run the contestants in turn, ``runs`` times after one warm-up each; times in milliseconds."""
     times: dict[str, list[float]] = {name: [] for name in case.contestants}
@@ -59,13 +83,14 @@ def measure(case: Case, runs: int) -> dict[str, Any]:
 
 def show(row: Mapping[str, Any]) -> None:
     """Print one result as a line a person reads."""
-    medians = "  ".join(f"{name} {value:.1f} ms" for name, value in row["median_ms"].items())
+    unit, values = row.get("unit", "ms"), row.get("median_ms") or row["values"]
+    medians = "  ".join(f"{name} {value:.1f} {unit}" for name, value in values.items())
     ratios = "  ".join(f"{value:.2f} x {name}" for name, value in row["ratio"].items())
     print(f"{row['case']:<44} {medians}   {ratios}   target {row['target'] or '-'}", flush=True)
 
 
 def main(
-    cases: Callable[..., Iterable[Case]], description: str, groups: Sequence[str] = ()
+    cases: Callable[..., Iterable[Case | Reading]], description: str, groups: Sequence[str] = ()
 ) -> None:
     """Parse the flags, measure each case, print, and write the JSON file if asked.
 
@@ -83,7 +108,10 @@ def main(
     rows = []
     chosen = (options.only,) if groups else ()
     for case in cases(options.quick, *chosen):
-        rows.append(measure(case, min(case.runs, 3) if options.quick else case.runs))
+        if isinstance(case, Reading):
+            rows.append(case.row)
+        else:
+            rows.append(measure(case, min(case.runs, 3) if options.quick else case.runs))
         show(rows[-1])
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
