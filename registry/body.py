@@ -101,7 +101,10 @@ class _Source:
         began = clock()
         try:
             async with asyncio.timeout(self._idle):
-                chunk = await content.readany()
+                # As it came: joining what has gathered would copy the whole body once more.
+                chunk, boundary = await content.readchunk()
+                while boundary and not chunk:
+                    chunk, boundary = await content.readchunk()
         except TimeoutError as error:
             raise _too_slow("the client stopped sending") from error
         self._total += len(chunk)
