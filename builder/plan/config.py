@@ -36,12 +36,29 @@ class ConfigDraft:
     """Date for new history entries when SOURCE_DATE_EPOCH fixes it."""
     cmd_here: bool = False
     """Whether this stage section has set CMD, which protects it from ENTRYPOINT."""
+    layers: int = 0
 
     def fork(self) -> ConfigDraft:
         """A copy for a stage that starts from this one."""
         return ConfigDraft(
-            copy.deepcopy(self.config), list(self.history), self.author, self.created
+            copy.deepcopy(self.config),
+            list(self.history),
+            self.author,
+            self.created,
+            layers=self.layers,
         )
+
+    def inherit(self, config: Mapping[str, Any]) -> None:
+        """Begin with a copy of a base's config."""
+        self.config = copy.deepcopy(
+            {name: value for name, value in config.items() if value is not None}
+        )
+
+    @property
+    def extent(self) -> int:
+        """How many things the draft holds, as a measure of what a copy of it costs."""
+        held = (value for value in self.config.values() if isinstance(value, list | dict))
+        return len(self.history) + sum(len(value) for value in held)
 
     @property
     def shell(self) -> tuple[str, ...]:
@@ -73,7 +90,7 @@ class ConfigDraft:
     def set_labels(self, labels: Mapping[str, str]) -> None:
         """Add labels; later ones win."""
         if labels:
-            self.config["Labels"] = {**(self.config.get("Labels") or {}), **labels}
+            self._merge("Labels", labels)
 
     def set_command(self, command: Command) -> None:
         """CMD."""
@@ -115,20 +132,14 @@ class ConfigDraft:
     def expose(self, words: Iterable[str]) -> None:
         """EXPOSE; raises ConfigError for a port or protocol that does not exist."""
         ports = [port for word in words for port in parse_ports(word)]
-        self.config["ExposedPorts"] = {
-            **(self.config.get("ExposedPorts") or {}),
-            **{port: {} for port in ports},
-        }
+        self._merge("ExposedPorts", {port: {} for port in ports})
         self.record(f"EXPOSE {gotext.plain_list(dict.fromkeys(ports))}")
 
     def add_volumes(self, paths: Sequence[str]) -> None:
         """VOLUME; raises ConfigError for an empty path."""
         if not all(paths):
             raise ConfigError("VOLUME specified can not be an empty string")
-        self.config["Volumes"] = {
-            **(self.config.get("Volumes") or {}),
-            **{path: {} for path in paths},
-        }
+        self._merge("Volumes", {path: {} for path in paths})
         self.record(f"VOLUME {gotext.plain_list(paths)}")
 
     def set_healthcheck(self, node: Healthcheck) -> None:
@@ -158,11 +169,18 @@ class ConfigDraft:
 
     def add_trigger(self, text: str) -> None:
         """ONBUILD: stored, not recorded."""
-        self.config["OnBuild"] = [*(self.config.get("OnBuild") or []), text]
+        self.config.setdefault("OnBuild", []).append(text)
 
     def take_triggers(self) -> list[str]:
         """Remove and return the triggers a base left for its children."""
         return list(self.config.pop("OnBuild", None) or [])
+
+    def _merge(self, name: str, values: Mapping[str, Any]) -> None:
+        """Add to a map; in place, because a file may do it many thousand times."""
+        held = self.config.get(name)
+        if not isinstance(held, dict):
+            held = self.config[name] = {}
+        held.update(values)
 
     def _assign(self, name: str, value: str | list[str]) -> None:
         if value:

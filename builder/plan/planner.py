@@ -6,23 +6,22 @@ resolved nor checked nor executed. Base images come through a ``BaseResolver``.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from builder.errors import PlanError, Source
+from builder.plan.bases import BaseImages, adopt_config, familiar
 from builder.plan.config import ConfigDraft
 from builder.plan.globals import GlobalScope
 from builder.plan.model import (
-    BasePin,
-    HistoryDraft,
     ImageDraft,
     Plan,
     PlannedStage,
     PlanWarning,
     Step,
 )
+from builder.plan.names import StageNames
 from builder.plan.observer import PlanObserver
 from builder.plan.ops import Op, SourceImage, SourceScratch, StepId
 from builder.plan.options import PlanOptions
@@ -32,18 +31,23 @@ from builder.plan.scope import (
     is_proxy,
     split_environment,
 )
-from builder.plan.stage import StageReader
+from builder.plan.stage import ENTRY_WEIGHT, StageReader
 from builder.plan.target import check_syntax, find_stages, find_target
 from dockerfile_grammar import nodes
 from dockerfile_grammar.errors import GrammarError
 from images.errors import ImagesError
 from images.platform import Platform
-from images.reference import Reference
 
 if TYPE_CHECKING:
-    from builder.bases import BaseResolver, ResolvedBase
+    from builder.bases import BaseResolver
 
 SCRATCH = "scratch"
+DEPTH_LIMIT = 45
+"""Stages that name one another through variables; the planner calls itself for each."""
+
+PLAN_LIMIT = 32 << 20
+"""Characters in the steps and the history of one plan, which may be quadratic in the file."""
+
 LAYER_NODES = (nodes.Run, nodes.Copy, nodes.Add, nodes.Workdir)
 
 
@@ -109,17 +113,16 @@ class _Planner:
         self.escape = dockerfile.escape
         self._dockerfile = dockerfile
         self._lines = lines
-        self._resolver = resolver
         self._steps: list[Step] = []
         self._stages: dict[int, PlannedStage] = {}
         self._outcomes: dict[int, StageOutcome] = {}
         self._images: dict[tuple[str, Platform], StepId] = {}
         self._scratch: StepId | None = None
-        self._pins: dict[BasePin, None] = {}
+        self._bases = BaseImages(resolver, self.source)
         self._warnings: list[PlanWarning] = []
-        self._named: dict[str | None, list[int]] = {}
-        for stage in dockerfile.stages:
-            self._named.setdefault(stage.name, []).append(stage.index)
+        self._depth = 0
+        self._weight = 0
+        self._names = StageNames(dockerfile.stages)
         check_syntax(dockerfile, self.source)
         self._target = find_target(dockerfile, options)
         self._anew = find_stages(dockerfile, options)
@@ -142,7 +145,7 @@ class _Planner:
             result=outcome.result,
             image=ImageDraft(outcome.platform, draft.config, tuple(draft.history), draft.author),
             epoch=self._globals.epoch,
-            bases=tuple(self._pins),
+            bases=tuple(self._bases.pins),
             warnings=tuple(self._warnings),
         )
 
@@ -165,6 +168,15 @@ class _Planner:
         self._steps.append(Step(len(self._steps), op, parent, name, source, created_by, no_cache))
         return len(self._steps) - 1
 
+    def weigh(self, size: int, location: nodes.SourceRange) -> None:
+        self._weight += size
+        if self._weight > PLAN_LIMIT:
+            raise PlanError(
+                f"the plan grows beyond {PLAN_LIMIT >> 20} MB of environment and history",
+                source=self.source(location),
+                fix="use fewer variables, or fewer instructions that repeat them",
+            )
+
     def copy_source(self, name: str, stage: int, location: nodes.SourceRange) -> StepId:
         if name.isascii() and name.isdigit():
             index = int(name)
@@ -174,20 +186,20 @@ class _Planner:
         return self._named_source(name, stage, location)
 
     def mount_source(self, name: str, stage: int, location: nodes.SourceRange) -> StepId | None:
-        if name.lower() == "context" and self._stage_index("context", stage) is None:
+        if name.lower() == "context" and self._names.anywhere("context", stage) is None:
             return None
         return self._named_source(name, stage, location)
 
     def _named_source(self, name: str, stage: int, location: nodes.SourceRange) -> StepId:
         if not name:
             raise PlanError("the name after from= is empty", source=self.source(location))
-        index = self._stage_index(name.lower(), stage)
+        index = self._names.anywhere(name.lower(), stage)
         if index is not None:
             return self._earlier(index, stage, name, location)
         if name.lower() == SCRATCH:
             return self._scratch_step()
         platform = self._platform_here(stage)
-        return self._image_step(name, platform, f"FROM {self._familiar(name)}", location)
+        return self._image_step(name, platform, f"FROM {familiar(name)}", location)
 
     def _earlier(self, index: int, stage: int, name: str, location: nodes.SourceRange) -> StepId:
         here = self._dockerfile.stages[stage]
@@ -205,12 +217,6 @@ class _Planner:
             )
         return self._outcome(index).result
 
-    def _stage_index(self, name: str, stage: int) -> int | None:
-        """The last stage of this name before ``stage``, else the first one at or after it."""
-        named = self._named.get(name, ())
-        before = bisect_left(named, stage)
-        return named[max(before - 1, 0)] if named else None
-
     # Stages.
 
     def _outcome(self, index: int) -> StageOutcome:
@@ -218,8 +224,26 @@ class _Planner:
         this ends.
         """
         known = self._outcomes.get(index)
+        if known is not None:
+            return known
+        if self._depth >= DEPTH_LIMIT:
+            stage = self._dockerfile.stages[index]
+            raise PlanError(
+                f"stages refer to one another more than {DEPTH_LIMIT} deep through variables",
+                source=self.source(stage.base.range),
+                fix="name the stages in FROM and --from without variables",
+            )
+        if self._depth == 0:
+            for earlier in self._names.landings(index):
+                self._enter(earlier)
+        return self._enter(index)
+
+    def _enter(self, index: int) -> StageOutcome:
+        known = self._outcomes.get(index)
         if known is None:
+            self._depth += 1
             known = self._outcomes[index] = self._plan_stage(self._dockerfile.stages[index])
+            self._depth -= 1
         return known
 
     def _plan_stage(self, stage: nodes.Stage) -> StageOutcome:
@@ -233,7 +257,7 @@ class _Planner:
         label = f"{stage.name or f'stage-{stage.index}'} " if many else ""
         step = start.step
         if step is None:
-            name = f"[{label}1/{layers + 1}] FROM {self._familiar(start.base)}"
+            name = f"[{label}1/{layers + 1}] FROM {familiar(start.base)}"
             step = self._image_step(start.base, start.platform, name, stage.base.range)
         reader = StageReader(
             around=self,
@@ -261,11 +285,12 @@ class _Planner:
         base = self._from_text(stage)
         platform = self._stage_platform(stage)
         scope = StageScope(self.options.build_args, self._globals.values)
-        parent = self._base_stage(base, stage)
+        parent = self._names.base(base, stage.index)
         self.observer.entered(stage, parent)
         if parent is not None:
             outcome = self._outcome(parent)
             scope.enter(outcome.env, outcome.args)
+            self.weigh(ENTRY_WEIGHT * outcome.draft.extent, stage.base.range)
             if stage.base.platform is None:
                 platform = outcome.platform
             return _Start(base, platform, outcome.draft.fork(), scope, outcome.result)
@@ -274,10 +299,10 @@ class _Planner:
             draft.config["WorkingDir"] = "/"
             scope.enter({}, {})
             return _Start(base, platform, draft, scope, self._scratch_step())
-        resolved = self._resolve(base, platform, stage.base.range)
+        resolved = self._bases.resolve(base, platform, stage.base.range)
         actual = resolved.config.platform
         self.observer.resolved(stage, base, expected=platform, actual=actual)
-        _adopt_config(draft, resolved)
+        adopt_config(draft, resolved)
         scope.enter(split_environment(draft.config.get("Env") or ()), {})
         return _Start(base, platform, draft, scope, None)
 
@@ -301,12 +326,6 @@ class _Planner:
                 replace(node, range=stage.base.range) for node in parsed.stages[0].instructions
             )
         return found
-
-    def _base_stage(self, base: str, stage: nodes.Stage) -> int | None:
-        """The stage a FROM names: an earlier one, compared as written with lower-cased names."""
-        named = self._named.get(base, ())
-        before = bisect_left(named, stage.index)
-        return named[before - 1] if before else None
 
     def _from_text(self, stage: nodes.Stage) -> str:
         text = self._globals.expand(stage.base.image, stage.base.range)
@@ -347,32 +366,14 @@ class _Planner:
     def _image_step(
         self, text: str, platform: Platform, name: str, location: nodes.SourceRange
     ) -> StepId:
-        resolved = self._resolve(text, platform, location)
+        resolved = self._bases.resolve(text, platform, location)
         key = (str(resolved.descriptor.digest), platform)
         known = self._images.get(key)
         if known is None:
-            op = SourceImage(self._reference(text, location), platform, resolved)
+            op = SourceImage(self._bases.reference(text, location), platform, resolved)
             known = self.add_step(op, None, name, source=self.source(location))
             self._images[key] = known
         return known
-
-    def _resolve(self, text: str, platform: Platform, location: nodes.SourceRange) -> ResolvedBase:
-        reference = self._reference(text, location)
-        self._pins[BasePin(_full(reference), str(platform))] = None
-        return self._resolver.resolve(reference, platform)
-
-    def _reference(self, text: str, location: nodes.SourceRange) -> Reference:
-        try:
-            return Reference.parse(text)
-        except ImagesError as error:
-            raise PlanError(
-                f'failed to parse stage name "{text}": {error.what}',
-                source=self.source(location),
-                fix=error.fix,
-            ) from error
-
-    def _familiar(self, text: str) -> str:
-        return _full(Reference.parse(text)) if _parses(text) else text
 
     def _warn_unused(self) -> None:
         everything_planned = len(self._stages) == len(self._dockerfile.stages)
@@ -385,29 +386,7 @@ class _Planner:
             self._warnings.append(PlanWarning(message))
 
 
-def _adopt_config(draft: ConfigDraft, base: ResolvedBase) -> None:
-    draft.config = {name: value for name, value in base.config.config.items() if value is not None}
-    draft.author = base.config.author
-    draft.history = [
-        HistoryDraft(entry.created_by, inherited=entry) for entry in base.config.history
-    ]
-
-
 def _date(epoch: int | None) -> str | None:
     from builder.dates import timestamp
 
     return None if epoch is None else timestamp(epoch)
-
-
-def _full(reference: Reference) -> str:
-    tag = f":{reference.tag}" if reference.tag is not None else ""
-    digest = f"@{reference.digest}" if reference.digest is not None else ""
-    return f"{reference.name}{tag}{digest}"
-
-
-def _parses(text: str) -> bool:
-    try:
-        Reference.parse(text)
-    except ImagesError:
-        return False
-    return True

@@ -122,6 +122,11 @@ class StageScope:
         visible = {name: value for name, value in self.visible.items() if name in kept}
         return replace(self, args=args, visible=visible)
 
+    @property
+    def weight(self) -> int:
+        """Characters that the environment of one more command holds."""
+        return sum(map(len, self.visible.values())) + 64 * len(self.visible)
+
     def history_prefix(self) -> str:
         """``|2 A=1 B= `` for RUN's history line; empty when no ARG was declared."""
         if not self.args:

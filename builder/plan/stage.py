@@ -14,6 +14,7 @@ from typing import Protocol
 from builder.errors import PlanError, Source
 from builder.plan import paths
 from builder.plan.config import ConfigDraft, ConfigError
+from builder.plan.heredocs import body, file_name, summary_of
 from builder.plan.mounts import MountSurroundings, plan_mount
 from builder.plan.observer import PlanObserver
 from builder.plan.ops import Copy, InlineFile, MountSpec, Op, Run, SshSpec, StepId, Workdir
@@ -24,6 +25,12 @@ from dockerfile_grammar import nodes
 from dockerfile_grammar.errors import SyntaxFault
 from dockerfile_grammar.expand import expand, expand_heredoc, expand_words
 from images.platform import Platform
+
+ENTRY_WEIGHT = 64
+"""Characters that an entry of a list or map counts for, whatever its text."""
+
+LAYER_LIMIT = 500
+"""Layers that overlayfs stacks (OVL_MAX_STACK)."""
 
 COMMENT_SUFFIX = " # buildkit"
 _VARIABLE = re.compile(r"\\.|\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))", re.DOTALL)
@@ -53,6 +60,9 @@ class StageSurroundings(Protocol):
         no_cache: bool,
     ) -> StepId:
         """Append a step."""
+
+    def weigh(self, size: int, location: nodes.SourceRange) -> None:
+        """Count what a step or a config holds; raises PlanError when a plan becomes too large."""
 
     def copy_source(self, name: str, stage: int, location: nodes.SourceRange) -> StepId:
         """The result of the stage or image called ``name`` in COPY --from (an index counts)."""
@@ -90,7 +100,10 @@ class StageReader:
         for node in instructions:
             with self._blame(node.range):
                 self.around.observer.reading(self.index, node, self.scope, self.draft)
+                recorded = len(self.draft.history)
                 self._dispatch(node)
+                for entry in self.draft.history[recorded:]:
+                    self.around.weigh(len(entry.created_by), node.range)
         self.draft.set_env(self.scope.env)
 
     def _dispatch(self, node: nodes.Instruction) -> None:
@@ -170,6 +183,7 @@ class StageReader:
         if options.precise_args:
             bodies = (script.content.decode("utf-8", "replace") for script in scripts)
             scope = scope.seen_in("\n".join((node.original, command, *bodies)))
+        self.around.weigh(scope.weight, node.range)
         prefix = scope.history_prefix()
         network = node.network if node.network not in (None, "default") else options.network
         op = Run(
@@ -204,11 +218,11 @@ class StageReader:
         if not lone or first.file_descriptor:
             bodies = "".join(f"\n{doc.content}{doc.name}" for doc in command.heredocs)
             return (*shell, command.text + bodies), (), ""
-        content = _body(first)
+        content = body(first)
         if content.startswith("#!"):
-            script = InlineFile(first.name, content.encode("utf-8", "surrogateescape"))
-            return (*shell, f"/dev/pipes/{first.name}"), (script,), _summary(content)
-        return (*shell, content), (), _summary(content)
+            script = InlineFile(file_name(first), content.encode("utf-8", "surrogateescape"))
+            return (*shell, f"/dev/pipes/{first.name}"), (script,), summary_of(content)
+        return (*shell, content), (), summary_of(content)
 
     def _mounts(self, node: nodes.Run) -> tuple[MountSpec, ...]:
         mounts: list[MountSpec] = []
@@ -270,10 +284,10 @@ class StageReader:
         return self._expand(node.checksum)
 
     def _inline(self, doc: nodes.Heredoc) -> InlineFile:
-        content = _body(doc)
+        content = body(doc)
         if doc.expand:
             content = expand_heredoc(content, self.scope.visible)
-        return InlineFile(doc.name, content.encode("utf-8", "surrogateescape"))
+        return InlineFile(file_name(doc), content.encode("utf-8", "surrogateescape"))
 
     def _workdir(self, node: nodes.Workdir) -> None:
         path = paths.workdir(self.draft.workdir, self._expand(node.path))
@@ -288,6 +302,9 @@ class StageReader:
 
     def _layer(self, node: nodes.Instruction, op: Op, created_by: str, summary: str = "") -> None:
         self.number += 1
+        self.draft.layers += 1
+        if self.draft.layers > LAYER_LIMIT:
+            raise ConfigError(f"an image of more than {LAYER_LIMIT} layers cannot be built")
         shown = self._display(node) + (f" ({summary})" if summary else "")
         name = f"[{self.label}{self.number}/{self.total}] {shown}"
         self.step = self.around.add_step(
@@ -349,20 +366,6 @@ def _show_values(text: str, values: Mapping[str, str]) -> str:
         return values.get(name, match[0]) if name else match[0]
 
     return _VARIABLE.sub(value, text)
-
-
-def _body(doc: nodes.Heredoc) -> str:
-    """The text as a file: ``<<-`` takes leading tabs away."""
-    if not doc.chomp:
-        return doc.content
-    return "".join(line.lstrip("\t") for line in doc.content.splitlines(keepends=True))
-
-
-def _summary(content: str) -> str:
-    lines = content.strip().splitlines()
-    if not lines:
-        return ""
-    return lines[0] + ("..." if len(lines) > 1 else "")
 
 
 def _check_chmod(chmod: str | None) -> None:

@@ -60,11 +60,13 @@ class Identities:
             BuildInputError: a source is not in the context.
         """
         with self._lock:
-            known = self._definitions.get(step.id)
-            if known is None:
-                known = key_of("definition", self._definition_fields(step))
-                self._definitions[step.id] = known
-            return known
+            if step.id not in self._definitions:
+                # From the bottom, so that a long chain of steps is no deep recursion.
+                for index in self._plan.closure(step.id):
+                    if index not in self._definitions:
+                        fields = self._definition_fields(self._plan.steps[index])
+                        self._definitions[index] = key_of("definition", fields)
+            return self._definitions[step.id]
 
     def components(self, step: Step) -> Components:
         """The definition key taken apart, for explanations."""

@@ -8,7 +8,7 @@ whichever thread needs it first; the graph has no cycles, so waiting cannot dead
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +25,12 @@ from builder.solver.records import StoredLayer
 from builder.solver.results import Layer, PendingLayer, Result
 from builder.solver.session import Session
 from builder.solver.verdicts import Verdicts
+
+CLIMB = 40
+"""Steps on top of one another that are demanded by recursion; longer chains in such pieces."""
+
+CLIMBERS = 32
+"""Pieces of long chains that are worked on at the same time."""
 
 WAKE_SECONDS = 0.2
 """How often the waiting main thread looks up, so that an interrupt is never missed."""
@@ -68,7 +74,8 @@ class _Solver:
         )
 
     def solve(self) -> Solution:
-        target = self._demand_in_thread(self._session.plan.result)
+        target, _ = self._claim(self._session.plan.result)
+        self._start(self._climb, self._session.plan.result, target)
         try:
             _wait(target)
             error = target.exception()
@@ -91,13 +98,53 @@ class _Solver:
     def _demand_in_thread(self, step: StepId) -> Future[Result]:
         future, mine = self._claim(step)
         if mine:
-            thread = threading.Thread(
-                target=self._fulfil, args=(step, future), name=f"step-{step}", daemon=True
-            )
-            with self._lock:
-                self._threads.append(thread)
-            thread.start()
+            self._start(self._fulfil, step, future)
         return future
+
+    def _start(
+        self,
+        work: Callable[[StepId, Future[Result]], None],
+        step: StepId,
+        future: Future[Result],
+    ) -> None:
+        thread = threading.Thread(
+            target=work, args=(step, future), name=f"step-{step}", daemon=True
+        )
+        with self._lock:
+            self._threads.append(thread)
+        thread.start()
+
+    def _climb(self, step: StepId, future: Future[Result]) -> None:
+        """Fulfil the target; of long chains every so manieth step first, from the bottom."""
+        try:
+            for level in self._landings(step):
+                for start in range(0, len(level), CLIMBERS):
+                    group = [self._demand_in_thread(it) for it in level[start : start + CLIMBERS]]
+                    for landing in group:
+                        landing.result()
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the target
+            future.set_exception(error)
+            self._session.cancellation.cancel()
+            return
+        self._fulfil(step, future)
+
+    def _landings(self, target: StepId) -> Sequence[Sequence[StepId]]:
+        """The steps to demand before the target, level by level; none where chains are short."""
+        levels: dict[StepId, int] = {}
+        for index in self._session.plan.closure(target):
+            step = self._steps[index]
+            below = (*step.inputs, *(() if step.parent is None else (step.parent,)))
+            levels[index] = 1 + max((levels[it] for it in below), default=0)
+        if levels[target] <= CLIMB:
+            return ()
+        step = self._steps[target]
+        if target not in self._renewed and self._find(self._session.identities.definition(step)):
+            return ()
+        found: dict[int, list[StepId]] = {}
+        for index, level in levels.items():
+            if level % CLIMB == 0 and index != target:
+                found.setdefault(level, []).append(index)
+        return [found[level] for level in sorted(found)]
 
     def _demand(self, step: StepId) -> Result:
         future, mine = self._claim(step)

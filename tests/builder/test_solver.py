@@ -389,3 +389,17 @@ def test_unused_build_arguments_are_told(based: Workbench) -> None:
     result = based.build("FROM base\nARG USED\n", build_args={"USED": "1", "UNUSED": "2"})
     assert result.warnings == ("build argument UNUSED is not used by any ARG",)
     assert based.progress.warnings == list(result.warnings)
+
+
+def test_long_chains_are_no_deep_recursion(based: Workbench) -> None:
+    """More steps on top of one another than the interpreter's stack has room for."""
+    stage = "".join(f"RUN r{n}\n" for n in range(110))
+    chain = "".join(f"FROM base AS s{n + 1}\nCOPY --from=s{n} /file /f\n" for n in range(120))
+    text = f"FROM base AS s0\n{stage}{chain.replace('--from=s0 /file', '--from=s0 /ran/r9', 1)}"
+    text = text.replace("/file /f", "/f /f")
+    first = based.build(text)
+    assert len(based.runner.texts) == 110
+    second = based.build(text + "LABEL a=b\n")
+    assert second.cached
+    assert based.runner.texts == []
+    assert first.descriptor != second.descriptor
