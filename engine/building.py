@@ -48,9 +48,11 @@ class LazyRunner:
         from pathlib import Path
 
         from builder.runner import STDERR
+        from engine.containers.directory import STUBS
         from engine.steps import ContainerSteps
 
-        status = ContainerSteps(Path(self._yard.runtime_dir)).run(step)
+        stubs = self._yard.store.root / STUBS
+        status = ContainerSteps(Path(self._yard.runtime_dir), stubs).run(step)
         disk = os.statvfs(step.upper)
         if status != 0 and disk.f_bavail * disk.f_frsize < FULL:
             text = f"no space left on device for {self._yard.store.root}"

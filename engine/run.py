@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from engine.containers import specification
-from engine.containers.directory import ContainerClaim, ContainerDirectories, ContainerRecord
+from engine.containers.directory import STUBS, ContainerClaim, ContainerDirectories, ContainerRecord
 from engine.containers.errors import (
     ContainerConflictError,
     ContainerError,
@@ -147,6 +147,7 @@ def _run_claimed(
             upper=claim.upper,
             work=claim.work,
             volatile=options.rm,
+            stubs=f"{store.directory}/{STUBS}",
         )
         request = specification.make_request(options, plan, spec, claim.record.id, rootfs)
         if options.tty:

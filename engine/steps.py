@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from builder import runner
 from engine.agent_socket import AgentSocket
 from engine.processes import Pipes, follow
+from records import replace
 from runtime import defaults
 from runtime.client import run as start
 from runtime.request import ContainerRequest, Rootfs, SecretFile
@@ -31,8 +31,10 @@ _NETWORKS = {"default": "bridge"}
 class ContainerSteps:
     """A ``builder.runner.StepRunner``; steps may run at the same time from different threads."""
 
-    def __init__(self, runtime_dir: Path) -> None:
+    def __init__(self, runtime_dir: Path, stubs: Path | None = None) -> None:
+        """``stubs`` is a directory of the store that steps may share; see ``Rootfs``."""
         self._runtime_dir = runtime_dir
+        self._stubs = stubs
 
     def run(self, step: RunStep) -> int:
         """Run one step to its end; see ``StepRunner.run``.
@@ -42,7 +44,8 @@ class ContainerSteps:
         """
         out, err = (partial(step.output, stream) for stream in (runner.STDOUT, runner.STDERR))
         with ExitStack() as stack:
-            request = make_request(step, ssh_sockets(step, self._runtime_dir, stack))
+            sockets = ssh_sockets(step, self._runtime_dir, stack)
+            request = make_request(step, sockets, stubs=self._stubs)
             pipes = stack.enter_context(Pipes(out, err))
             stdin, stdout, stderr = pipes.inside
             container = start(
@@ -63,7 +66,9 @@ def ssh_sockets(step: RunStep, folder: Path, stack: ExitStack) -> dict[str, Path
     }
 
 
-def make_request(step: RunStep, sockets: dict[str, Path] | None = None) -> ContainerRequest:
+def make_request(
+    step: RunStep, sockets: dict[str, Path] | None = None, *, stubs: Path | None = None
+) -> ContainerRequest:
     """What the runtime is asked for; ``sockets`` maps targets of ssh mounts to host sockets."""
     return ContainerRequest(
         id=f"step-{os.urandom(12).hex()}",
@@ -73,6 +78,7 @@ def make_request(step: RunStep, sockets: dict[str, Path] | None = None) -> Conta
             upper=str(step.upper),
             work=str(step.work),
             volatile=True,
+            stubs=None if stubs is None else str(stubs),
         ),
         network=_NETWORKS.get(step.network, step.network),
         user=step.user,

@@ -130,6 +130,8 @@ def _listen(runtime_dir: str, fingerprint: str, idle: float, *, inode: int) -> N
 def _live_as_shim(desk: Desk, warm: Warm, fingerprint: str) -> NoReturn:
     """The life of a shim: be ready, serve, be ready again."""
     from runtime import spare
+    from runtime.rehearsal import written
+    from runtime.warm import heap_ranges
 
     launcher = os.getppid()
     code = 1
@@ -140,10 +142,9 @@ def _live_as_shim(desk: Desk, warm: Warm, fingerprint: str) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setsid()
         syscalls.set_process_name("lading-shim")
-        if not desk.someone_waits():
-            syscalls.madvise_populate_write(warm.hot)
-        for _ in range(_LIVES):
-            holdings = spare.prepare(warm, bridge=bridge)
+        hot = () if desk.someone_waits() else warm.hot
+        for life in range(_LIVES):
+            holdings = spare.prepare(warm, hot, state=holdings.state, bridge=bridge)
             connection = desk.accept()
             if connection is None:
                 break
@@ -152,6 +153,8 @@ def _live_as_shim(desk: Desk, warm: Warm, fingerprint: str) -> NoReturn:
             gc.collect()
             if not again or not desk.take_back():
                 break
+            if life == 0:
+                hot = written(heap_ranges())
         holdings.clean_up()
         holdings.close()
         desk.leave()

@@ -74,7 +74,7 @@ def learn(warm: Warm, memory: Ranges) -> Ranges:
     if pid == 0:
         try:
             _rehearse(warm)
-            os.write(writer, json.dumps(_written(memory)).encode())
+            os.write(writer, json.dumps(written(memory)).encode())
         finally:
             os._exit(0)
     os.close(writer)
@@ -101,7 +101,7 @@ def _rehearse(warm: Warm) -> None:
     resolve("1:2", b"root:x:0:0:root:/root:/bin/sh\n", b"root:x:0:\n")
 
 
-def _written(memory: Ranges) -> list[list[int]]:
+def written(memory: Ranges) -> Ranges:
     """Ranges of pages that only this process maps (proc(5), pagemap), nearby ones joined."""
     ranges: list[list[int]] = []
     with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
@@ -113,7 +113,7 @@ def _written(memory: Ranges) -> list[list[int]]:
                 if entry & _PRESENT and entry & _EXCLUSIVE:
                     _append(mapping, first + index * _PAGE)
             ranges += mapping
-    return ranges
+    return tuple((first, length) for first, length in ranges)
 
 
 def _append(ranges: list[list[int]], address: int) -> None:

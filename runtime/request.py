@@ -23,8 +23,9 @@ class Rootfs(Record):
     Without ``upper`` the overlay is read-only. ``volatile`` skips every sync, also those the
     container asks for with fsync(2): right for a root that is thrown away or turned into a layer
     after a normal exit, wrong for one that must survive a power cut. The runtime leaves no
-    mount-point stubs in ``upper`` or ``path``; while the container runs it keeps a directory
-    ``.stubs-<id>`` beside ``work``.
+    mount-point stubs in ``upper`` or ``path``. They are in a lowermost directory of their own: one
+    below ``stubs`` that all containers with the usual mount points share, else ``.stubs-<id>``
+    beside ``work`` while the container runs.
     """
 
     lower: tuple[str, ...] = ()
@@ -32,6 +33,7 @@ class Rootfs(Record):
     work: str | None = None
     path: str | None = None
     volatile: bool = False
+    stubs: str | None = None
 
 
 class SecretFile(Record):

@@ -70,8 +70,10 @@ def serve(
         refusal = from_oserror(error, "run the container")
         _tell(connection, {"event": "fault", **refusal.to_json()})
         return False, None
-    finally:
+    except BaseException:
         holdings.clean_up()
+        raise
+    finally:
         holdings.close()
     return service.harmless, bridge_of(service.request)
 
@@ -124,7 +126,7 @@ class _Service:
         for fd in terminal or ():
             os.close(fd)
         oom = group.oom_kills() > 0
-        holdings.clean_up()
+        holdings.clean_up(reuse=self.harmless)
         if self.request.exit_file is not None:
             _write_exit(self.request.exit_file, code)
         _tell(connection, {"event": "exited", "code": code, "oom": oom})

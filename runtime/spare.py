@@ -37,8 +37,8 @@ from runtime.state import (
     Stubs,
     busy,
     claim,
-    clear_volatile,
     remove_created,
+    spare_name,
 )
 from runtime.warm import Warm
 
@@ -115,8 +115,12 @@ class Holdings:
         self._remove_group()
         self._detach()
 
-    def clean_up(self) -> None:
-        """Take everything away; what is gone already is skipped, so a second call does nothing."""
+    def clean_up(self, *, reuse: bool = False) -> None:
+        """Take everything away; what is gone already is skipped, so a second call does nothing.
+
+        With ``reuse`` the state directory stays, under another name. The mark of a volatile
+        overlay stays for whoever mounts it again: most are thrown away.
+        """
         self.discard_embryo()
         self._remove_group()
         self._detach()
@@ -128,11 +132,12 @@ class Holdings:
             written = rootfs.upper or rootfs.path
             if self.created and written is not None:
                 remove_created(written, self.created)
-            if rootfs.volatile and rootfs.work is not None:
-                clear_volatile(rootfs.work)
         if self.state is not None:
             state, self.state = self.state, None
-            state.remove()
+            if reuse:
+                self.state = state.emptied()
+            else:
+                state.remove()
 
     def close(self) -> None:
         """Close what may wait for the kernel; see ``Endpoint.close``."""
@@ -151,23 +156,34 @@ class Holdings:
             self.detached.append(endpoint)
 
 
-def prepare(warm: Warm, *, bridge: str | None) -> Holdings:
+def prepare(
+    warm: Warm,
+    hot: Sequence[tuple[int, int]] = (),
+    *,
+    state: StateDirectory | None = None,
+    bridge: str | None = None,
+) -> Holdings:
     """Make ahead what can be; ``bridge`` is the one the next container will probably want.
+
+    ``state`` is the directory of the container before. ``hot`` is the memory that this process will
+    write to: having forked, it shares it.
 
     Raises:
         RuntimeFault, OSError: this machine refuses what every container needs.
     """
-    holdings = Holdings()
+    holdings = Holdings(state)
     if warm.layout.version == 2:
         return holdings
-    name = f"spare-{os.urandom(8).hex()}"
     try:
-        holdings.state = state = claim(warm.runtime_dir, name, ())
+        if state is None:
+            holdings.state = state = claim(warm.runtime_dir, spare_name(), ())
+        name = os.path.basename(state.path)
         remains.note(state.path, groups=[f"{PARENT}/{name}"])
         standard = default_spec([])
         holdings.group = create(warm.layout, f"{PARENT}/{name}", standard.linux.resources)
         cradle = Cradle(standard, holdings.group, state.path)
         holdings.embryo = fork(warm, k.CLONE_NEWPID, None, cradle)
+        syscalls.madvise_populate_write(hot)
         holdings.embryo.expect("rested")
         if bridge is not None:
             # Whoever wants it tries again, and is told.

@@ -13,7 +13,8 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from runtime import constants as k
 from runtime import syscalls
@@ -41,6 +42,13 @@ class StateDirectory:
         )
         os.close(self.lock)
 
+    def emptied(self) -> StateDirectory:
+        """The same directory without what one container had in it, under a name of its own."""
+        for slot in self.slots:
+            with suppress(FileNotFoundError):
+                os.rmdir(f"{self.path}/scratch/{slot}")
+        return StateDirectory(self.path, self.lock).renamed(spare_name(), ())
+
     def renamed(self, identifier: str, slots: Sequence[int]) -> StateDirectory:
         """The same directory under the name of a container, with its scratch directories.
 
@@ -57,6 +65,11 @@ class StateDirectory:
         for slot in slots:
             _make_folder(f"{path}/scratch/{slot}")
         return StateDirectory(path, self.lock, tuple(slots))
+
+
+def spare_name() -> str:
+    """A name for the state directory and control groups of a container that is yet to come."""
+    return f"spare-{os.urandom(8).hex()}"
 
 
 def busy(identifier: str) -> RuntimeFault:
@@ -125,6 +138,16 @@ def write_file(path: str, text: str) -> None:
         os.close(handle)
 
 
+_USUAL_FOLDERS: Final = ("dev", "etc", "proc", "sys")
+_USUAL_FILES: Final = ("etc/hostname", "etc/hosts", "etc/resolv.conf")
+_USUAL_POINTS: Final = frozenset(
+    [
+        *((name, True) for name in _USUAL_FOLDERS if name != "etc"),
+        *((n, False) for n in _USUAL_FILES),
+    ]
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Stubs:
     """A directory that holds the mount points, for the bottom of an overlay.
@@ -138,6 +161,23 @@ class Stubs:
     files: tuple[str, ...]
     folders: tuple[str, ...]
     """Parents first."""
+    kept: bool = False
+    """Shared by containers and never removed: it is only ever read."""
+
+    @classmethod
+    def shared(cls, folder: str) -> Stubs:
+        """The ones for the usual mount points, below ``folder``; made if they are missing."""
+        stubs = cls(f"{folder}/usual", _USUAL_FILES, _USUAL_FOLDERS, kept=True)
+        if not os.path.isdir(stubs.path):
+            os.makedirs(folder, mode=0o711, exist_ok=True)
+            fresh = replace(stubs, path=f"{folder}/new-{os.urandom(8).hex()}")
+            fresh._create()
+            try:
+                os.rename(fresh.path, stubs.path)
+            except OSError:
+                # Another one was quicker.
+                remove_tree(fresh.path)
+        return stubs
 
     @staticmethod
     def place(rootfs: Rootfs, identifier: str) -> str | None:
@@ -154,9 +194,14 @@ class Stubs:
         place = cls.place(rootfs, identifier)
         if place is None:
             return None
+        points = set(points)
+        if rootfs.stubs is not None and points == _USUAL_POINTS:
+            stubs = cls.shared(rootfs.stubs)
+            if os.stat(stubs.path).st_dev == os.stat(os.path.dirname(place)).st_dev:
+                return stubs
         folders: dict[str, None] = {}
         files = []
-        for name, is_directory in points:
+        for name, is_directory in sorted(points):
             parts = name.split("/")
             depth = len(parts) + 1 if is_directory else len(parts)
             folders.update(dict.fromkeys("/".join(parts[:end]) for end in range(1, depth)))
@@ -182,8 +227,9 @@ class Stubs:
             os.mknod(f"{self.path}/{name}", stat.S_IFREG | 0o644)
 
     def remove(self) -> None:
-        """Delete it."""
-        _remove(self.path, files=self.files, folders=reversed(self.folders))
+        """Delete it, unless others use it too."""
+        if not self.kept:
+            _remove(self.path, files=self.files, folders=reversed(self.folders))
 
 
 def remove_created(root: str, created: Iterable[str]) -> None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 KILLED_STATUS = 137
+STUBS = "stubs"
+"""The store's directory of mount points that containers share; see ``runtime.request.Rootfs``."""
 _RECORD = "container.json"
 _REMOVE_ATTEMPTS = 50
 _REMOVE_PAUSE = 0.002
