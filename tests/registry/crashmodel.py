@@ -1,7 +1,8 @@
 """What a client of a registry may rely on: the state that was acknowledged, beside the server's.
 
 One ``Client`` works alone in its repositories, so after a crash everything it was told is certain;
-only the one request under way may have happened or not.
+only the one request under way may have happened or not. Where garbage is ``collected``, a blob that
+no manifest names may be gone.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Client:
     doubt: dict[str, bytes | None] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     session: Session | None = None
+    collected: bool = False
 
     # Requests
 
@@ -183,8 +185,11 @@ class Client:
 
     def check(self) -> None:
         """Everything promised is there, whole; nothing else is, but what was under way."""
+        needed = self._needed()
         for path in sorted(self.seen):
             allowed = {self.readable.get(path)}
+            if self.collected and "/blobs/" in path and path not in needed:
+                allowed.add(None)
             if path in self.doubt:
                 allowed.add(self.doubt[path])
             status, _, body = self.call("GET", path)
@@ -199,6 +204,17 @@ class Client:
         self._check_content()
         self.doubt = {}
         self._check_session()
+
+    def _needed(self) -> set[str]:
+        """Paths of the blobs that a readable manifest names."""
+        needed = set()
+        for path, raw in self.readable.items():
+            base, manifest, _ = path.partition("/manifests/")
+            if manifest:
+                document = json.loads(raw)
+                parts = [*document.get("layers", []), *filter(None, [document.get("config")])]
+                needed |= {f"{base}/blobs/{part['digest']}" for part in parts}
+        return needed
 
     def _check_tags(self) -> None:
         for repository in {path.split("/manifests/")[0] for path in self.seen if "/manif" in path}:

@@ -21,7 +21,7 @@ from tests.registry.crashmodel import Client, Failing, Unreachable, work
 from tests.registry.kit import digest_of
 from tests.registry.nursery import Nursery
 from tests.registry.running import server
-from tests.registry.test_durability import blobs_are_whole
+from tests.registry.test_durability import blobs_are_whole, store_is_clean
 
 MEBIBYTE = 1 << 20
 
@@ -145,7 +145,7 @@ def test_abuse_01_faults_below_python(tmp_path: Path, call: str, fault: str, las
                 worker = threading.Thread(target=work_a_while, args=(client, number))
                 worker.start()
                 worker.join()
-        blobs_are_whole(root)
+        store_is_clean(root)
         with server(root) as (_, client.port):
             client.check()
         shutil.rmtree(root)

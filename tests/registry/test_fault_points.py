@@ -19,7 +19,7 @@ from tests.registry.contract import holds
 from tests.registry.crashmodel import Client, Failing, Unreachable
 from tests.registry.kit import digest_of
 from tests.registry.nursery import Nursery
-from tests.registry.test_durability import blobs_are_whole
+from tests.registry.test_durability import blobs_are_whole, store_is_clean
 
 LAYER = bytes(range(256)) * 600
 SECOND = LAYER[::-1]
@@ -95,7 +95,7 @@ def killed_at(nursery: Nursery, root: Path, number: int) -> None:
                 reached += 1
         except Unreachable:
             server.wait()
-    blobs_are_whole(root)
+    store_is_clean(root)
     with nursery.server(root) as server:
         client.port = server.port
         unfinished = dict(client.doubt)
