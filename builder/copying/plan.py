@@ -21,6 +21,7 @@ from images.layers.entry import Entry
 
 if TYPE_CHECKING:
     from builder.copying.request import CopyRequest, InlineSource
+    from builder.copying.target import Group
     from builder.copying.tree import SourceTree
     from images.layers.merged import MergedTree, Node
 
@@ -92,7 +93,7 @@ class _Copy:
                 self._directory(selected, destination)
             else:
                 path = self._file_path(destination, selected.name, selected.written)
-                self._put(self._tree.entry(selected.node, path), selected.node)
+                self._put(selected.node, path)
         for inline in self._request.inline:
             self._inline(inline, self._prepare())
         return self._target.entries()
@@ -136,27 +137,32 @@ class _Copy:
         for found in below(selected, self._tree, self._exclude):
             for node, path in found.parents:
                 if self._target.at(prefix + path) is None:
-                    self._put(self._tree.entry(node, prefix + path), node)
-            self._put(self._tree.entry(found.node, prefix + found.path), found.node)
+                    self._put(node, prefix + path)
+            self._put(found.node, prefix + found.path)
 
     def _everything(self, directory: str, prefix: str) -> None:
         """All that a directory holds; most copies are this, and large ones nearly always."""
-        tree = self._tree
-        for node in tree.children(directory):
-            path = prefix + node.path.rpartition("/")[2]
-            self._put(tree.entry(node, path), node)
-            if node.is_dir:
-                self._everything(node.path, f"{path}/")
+        make, tree = self._made, self._tree
+        children = tree.children(directory)
+        made = [make(node, prefix + node.path.rpartition("/")[2]) for node in children]
+        self._target.put_siblings(prefix[:-1], made)
+        for node, (entry, _) in zip(children, made, strict=True):
+            if entry.kind == kinds.DIRECTORY:
+                self._everything(node.path, f"{entry.path}/")
 
-    def _put(self, entry: Entry, node: Node) -> None:
-        """Place an entry with the owner and mode asked for; links join names of one source only."""
-        status = node.status
+    def _put(self, node: Node, path: str) -> None:
+        entry, group = self._made(node, path)
+        self._target.put(entry, group=group)
+
+    def _made(self, node: Node, path: str) -> tuple[Entry, Group]:
+        """An entry with the owner and mode asked for; links join names of one source only."""
+        entry, status = self._tree.entry(node, path), node.status
         group = None
         if status.st_nlink > 1 and entry.kind == kinds.FILE:
             group = (self._number, status.st_dev, status.st_ino)
         if self._owner is not None or self._mode is not None:
             entry = self._adjusted(entry)
-        self._target.put(entry, group=group)
+        return entry, group
 
     def _adjusted(self, entry: Entry) -> Entry:
         if self._owner is not None:

@@ -17,7 +17,12 @@ from images.layers.entry import WHITEOUT_PREFIX, Entry
 from images.layers.merged import SYMLINK_LIMIT, MergedTree, entry_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypeAlias
+
     from images.layers.merged import Node
+
+    Group: TypeAlias = tuple[int, ...] | None
 
 DIRECTORY_MODE: Final = 0o755
 
@@ -112,7 +117,7 @@ class Target:
         if path:
             self._entries[path] = self._existing(path)._replace(mtime=mtime)
 
-    def put(self, entry: Entry, *, group: tuple[int, ...] | None = None) -> None:
+    def put(self, entry: Entry, *, group: Group = None) -> None:
         """Place an entry whose parents exist, as COPY does: kinds must agree.
 
         Entries of one ``group`` are names of one file.
@@ -133,7 +138,24 @@ class Target:
             )
         self._set(entry, group)
 
-    def override(self, entry: Entry, *, group: tuple[int, ...] | None = None) -> None:
+    def put_siblings(self, directory: str, entries: Sequence[tuple[Entry, Group]]) -> None:
+        """Place what goes into one canonical directory that exists, each with its group.
+
+        Raises:
+            PlacementError: as ``put``.
+        """
+        if self._base is not None and self._listing(directory):
+            for entry, group in entries:
+                self.put(entry, group=group)
+            return
+        # Nothing is there to clash with, but what this copy has put there itself.
+        for entry, group in entries:
+            if entry.path in self._entries:
+                self.put(entry, group=group)
+            else:
+                self._set(entry, group)
+
+    def override(self, entry: Entry, *, group: Group = None) -> None:
         """Place an entry, replacing whatever is there, as unpacking an archive does.
 
         Raises:
@@ -182,7 +204,7 @@ class Target:
             ordered = sorted(complete, key=lambda path: os.fsencode(path).replace(b"/", b"\0"))
         return self._linked([complete[path] for path in ordered])
 
-    def _set(self, entry: Entry, group: tuple[int, ...] | None) -> None:
+    def _set(self, entry: Entry, group: Group) -> None:
         if WHITEOUT_PREFIX in entry.path and entry.is_whiteout:
             raise PlacementError(
                 f"/{entry.path} cannot be part of an image: names that begin with"
@@ -231,10 +253,14 @@ class Target:
         if self._base is None:
             return None
         parent, _, name = path.rpartition("/")
-        listing = self._listings.get(parent)
+        return self._listing(parent).get(name)
+
+    def _listing(self, directory: str) -> dict[str, Node]:
+        """What the base has in a canonical directory, by name."""
+        listing = self._listings.get(directory)
         if listing is None:
-            listing = self._listings[parent] = self._list(parent)
-        return listing.get(name)
+            listing = self._listings[directory] = self._list(directory)
+        return listing
 
     def _list(self, directory: str) -> dict[str, Node]:
         if self._base is None or self._is_replaced(directory):
