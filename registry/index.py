@@ -15,6 +15,7 @@ from typing import Any
 from registry.database import Database, Write
 from registry.errors import MissingContentError, WrongSizeError
 from registry.guard import Guard, NoGuard, Usage
+from registry.outbox import Change, Outbox
 from registry.records import BlobLink, ManifestRow, NewManifest, TagEvent, UploadRow
 
 __all__ = ["SqliteIndex", "Write"]
@@ -26,10 +27,16 @@ class SqliteIndex(Database):
     """The index of one registry root, shared by its threads and processes."""
 
     def __init__(
-        self, root: Path, *, guard: Guard | None = None, clock: Callable[[], float] = time.time
+        self,
+        root: Path,
+        *,
+        guard: Guard | None = None,
+        outbox: Outbox | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(root)
         self._guard = NoGuard() if guard is None else guard
+        self._outbox = Outbox() if outbox is None else outbox
         self._clock = clock
 
     def set_guard(self, guard: Guard) -> None:
@@ -128,7 +135,13 @@ class SqliteIndex(Database):
         return None if row is None else str(row[0])
 
     def put_manifest(
-        self, repository: str, manifest: NewManifest, tags: Iterable[str], *, sparse: bool = False
+        self,
+        repository: str,
+        manifest: NewManifest,
+        tags: Iterable[str],
+        *,
+        sparse: bool = False,
+        actor: str = "",
     ) -> None:
         """Record a manifest whose bytes are durable, and point ``tags`` at it. Write.
 
@@ -167,8 +180,16 @@ class SqliteIndex(Database):
                 " (repository, subject, digest, artifact_type, descriptor) VALUES (?, ?, ?, ?, ?)",
                 (key, manifest.subject, manifest.digest, manifest.artifact_type, manifest.referrer),
             )
+        self._note(
+            Change.MANIFEST,
+            repository,
+            actor=actor,
+            digest=manifest.digest,
+            previous=manifest.subject,
+            artifact_type=manifest.artifact_type,
+        )
         for tag in tags:
-            self._move_tag(key, repository, tag, manifest.digest)
+            self._move_tag(key, repository, tag, manifest.digest, actor=actor)
         self._guard.growth(repository, before, self._usage(key), self._usages)
 
     def renew_manifest(self, repository: str, digest: str) -> bool:
@@ -176,7 +197,7 @@ class SqliteIndex(Database):
         sql = f"UPDATE manifests SET leased = ? WHERE repository = {_REPOSITORY} AND digest = ?"
         return self.writer.execute(sql, (self._now(), repository, digest)).rowcount > 0
 
-    def delete_manifest(self, repository: str, digest: str) -> bool:
+    def delete_manifest(self, repository: str, digest: str, *, actor: str = "") -> bool:
         """Remove a manifest with all its tags; False when there is none. Write."""
         key = self._known_repository(repository)
         parameters = (key, digest)
@@ -184,10 +205,12 @@ class SqliteIndex(Database):
         for (tag,) in self.writer.execute(named, parameters).fetchall():
             self._guard.tag(repository, tag, digest, None)
             self._remember(key, tag, digest, None)
+            self._note(Change.UNTAG, repository, actor=actor, tag=tag, previous=digest)
         sql = "DELETE FROM manifests WHERE repository = ? AND digest = ?"
         if self.writer.execute(sql, parameters).rowcount == 0:
             return False
         self.journal.say("unmanifest", repository, digest)
+        self._note(Change.DELETE, repository, actor=actor, digest=digest)
         for statement in (
             "DELETE FROM tags WHERE repository = ? AND digest = ?",
             "DELETE FROM manifest_references WHERE repository = ? AND manifest = ?",
@@ -219,7 +242,7 @@ class SqliteIndex(Database):
         names = [name for (name,) in self._all(sql, repository, last, limit)]
         return names if names or self.has_repository(repository) else None
 
-    def delete_tag(self, repository: str, tag: str) -> bool:
+    def delete_tag(self, repository: str, tag: str, *, actor: str = "") -> bool:
         """Remove a tag and nothing else; False when there is none. Write."""
         key = self._known_repository(repository)
         digest = self._tagged(key, tag)
@@ -230,6 +253,7 @@ class SqliteIndex(Database):
         sql = "DELETE FROM tags WHERE repository = ? AND name = ?"
         self.writer.execute(sql, (key, tag))
         self.journal.say("untag", repository, tag)
+        self._note(Change.UNTAG, repository, actor=actor, tag=tag, previous=digest)
         return True
 
     def retag(self, repository: str, tag: str, digest: str) -> bool:
@@ -327,7 +351,9 @@ class SqliteIndex(Database):
         row = self.writer.execute(sql, (key, tag)).fetchone()
         return None if row is None else str(row[0])
 
-    def _move_tag(self, key: int, repository: str, tag: str, digest: str) -> None:
+    def _move_tag(
+        self, key: int, repository: str, tag: str, digest: str, *, actor: str = ""
+    ) -> None:
         previous = self._tagged(key, tag)
         self._guard.tag(repository, tag, previous, digest)
         self.writer.execute(
@@ -338,6 +364,9 @@ class SqliteIndex(Database):
         if previous != digest:
             self._remember(key, tag, previous, digest)
             self.journal.say("tag", repository, tag, digest, self._now())
+            self._note(
+                Change.TAG, repository, actor=actor, digest=digest, tag=tag, previous=previous
+            )
 
     def _remember(self, key: int | None, tag: str, previous: str | None, now: str | None) -> None:
         self.writer.execute(
@@ -346,6 +375,9 @@ class SqliteIndex(Database):
             " (SELECT media_type FROM manifests WHERE repository = ?1 AND digest = ?5))",
             (key, tag, now, self._now(), previous),
         )
+
+    def _note(self, change: Change, repository: str, **facts: Any) -> None:
+        self._outbox.note(self.writer, change, repository, moment=self._now(), **facts)
 
     def _now(self) -> int:
         return int(self._clock())

@@ -187,16 +187,22 @@ class Manifests(Protocol):
         ...
 
     def put_manifest(
-        self, repository: str, manifest: NewManifest, tags: Iterable[str], *, sparse: bool = False
+        self,
+        repository: str,
+        manifest: NewManifest,
+        tags: Iterable[str],
+        *,
+        sparse: bool = False,
+        actor: str = "",
     ) -> None:
-        """Record a manifest and its tags. Write. Raises MissingContentError, WrongSizeError."""
+        """Record a manifest and its tags, put by ``actor``. Write. Raises MissingContentError, WrongSizeError."""
         ...
 
     def renew_manifest(self, repository: str, digest: str) -> bool:
         """Begin the lease of a manifest anew; False when it is gone. Write."""
         ...
 
-    def delete_manifest(self, repository: str, digest: str) -> bool:
+    def delete_manifest(self, repository: str, digest: str, *, actor: str = "") -> bool:
         """Remove a manifest with its tags; False when there is none. Write."""
         ...
 
@@ -222,7 +228,7 @@ class Listings(Protocol):
         """Up to ``limit`` tags after ``last``; None: no such repository."""
         ...
 
-    def delete_tag(self, repository: str, tag: str) -> bool:
+    def delete_tag(self, repository: str, tag: str, *, actor: str = "") -> bool:
         """Remove a tag and nothing else; False when there is none. Write."""
         ...
 

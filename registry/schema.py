@@ -127,7 +127,22 @@ END;
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
-_STEPS: Final = (_SCHEMA, _SAFETY)
+_EVENTS: Final = """
+-- Changes for followers (``registry.outbox``); ids are never used twice.
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    change TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    previous TEXT NOT NULL,
+    artifact_type TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    moment INTEGER NOT NULL
+);
+"""
+
+_STEPS: Final = (_SCHEMA, _SAFETY, _EVENTS)
 """What brings an index from format n to format n + 1."""
 
 VERSION: Final = len(_STEPS)
@@ -139,7 +154,8 @@ def prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA mmap_size = 268435456")
+    # Mapped pages count as memory of each process: enough for the hot ones, bounded for a scan.
+    connection.execute("PRAGMA mmap_size = 67108864")
 
 
 def migrate(connection: sqlite3.Connection, *, where: str) -> None:

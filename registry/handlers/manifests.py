@@ -12,6 +12,7 @@ from multidict import CIMultiDictProxy
 from images.digest import Digest
 from registry import body
 from registry.answers import API_VERSION, ReadyContent, content_headers
+from registry.attributes import GRANT
 from registry.errors import ApiError, MissingContentError, WrongSizeError
 from registry.handlers.conditional import CONDITIONAL, Conditions, not_modified
 from registry.manifests import examine, warnings
@@ -60,6 +61,7 @@ async def put_manifest(
         manifest,
         tags,
         sparse=registry.config.allow_missing,
+        actor=actor_of(request),
     )
     await _record(registry, target, _conditional(registry, request, target, record))
     headers = {
@@ -84,13 +86,20 @@ async def delete_manifest(
     """By tag: the tag alone. By digest: the manifest with all its tags."""
     reference = target.reference()
     if isinstance(reference, Digest):
-        delete = partial(registry.index.delete_manifest, target.name, str(reference))
+        remove = partial(registry.index.delete_manifest, target.name, str(reference))
     else:
-        delete = partial(registry.index.delete_tag, target.name, reference)
+        remove = partial(registry.index.delete_tag, target.name, reference)
+    delete = partial(remove, actor=actor_of(request))
     checked = _conditional(registry, request, target, delete)
     if not await registry.writer.write(target.name, checked):
         raise await _unknown(registry, target)
     return web.Response(status=202, headers=API_VERSION)
+
+
+def actor_of(request: web.BaseRequest) -> str:
+    """Who changes something, for the record: ``user:ada``, or "" for nobody in particular."""
+    identity = request[GRANT].identity
+    return str(identity) if identity.named else ""
 
 
 async def _load(registry: Registry, target: Target) -> ReadyContent:
