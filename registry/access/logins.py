@@ -3,7 +3,8 @@
 bcrypt takes a good part of a second by design, so a verified password is remembered for a few
 minutes under a keyed hash, and never longer than the user's entry stays the same. Unknown users
 cost the same time as wrong passwords, wrong passwords make the next try wait, and no more than a
-few checks run at once however many ask.
+few checks run at once however many ask. The same wrong password again is refused from memory: a
+machine with an old password guesses nothing and makes nobody wait.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from registry.access.identity import Identity, Kind
 from registry.access.passwords import matches
@@ -25,8 +26,11 @@ from registry.access.throttle import GuessDelay, retry_after
 from registry.errors import ApiError
 from registry.workers import Workers
 
+V = TypeVar("V")
+
 _REMEMBERED: Final = 1024
 _REMEMBER_SECONDS: Final = 300.0
+_WRONG_SECONDS: Final = 60.0
 _AT_ONCE: Final = 2
 _WAITING: Final = 64
 
@@ -43,6 +47,7 @@ class Logins:
         self._delay = GuessDelay(clock=monotonic)
         self._key = secrets.token_bytes(32)
         self._remembered: OrderedDict[bytes, tuple[Login, float]] = OrderedDict()
+        self._wrong: OrderedDict[bytes, tuple[str | None, float]] = OrderedDict()
         self._under_way: dict[bytes, asyncio.Task[bool]] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -61,6 +66,9 @@ class Logins:
         known = self._remembered.get(key)
         if known is not None and known[1] > self._monotonic() and known[0].credential == credential:
             return known[0]
+        wrong = self._wrong.get(key)
+        if wrong is not None and wrong[1] > self._monotonic() and wrong[0] == credential:
+            return None
         wait = self._delay.wait(user, address)
         if wait > 0 and key not in self._under_way:
             raise ApiError(
@@ -69,11 +77,10 @@ class Logins:
                 headers=retry_after(wait),
             )
         if not await self._proves(snapshot, identity, secret, key, address) or credential is None:
+            _keep(self._wrong, key, (credential, self._monotonic() + _WRONG_SECONDS))
             return None
         login = Login(identity, credential)
-        self._remembered[key] = (login, self._monotonic() + _REMEMBER_SECONDS)
-        if len(self._remembered) > _REMEMBERED:
-            self._remembered.popitem(last=False)
+        _keep(self._remembered, key, (login, self._monotonic() + _REMEMBER_SECONDS))
         return login
 
     async def _proves(
@@ -109,3 +116,9 @@ class Logins:
     def _name(self, user: str, secret: bytes) -> bytes:
         name = user.encode("utf-8", "surrogateescape")
         return hmac.digest(self._key, len(name).to_bytes(4, "big") + name + secret, "sha256")
+
+
+def _keep(entries: OrderedDict[bytes, V], key: bytes, value: V) -> None:
+    entries[key] = value
+    if len(entries) > _REMEMBERED:
+        entries.popitem(last=False)

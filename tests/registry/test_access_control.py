@@ -190,6 +190,18 @@ async def test_guessing_makes_wait_there_and_nowhere_else(
     assert (await one.authorize(FakeCaller(right), PULL)).identity.name == "ada"
 
 
+async def test_an_old_password_again_and_again_is_no_guessing(
+    control: Control, users: Path, checks: list[bytes], clock: Clock
+) -> None:
+    one = await control(AccessSettings(users))
+    stale = FakeCaller(basic("ada", "old")["Authorization"])
+    assert {(await refusal(one, stale)).code for _ in range(40)} == {"UNAUTHORIZED"}
+    assert len(checks) == 1
+    assert await one.permits(FakeCaller(basic("ada")["Authorization"]), PULL)
+    await asyncio.to_thread(set_password, users, "ada", "old", new=False)
+    assert await one.permits(stale, PULL), "until it is the right one"
+
+
 async def test_many_guesses_at_once_are_no_way_around(
     control: Control, users: Path, checks: list[bytes]
 ) -> None:
