@@ -10,7 +10,6 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +30,7 @@ from builder.solver.session import ResetOnce, Session, SolveOptions
 from builder.solver.solver import Solution, solve
 from builder.solver.verdicts import Verdicts
 from builder.storage import state_directory
+from records import Record
 
 if TYPE_CHECKING:
     from builder.bases import BaseResolver, ResolvedBase
@@ -50,8 +50,7 @@ MINIMUM_COMMANDS: Final = 4
 """Commands run at the same time, even on a small machine: most of them wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class Workshop:
+class Workshop(Record):
     """What a build works with; all of it is given, nothing is looked up."""
 
     store: ImageStore

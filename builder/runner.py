@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
+
+from records import Record, field
 
 STDOUT: Final = 1
 STDERR: Final = 2
@@ -20,8 +21,7 @@ OutputSink: TypeAlias = Callable[[int, bytes], None]
 """Takes ``(STDOUT or STDERR, bytes)``; one thread at a time, never after ``run`` has returned."""
 
 
-@dataclass(frozen=True, slots=True)
-class BindMount:
+class BindMount(Record):
     """A file or directory of the host over ``target``; writes go to it unless ``read_only``."""
 
     target: str
@@ -29,8 +29,7 @@ class BindMount:
     read_only: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class OverlayMount:
+class OverlayMount(Record):
     """The subtree ``subpath`` of the merged ``lower`` directories (topmost first) over ``target``.
 
     There are two directories at least, or one and an upper, as overlayfs demands. With ``upper``
@@ -44,8 +43,7 @@ class OverlayMount:
     work: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TmpfsMount:
+class TmpfsMount(Record):
     """An empty memory file system; ``size`` in bytes, 0 for the kernel's default."""
 
     target: str
@@ -53,8 +51,7 @@ class TmpfsMount:
     mode: int = 0o1777
 
 
-@dataclass(frozen=True, slots=True)
-class SecretMount:
+class SecretMount(Record):
     """``content`` as one file that is never written to a disk: on a tmpfs, read-only."""
 
     target: str
@@ -64,8 +61,7 @@ class SecretMount:
     gid: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SshMount:
+class SshMount(Record):
     """The agent socket ``source`` of the host at ``target``."""
 
     target: str
@@ -78,8 +74,7 @@ class SshMount:
 StepMount: TypeAlias = BindMount | OverlayMount | TmpfsMount | SecretMount | SshMount
 
 
-@dataclass(frozen=True, slots=True)
-class Ulimit:
+class Ulimit(Record):
     """One resource limit: the name without ``RLIMIT_`` in lower case, soft and hard value."""
 
     name: str
@@ -87,8 +82,7 @@ class Ulimit:
     hard: int
 
 
-@dataclass(frozen=True, slots=True)
-class Dns:
+class Dns(Record):
     """The lines of resolv.conf; empty ones mean the host's."""
 
     servers: tuple[str, ...] = ()
@@ -96,8 +90,7 @@ class Dns:
     options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(Record):
     """What a step may use. Bytes and microseconds; 0 and None mean the runtime's default.
 
     ``memory_swap`` is memory and swap together, -1 without limit. Only the first three are in cache
@@ -155,8 +148,7 @@ class Cancellation:
             self._callbacks.pop(handle, None)
 
 
-@dataclass(frozen=True, slots=True)
-class RunStep:
+class RunStep(Record):
     """One command to run.
 
     ``lower`` is the root filesystem, topmost first, one directory at least, never written;

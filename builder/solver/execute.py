@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import BuildCancelledError, BuildEnvironmentError, StepFailedError
@@ -14,6 +13,7 @@ from builder.solver.materialise import materialise, written
 from builder.solver.mounts import prepare_mounts, stackable
 from builder.solver.records import StoredLayer
 from builder.solver.results import Layer, ListedLayer, PendingLayer, Result
+from records import Record
 
 if TYPE_CHECKING:
     from builder.plan.model import Step
@@ -31,8 +31,7 @@ FAULTS_OF_THE_STEP: Final = {
 """Codes of runner errors that mean the Dockerfile is wrong, with the exit code they stand for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Record):
     """A step that must be done, and what it needs for that."""
 
     step: Step
@@ -45,8 +44,7 @@ class Task:
     """Whether a later step reads the files, so that they are needed outside of the blob."""
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(Record):
     """A step that was done: its layer, and the workspace that holds the layer's directory."""
 
     layer: Layer

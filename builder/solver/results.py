@@ -13,11 +13,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from builder.solver.records import StoredLayer
+from records import Record, field
 
 if TYPE_CHECKING:
     from images.layers.entry import Entry
@@ -64,8 +64,7 @@ class PendingLayer:
         return layer
 
 
-@dataclass(frozen=True, slots=True)
-class ListedLayer:
+class ListedLayer(Record):
     """A layer in the store that was never written out; what it holds is known as ``entries``."""
 
     stored: StoredLayer
@@ -75,8 +74,7 @@ class ListedLayer:
 Layer: TypeAlias = StoredLayer | PendingLayer | ListedLayer
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Record):
     """Layers, bottom first."""
 
     layers: tuple[Layer, ...] = ()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.dates import timestamp
 from builder.errors import BuildCancelledError
 from builder.runner import Cancellation, FailureInspector, RunStep, StepRunner
+from records import Record, field
 
 if TYPE_CHECKING:
     from builder.plan.model import Plan, Step
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from images.store import ImageStore
 
 
-@dataclass(frozen=True, slots=True)
-class SolveOptions:
+class SolveOptions(Record):
     """Choices that change how steps are executed, not what they mean."""
 
     host: Platform
@@ -56,8 +55,7 @@ class ResetOnce:
             return first
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Record):
     """One build in progress. ``pool`` packs layers; ``slots`` bounds the commands that run."""
 
     plan: Plan

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 from builder.errors import BuildCancelledError, blaming
@@ -25,6 +24,7 @@ from builder.solver.records import StoredLayer
 from builder.solver.results import Layer, PendingLayer, Result
 from builder.solver.session import Session
 from builder.solver.verdicts import Verdicts
+from records import Record
 
 CLIMB = 40
 """Steps on top of one another that are demanded by recursion; longer chains in such pieces."""
@@ -36,8 +36,7 @@ WAKE_SECONDS = 0.2
 """How often the waiting main thread looks up, so that an interrupt is never missed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Solution:
+class Solution(Record):
     """The finished target: its layers, bottom first, and the names of the steps behind it."""
 
     layers: tuple[StoredLayer, ...]
