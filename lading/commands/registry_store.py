@@ -145,9 +145,9 @@ def gc(
     budget: float | None,
     lease: float | None,
 ) -> None:
-    """Remove content that nobody needs, by the rules of the configuration.
+    """Remove content that nobody needs, while the registry serves.
 
-    Safe beside a server, in whichever process; what a client was told exists stays for the lease.
+    By the rules of the configuration; what a client was told exists stays for the lease.
     """
     import time
 
@@ -190,9 +190,10 @@ def _be_quiet(step: Progress) -> None:
 @with_store
 @click.pass_obj
 def check(app: App, /, *, file: Path | None, root: Path | None, style: str) -> int:
-    """Compare the index with what is on disk; exit status 1 if a promise is broken.
+    """Compare the index with what is on disk.
 
-    Reads manifests and sizes, not every byte: that is `lading registry scrub`.
+    Exit status 1 if a promise is broken. Reads manifests and sizes, not every byte: that is
+    `lading registry scrub`.
     """
     from registry.inspection.check import Severity
     from registry.inspection.check import check as inspect
@@ -234,7 +235,10 @@ def scrub(
     rate: int | None,
     quarantine: bool,
 ) -> int:
-    """Read and hash every blob again; exit status 1 if one is damaged."""
+    """Read and hash every blob again.
+
+    Exit status 1 if one is damaged.
+    """
     from registry.inspection.scrub import scrub as read_again
 
     config = store_config(app, file, root)
@@ -268,9 +272,10 @@ def scrub(
 def rebuild_index(
     app: App, /, *, file: Path | None, root: Path | None, style: str, gather: str | None
 ) -> None:
-    """Make the index anew from the blobs and the journal of names; the server must be stopped.
+    """Make the index anew from the blobs.
 
-    The old index is kept. Not restored: blobs that no manifest names, open uploads, tag history.
+    Names come from the journal beside them. The server must be stopped; the old index is kept.
+    Not restored: blobs that no manifest names, open uploads, tag history.
     """
     from registry.inspection.rebuild import rebuild
     from registry.routing import parse_name

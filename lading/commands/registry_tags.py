@@ -15,7 +15,7 @@ from lading.render.table import tabulate
 
 @click.group()
 def tags() -> None:
-    """Show and undo moves of tags; works beside a server."""
+    """Show and undo moves of tags."""
 
 
 def _name(_context: click.Context, _option: click.Parameter, value: str) -> tuple[str, str]:
