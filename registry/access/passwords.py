@@ -7,7 +7,6 @@ when the file is read (CVE-2026-4404).
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -54,7 +53,7 @@ def parse_basic(authorization: str) -> tuple[str, bytes] | None:
         decoded = base64.b64decode(encoded.strip(), validate=True)
         user, colon, password = decoded.partition(b":")
         return (user.decode("utf-8"), password) if colon else None
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not ASCII, not base64, not UTF-8
         return None
 
 

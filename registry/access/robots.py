@@ -28,6 +28,15 @@ _NAME: Final = re.compile(r"[a-z0-9]+(?:[-_/][a-z0-9]+)*\Z")
 _NAME_LIMIT: Final = 100
 _ENTRY_FIELDS: Final = frozenset({"secret", "created", "expires", "permissions"})
 
+_MALFORMED: Final = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Robot:
@@ -66,7 +75,7 @@ def load_robots(path: Path) -> dict[str, Robot]:
     try:
         document = json.loads(data)
         return {name: _robot(name, entry) for name, entry in document["robots"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RegistryConfigError) as error:
+    except (*_MALFORMED, RegistryConfigError) as error:
         raise RegistryConfigError(
             f"not a file of robots: {error}",
             where=str(path),

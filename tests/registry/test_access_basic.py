@@ -57,6 +57,7 @@ async def test_everything_needs_a_user(start: StartRegistry, htpasswd: Path) -> 
         basic("", ""),
         {"Authorization": "Basic"},
         {"Authorization": "Basic !!!"},
+        {"Authorization": "Basic é"},
         {"Authorization": "Basic " + base64.b64encode(b"ada").decode()},
         {"Authorization": "Bearer abc"},
         {"Authorization": "Basic " + base64.b64encode(b"\xff:x").decode()},
