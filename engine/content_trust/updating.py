@@ -105,12 +105,15 @@ class Updater:
                 raise TufError(f"{trusted.gun} has more than {MAX_DELEGATIONS} delegations")
             if not trusted.names(role) or not (everything or role == roles.RELEASES):
                 continue
+            trusted = await self._remembered(trusted, role)
+            raw = await self._promised(trusted, role)
             try:
-                trusted = await self._targets(await self._remembered(trusted, role), role)
+                trusted = await asyncio.to_thread(trusted.with_targets, role, raw)
             except (ThresholdError, ExpiredError):
-                # A signer's own data may have lapsed; what releases tags may not.
-                if role == roles.RELEASES:
+                # To be read, what releases tags may not have lapsed; to be signed anew, it may.
+                if role == roles.RELEASES and not everything:
                     raise
+                trusted = await asyncio.to_thread(trusted.with_lapsed, role, raw)
                 continue
             waiting.extend(trusted.targets[role].delegations)
         return trusted

@@ -95,7 +95,7 @@ class Draft:
         return cls(
             trusted.gun,
             trusted.root,
-            trusted.targets,
+            {**trusted.lapsed, **trusted.targets},
             trusted.snapshot,
             raw={role: raw for role, raw in trusted.raw.items() if role != roles.TIMESTAMP},
         )

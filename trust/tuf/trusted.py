@@ -49,6 +49,8 @@ class TrustedSet:
     """What is believed of one repository so far; ``raw`` holds the very bytes, by role.
 
     ``seen`` are the least versions that may still come, by role, from what was trusted earlier.
+    ``lapsed`` are delegations that are published but not believed any more, for who signs them
+    anew: what expired as it was, what lost its keys without its names.
     """
 
     gun: str
@@ -59,6 +61,7 @@ class TrustedSet:
     snapshot: Listing | None = None
     targets: Mapping[str, Targets] = field(default_factory=dict, repr=False)
     seen: Mapping[str, int] = field(default_factory=dict)
+    lapsed: Mapping[str, Targets] = field(default_factory=dict, repr=False)
 
     @classmethod
     def begin(cls, gun: str, raw: bytes, *, now: datetime, pins: Pins = TRUST_ON_FIRST_USE) -> Self:
@@ -155,6 +158,20 @@ class TrustedSet:
         found = self._signed(raw, role).targets(role)
         self._current(found, role)
         return replace(self, targets={**self.targets, role: found}, raw={**self.raw, role: raw})
+
+    def with_lapsed(self, role: str, raw: bytes) -> Self:
+        """Note a delegation that ``with_targets`` refused; nothing of it becomes believed.
+
+        Raises:
+            WrongHashError, MalformedMetadataError: the bytes are not even what the snapshot names.
+        """
+        self.promise(role).check(raw, what=role)
+        found = Envelope.parse(raw, role=role).targets(role)
+        try:
+            self._signed(raw, role)
+        except ThresholdError:
+            found = Targets(found.version, found.expires)
+        return replace(self, lapsed={**self.lapsed, role: found})
 
     def promise(self, role: str) -> FileMeta:
         """What the signed parent says of the bytes of ``role``.
