@@ -27,6 +27,7 @@ from registry.settings import (
     TlsSettings,
     wrong_port,
 )
+from registry.transparency.settings import TransparencySettings
 
 __all__ = ["DEFAULT_PORT", "MANIFEST_LIMIT", "AccessSettings", "RegistryConfig"]
 
@@ -54,6 +55,7 @@ class RegistryConfig:
     log: LogSettings = field(default_factory=LogSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     collection: CollectionSettings = field(default_factory=CollectionSettings)
+    transparency: TransparencySettings = field(default_factory=TransparencySettings)
     retention: Annotated[tuple[RetentionRule, ...], "Which tags stay; all without a rule"] = ()
     immutable: Annotated[tuple[ImmutableRule, ...], "Tags that neither move nor go"] = ()
     quotas: Annotated[tuple[QuotaRule, ...], "How much repositories may take"] = ()

@@ -25,7 +25,16 @@ from registry.config import RegistryConfig
 from registry.drain import Drain
 from registry.errors import ApiError, PolicyError
 from registry.faults import refusal_of
-from registry.handlers import base, blobs, extensions, listings, manifests, tokens, uploads
+from registry.handlers import (
+    base,
+    blobs,
+    extensions,
+    listings,
+    manifests,
+    tokens,
+    transparency,
+    uploads,
+)
 from registry.notary import paths as trust_paths
 from registry.protocols import Access
 from registry.routing import Kind, Target
@@ -62,6 +71,12 @@ ROUTES: Final[Mapping[tuple[Kind, str], tuple[Handler, str]]] = MappingProxyType
         (Kind.UPLOAD, "PATCH"): (uploads.patch_upload, "push"),
         (Kind.UPLOAD, "PUT"): (uploads.put_upload, "push"),
         (Kind.UPLOAD, "DELETE"): (uploads.delete_upload, "push"),
+        (Kind.LOG_CHECKPOINT, "GET"): (transparency.get_checkpoint, "base"),
+        (Kind.LOG_KEY, "GET"): (transparency.get_key, "base"),
+        (Kind.LOG_CONSISTENCY, "GET"): (transparency.get_consistency, "base"),
+        (Kind.LOG_INCLUSION, "GET"): (transparency.get_inclusion, "base"),
+        (Kind.LOG_ENTRIES, "GET"): (transparency.get_entries, "catalog"),
+        (Kind.LOG_OF_TAG, "GET"): (transparency.get_tag_entry, "pull"),
         (Kind.TOKEN, "GET"): (tokens.get_token, "open"),
         (Kind.TOKEN, "POST"): (tokens.post_token, "open"),
         (Kind.TOKEN_KEYS, "GET"): (tokens.get_keys, "open"),

@@ -15,7 +15,7 @@ from typing import Any
 from registry.database import Database, Write
 from registry.errors import MissingContentError, WrongSizeError
 from registry.guard import Guard, NoGuard, Usage
-from registry.outbox import Change, Outbox
+from registry.outbox import Change, Outbox, drop_events
 from registry.records import BlobLink, ManifestRow, NewManifest, TagEvent, UploadRow
 
 __all__ = ["SqliteIndex", "Write"]
@@ -300,6 +300,12 @@ class SqliteIndex(Database):
             " ORDER BY created LIMIT ?"
         )
         return [UploadRow(*row) for row in self._all(sql, before, limit)]
+
+    # Events
+
+    def drop_events(self, *, through: int) -> int:
+        """Forget the events that every follower took; returns how many. Write."""
+        return drop_events(self.writer, through=through)
 
     # Inside
 

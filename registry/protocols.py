@@ -195,7 +195,10 @@ class Manifests(Protocol):
         sparse: bool = False,
         actor: str = "",
     ) -> None:
-        """Record a manifest and its tags, put by ``actor``. Write. Raises MissingContentError, WrongSizeError."""
+        """Record a manifest and its tags, put by ``actor``. Write.
+
+        Raises MissingContentError, WrongSizeError.
+        """
         ...
 
     def renew_manifest(self, repository: str, digest: str) -> bool:
@@ -261,7 +264,15 @@ class UploadSessions(Protocol):
         ...
 
 
-class Index(BlobLinks, Manifests, Listings, UploadSessions, Protocol):
+class Followed(Protocol):
+    """The changes that followers take (``registry.outbox``)."""
+
+    def drop_events(self, *, through: int) -> int:
+        """Forget the events up to this one; returns how many. Write."""
+        ...
+
+
+class Index(BlobLinks, Manifests, Listings, UploadSessions, Followed, Protocol):
     """All of it: the one source of truth about who has what."""
 
     def set_guard(self, guard: Guard) -> None:

@@ -35,6 +35,12 @@ class Kind(enum.Enum):
     REFERRERS = "referrers"
     EXTENSIONS = "extensions"
     REPOSITORY_EXTENSIONS = "repository extensions"
+    LOG_CHECKPOINT = "log checkpoint"
+    LOG_KEY = "log key"
+    LOG_CONSISTENCY = "log consistency"
+    LOG_INCLUSION = "log inclusion"
+    LOG_ENTRIES = "log entries"
+    LOG_OF_TAG = "log of a tag"
     TOKEN = "token"  # noqa: S105 -- a word
     TOKEN_KEYS = "token keys"  # noqa: S105 -- likewise
 
@@ -43,6 +49,11 @@ _REGISTRY_LEVEL: Final = {
     "": Kind.BASE,
     "_catalog": Kind.CATALOG,
     "_oci/ext/discover": Kind.EXTENSIONS,
+    "_lading/log/checkpoint": Kind.LOG_CHECKPOINT,
+    "_lading/log/key": Kind.LOG_KEY,
+    "_lading/log/consistency": Kind.LOG_CONSISTENCY,
+    "_lading/log/inclusion": Kind.LOG_INCLUSION,
+    "_lading/log/entries": Kind.LOG_ENTRIES,
 }
 
 _BESIDE: Final = {
@@ -132,6 +143,8 @@ def parse(path: str) -> Target | None:
     match segments:
         case [*name, "_oci", "ext", "discover"]:
             return _target(Kind.REPOSITORY_EXTENSIONS, name)
+        case [*name, "_lading", "log", tag]:
+            return _target(Kind.LOG_OF_TAG, name, parse_tag(tag))
         case [*name, "tags", "list"]:
             return _target(Kind.TAGS, name)
         case [*name, "blobs", "uploads"] | [*name, "blobs", "uploads", ""]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -24,10 +25,14 @@ from registry.errors import RegistryStartError
 from registry.guard import Guard
 from registry.index import SqliteIndex
 from registry.notary.handlers import TrustHandler
+from registry.notary.vault import VARIABLE, Vault
+from registry.outbox import Outbox
 from registry.protocols import Authorizer, Index, IndexWriter, Storage
 from registry.quotas import Quotas
 from registry.retention import Immutability
 from registry.storage import FileStorage
+from registry.transparency.log import TransparencyLog
+from registry.transparency.store import LogStore
 from registry.uploads import Uploads
 from registry.workers import Workers
 
@@ -53,6 +58,7 @@ class Registry:
     blob_sizes: AnswerCache[int]
     date: HttpDate
     trust: TrustHandler
+    log: TransparencyLog | None
 
     def close(self) -> None:
         """Finish writes and release files; blocks."""
@@ -61,6 +67,8 @@ class Registry:
         self.authorizer.close()
         self.auditor.close()
         self.trust.close()
+        if self.log is not None:
+            self.log.close()
         self.index.close()
 
 
@@ -70,7 +78,8 @@ def open_index(config: RegistryConfig, storage: FileStorage) -> SqliteIndex:
     Raises:
         IndexFormatError: a newer release wrote it. OSError, sqlite3.Error: it cannot be used.
     """
-    return SqliteIndex(config.root, guard=guard_of(config, storage))
+    outbox = Outbox(followed=config.transparency.enabled)
+    return SqliteIndex(config.root, guard=guard_of(config, storage), outbox=outbox)
 
 
 def guard_of(config: RegistryConfig, storage: Storage) -> Guard:
@@ -99,6 +108,7 @@ def open_registry(config: RegistryConfig) -> Registry:
         storage = FileStorage(config.root)
         index = open_index(config, storage)
         note_boot(index, time.time())
+        transparency_log = _open_log(config, index)
     except (OSError, sqlite3.Error) as error:
         raise RegistryStartError(
             f"cannot open the store: {error}",
@@ -127,4 +137,13 @@ def open_registry(config: RegistryConfig) -> Registry:
         blob_sizes=cache(limit=config.limits.cache // 4),
         date=HttpDate(),
         trust=TrustHandler.open(config.root / "notary", workers, idle=config.limits.idle_timeout),
+        log=transparency_log,
     )
+
+
+def _open_log(config: RegistryConfig, index: SqliteIndex) -> TransparencyLog | None:
+    settings = config.transparency
+    if not settings.enabled:
+        return None
+    vault = Vault.open(config.root / "notary", os.environ.get(VARIABLE))
+    return TransparencyLog.open(LogStore(config.root), index.reader, vault, origin=settings.origin)

@@ -214,6 +214,20 @@ class PrivateKey:
         with _narrowed("not a private key that can sign", where):
             return cls(PublicKey._of(key.public_key(), where=where), key)
 
+    @classmethod
+    def from_der(cls, der: bytes, *, where: str | None = None) -> Self:
+        """Read what ``to_der`` wrote; raises ``KeyFileError``."""
+        return cls._of(_load(der, None, where), where=where)
+
+    def to_der(self) -> bytes:
+        """The bare key as PKCS#8, for who encrypts it otherwise."""
+        from cryptography.hazmat.primitives import serialization as ser
+
+        der: bytes = self._key.private_bytes(
+            ser.Encoding.DER, ser.PrivateFormat.PKCS8, ser.NoEncryption()
+        )
+        return der
+
     @property
     def native(self) -> Any:
         """The key as the cryptography library has it, for formats with algorithms of their own."""
@@ -243,9 +257,7 @@ class PrivateKey:
                 ser.BestAvailableEncryption(passphrase),
             )
             return pem
-        secret = self._key.private_bytes(
-            ser.Encoding.DER, ser.PrivateFormat.PKCS8, ser.NoEncryption()
-        )
+        secret = self.to_der()
         if form is KeyForm.COSIGN:
             return armor(COSIGN_LABEL, seal(secret, passphrase, n=SCRYPT_LEGACY))
         return armor(SIGSTORE_LABEL, seal(secret, passphrase))

@@ -72,6 +72,14 @@ class Vault:
 
         return Signer.of(load_der_private_key(self._decrypt(sealed, place.encode()), None))
 
+    def seal_bytes(self, secret: bytes, place: str) -> bytes:
+        """Any other secret, for storage at ``place``."""
+        return self._encrypt(secret, place.encode())
+
+    def unseal_bytes(self, sealed: bytes, place: str) -> bytes:
+        """What was sealed for ``place``; raises ``ValueError`` for any other."""
+        return self._decrypt(sealed, place.encode())
+
     def _check(self, path: Path) -> None:
         try:
             sealed = path.read_bytes()
