@@ -51,6 +51,10 @@ class Admission:
         """
         self._quotas.check(repository, before, after, others)
 
+    def room(self, repository: str, usage: Usage, others: Usages) -> int | None:
+        """How many bytes the quotas leave; None for any number."""
+        return self._quotas.room(repository, usage, others)
+
     def tag(self, repository: str, tag: str, before: str | None, after: str | None) -> None:
         """Let a new tag be made; let an immutable one neither move nor go.
 

@@ -35,6 +35,10 @@ class Guard(Protocol):
         """A repository changed from ``before`` to ``after``."""
         ...
 
+    def room(self, repository: str, usage: Usage, others: Usages) -> int | None:
+        """How many bytes a repository of that usage may grow; None for any number."""
+        ...
+
     def tag(self, repository: str, tag: str, before: str | None, after: str | None) -> None:
         """A tag is about to move between digests; None is where there is no tag."""
         ...
@@ -48,6 +52,10 @@ class NoGuard:
 
     def growth(self, repository: str, before: Usage, after: Usage, others: Usages) -> None:
         """Let it grow."""
+
+    def room(self, repository: str, usage: Usage, others: Usages) -> int | None:
+        """Say that there is no limit."""
+        return None
 
     def tag(self, repository: str, tag: str, before: str | None, after: str | None) -> None:
         """Let it move."""

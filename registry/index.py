@@ -7,8 +7,10 @@ marked "Write" run only inside ``apply``, where a guard may still refuse them (`
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,12 @@ class SqliteIndex(Database):
         """Up to ``limit`` repository names after ``last``, in byte order."""
         sql = "SELECT name FROM repositories WHERE name > ? ORDER BY name LIMIT ?"
         return [name for (name,) in self._all(sql, last, limit)]
+
+    def room(self, repository: str) -> int | None:
+        """How many bytes the guard would still let ``repository`` grow; None for any number."""
+        row = self._one("SELECT bytes, tags FROM repositories WHERE name = ?", repository)
+        usage = Usage(0, 0) if row is None else Usage(*row)
+        return self._guard.room(repository, usage, partial(self._usages, reader=self.reader()))
 
     def blob(self, repository: str, digest: str) -> BlobLink | None:
         """The link of ``repository`` to this blob."""
@@ -346,10 +354,13 @@ class SqliteIndex(Database):
         sql = "SELECT bytes, tags FROM repositories WHERE id = ?"
         return Usage(*self.writer.execute(sql, (key,)).fetchone())
 
-    def _usages(self, prefix: str) -> list[tuple[str, Usage]]:
+    def _usages(
+        self, prefix: str, *, reader: sqlite3.Connection | None = None
+    ) -> list[tuple[str, Usage]]:
         # The highest code point follows every character that a name can have.
         sql = "SELECT name, bytes, tags FROM repositories WHERE name >= ? AND name < ?"
-        rows = self.writer.execute(sql, (prefix, prefix + "\U0010ffff"))
+        connection = self.writer if reader is None else reader
+        rows = connection.execute(sql, (prefix, prefix + "\U0010ffff"))
         return [(name, Usage(size, tags)) for name, size, tags in rows]
 
     def _tagged(self, key: int | None, tag: str) -> str | None:

@@ -146,6 +146,10 @@ class Storage(BlobReader, BlobPutter, Collectable, Protocol):
 class BlobLinks(Protocol):
     """Which repository has which blobs. Methods marked "write" run inside an ``IndexWriter``."""
 
+    def room(self, repository: str) -> int | None:
+        """How many bytes the rules would still let it grow; None for any number."""
+        ...
+
     def blob(self, repository: str, digest: str) -> BlobLink | None:
         """The link of ``repository`` to this blob."""
         ...

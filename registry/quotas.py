@@ -66,6 +66,15 @@ class Quotas:
             if rule.tags is not None and grew_tags and total.tags > rule.tags:
                 raise QuotaError(rule.repositories, "tags", rule.tags, total.tags)
 
+    def room(self, repository: str, usage: Usage, others: Usages) -> int | None:
+        """How many bytes are left of the narrowest quota, 0 at least; None without one."""
+        left = [
+            rule.bytes - (_together(rule, others) if rule.together else usage).bytes
+            for rule, matches in self._rules
+            if rule.bytes is not None and matches(repository)
+        ]
+        return max(min(left), 0) if left else None
+
 
 def _together(rule: QuotaRule, others: Usages) -> Usage:
     matches = repository_matcher(rule.repositories)

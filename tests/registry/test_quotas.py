@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,25 @@ async def test_concurrent_uploads_do_not_pass_it_between_them(start: StartRegist
     uploads = (put(client, "a", bytes([number]) * 1000) for number in range(30))
     statuses = [status for status, _ in await asyncio.gather(*uploads)]
     assert sorted(statuses) == [201] * 10 + [403] * 20
+
+
+async def test_an_upload_that_is_too_long_is_refused_early(start: StartRegistry) -> None:
+    """Before its bytes are taken where it says its length, else at the first byte too many."""
+    client = await start(quotas=(QuotaRule(bytes=1000),))
+    location = await client.start_upload("a")
+    assert (await client.send("PATCH", location, data=b"x" * 900)).status == 202
+    answer = await client.send("PATCH", location, data=b"x" * 200)
+    assert (answer.status, answer.code) == (403, "DENIED")
+    assert "1000 bytes" in answer.json["errors"][0]["message"]
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"y" * 200
+
+    assert (await client.send("PATCH", location, data=endless())).status == 413
+    assert (await client.send("GET", location)).headers["Range"] == "0-899"
+    digest = digest_of(b"x" * 900)
+    assert (await client.send("PUT", f"{location}?digest={digest}")).status == 201
+    assert await put(client, "a", b"x" * 900) == (201, ""), "what is there takes no room"
 
 
 async def test_tags(start: StartRegistry) -> None:
