@@ -85,16 +85,15 @@ class Updater:
         """One pass below the root; None when the snapshot names a newer root."""
         if trusted.root.expires <= trusted.now:
             raise ExpiredError(f"root of {trusted.gun} expired")
-        for role in (roles.TIMESTAMP, roles.SNAPSHOT, roles.TARGETS):
-            trusted = await self._remembered(trusted, role)
         raw = await self.server.current(roles.TIMESTAMP)
+        trusted = await self._remembered(trusted, roles.TIMESTAMP, raw)
         trusted = await asyncio.to_thread(trusted.with_timestamp, raw)
-        trusted = await asyncio.to_thread(
-            trusted.with_snapshot, await self._promised(trusted, roles.SNAPSHOT)
-        )
+        trusted, raw = await self._promised(trusted, roles.SNAPSHOT)
+        trusted = await asyncio.to_thread(trusted.with_snapshot, raw)
         if not trusted.root_agrees():
             return None
-        trusted = await self._targets(trusted, roles.TARGETS)
+        trusted, raw = await self._promised(trusted, roles.TARGETS)
+        trusted = await asyncio.to_thread(trusted.with_targets, roles.TARGETS, raw)
         return await self._delegations(trusted, everything=everything)
 
     async def _delegations(self, trusted: TrustedSet, *, everything: bool) -> TrustedSet:
@@ -105,8 +104,7 @@ class Updater:
                 raise TufError(f"{trusted.gun} has more than {MAX_DELEGATIONS} delegations")
             if not trusted.names(role) or not (everything or role == roles.RELEASES):
                 continue
-            trusted = await self._remembered(trusted, role)
-            raw = await self._promised(trusted, role)
+            trusted, raw = await self._promised(trusted, role)
             try:
                 trusted = await asyncio.to_thread(trusted.with_targets, role, raw)
             except (ThresholdError, ExpiredError):
@@ -118,12 +116,10 @@ class Updater:
             waiting.extend(trusted.targets[role].delegations)
         return trusted
 
-    async def _targets(self, trusted: TrustedSet, role: str) -> TrustedSet:
-        raw = await self._promised(trusted, role)
-        return await asyncio.to_thread(trusted.with_targets, role, raw)
-
-    async def _promised(self, trusted: TrustedSet, role: str) -> bytes:
-        """The bytes that the signed parent names, from the cache where it has them."""
+    async def _promised(self, trusted: TrustedSet, role: str) -> tuple[TrustedSet, bytes]:
+        """The bytes that the signed parent names, from the cache where it has them; what the cache
+        has instead is remembered.
+        """
         promise = trusted.promise(role)
         cached = await asyncio.to_thread(self.cache.get, role)
         if cached is not None:
@@ -132,15 +128,17 @@ class Updater:
             except WrongHashError:
                 pass
             else:
-                return cached
+                return trusted, cached
         try:
-            return await self.server.hashed(role, promise.sha256, promise.length)
+            raw = await self.server.hashed(role, promise.sha256, promise.length)
         except NoTrustDataError as error:
             raise WrongHashError(f"{role} as its signed parent names it is not served") from error
+        return await self._remembered(trusted, role, raw), raw
 
-    async def _remembered(self, trusted: TrustedSet, role: str) -> TrustedSet:
+    async def _remembered(self, trusted: TrustedSet, role: str, raw: bytes) -> TrustedSet:
+        """Take the cached copy's version as the least to come, unless it is what came."""
         cached = await asyncio.to_thread(self.cache.get, role)
-        if cached is None:
+        if cached is None or cached == raw:
             return trusted
         return await asyncio.to_thread(trusted.remember, role, cached)
 

@@ -67,18 +67,18 @@ class Buildah:
 def dockerd() -> Iterator[Docker]:
     """Start a dockerd on a socket, state and bridge of its own; stop it afterwards."""
     base = Path(tempfile.mkdtemp(prefix="bench-dockerd-"))
-    log = (base / "log").open("wb")
-    process = subprocess.Popen(
-        [
-            "dockerd",
-            f"--host=unix://{base}/docker.sock",
-            f"--data-root={base}/data",
-            f"--exec-root={base}/exec",
-            f"--pidfile={base}/pid",
-        ],
-        stdout=log,
-        stderr=log,
-    )
+    with (base / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                "dockerd",
+                f"--host=unix://{base}/docker.sock",
+                f"--data-root={base}/data",
+                f"--exec-root={base}/exec",
+                f"--pidfile={base}/pid",
+            ],
+            stdout=log,
+            stderr=log,
+        )
     docker = Docker(base / "docker.sock")
     try:
         _wait_for(docker, process, base / "log")
