@@ -7,7 +7,7 @@ connections are closed by aiohttp's keep-alive timer.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 
@@ -15,6 +15,13 @@ from registry.settings import LimitSettings
 from registry.tally import Count, Level, Tally
 
 _READ_BUFFER: Final = 256 << 10
+_WRITE_BUFFER: Final = 16 << 10
+"""Bytes that may wait to be sent before a writer has to; uvloop takes 512 KiB under TLS."""
+
+_LINGER_SECONDS: Final = 10.0
+"""How long the rest of a refused body is read, so that the client sees the refusal."""
+
+_BUSY_SECONDS: Final = 1.0
 _BUSY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
     b"Content-Length: 0\r\nConnection: close\r\n\r\n"
@@ -36,13 +43,13 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or turn it away."""
         super().connection_made(transport)
+        out = cast("asyncio.Transport", transport)  # uvloop's is one by its methods alone
         guard = self._guard
         if guard.open_connections >= guard.limits.connections:
             guard.tally.count(Count.CONNECTIONS_REFUSED)
-            assert isinstance(transport, asyncio.Transport)
-            transport.write(_BUSY)
-            self.force_close()
+            self._turn_away(out)
             return
+        out.set_write_buffer_limits(high=_WRITE_BUFFER)
         self.counted = True
         guard.open_connections += 1
         guard.tally.count(Count.CONNECTIONS)
@@ -67,6 +74,18 @@ class Connection(web.RequestHandler):
             self._deadline.cancel()
             self._deadline = None
 
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, unless nothing more is answered here."""
+        if self.counted:
+            super().data_received(data)
+
+    def _turn_away(self, transport: asyncio.Transport) -> None:
+        """Answer 503 and close; what the client sends is read until then, lest it see a reset."""
+        transport.write(_BUSY)
+        if transport.can_write_eof():
+            transport.write_eof()
+        asyncio.get_running_loop().call_later(_BUSY_SECONDS, self.force_close)
+
     def _expire(self) -> None:
         self._deadline = None
         self._guard.tally.count(Count.HEAD_TIMEOUTS)
@@ -89,6 +108,7 @@ class GuardedServer(web.Server):
             loop=asyncio.get_running_loop(),
             access_log=None,
             keepalive_timeout=self.limits.keep_alive,
+            lingering_time=min(self.limits.idle_timeout, _LINGER_SECONDS),
             read_bufsize=_READ_BUFFER,
             auto_decompress=False,
         )
