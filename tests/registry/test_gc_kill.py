@@ -21,6 +21,7 @@ from registry.inspection.check import Severity, check
 from registry.records import UploadRow
 from registry.retention import RetentionRule
 from tests.registry import kit
+from tests.registry.contract import holds
 from tests.registry.kit import digest_of
 from tests.registry.store_kit import DAY, Store
 
@@ -94,6 +95,7 @@ def collect_and_die(root: Path, number: int) -> bool:
     return os.WIFSIGNALED(status)
 
 
+@holds("A collection ends at any point without harm.")
 def test_01_kill_at_every_step_of_a_collection(tmp_path: Path) -> None:
     template = tmp_path / "template"
     kept = fill(template)
