@@ -35,3 +35,12 @@ def test_sources(tmp_path):
 
 def test_entries_compare_by_what_they_say_not_by_where_their_bytes_are():
     assert Entry("f", "f", size=1, source=b"a") == Entry("f", "f", size=1, source="/tmp/a")
+
+
+def test_entries_are_values():
+    entry = Entry("f", "f", size=1, xattrs={"user.a": b"1"}, source=b"a")
+    assert hash(entry) == hash(entry.read_from("/tmp/a"))
+    assert entry != Entry("f", "f", size=1, source=b"a"), "attributes are part of what it says"
+    assert entry != tuple(entry)
+    with pytest.raises(AttributeError):
+        entry.mode = 0
