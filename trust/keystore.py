@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from images.durable import sync_folder, write_durably
 from trust.errors import KeyExistsError, KeyNameError, KeyStoreFault, KeyUnknownError
 from trust.keyfile import MAX_KEY_FILE
 from trust.keys import Algorithm, Passphrase, PrivateKey, PublicKey
@@ -134,7 +135,7 @@ class KeyStore:
                 # The key goes first: what an interruption leaves is a .pub, which does not count.
                 stored.private_path.unlink()
                 stored.public_path.unlink(missing_ok=True)
-                _sync(self._folder)
+                sync_folder(self._folder)
         return stored
 
     def _path(self, name: str, suffix: str) -> Path:
@@ -181,30 +182,13 @@ class KeyStore:
 
 
 def _write(path: Path, data: bytes) -> None:
-    stage = path.with_name(f".{path.name}.stage")
     with _disk(path):
-        # The lock is held, so a stage that is there was left by a crash.
-        stage.unlink(missing_ok=True)
-        descriptor = os.open(stage, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        stage.rename(path)
-        _sync(path.parent)
+        write_durably(path, data)
 
 
 def _read(path: Path) -> bytes:
     with _disk(path), path.open("rb") as file:
         return file.read(MAX_KEY_FILE + 1)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

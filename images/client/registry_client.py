@@ -10,13 +10,15 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Self
 
 from images.client import limits, manifests
+from images.client.auth import scope
 from images.client.download import BlobRequest, verified
-from images.client.errors import ManifestUnknownError
+from images.client.errors import ManifestUnknownError, Target
 from images.client.login import login
 from images.client.options import ClientOptions
 from images.client.progress import ProgressSink, ignore
 from images.client.pull import PullRequest, PullStore, Verify, pull
 from images.client.push import PushRequest, PushStore, push
+from images.client.request import Repository, Request
 from images.client.retry import Effects
 from images.client.transport import CredentialSource, Transport
 from images.client.upload import Upload, exists, send
@@ -72,6 +74,16 @@ class RegistryClient:
             UnauthorizedError: they are refused.
         """
         return await login(self._transport, registry, credentials)
+
+    async def get(self, repository: Repository, path: str, *, what: str, limit: int) -> bytes:
+        """A small document beside the specification's own, at ``path`` of the registry.
+
+        ``what`` names it in errors; with a repository's name, the right to pull it is asked for.
+        """
+        scopes = frozenset({scope(repository.name, "pull")}) if repository.name else frozenset()
+        target = Target(repository.registry, what)
+        request = Request("GET", repository, path, target, scopes=scopes)
+        return (await self._transport.fetch(request, limit)).body
 
     async def resolve(self, reference: Reference) -> Descriptor:
         """What a name points to, without fetching it."""

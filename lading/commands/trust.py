@@ -9,6 +9,7 @@ from lading.cli import LazyGroup
 TABLE = {
     "inspect": ("trust_images:inspect", "Show who signed an image, and the policy's verdict"),
     "key": ("trust_keys:key", "Manage signing keys"),
+    "log": ("trust_log:log", "Watch a registry's transparency log"),
     "policy": ("trust_images:policy", "Check the policy, or explain its decision"),
     "revoke": ("trust_docker:revoke", "Remove the trust data of a tag, or of every tag"),
     "sign": ("trust_images:sign", "Sign an image in its registry"),
