@@ -2,8 +2,8 @@
 
 It speaks to the shim over one socket: ``rested`` when it is prepared for a request that is yet to
 come, or ``namespaces`` when a network can be attached; ``ready`` when the sandbox stands, then it
-waits for ``go``. A fault goes over the same socket; the end of file
-without one means that exec succeeded, because the socket closes on exec.
+waits for ``go`` unless the network was there before. A fault goes over the same socket; the end of
+file without one means that exec succeeded, because the socket closes on exec.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _live(channel: socket.socket, warm: Warm, cradle: Cradle | None) -> NoReturn
     if cradle is not None:
         protocol.send(channel, {"event": "rested"})
     receiver = protocol.Receiver(channel)
-    birth = _learn(receiver, warm, furniture)
+    birth, ready = _learn(receiver, warm, furniture)
     spec, process = birth.spec, birth.spec.process
     if cradle is None:
         birth.group.join()
@@ -95,7 +95,8 @@ def _live(channel: socket.socket, warm: Warm, cradle: Cradle | None) -> NoReturn
     identity = _identify(birth, stage)
     _enter_directory(stage, process.cwd)
     _announce(birth, stage, channel)
-    _next(receiver)
+    if not ready:
+        _next(receiver)
     if process.oom_score_adj is not None:
         _adjust_oom_score(stage, process.oom_score_adj)
     set_rlimits(process.rlimits)
@@ -141,8 +142,13 @@ def _forget_parent(channel: socket.socket) -> None:
     syscalls.close_range(kept + 1, _EVERY_FD, 0)
 
 
-def _learn(receiver: protocol.Receiver, warm: Warm, furniture: Furniture | None) -> Birth:
-    """Take the request, in the client's mount namespace, and then what the shim has prepared."""
+def _learn(
+    receiver: protocol.Receiver, warm: Warm, furniture: Furniture | None
+) -> tuple[Birth, bool]:
+    """Take the request, in the client's mount namespace, and then what the shim has prepared.
+
+    The second value says that the shim has nothing more to do: no ``go`` will come.
+    """
     message, fds = _next(receiver)
     stdin, stdout, stderr, namespace = fds
     status = os.fstat(namespace)
@@ -157,7 +163,7 @@ def _learn(receiver: protocol.Receiver, warm: Warm, furniture: Furniture | None)
         tuple((name, target) for name, target in links),
         version,
     )
-    return conceive(
+    birth = conceive(
         message,
         spec,
         warm,
@@ -166,6 +172,7 @@ def _learn(receiver: protocol.Receiver, warm: Warm, furniture: Furniture | None)
         stdio=(stdin, stdout, stderr),
         furniture=furniture,
     )
+    return birth, prepared["go"]
 
 
 def _next(receiver: protocol.Receiver) -> tuple[dict[str, Any], list[int]]:

@@ -31,6 +31,9 @@ _BREATH_SECONDS: Final = 0.05
 _QUIET_SECONDS: Final = 10.0
 """After which idle shims beyond ``SPARES`` go, one at a time."""
 
+_SWEEPS: Final = (0.02, 0.5)
+"""Seconds before each; a process that is dying closes its line before it lets go of its lock."""
+
 TAKEN, STARTED, FREE, OVER = b"+", b".", b"?", b"x"
 STAY, GO = b"y", b"n"
 
@@ -141,7 +144,9 @@ class Nursery:
             if os.fork() == 0:
                 try:
                     self._listener.close()
-                    remains.sweep(self._warm.runtime_dir, self._warm.layout)
+                    for seconds in _SWEEPS:
+                        time.sleep(seconds)
+                        remains.sweep(self._warm.runtime_dir, self._warm.layout)
                 finally:
                     os._exit(0)
 

@@ -116,9 +116,10 @@ class _Service:
             embryo = holdings.embryo = self._fork(group)
             protocol.send(embryo.channel, self._message, self._fds)
         stubs = None if holdings.stubs is None else holdings.stubs.path
+        bridge = self._missing_bridge()
         prepared = {"group": [group.directories, group.links, group.version], "stubs": stubs}
-        protocol.send(embryo.channel, {"event": "prepared", **prepared})
-        terminal = self._start(embryo, early=early)
+        protocol.send(embryo.channel, {"event": "prepared", "go": bridge is None, **prepared})
+        terminal = self._start(embryo, bridge, early=early)
         started = {"event": "started", "pid": embryo.pid, "endpoint": _describe(holdings.endpoint)}
         _tell(connection, started)
         on_start()
@@ -206,43 +207,50 @@ class _Service:
         finally:
             os.close(handle)
 
-    def _start(self, embryo: Embryo, *, early: bool) -> tuple[int, int, int] | None:
-        """Follow the first process up to its exec.
+    def _missing_bridge(self) -> str | None:
+        """The bridge that the container is still to be connected to."""
+        if self._holdings.endpoint is not None or self._spec.linux.namespace("network") is None:
+            return None
+        return bridge_of(self.request)
+
+    def _start(
+        self, embryo: Embryo, bridge: str | None, *, early: bool
+    ) -> tuple[int, int, int] | None:
+        """Follow the first process up to its exec, connecting it to ``bridge`` meanwhile.
 
         Returns the terminal's master and the client's ends, if there is a terminal.
 
         Raises:
             RuntimeFault: what the child could not do.
         """
-        request, spec, holdings = self.request, self._spec, self._holdings
         stdin, stdout, stderr, namespace = self._fds
         terminal = bool(self._message["terminal"])
         for fd in (stderr, namespace) if terminal else self._fds:
             os.close(fd)
         if not early:
             embryo.expect("namespaces")
-        bridge = bridge_of(request)
-        if (
-            bridge is not None
-            and spec.linux.namespace("network") is not None
-            and holdings.endpoint is None
-        ):
-            ports = [
-                PortBinding(p.port, p.protocol, p.host_port, p.host_address, p.host_port_end)
-                for p in request.ports
-            ]
-            holdings.endpoint = attach_to(embryo.pid, request.id, bridge, ports)
-            if request.etc_files and holdings.state is not None:
-                write_hosts(holdings.state.path, request, spec, holdings.endpoint)
+        if bridge is not None:
+            self._connect(embryo, bridge)
         ready, fds = embryo.expect("ready")
-        holdings.created = ready["created"]
-        protocol.send(embryo.channel, {"event": "go"})
+        self._holdings.created = ready["created"]
+        if bridge is not None:
+            protocol.send(embryo.channel, {"event": "go"})
         received = embryo.receiver.receive()
         if received is not None:
             if received[0]["event"] == "fault":
                 raise RuntimeFault.from_json(received[0])
             raise RuntimeFault("the container's first process broke the protocol")
         return (fds[0], stdin, stdout) if terminal else None
+
+    def _connect(self, embryo: Embryo, bridge: str) -> None:
+        request, holdings = self.request, self._holdings
+        ports = [
+            PortBinding(p.port, p.protocol, p.host_port, p.host_address, p.host_port_end)
+            for p in request.ports
+        ]
+        holdings.endpoint = attach_to(embryo.pid, request.id, bridge, ports)
+        if request.etc_files and holdings.state is not None:
+            write_hosts(holdings.state.path, request, self._spec, holdings.endpoint)
 
 
 def _groups(spare: Group | None, path: str) -> list[str]:

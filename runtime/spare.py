@@ -63,7 +63,10 @@ class Embryo:
         Raises:
             RuntimeFault: it died, or what it says of its failure.
         """
-        received = self.receiver.receive()
+        try:
+            received = self.receiver.receive()
+        except ConnectionResetError:
+            received = None
         if received is None:
             raise RuntimeFault("the container's first process died before it could start")
         message, fds = received

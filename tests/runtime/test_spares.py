@@ -112,8 +112,11 @@ def test_a_killed_spare_leaves_nothing_for_the_next_start(
     assert start(box, own_dir, "first", "true", network="bridge").wait(30) == 0
     until(lambda: len(ours(own_dir, "lading-embryo")) == 3)
     spares = {path.name for path in (own_dir / "containers").iterdir()}
-    for pid in ours(own_dir, victim):
+    victims = ours(own_dir, victim)
+    for pid in victims:
         os.kill(pid, signal.SIGKILL)
+    # A zombie has no command line.
+    until(lambda: not set(victims).intersection(ours(own_dir)))
     assert start(box, own_dir, "second", "true", network="bridge").wait(30) == 0
     if victim == "lading-embryo":
         # Their shims learn of it from the next client that they take.
@@ -163,3 +166,27 @@ def test_a_container_after_another_is_fresh(box: Box) -> None:
     assert "x" not in look.out.split()
     assert "z" not in look.out.split()
     assert look.out.split()[-1] == "fresh"
+
+
+@pytest.mark.slow
+def test_five_hundred_containers_leave_nothing(box: Box, own_dir: Path) -> None:
+    before, resident = links(), 0
+    for number in range(500):
+        network = ("none", "bridge", "bridge", "host")[number % 4]
+        assert start(box, own_dir, f"n{number}", "true", network=network).wait(60) == 0
+        if number == 100:
+            resident = sum(map(private_memory, ours(own_dir, "lading-shim")))
+    assert len(ours(own_dir, "lading-shim")) <= 4
+    assert sum(map(private_memory, ours(own_dir, "lading-shim"))) < 1.5 * resident
+    assert not groups(f"{box.prefix}-")
+    stop_launcher(own_dir)
+    until(lambda: not ours(own_dir))
+    assert not list((own_dir / "containers").iterdir())
+    assert str(own_dir) not in Path("/proc/self/mountinfo").read_text()
+    until(lambda: not [name for name in links() - before if name.startswith("lv")])
+
+
+def private_memory(pid: int) -> int:
+    """Kilobytes that only this process has."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in rollup if line.startswith("Private_"))
