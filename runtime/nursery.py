@@ -20,7 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NoReturn, TypeAlias
 
-from runtime import remains
+from runtime import remains, syscalls
 from runtime.warm import Warm
 
 SPARES: Final = 2
@@ -144,6 +144,7 @@ class Nursery:
             if os.fork() == 0:
                 try:
                     self._listener.close()
+                    syscalls.set_process_name("lading-sweep")
                     for seconds in _SWEEPS:
                         time.sleep(seconds)
                         remains.sweep(self._warm.runtime_dir, self._warm.layout)
