@@ -65,7 +65,10 @@ class Root(Record):
 
 
 class Mount(Record):
-    """One mount; ``overlay`` takes ``lowerdir+=``, ``upperdir=``, ``workdir=``, ``subpath=``."""
+    """One mount; ``overlay`` takes ``lowerdir+=``, ``upperdir=``, ``workdir=``, ``subpath=``.
+
+    ``bind`` takes ``subpath=`` for a part of a directory that others may change meanwhile.
+    """
 
     destination: str
     type: str = "bind"

@@ -25,6 +25,8 @@ from runtime.rooted import (
     opened,
 )
 
+_BENEATH: Final = k.RESOLVE_BENEATH | k.RESOLVE_NO_MAGICLINKS
+
 # Files of procfs that a bind may cover, for lxcfs and its like.
 _PROC_FILES: Final = frozenset(
     {"cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"}
@@ -326,11 +328,16 @@ class FilesystemMount:
 
 @dataclass(frozen=True, slots=True)
 class BindMount:
-    """A file or directory of the host."""
+    """A file or directory of the host, or what is at ``subpath`` of a directory that others change.
+
+    The kernel resolves ``subpath`` as it mounts and lets no link lead out of ``source``, so whoever
+    swaps a part of it meanwhile gains nothing (CVE-2024-23651).
+    """
 
     destination: str
     source: str
     options: MountOptions
+    subpath: str = ""
 
     def describe(self) -> str:
         """The step in one line."""
@@ -342,7 +349,10 @@ class BindMount:
         kernel = stage.kernel
         flags = k.OPEN_TREE_CLONE | (k.AT_RECURSIVE if self.options.rbind else 0)
         try:
-            mount = kernel.open_tree(k.AT_FDCWD, self.source, flags)
+            if self.subpath:
+                mount = self._part(kernel)
+            else:
+                mount = kernel.open_tree(k.AT_FDCWD, self.source, flags)
         except FileNotFoundError as error:
             raise RuntimeFault(
                 f"bind source path does not exist: {self.source}",
@@ -353,6 +363,16 @@ class BindMount:
             _apply(kernel, mount, self.options)
             directory = stat.S_ISDIR(kernel.fstat(mount).st_mode)
             attach(stage, mount, self.destination, directory=directory)
+
+    def _part(self, kernel: Kernel) -> int:
+        flags = os.O_PATH | os.O_DIRECTORY
+        with (
+            opened(kernel, kernel.openat2(k.AT_FDCWD, self.source, flags, resolve=0)) as whole,
+            opened(
+                kernel, open_in_root(kernel, whole, self.subpath.lstrip("/"), resolve=_BENEATH)
+            ) as part,
+        ):
+            return clone(kernel, part, recursive=self.options.rbind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,7 +243,8 @@ def _check_destinations(mounts: Sequence[Mount]) -> None:
 def _mount_operations(mount: Mount, spec: Spec, places: Places, index: int) -> list[Operation]:
     options, path = parse(mount.options), posixpath.normpath(mount.destination)
     if mount.type == "bind":
-        return [BindMount(path, mount.source, options)]
+        subpath = dict(options.data).get("subpath") or ""
+        return [BindMount(path, mount.source, options, subpath)]
     if mount.type in ("cgroup", "cgroup2"):
         return _control_groups(path, options, places)
     if mount.type == "overlay":
