@@ -153,6 +153,9 @@ def run_build(
         image = _export(request, plan, solution, shop)
         if (not reads_context or scan is not None) and not _revalidates(plan):
             _record(key, plan, image, scan, shop)
+    # Builds that were killed leave stages behind; no command need be given for them to go.
+    shop.store.blobs.sweep_stages()
+    shop.store.snapshots.sweep_leftovers()
     return BuildResult(
         descriptor=image.descriptor,
         image_id=image.image_id,

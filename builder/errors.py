@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from images.errors import ImagesError
+from images.errors import ImagesError, InvalidArchiveError, SizeLimitError
 from records import Record
 
 
@@ -132,3 +132,5 @@ def blaming(source: Source | None) -> Iterator[None]:
             error.source = source
             error.where = error.where or source.where
         raise
+    except (InvalidArchiveError, SizeLimitError) as error:
+        raise BuildInputError(str(error), fix=error.fix, source=source) from error

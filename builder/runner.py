@@ -22,11 +22,16 @@ OutputSink: TypeAlias = Callable[[int, bytes], None]
 
 
 class BindMount(Record):
-    """A file or directory of the host over ``target``; writes go to it unless ``read_only``."""
+    """A file or directory of the host over ``target``; writes go to it unless ``read_only``.
+
+    With ``subpath`` that part of the directory ``source``, which other steps may be changing: it is
+    resolved when it is mounted, and no link may lead out of ``source``.
+    """
 
     target: str
     source: Path
     read_only: bool = True
+    subpath: str = ""
 
 
 class OverlayMount(Record):

@@ -139,7 +139,9 @@ def _mount(mount: StepMount, sockets: dict[str, Path]) -> Mount:
     match mount:
         case runner.BindMount():
             access = ("ro",) if mount.read_only else ()
-            return Mount(mount.target, "bind", str(mount.source), ("rbind", "rprivate", *access))
+            part = (f"subpath={mount.subpath}",) if mount.subpath else ()
+            options = ("rbind", "rprivate", *access, *part)
+            return Mount(mount.target, "bind", str(mount.source), options)
         case runner.OverlayMount():
             return _overlay(mount)
         case runner.TmpfsMount():

@@ -14,7 +14,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -40,6 +40,7 @@ from builder.runner import (
 from builder.solver.locks import POLL_SECONDS
 from images.layers.entry import DIRECTORY
 from images.layers.merged import MergedTree
+from images.syscalls import openat2
 
 if TYPE_CHECKING:
     from builder.plan.ops import InlineFile
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
     from images.layers.merged import Node
 
 STRICTNESS: Final = ("shared", "private", "locked")
+_BENEATH: Final = 0x08 | 0x02
+"""RESOLVE_BENEATH and RESOLVE_NO_MAGICLINKS of openat2(2)."""
+
 SINGLE_FILE: Final = "file"
 """Name of a selection that is one file."""
 
@@ -190,13 +194,34 @@ def _cache(
     content = root / "fs"
     if not content.exists():
         _create_cache(session, mount, inputs, content)
-    source = content
+    subpath = ""
     if mount.source and mount.from_ is None:
-        source = Path(os.path.realpath(content / mount.source.lstrip("/")))
-        if not source.is_relative_to(os.path.realpath(content)):
-            raise BuildInputError(f"cache mount source {mount.source} leads out of the cache")
-        source.mkdir(parents=True, exist_ok=True)
-    return BindMount(mount.target, source, mount.read_only)
+        subpath = mount.source.strip("/")
+        _make_inside(content, subpath)
+    return BindMount(mount.target, content, mount.read_only, subpath)
+
+
+def _make_inside(cache: Path, subpath: str) -> None:
+    """Make the directories of ``subpath`` that are missing; other steps may be changing the cache.
+
+    Raises:
+        BuildInputError: a link leads out of the cache, or something else is in the way.
+    """
+    flags = os.O_PATH | os.O_DIRECTORY
+    parts = [part for part in subpath.split("/") if part]
+    with ExitStack() as stack:
+        root = parent = os.open(cache, flags | os.O_CLOEXEC)
+        stack.callback(os.close, root)
+        for end in range(1, len(parts) + 1):
+            with suppress(FileExistsError):
+                os.mkdir(parts[end - 1], dir_fd=parent)
+            try:
+                parent = openat2(root, "/".join(parts[:end]), flags, _BENEATH)
+            except OSError as error:
+                raise BuildInputError(
+                    f"cache mount source /{subpath} leads out of the cache, or to no directory"
+                ) from error
+            stack.callback(os.close, parent)
 
 
 def _create_cache(

@@ -15,6 +15,7 @@ import pytest
 from builder.errors import BuildCancelledError
 from builder.runner import Cancellation, RunStep
 from builder.solver.locks import KeyLock
+from images import blobs, snapshots
 from images.store import ImageStore
 from tests.builder.fakes import write
 from tests.builder.workbench import Workbench
@@ -135,3 +136,20 @@ def test_cancellation_tells_everybody_once() -> None:
     cancellation.subscribe(lambda: told.append("late"))
     assert told == ["one", "late"]
     assert cancellation.cancelled
+
+
+def test_a_build_sweeps_what_killed_ones_left(
+    based: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = os.fork()
+    if pid == 0:
+        workspace = based.store.snapshots.new_workspace(())
+        workspace.__enter__()
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    for module in (blobs, snapshots):
+        monkeypatch.setattr(module, "STAGE_GRACE", -1.0)
+    (left,) = based.store.check()
+    assert "a killed process left" in left.what
+    based.build("FROM base\nRUN one\n")
+    assert based.store.check() == []
