@@ -1,0 +1,128 @@
+"""``lading trust`` on Notary trust data, and DOCKER_CONTENT_TRUST, against a real registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from registry.config import RegistryConfig
+from tests.lading.conftest import Result
+from tests.registry.running import Running
+
+Lading = Callable[..., Result]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[str]:
+    with Running(RegistryConfig(root=tmp_path / "served", port=0, workers=1)) as bound:
+        yield bound.authority
+
+
+@pytest.fixture
+def name(host: str, lading: Lading, rootfs: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An image that is in the registry, unsigned."""
+    monkeypatch.setenv("LADING_PASSPHRASE", "correct horse")
+    monkeypatch.delenv("DOCKER_CONTENT_TRUST", raising=False)
+    image = f"{host}/lib/app:v1"
+    assert lading("import", rootfs, image)[0] == 0
+    assert lading("push", image)[0] == 0
+    return image
+
+
+def ok(result: Result) -> str:
+    assert result[0] == 0, result
+    return result[1]
+
+
+def test_pushing_with_content_trust_signs(name, lading, monkeypatch):
+    monkeypatch.setenv("DOCKER_CONTENT_TRUST", "1")
+    status, _, err = lading("pull", name)
+    assert status == 1
+    assert "remote trust data does not exist" in err
+    assert f"Successfully signed {name}" in ok(lading("push", name))
+    assert "Pull (1 of 1)" in ok(lading("pull", name))
+    status, _, err = lading("pull", f"{name}x")
+    assert (status, "no valid trust data for v1x" in err) == (1, True)
+
+
+@pytest.mark.parametrize("value", ["0", "false", "F", ""])
+def test_content_trust_can_be_off(name, lading, monkeypatch, value):
+    monkeypatch.setenv("DOCKER_CONTENT_TRUST", value)
+    ok(lading("pull", name))
+
+
+def test_a_key_signs_in_every_format_by_default(name, lading):
+    ok(lading("trust", "key", "generate", "alice"))
+    out = ok(lading("trust", "sign", "--key", "alice", name))
+    assert "(cosign and bundle)" in out
+    assert "Created signer: alice" in out
+    (seen,) = json.loads(ok(lading("trust", "inspect", name)))
+    assert seen["SignedTags"][0]["Signers"] == ["alice"]
+    assert [role["Name"] for role in seen["AdministrativeKeys"]] == ["Root", "Repository"]
+    assert {item["Format"] for item in seen["Signatures"]} == {"cosign", "bundle"}
+    pretty = ok(lading("trust", "inspect", "--pretty", name))
+    assert f"Administrative keys for {name}" in pretty
+    assert "Policy: accepted" in pretty
+
+
+def test_formats_can_be_chosen(name, lading):
+    ok(lading("trust", "key", "generate", "alice"))
+    out = ok(lading("trust", "sign", "--format", "bundle", "--key", "alice", name))
+    assert "(bundle)" in out
+    assert "Notary" not in out
+    out = ok(lading("trust", "sign", "--format", "notary", name))
+    assert "signed sha256" not in out
+    status, _, err = lading("trust", "sign", "--format", "cosign", name)
+    assert (status, "--key" in err) == (1, True)
+
+
+def test_signers_are_added_and_removed(name, lading, tmp_path):
+    repository = name.rpartition(":")[0]
+    ok(lading("trust", "key", "generate", "alice", "--dir", tmp_path))
+    add = ("trust", "signer", "add", "--key", tmp_path / "alice.pub")
+    assert "Successfully added signer: alice" in ok(lading(*add, "alice", repository))
+    ok(lading("trust", "sign", name))
+    (seen,) = json.loads(ok(lading("trust", "inspect", repository)))
+    assert seen["SignedTags"][0]["Signers"] == ["alice"]
+    for bad in ("releases", "Alice", "a.b"):
+        assert lading(*add, bad, repository)[0] == 1
+    ok(lading("trust", "signer", "remove", "--force", "alice", repository))
+    (seen,) = json.loads(ok(lading("trust", "inspect", repository)))
+    assert seen["Signers"] == []
+    assert lading("trust", "signer", "remove", "--force", "bob", repository)[0] == 1
+
+
+def test_a_revoked_tag_is_not_trusted_whoever_signed_it(name, lading, monkeypatch, tmp_path):
+    monkeypatch.setenv("DOCKER_CONTENT_TRUST", "1")
+    ok(lading("push", name))
+    ok(lading("trust", "key", "generate", "alice", "--dir", tmp_path))
+    repository = name.rpartition(":")[0]
+    ok(lading("trust", "signer", "add", "--key", tmp_path / "alice.pub", "alice", repository))
+    ok(lading("trust", "sign", name))
+    assert "Successfully deleted" in ok(lading("trust", "revoke", name))
+    assert "no valid trust data for v1" in lading("pull", name)[2]
+    assert lading("trust", "revoke", name)[0] == 1
+    ok(lading("trust", "sign", name))
+    ok(lading("trust", "revoke", "--yes", repository))
+    assert "no valid trust data" in lading("pull", name)[2]
+
+
+def test_the_trust_server_must_speak_https(name, lading, monkeypatch):
+    monkeypatch.setenv("DOCKER_CONTENT_TRUST", "1")
+    monkeypatch.setenv("DOCKER_CONTENT_TRUST_SERVER", "http://localhost:1")
+    status, _, err = lading("pull", name)
+    assert status == 1
+    assert "valid https URL required for trust server" in err
+
+
+def test_passphrases_come_from_dockers_variables(name, lading, monkeypatch):
+    monkeypatch.delenv("LADING_PASSPHRASE")
+    monkeypatch.setenv("DOCKER_CONTENT_TRUST", "1")
+    status, _, err = lading("push", name)
+    assert (status, "passphrase" in err) == (1, True)
+    monkeypatch.setenv("DOCKER_CONTENT_TRUST_ROOT_PASSPHRASE", "root secret")
+    monkeypatch.setenv("DOCKER_CONTENT_TRUST_REPOSITORY_PASSPHRASE", "repository secret")
+    assert "Successfully signed" in ok(lading("push", name))
