@@ -23,6 +23,7 @@ _WORDS: Final = types.MappingProxyType(
     {"true": True, "yes": True, "on": True, "1": True}
     | {"false": False, "no": False, "off": False, "0": False}
 )
+_NONE: Final = "none"
 _NOUNS: Final = types.MappingProxyType(
     {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 )
@@ -140,7 +141,7 @@ class Builder:
     def value(self, wanted: Wanted, node: Node, path: str) -> Any:
         """A value of the wanted type; None when it is wrong or unset."""
         value = node.value
-        if value is None or (node.text and value == "" and wanted.optional):
+        if value is None or _is_unset(wanted, node):
             if wanted.optional:
                 return None
             return self._wrong(node, path, f"{wanted.noun()} belongs here, and nothing is")
@@ -184,6 +185,13 @@ class Builder:
         what = f"{path}: {what}" if path else what
         self.problems.append(RegistryConfigError(what, where=node.origin, fix=fix))
         return None
+
+
+def _is_unset(wanted: Wanted, node: Node) -> bool:
+    """Whether it says that the setting is left out: TOML and variables have no null."""
+    if not wanted.optional:
+        return False
+    return (node.text and node.value == "") or (node.value == _NONE and wanted.kind is not str)
 
 
 def _scalar(wanted: Wanted, node: Node) -> Any:

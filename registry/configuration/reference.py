@@ -17,7 +17,7 @@ _HEAD: Final = """\
 replaces what the file says, a flag replaces both. The variable of a setting is its name in capitals
 behind `{prefix}`, with `_` for each dot: `{prefix}TLS_CERT` is `tls.cert`; lists are
 written with commas, lists of tables as JSON. Durations are written `90s`, `10m`, `1h30m`, `7d`;
-sizes `64KiB`, `5GiB`. Relative paths begin at the file's folder.
+sizes `64KiB`, `5GiB`. `none` unsets what has a default. Relative paths begin at the file's folder.
 
 `lading registry config check FILE` names everything that is wrong with a file, with its line;
 `config show` prints what would be served; `config schema` prints the JSON Schema, which is also

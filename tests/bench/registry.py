@@ -21,17 +21,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bench.registry_limits import limits
 from tests.bench.registry_load import (
     OCI_MANIFEST,
     make_image,
     pull,
     push,
     sha256,
-    slow_pulls,
     together,
 )
 from tests.bench.registry_servers import Server, ours, theirs
@@ -49,17 +49,6 @@ class Case:
     unit: str
     target: float
     measure: Callable[[Server], float]
-
-
-@dataclass(frozen=True)
-class Limit:
-    """One number of ours that has a bound; smaller is better."""
-
-    name: str
-    unit: str
-    bound: float
-    value: float
-    detail: str = ""
 
 
 def free_port() -> int:
@@ -154,90 +143,6 @@ def compare(case: Case, servers: list[Server], rounds: int) -> dict[str, Any]:
     }
 
 
-def page_time(server: Server, path: str, repeat: int = 60) -> float:
-    """Median milliseconds of one page, on a connection of its own that is kept."""
-    import http.client
-
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    times = []
-    for _ in range(repeat):
-        started = time.perf_counter()
-        connection.request("GET", path, headers=server.headers)
-        response = connection.getresponse()
-        response.read()
-        assert response.status == 200, response.status
-        times.append((time.perf_counter() - started) * 1e3)
-    connection.close()
-    return statistics.median(times)
-
-
-def fill(root: Path, *, tags: int, repositories: int) -> None:
-    """A store with long lists, written past the server."""
-    from functools import partial
-
-    from registry.index import SqliteIndex
-    from registry.records import NewManifest
-
-    def link(start: int) -> None:
-        for number in range(start, start + 1000):
-            index.link_blob(f"bench/r{number:06}", sha256(b"{}"), 2)
-
-    index = SqliteIndex(root)
-    row = NewManifest(sha256(b"m"), OCI_MANIFEST, 1)
-    for start in range(0, tags, 10_000):
-        names = [f"t{number:07}" for number in range(start, min(start + 10_000, tags))]
-        index.write("bench/tags", partial(index.put_manifest, "bench/tags", row, names))
-    for start in range(0, repositories, 1000):
-        index.write(f"bench/r{start:06}", partial(link, start))
-    index.close()
-
-
-def pages(folder: Path, *, tags: int, repositories: int) -> list[Limit]:
-    """Pages of lists that grow tenfold: the time of a page does not."""
-    found: dict[str, list[float]] = {"tags": [], "catalog": []}
-    for part in (10, 1):
-        root = folder / f"pages-{part}"
-        fill(root, tags=tags // part, repositories=max(1000, repositories // part))
-        with ours(root, folder) as server:
-            last = f"t{tags // part // 2:07}"
-            path = f"/v2/bench/tags/tags/list?n=100&last={last}"
-            found["tags"].append(page_time(server, path))
-            found["catalog"].append(page_time(server, "/v2/_catalog?n=100&last=bench/r000500"))
-    return [
-        Limit(
-            f"page of 100 of {count:,} {name}", "ms", 5, few_many[1], f"{few_many[0]:.2f} of 1/10"
-        )
-        for (name, few_many), count in zip(found.items(), (tags, repositories), strict=True)
-    ]
-
-
-def start_up(root: Path, folder: Path, rows: int) -> Limit:
-    """From the command to the first answer, on a large index; the median of five starts."""
-    times = []
-    for _ in range(5):
-        started = time.perf_counter()
-        with ours(root, folder):
-            times.append(time.perf_counter() - started)
-    return Limit(f"start-up, {rows:,} index rows", "s", 0.5, statistics.median(times))
-
-
-def limits(us: Server, paths: dict[str, str], folder: Path, *, quick: bool) -> list[Limit]:
-    clients = 1000
-    pulls = slow_pulls(us, paths["60 MB"], UPLOAD, clients, slow=1 if quick else 5)
-    detail = f"{pulls.failed} failed, {clients * UPLOAD / pulls.seconds / 1e9:.1f} GB/s"
-    rows = 100_000 if quick else 500_000
-    memory = Limit(
-        f"{clients} slow pulls of 60 MB",
-        "MB",
-        250 if not pulls.failed else 0,
-        pulls.resident / 1e6,
-        detail,
-    )
-    lists = pages(folder, tags=rows, repositories=10_000)
-    # A tag is two rows, one of them its history.
-    return [memory, *lists, start_up(folder / "pages-1", folder, 2 * rows)]
-
-
 def show_case(row: dict[str, Any]) -> None:
     both = "  ".join(f"{name} {value:,.1f}" for name, value in row["median"].items())
     mark = "" if row["reached"] else "  MISSED"
@@ -248,7 +153,7 @@ def show_case(row: dict[str, Any]) -> None:
 def show_limit(row: dict[str, Any]) -> None:
     mark = "" if row["reached"] else "  MISSED"
     value = f"{row['value']:,.2f} {row['unit']}"
-    print(f"{row['case']:<36} {value} (<= {row['bound']}) {row['detail']}{mark}", flush=True)
+    print(f"{row['name']:<36} {value} (<= {row['bound']}) {row['detail']}{mark}", flush=True)
 
 
 def main() -> None:
@@ -272,19 +177,10 @@ def main() -> None:
                 rows.append(compare(case, [us, peer], 3 if options.quick else 7))
                 show_case(rows[-1])
         if not options.only:
-            for limit in limits(us, paths, folder, quick=options.quick):
-                reached = limit.value <= limit.bound
-                rows.append(
-                    {
-                        "case": limit.name,
-                        "unit": limit.unit,
-                        "bound": limit.bound,
-                        "value": round(limit.value, 3),
-                        "reached": reached,
-                        "detail": limit.detail,
-                    }
-                )
-                show_limit(rows[-1])
+            for measure in limits(us, paths["60 MB"], UPLOAD, folder, quick=options.quick):
+                for limit in measure():
+                    rows.append({**asdict(limit), "reached": limit.reached})
+                    show_limit(rows[-1])
     if options.json is not None:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
 

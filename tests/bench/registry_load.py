@@ -176,9 +176,13 @@ class SlowPulls:
     seconds: float
 
 
-def slow_pulls(server: Server, path: str, size: int, clients: int, *, slow: float) -> SlowPulls:
-    """``clients`` pulls of one blob that take a little now and then for ``slow`` seconds, and the
-    rest at the end; the largest resident memory of the server meanwhile."""
+def slow_pulls(
+    server: Server, path: str, size: int, clients: int, *, slow: float, finish: int
+) -> SlowPulls:
+    """``clients`` pulls of one blob that take a little now and then for ``slow`` seconds.
+
+    ``finish`` of them take the rest at the end. Finds the server's largest memory meanwhile.
+    """
     import selectors
 
     started = time.perf_counter()
@@ -198,6 +202,10 @@ def slow_pulls(server: Server, path: str, size: int, clients: int, *, slow: floa
             reader.settimeout(10)
             got[reader] += len(reader.recv(4096))
         peak = max(peak, server.resident())
+    failed = sum(1 for taken in got.values() if not taken)
+    for reader in list(got)[finish:]:
+        del got[reader]
+        reader.close()
     with selectors.DefaultSelector() as selector:
         for reader in got:
             reader.setblocking(False)
@@ -215,5 +223,5 @@ def slow_pulls(server: Server, path: str, size: int, clients: int, *, slow: floa
                     selector.unregister(reader)
                     reader.close()
             peak = max(peak, server.resident())
-    failed = sum(1 for taken in got.values() if taken <= size)
+    failed += sum(1 for taken in got.values() if taken <= size)
     return SlowPulls(peak, failed, time.perf_counter() - started)

@@ -36,6 +36,8 @@ root = "{root}"
 port = 0
 [log]
 level = "warning"
+[collection]
+interval = "none"
 [access]
 htpasswd = "{users}"
 [access.tokens]
@@ -49,12 +51,14 @@ users = ["bench"]
 
 @dataclass
 class Server:
-    """A registry under load; ``headers`` carry the rights, where they are checked."""
+    """A registry under load; ``headers`` carry the rights, where they are checked, and ``started``
+    is how many seconds it took until it served."""
 
     name: str
     port: int
     process: subprocess.Popen[str]
     headers: dict[str, str] = field(default_factory=dict)
+    started: float = 0.0
 
     def request(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
@@ -97,6 +101,7 @@ def ours(root: Path, folder: Path, *flags: str) -> Iterator[Server]:
     config = folder / "ours.toml"
     config.write_text(OUR_CONFIG.format(root=root, users=users))
     command = [sys.executable, "-m", "lading", "registry", "serve", "-c", str(config), *flags]
+    began = time.perf_counter()
     process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -104,7 +109,7 @@ def ours(root: Path, folder: Path, *flags: str) -> Iterator[Server]:
         match = re.search(r"serving \S+:(\d+) from", process.stdout.readline())
         if match is None:
             sys.exit(f"lading ended with {process.poll()}")
-        server = Server("lading", int(match[1]), process)
+        server = Server("lading", int(match[1]), process, started=time.perf_counter() - began)
         server.headers = {"Authorization": f"Bearer {_token(server)}"}
         yield server
     finally:

@@ -146,6 +146,15 @@ def test_a_variable_takes_the_type_of_its_setting(tmp_path: Path) -> None:
     assert config.access.rules[0].repositories == ("x",)
 
 
+@pytest.mark.parametrize("name", ["c.toml", "c.yaml"])
+def test_none_unsets_what_has_a_default(tmp_path: Path, name: str) -> None:
+    text = '[collection]\ninterval = "none"\n'
+    if name == "c.yaml":
+        text = "collection:\n  interval: null\n"
+    config = load(RegistryConfig, file=write(tmp_path, text, name), defaults={"root": tmp_path})
+    assert config.collection.interval is None
+
+
 def test_no_two_settings_share_a_variable() -> None:
     from registry.configuration.sources import leaves
 
