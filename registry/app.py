@@ -6,14 +6,12 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Final
 
 from aiohttp import web
 
 from registry.collection.schedule import LOOK_SECONDS, collect_when_due
 from registry.config import RegistryConfig
-from registry.database import NO_REPOSITORY
 from registry.dispatch import Dispatcher
 from registry.observe import Observer
 from registry.schedule import Task, run_tasks
@@ -105,19 +103,11 @@ def _tasks(dispatcher: Dispatcher) -> list[Task]:
         return f"{signed} collections signed again" if signed else ""
 
     async def follow() -> str:
-        """Take what happened into the log, and forget the events that everybody took."""
-        registry, log = dispatcher.registry, dispatcher.registry.log
-        if log is None:
-            return ""
-        appended = await registry.workers.io(log.catch_up)
-        if appended:
-            position = await registry.workers.io(lambda: log.position)
-            drop = partial(registry.index.drop_events, through=position)
-            await registry.writer.write(NO_REPOSITORY, drop)
-        return f"{appended} entries" if appended else ""
+        registry = dispatcher.registry
+        return await registry.workers.io(registry.followers.catch_up)
 
     return [
-        Task("transparency log", _FOLLOW_SECONDS, follow),
+        Task("followers", _FOLLOW_SECONDS, follow),
         Task("idle uploads", _SWEEP_SECONDS, sweep),
         Task("trust data", _SWEEP_SECONDS, sign_again),
         Task("collection", LOOK_SECONDS, collect),

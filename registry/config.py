@@ -15,6 +15,7 @@ from typing import Annotated
 from registry.access.settings import AccessSettings
 from registry.collection.settings import CollectionSettings
 from registry.configuration.declare import refuse
+from registry.countersign.settings import CountersignSettings
 from registry.errors import RegistryConfigError
 from registry.quotas import QuotaRule
 from registry.retention import ImmutableRule, RetentionRule
@@ -56,6 +57,7 @@ class RegistryConfig:
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     collection: CollectionSettings = field(default_factory=CollectionSettings)
     transparency: TransparencySettings = field(default_factory=TransparencySettings)
+    countersign: CountersignSettings = field(default_factory=CountersignSettings)
     retention: Annotated[tuple[RetentionRule, ...], "Which tags stay; all without a rule"] = ()
     immutable: Annotated[tuple[ImmutableRule, ...], "Tags that neither move nor go"] = ()
     quotas: Annotated[tuple[QuotaRule, ...], "How much repositories may take"] = ()

@@ -28,6 +28,7 @@ from registry.faults import refusal_of
 from registry.handlers import (
     base,
     blobs,
+    countersigning,
     extensions,
     listings,
     manifests,
@@ -71,6 +72,8 @@ ROUTES: Final[Mapping[tuple[Kind, str], tuple[Handler, str]]] = MappingProxyType
         (Kind.UPLOAD, "PATCH"): (uploads.patch_upload, "push"),
         (Kind.UPLOAD, "PUT"): (uploads.put_upload, "push"),
         (Kind.UPLOAD, "DELETE"): (uploads.delete_upload, "push"),
+        (Kind.COUNTERSIGN_KEYS, "GET"): (countersigning.get_keys, "base"),
+        (Kind.COUNTERSIGN_CERTIFICATES, "GET"): (countersigning.get_certificates, "base"),
         (Kind.LOG_CHECKPOINT, "GET"): (transparency.get_checkpoint, "base"),
         (Kind.LOG_KEY, "GET"): (transparency.get_key, "base"),
         (Kind.LOG_CONSISTENCY, "GET"): (transparency.get_consistency, "base"),

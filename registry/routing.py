@@ -35,6 +35,8 @@ class Kind(enum.Enum):
     REFERRERS = "referrers"
     EXTENSIONS = "extensions"
     REPOSITORY_EXTENSIONS = "repository extensions"
+    COUNTERSIGN_KEYS = "countersign keys"
+    COUNTERSIGN_CERTIFICATES = "countersign certificates"
     LOG_CHECKPOINT = "log checkpoint"
     LOG_KEY = "log key"
     LOG_CONSISTENCY = "log consistency"
@@ -49,6 +51,8 @@ _REGISTRY_LEVEL: Final = {
     "": Kind.BASE,
     "_catalog": Kind.CATALOG,
     "_oci/ext/discover": Kind.EXTENSIONS,
+    "_lading/countersign/keys": Kind.COUNTERSIGN_KEYS,
+    "_lading/countersign/certificates": Kind.COUNTERSIGN_CERTIFICATES,
     "_lading/log/checkpoint": Kind.LOG_CHECKPOINT,
     "_lading/log/key": Kind.LOG_KEY,
     "_lading/log/consistency": Kind.LOG_CONSISTENCY,

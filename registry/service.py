@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -22,17 +21,15 @@ from registry.collection.leases import Leases, note_boot
 from registry.committer import Committer
 from registry.config import RegistryConfig
 from registry.errors import RegistryStartError
+from registry.followers import Followers, followed
 from registry.guard import Guard
 from registry.index import SqliteIndex
 from registry.notary.handlers import TrustHandler
-from registry.notary.vault import VARIABLE, Vault
 from registry.outbox import Outbox
 from registry.protocols import Authorizer, Index, IndexWriter, Storage
 from registry.quotas import Quotas
 from registry.retention import Immutability
 from registry.storage import FileStorage
-from registry.transparency.log import TransparencyLog
-from registry.transparency.store import LogStore
 from registry.uploads import Uploads
 from registry.workers import Workers
 
@@ -58,7 +55,7 @@ class Registry:
     blob_sizes: AnswerCache[int]
     date: HttpDate
     trust: TrustHandler
-    log: TransparencyLog | None
+    followers: Followers
 
     def close(self) -> None:
         """Finish writes and release files; blocks."""
@@ -67,8 +64,7 @@ class Registry:
         self.authorizer.close()
         self.auditor.close()
         self.trust.close()
-        if self.log is not None:
-            self.log.close()
+        self.followers.close()
         self.index.close()
 
 
@@ -78,7 +74,7 @@ def open_index(config: RegistryConfig, storage: FileStorage) -> SqliteIndex:
     Raises:
         IndexFormatError: a newer release wrote it. OSError, sqlite3.Error: it cannot be used.
     """
-    outbox = Outbox(followed=config.transparency.enabled)
+    outbox = Outbox(followed=followed(config))
     return SqliteIndex(config.root, guard=guard_of(config, storage), outbox=outbox)
 
 
@@ -108,7 +104,7 @@ def open_registry(config: RegistryConfig) -> Registry:
         storage = FileStorage(config.root)
         index = open_index(config, storage)
         note_boot(index, time.time())
-        transparency_log = _open_log(config, index)
+        followers = Followers.open(config, index, storage)
     except (OSError, sqlite3.Error) as error:
         raise RegistryStartError(
             f"cannot open the store: {error}",
@@ -137,13 +133,5 @@ def open_registry(config: RegistryConfig) -> Registry:
         blob_sizes=cache(limit=config.limits.cache // 4),
         date=HttpDate(),
         trust=TrustHandler.open(config.root / "notary", workers, idle=config.limits.idle_timeout),
-        log=transparency_log,
+        followers=followers,
     )
-
-
-def _open_log(config: RegistryConfig, index: SqliteIndex) -> TransparencyLog | None:
-    settings = config.transparency
-    if not settings.enabled:
-        return None
-    vault = Vault.open(config.root / "notary", os.environ.get(VARIABLE))
-    return TransparencyLog.open(LogStore(config.root), index.reader, vault, origin=settings.origin)

@@ -88,9 +88,10 @@ async def get_tag_entry(
 
 
 def _log(registry: Registry) -> TransparencyLog:
-    if registry.log is None:
+    log = registry.followers.log
+    if log is None:
         raise ApiError("UNSUPPORTED", status=404, message="this registry keeps no transparency log")
-    return registry.log
+    return log
 
 
 async def _proof(registry: Registry, prove: partial[list[bytes]]) -> web.Response:

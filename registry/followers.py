@@ -1,0 +1,83 @@
+"""Who follows the changes of the index: countersigning, and the transparency log behind it.
+
+One process of all that serve a folder brings them up to date every few seconds; a reader of the log
+does it for the log at once. Events that all of them took are dropped.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+
+from registry.config import RegistryConfig
+from registry.countersign.countersigner import Countersigner
+from registry.countersign.keyring import Keyring
+from registry.database import NO_REPOSITORY
+from registry.index import SqliteIndex
+from registry.notary.vault import VARIABLE, Vault
+from registry.storage import FileStorage
+from registry.transparency.log import TransparencyLog
+from registry.transparency.store import LogStore
+
+
+@dataclass(frozen=True, slots=True)
+class Followers:
+    """The followers that the configuration asks for. Methods block."""
+
+    index: SqliteIndex
+    countersigner: Countersigner | None = None
+    log: TransparencyLog | None = None
+
+    @classmethod
+    def open(cls, config: RegistryConfig, index: SqliteIndex, storage: FileStorage) -> Followers:
+        """The followers of one registry; their keys are made on first use.
+
+        Raises:
+            RegistryStartError: a key does not open.
+        """
+        if not followed(config):
+            return cls(index)
+        vault = Vault.open(config.root / "notary", os.environ.get(VARIABLE))
+        countersigner = log = None
+        if config.countersign.enabled:
+            keyring = keyring_of(config, vault)
+            keyring.current()
+            countersigner = Countersigner(config.countersign, index, storage, keyring)
+        if config.transparency.enabled:
+            origin = config.transparency.origin
+            log = TransparencyLog.open(LogStore(config.root), index.reader, vault, origin=origin)
+        return cls(index, countersigner, log)
+
+    def catch_up(self) -> str:
+        """Take what happened since; returns what there is to log about it."""
+        said: list[str] = []
+        positions: list[int] = []
+        # The log comes second, so that it takes the countersignatures of this round as well.
+        if self.countersigner is not None:
+            signed = self.countersigner.catch_up()
+            said += [f"{signed} manifests countersigned"] if signed else []
+            positions.append(self.countersigner.position)
+        if self.log is not None:
+            appended = self.log.catch_up()
+            said += [f"{appended} entries logged"] if appended else []
+            positions.append(self.log.position)
+        if said:
+            drop = partial(self.index.drop_events, through=min(positions))
+            self.index.write(NO_REPOSITORY, drop)
+        return ", ".join(said)
+
+    def close(self) -> None:
+        """Release the files."""
+        if self.log is not None:
+            self.log.close()
+
+
+def followed(config: RegistryConfig) -> bool:
+    """Whether anybody follows, so that changes have to be written down."""
+    return config.transparency.enabled or config.countersign.enabled
+
+
+def keyring_of(config: RegistryConfig, vault: Vault) -> Keyring:
+    """The countersigning keys of one registry."""
+    return Keyring(config.root / "countersign", vault, subject=config.countersign.subject)
