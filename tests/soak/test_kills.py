@@ -24,6 +24,8 @@ from tests.e2e.conftest import LADING, Lading, leftover_mounts, write
 
 pytestmark = pytest.mark.root
 
+KILLS = int(os.environ.get("LADING_KILLS", "500"))
+
 DOCKERFILE = """\
 FROM busybox AS one
 ARG ROUND
@@ -171,4 +173,4 @@ def test_dozens_of_kills(lading: Lading, undisturbed: Lading, context: Path) -> 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_hundreds_of_kills(lading: Lading, undisturbed: Lading, context: Path) -> None:
-    disturb(lading, undisturbed, context, kills=500, seed=time.time_ns())
+    disturb(lading, undisturbed, context, kills=KILLS, seed=time.time_ns())
