@@ -94,7 +94,7 @@ class Logins:
                     "TOOMANYREQUESTS", message="too many logins at once", headers=retry_after(1)
                 )
             # Counted before it is known, so that many at once are no way around the delay.
-            self._delay.failed(identity.name, address)
+            self._delay.begun(identity.name, address)
             task = asyncio.create_task(self._compare(snapshot, identity, secret))
             self._under_way[key] = task
             task.add_done_callback(lambda _: self._under_way.pop(key, None))

@@ -23,8 +23,12 @@ _FREE_TRIES: Final = 5
 _FREE_TRIES_OF_ADDRESS: Final = 50
 _FIRST_DELAY: Final = 0.5
 _LONGEST_DELAY: Final = 30.0
-_FORGOTTEN: Final = 900.0
-"""Seconds without a wrong password after which all is forgotten."""
+_LONGEST_DELAY_OF_ADDRESS: Final = 5.0
+_FORGIVEN: Final = 60.0
+"""Seconds after which one wrong password counts no more."""
+
+_ALL: Final = ""
+"""Stands for every account."""
 
 
 class _Recent(Generic[K, V]):
@@ -55,32 +59,36 @@ class GuessDelay:
 
     def __init__(self, *, clock: Callable[[], float], limit: int = _KEPT) -> None:
         self._clock = clock
-        self._failures: _Recent[tuple[str, str], tuple[int, float]] = _Recent(limit)
+        self._failures: _Recent[tuple[str, str], tuple[float, float]] = _Recent(limit)
 
     def wait(self, account: str, address: str) -> float:
         """Seconds until the next try may be made; 0 for now."""
         address = network_of(address)
-        keys = (((account, address), _FREE_TRIES), (("", address), _FREE_TRIES_OF_ADDRESS))
-        return max(self._wait(key, free) for key, free in keys)
+        return max(
+            self._wait((account, address), _FREE_TRIES, _LONGEST_DELAY),
+            self._wait((_ALL, address), _FREE_TRIES_OF_ADDRESS, _LONGEST_DELAY_OF_ADDRESS),
+        )
 
-    def failed(self, account: str, address: str) -> None:
-        """A password was wrong."""
+    def begun(self, account: str, address: str) -> None:
+        """A try is made; it counts as wrong until it ``succeeded``."""
         address = network_of(address)
         now = self._clock()
-        for key in ((account, address), ("", address)):
-            count, last = self._failures.get(key) or (0, now)
-            count = 0 if now - last > _FORGOTTEN else count
-            self._failures.put(key, (count + 1, now))
+        for key in ((account, address), (_ALL, address)):
+            count, last = self._failures.get(key) or (0.0, now)
+            self._failures.put(key, (max(0.0, count - (now - last) / _FORGIVEN) + 1.0, now))
 
     def succeeded(self, account: str, address: str) -> None:
-        """A password was right: this account has no failures here any more."""
-        self._failures.pop((account, network_of(address)))
+        """The try was right: this account has no failures here, and the address one less."""
+        address = network_of(address)
+        self._failures.pop((account, address))
+        count, last = self._failures.get((_ALL, address)) or (0.0, 0.0)
+        self._failures.put((_ALL, address), (max(0.0, count - 1.0), last))
 
-    def _wait(self, key: tuple[str, str], free: int) -> float:
-        count, last = self._failures.get(key) or (0, 0.0)
+    def _wait(self, key: tuple[str, str], free: int, longest: float) -> float:
+        count, last = self._failures.get(key) or (0.0, 0.0)
         if count < free:
             return 0.0
-        delay = min(_FIRST_DELAY * 2.0 ** min(count - free, 16), _LONGEST_DELAY)
+        delay = min(_FIRST_DELAY * 2.0 ** min(int(count) - free, 16), longest)
         return max(0.0, last + delay - self._clock())
 
 

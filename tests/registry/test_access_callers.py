@@ -89,14 +89,14 @@ def test_delays_grow_end_and_are_forgotten() -> None:
     waits = []
     for _ in range(14):
         waits.append(delay.wait("ada", "192.0.2.1"))
-        delay.failed("ada", "192.0.2.1")
+        delay.begun("ada", "192.0.2.1")
     assert waits == [0.0] * 5 + [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
     assert delay.wait("bob", "192.0.2.1") == 0
     assert delay.wait("ada", "192.0.2.2") == 0
     now = 31.0
     assert delay.wait("ada", "192.0.2.1") == 0
     now = 1000.0
-    delay.failed("ada", "192.0.2.1")
+    delay.begun("ada", "192.0.2.1")
     assert delay.wait("ada", "192.0.2.1") == 0, "after a while one begins anew"
 
 
@@ -104,14 +104,27 @@ def test_trying_many_accounts_makes_wait_as_well() -> None:
     delay = GuessDelay(clock=lambda: 0.0)
     for number in range(50):
         assert delay.wait(f"user{number}", "192.0.2.1") == 0
-        delay.failed(f"user{number}", "192.0.2.1")
+        delay.begun(f"user{number}", "192.0.2.1")
     assert delay.wait("another", "192.0.2.1") > 0
+
+
+def test_who_gets_in_makes_nobody_wait() -> None:
+    """However many log in from one address, and however often a few of them mistype."""
+    now = 0.0
+    delay = GuessDelay(clock=lambda: now)
+    for number in range(1000):
+        now += 40.0
+        assert delay.wait(f"user{number}", "192.0.2.1") == 0
+        for attempt in range(2 if number % 3 == 0 else 1):
+            delay.begun(f"user{number}", "192.0.2.1")
+            if attempt or number % 3:
+                delay.succeeded(f"user{number}", "192.0.2.1")
 
 
 def test_memory_is_bounded() -> None:
     delay = GuessDelay(clock=lambda: 0.0, limit=100)
     bucket: TokenBucket[str] = TokenBucket(1.0, 1.0, clock=lambda: 0.0, limit=100)
     for number in range(1000):
-        delay.failed("ada", f"192.0.{number // 256}.{number % 256}")
+        delay.begun("ada", f"192.0.{number // 256}.{number % 256}")
         bucket.take(str(number))
     assert len(delay._failures) == len(bucket._levels) == 100

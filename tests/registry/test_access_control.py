@@ -190,6 +190,17 @@ async def test_guessing_makes_wait_there_and_nowhere_else(
     assert (await one.authorize(FakeCaller(right), PULL)).identity.name == "ada"
 
 
+async def test_a_right_password_may_come_as_often_as_it_likes(
+    control: Control, users: Path, checks: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.access.logins._REMEMBER_SECONDS", -1.0)
+    one = await control(AccessSettings(users))
+    ada = FakeCaller(basic("ada")["Authorization"])
+    for _ in range(100):
+        await asyncio.gather(*(one.authorize(ada, PULL) for _ in range(3)))
+    assert len(checks) >= 100
+
+
 async def test_an_old_password_again_and_again_is_no_guessing(
     control: Control, users: Path, checks: list[bytes], clock: Clock
 ) -> None:
