@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from registry.access.settings import AccessSettings, Right, RuleSettings
 from registry.config import RegistryConfig
 from registry.settings import TlsSettings
 from tests.bench.peers import Docker, dockerd
@@ -32,6 +34,7 @@ SECRETS = {
     "NOTARY_DELEGATION_PASSPHRASE": "repository secret",
     "LADING_PASSPHRASE": "repository secret",
 }
+LADING = Path(sys.executable).with_name("lading")
 DOCKERS = [path for path in ("/usr/local/bin/docker", "/usr/bin/docker") if os.path.exists(path)]
 
 
@@ -71,9 +74,7 @@ class World:
         return text
 
     def lading(self, *argv: object, **more: object) -> str:
-        from sys import executable
-
-        return self.run(Path(executable).with_name("lading"), *argv, **more)
+        return self.run(LADING, *argv, **more)
 
     def notary(self, *argv: object, home: str = "home", stdin: str = "") -> str:
         folder = self.folder / home
@@ -240,3 +241,38 @@ def test_with_content_trust_a_tag_is_what_was_signed(world: World) -> None:
     assert "remote trust data does not exist" in text
     text = world.lading("run", "--rm", unsigned, "/x", home="fresh", check=False, **on)
     assert "remote trust data does not exist" in text
+
+
+def test_users_sign_and_anybody_verifies(tmp_path: Path) -> None:
+    """Rights are asked for under the name with its host, and granted without it."""
+    import bcrypt
+
+    docker = DOCKERS[0] if DOCKERS else require_program("docker")
+    users = tmp_path / "users"
+    users.write_text(f"alice:{bcrypt.hashpw(b'wonderland', bcrypt.gensalt(4)).decode()}\n")
+    rules = (
+        RuleSettings(repositories=("lib/*",), actions=(Right.PULL, Right.PUSH), users=("alice",)),
+        RuleSettings(repositories=("lib/*",), actions=(Right.PULL,), anonymous=True),
+    )
+    config = RegistryConfig(
+        root=tmp_path / "registry",
+        port=0,
+        workers=1,
+        tls=TlsSettings(*certificate(tmp_path)),
+        access=AccessSettings(htpasswd=users, rules=rules),
+    )
+    with Running(config) as bound:
+        world = World(tmp_path, f"localhost:{bound.port}")
+        name = f"{world.host}/lib/app:v1"
+        world.run(
+            "sh", "-c", f"echo wonderland | {LADING} login -u alice --password-stdin {world.host}"
+        )
+        push_something(world, name)
+        assert "Created signer: alice" in world.lading("trust", "sign", name)
+        (seen,) = json.loads(world.run(docker, "trust", "inspect", name, home="anybody"))
+        assert seen["SignedTags"][0]["Signers"] == ["alice"]
+        world.lading("pull", name, home="anybody", DOCKER_CONTENT_TRUST="1")
+        world.run(docker, "trust", "revoke", name)
+        world.lading("trust", "key", "generate", "bob", "--dir", ".", home="anybody")
+        add = ("trust", "signer", "add", "--key", "bob.pub", "bob", f"{world.host}/lib/new")
+        assert "wants a login" in world.lading(*add, home="anybody", check=False)
