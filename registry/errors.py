@@ -54,6 +54,12 @@ class IndexFormatError(RegistryError):
     code = "registry-index-format"
 
 
+class RepositoryUnknownError(RegistryError):
+    """The store has no repository of that name."""
+
+    code = "registry-repository-unknown"
+
+
 class MissingContentError(RegistryError):
     """A manifest names content that its repository does not have; ``digests`` lists it."""
 
