@@ -16,7 +16,9 @@ from registry.config import RegistryConfig
 from registry.errors import RegistryStartError
 from registry.systemd import inherited_sockets
 
-_BACKLOG: Final = 1024
+BACKLOG: Final = 1024
+"""Connections that wait for a worker."""
+
 _METRICS_NAME: Final = "metrics"
 """FileDescriptorName= of an inherited socket that serves metrics."""
 
@@ -96,7 +98,7 @@ def _tune(listener: socket.socket, idle: float) -> None:
         milliseconds = max(1, int(idle * 1000))
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    listener.listen(_BACKLOG)
+    listener.listen(BACKLOG)
 
 
 def _bind_groups(host: str, port: int, count: int) -> tuple[tuple[socket.socket, ...], ...]:
@@ -142,6 +144,6 @@ def _bind(
             listener.close()
             raise
         # Listening at once: another process could bind the port between bind and listen.
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
         port = listener.getsockname()[1]
         yield listener

@@ -17,6 +17,7 @@ from registry.config import RegistryConfig
 from registry.connections import GuardedServer
 from registry.dispatch import Dispatcher
 from registry.errors import RegistryError
+from registry.listening import BACKLOG
 from registry.logs import adjust, in_background
 from registry.observe import Observer
 from registry.status import Status
@@ -82,9 +83,7 @@ class Worker:
             runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_CLOSE_SECONDS)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
-            sites = [web.SockSite(runner, s, ssl_context=self._context) for s in self._sockets]
-            for site in sites:
-                await site.start()
+            listening = [await self._listen(server, listener) for listener in self._sockets]
             ready()
             reloading = asyncio.create_task(
                 self._reload_forever(dispatcher, server, reload, notifier)
@@ -93,12 +92,23 @@ class Worker:
             await stop.wait()
             if notifier is not None:
                 notifier.stopping()
-            for site in sites:
-                await site.stop()
+            for one in listening:
+                one.close()
             limits = dispatcher.registry.config.limits
             unfinished = await dispatcher.drain.wait(limits.drain_timeout)
             level = logging.WARNING if unfinished else logging.INFO
             log.log(level, "drained, %d cut off", unfinished)
+
+    async def _listen(self, server: GuardedServer, listener: socket.socket) -> asyncio.Server:
+        """Take connections; a TLS handshake has as long as the head of a request."""
+        patience = None if self._context is None else self._config.limits.header_timeout
+        return await asyncio.get_running_loop().create_server(
+            server,
+            sock=listener,
+            ssl=self._context,
+            ssl_handshake_timeout=patience,
+            backlog=BACKLOG,
+        )
 
     async def _serve_status(self, stack: AsyncExitStack, status: Status) -> None:
         runner = web.ServerRunner(web.Server(status.handle, access_log=None), handle_signals=False)

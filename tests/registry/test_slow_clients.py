@@ -143,6 +143,14 @@ def test_too_many_connections(strict: Service) -> None:
     assert strict.metric("connections_refused_total") == 1
 
 
+def test_a_handshake_that_does_not_come(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    config = f'{LIMITS}[tls]\ncert = "{cert}"\nkey = "{key}"\n'
+    with service(tmp_path, config, workers=1, scheme="https") as found, connect(found) as client:
+        client.settimeout(10)
+        assert read_all(client) == b""
+
+
 @pytest.mark.parametrize("tls", [False, True])
 def test_many_slow_pulls_take_little_memory(tmp_path: Path, tls: bool) -> None:
     """A quarter of the benchmark's thousand, so that every machine may open them."""
