@@ -81,27 +81,27 @@ class AccessControl:
             return _OPEN
         if self._limits.by_address:
             self._charge(self._limits.of_address(caller.address))
-        authorization = caller.authorization
-        if authorization is None or authorization in NOBODY:
+        session = await self._standing(caller, access)
+        if session is None:
+            if self._limits.by_identity:
+                self._charge(self._limits.of_anonymous(caller.address))
             return self._without_credentials(caller, access)
-        if authorization[:7].lower() == "bearer ":
-            session = await self._token(authorization[7:], caller, access)
-        else:
-            session = await self._basic(authorization, caller, access)
+        if self._limits.by_identity and session.identity.named:
+            self._charge(self._limits.of_user(str(session.identity)))
         decided = session.decide(access)
         if isinstance(decided, Decision):
             raise self._denied(session, decided, caller, access)
-        if self._limits.by_identity and session.identity.named:
-            self._charge(self._limits.of_user(str(session.identity)))
         return decided
 
     async def permits(self, caller: Caller, access: Access) -> bool:
-        """Whether ``authorize`` would let it pass; for what is optional."""
+        """Whether ``authorize`` would let it pass; for what is optional, and counted nowhere."""
+        if not self._snapshot.required:
+            return True
         try:
-            await self.authorize(caller, access)
+            session = await self._standing(caller, access)
         except ApiError:
             return False
-        return True
+        return isinstance((session or self._session(ANONYMOUS)).decide(access), Grant)
 
     def rights(self, identity: Identity) -> Rights | None:
         """What the rules say about a caller; None in a registry without users: everything."""
@@ -162,13 +162,20 @@ class AccessControl:
         self._sessions.clear()
 
     def _without_credentials(self, caller: Caller, access: Access) -> Grant:
-        if self._limits.by_identity:
-            self._charge(self._limits.of_anonymous(caller.address))
         if access.action not in ("base", "catalog"):
             decided = self._session(ANONYMOUS).decide(access)
             if isinstance(decided, Grant):
                 return decided
         raise ApiError("UNAUTHORIZED", headers=self._challenge(caller, access))
+
+    async def _standing(self, caller: Caller, access: Access) -> Session | None:
+        """The session of a request's credentials; None when it shows none."""
+        authorization = caller.authorization
+        if authorization is None or authorization in NOBODY:
+            return None
+        if authorization[:7].lower() == "bearer ":
+            return await self._token(authorization[7:], caller, access)
+        return await self._basic(authorization, caller, access)
 
     async def _token(self, token: str, caller: Caller, access: Access) -> Session:
         name = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

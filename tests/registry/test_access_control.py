@@ -233,8 +233,29 @@ async def test_rates(control: Control, users: Path, clock: Clock) -> None:
         assert (error.code, error.status) == ("TOOMANYREQUESTS", 429)
         assert error.headers["Retry-After"] == "1"
     await one.authorize(FakeCaller(address="192.0.2.9"), PULL)
+    assert await one.permits(ada, PULL), "what is only looked up counts nowhere"
     clock.now += 1
     await one.authorize(FakeCaller(), PULL)
+
+
+async def test_a_rate_of_an_address_holds_for_whoever_is_there(
+    control: Control, users: Path
+) -> None:
+    one = await control(AccessSettings(users, rate=RateSettings(address=1.0, burst=2.0)))
+    ada = FakeCaller(basic("ada")["Authorization"])
+    await one.authorize(ada, PULL)
+    assert (await refusal(one, FakeCaller())).code == "UNAUTHORIZED"
+    assert (await refusal(one, ada)).code == "TOOMANYREQUESTS"
+    await one.authorize(FakeCaller(ada.authorization, address="192.0.2.9"), PULL)
+
+
+async def test_what_is_denied_counts_as_well(control: Control, users: Path) -> None:
+    rules = (rule("b", "pull", users=("*",)),)
+    rate = RateSettings(user=1.0, burst=2.0)
+    one = await control(AccessSettings(users, rules=rules, rate=rate))
+    ada = FakeCaller(basic("ada")["Authorization"])
+    codes = [(await refusal(one, ada)).code for _ in range(3)]
+    assert codes == ["DENIED", "DENIED", "TOOMANYREQUESTS"]
 
 
 async def test_a_refusal_tells_nothing_about_what_is_there(
