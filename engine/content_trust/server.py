@@ -11,7 +11,7 @@ from images.client import limits as client_limits
 from images.client.auth import scope
 from images.client.errors import RegistryError, Target
 from images.client.request import Repository, Request, read_limited
-from trust.tuf import limits, roles
+from trust.tuf import canonical, limits, roles
 from trust.tuf.errors import NoTrustDataError
 from trust.tuf.keys import Key, parse_key
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     from images.client.transport import Transport
     from images.credentials import Credentials, CredentialStore
+
+
+OFFERS_SET: Final = "Lading-Trust-Set"
+"""The header by which a server of lading's says that it answers with whole sets."""
 
 
 class RejectedError(RegistryError):
@@ -53,6 +57,8 @@ class TrustServer:
         self._transport = transport
         self._server = server
         self.gun = gun
+        self.offers_set = False
+        """Whether an answer said that ``current_set`` is there."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,7 +79,7 @@ class TrustServer:
     async def available(self) -> bool:
         """Whether this is a Notary server that lets us read; others know no such path."""
         try:
-            await self._transport.fetch(self._request("GET", "root.json", "pull"), limits.ROOT)
+            await self._transport.fetch(self._request("GET", "tuf/root.json", "pull"), limits.ROOT)
         except RegistryError as error:
             return error.remote_code == "METADATA_NOT_FOUND"
         return True
@@ -85,6 +91,16 @@ class TrustServer:
             NoTrustDataError: there are none. RegistryError: the server's side.
         """
         return await self._read(f"{role}.json", limits.of(role))
+
+    async def current_set(self) -> dict[str, bytes]:
+        """What a first look needs after the root, by role, where the server ``offers_set``.
+
+        Nothing of it is more trusted than what is fetched by role.
+        """
+        request = self._request("GET", "lading/set", "pull")
+        answer = await self._transport.fetch(request, limits.OTHER)
+        document = canonical.parse(answer.body, what="a set of trust data", limit=limits.OTHER)
+        return {role: data.encode() for role, data in document.items() if isinstance(data, str)}
 
     async def hashed(self, role: str, sha256: str, length: int) -> bytes:
         """The bytes of a role that a signed parent names; raises likewise."""
@@ -118,7 +134,8 @@ class TrustServer:
 
     async def _read(self, name: str, limit: int) -> bytes:
         try:
-            answer = await self._transport.fetch(self._request("GET", name, "pull"), limit)
+            request = self._request("GET", f"tuf/{name}", "pull")
+            answer = await self._transport.fetch(request, limit)
         except RegistryError as error:
             if error.status != 404:
                 raise
@@ -126,13 +143,16 @@ class TrustServer:
                 f"remote trust data does not exist for {self.gun}: {self._server} does not have "
                 f"trust data for {self.gun}"
             ) from error
+        self.offers_set = OFFERS_SET in answer.headers
         return answer.body
 
     async def _exchange(
         self, method: str, name: str, body: bytes = b"", content_type: str = ""
     ) -> bytes:
         actions = ("pull", "push") if method != "DELETE" else ("*",)
-        request = self._request(method, name, *actions, body=body, content_type=content_type)
+        request = self._request(
+            method, f"tuf/{name}", *actions, body=body, content_type=content_type
+        )
         async with self._transport.send(request) as response:
             limit = limits.KEY if response.status == 200 else client_limits.ERROR_BODY
             answer = await read_limited(response, limit)
@@ -147,7 +167,7 @@ class TrustServer:
         return Request(
             method,
             Repository(self._server, self.gun),
-            f"/v2/{self.gun}/_trust/tuf/{name}",
+            f"/v2/{self.gun}/_trust/{name}",
             Target(self._server, f"trust data of {self.gun}"),
             scopes=frozenset({scope(self.gun, *actions)}),
             expected=frozenset({200, 400}) if method != "GET" else frozenset({200}),

@@ -5,18 +5,19 @@ promised bytes is not fetched. When the pass fails or the snapshot names another
 brought up to date one after the other, and there is one more pass. A first root is trusted on first
 use unless it is pinned. The cache is written when all is believed, and not before.
 
-Requests: warm 1 (timestamp); cold root, timestamp, snapshot, targets, and one for each delegation.
+Requests: warm 1 (timestamp); cold 2 at a server of lading's (root, and the set of what it leads
+to), elsewhere root, timestamp, snapshot, targets, and one for each delegation.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Self
 
-from engine.content_trust.server import TrustServer
+from engine.content_trust.source import Prefetched, Source
 from trust.tuf import roles
 from trust.tuf.cache import MetadataCache
 from trust.tuf.errors import (
@@ -47,7 +48,7 @@ def utc_now() -> datetime:
 class Updater:
     """Brings the trust data of one collection up to date."""
 
-    server: TrustServer
+    server: Source
     cache: MetadataCache
     pins: Pins = TRUST_ON_FIRST_USE
     now: Callable[[], datetime] = utc_now
@@ -62,7 +63,7 @@ class Updater:
         """
         trusted = await self._anchor()
         try:
-            found = await self._pass(trusted, everything=everything)
+            found = await (await self._first()).passed(trusted, everything=everything)
         except TufError as error:
             found = await self._again(trusted, everything=everything, error=error)
         else:
@@ -81,7 +82,14 @@ class Updater:
             TrustedSet.begin, self.server.gun, raw, now=now, pins=self.pins
         )
 
-    async def _pass(self, trusted: TrustedSet, *, everything: bool) -> TrustedSet | None:
+    async def _first(self) -> Self:
+        """This updater, with answers at hand where nothing is cached and the server has them."""
+        cached = await asyncio.to_thread(self.cache.get, roles.TIMESTAMP)
+        if not self.server.offers_set or cached is not None:
+            return self
+        return replace(self, server=Prefetched(self.server, await self.server.current_set()))
+
+    async def passed(self, trusted: TrustedSet, *, everything: bool) -> TrustedSet | None:
         """One pass below the root; None when the snapshot names a newer root."""
         if trusted.root.expires <= trusted.now:
             raise ExpiredError(f"root of {trusted.gun} expired")
@@ -149,7 +157,7 @@ class Updater:
         newest = await self._newest_root(trusted)
         if newest.raw == trusted.raw and error is not None:
             raise error
-        found = await self._pass(newest, everything=everything)
+        found = await self.passed(newest, everything=everything)
         if found is None:
             raise WrongHashError(f"the snapshot of {trusted.gun} names another root than is served")
         return found

@@ -33,6 +33,9 @@ from trust.tuf import limits
 Authorize = Callable[[Access], Awaitable[object]]
 """Raises ``ApiError`` unless the caller may do it."""
 
+OFFERS_SET: Final = "Lading-Trust-Set"
+"""Tells lading's own client that it need not ask for each role by itself."""
+
 _JSON: Final = "application/json"
 _IMMUTABLE: Final = "public, max-age=2592000, immutable"
 _FRESH: Final = "no-cache"
@@ -98,6 +101,10 @@ class TrustHandler:
                 version = target.version
                 found = await self._workers.io(partial(notary.by_version, gun, role, version))
                 return _metadata(found, cache=_IMMUTABLE)
+            case Kind.SET, "GET":
+                found_set = await self._workers.io(partial(notary.current_set, gun))
+                texts = {name: data.decode() for name, data in found_set.items()}
+                return _answer(orjson.dumps(texts), cache=_FRESH)
             case Kind.KEY, "GET":
                 return _answer(await self._workers.io(partial(notary.key, gun, role)))
             case Kind.KEY, "POST":
@@ -157,6 +164,7 @@ def _action(method: str, kind: Kind) -> str:
 
 def _metadata(stored: Stored, *, cache: str) -> web.Response:
     response = _answer(stored.data, cache=cache)
+    response.headers[OFFERS_SET] = "1"
     response.headers["Last-Modified"] = formatdate(stored.created, usegmt=True)
     return response
 

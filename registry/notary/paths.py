@@ -17,6 +17,9 @@ from registry.notary.errors import NotaryError
 
 MARKER: Final = "/_trust/"
 HEALTH: Final = "/_notary_server/health"
+SET: Final = "lading/set"
+"""Behind the marker: what a first look at a collection needs, in one answer. Not notary's."""
+
 METRICS: Final = "/_notary_server/metrics"
 
 _ROLE: Final = r"(?P<role>root|snapshot|timestamp|targets(?:/[-a-z0-9_/]+)?)"
@@ -38,6 +41,7 @@ class Kind(enum.Enum):
     VERSIONED = "versioned"
     KEY = "key"
     CHANGES = "changes"
+    SET = "set"
     HEALTH = "health"
 
 
@@ -76,6 +80,8 @@ def parse(path: str) -> TrustTarget:
         return TrustTarget(Kind.CHANGES, gun)
     if tail in ("tuf", "tuf/"):
         return TrustTarget(Kind.COLLECTION, gun)
+    if tail == SET:
+        return TrustTarget(Kind.SET, gun)
     return _file(gun, tail)
 
 

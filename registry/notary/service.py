@@ -73,6 +73,20 @@ class Notary:
             return self._snapshot_of_timestamp(gun)
         return _found(self.store.current(gun, role))
 
+    def current_set(self, gun: str) -> dict[str, bytes]:
+        """The timestamp and what it leads to: snapshot, targets and releases, of one publish.
+
+        Raises:
+            NotaryError: METADATA_NOT_FOUND.
+        """
+        snapshot = self.current(gun, roles.SNAPSHOT).data
+        found = {roles.TIMESTAMP: self.current(gun, roles.TIMESTAMP).data, roles.SNAPSHOT: snapshot}
+        meta = Envelope.parse(snapshot, role=roles.SNAPSHOT).snapshot().meta
+        for role in roles.RELEASED:
+            if role in meta:
+                found[role] = self.by_hash(gun, role, meta[role].sha256).data
+        return found
+
     def by_hash(self, gun: str, role: str, hexadecimal: str) -> Stored:
         """The bytes of a role with this hash; raises ``NotaryError``."""
         return _found(self.store.by_hash(gun, role, hexadecimal))

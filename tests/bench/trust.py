@@ -23,6 +23,7 @@ from typing import Any
 from engine.access import Access
 from engine.content_trust.collection import Collection
 from engine.content_trust.session import open_cache, open_server, resolve, with_collection
+from images.client.request import Answer, Request
 from images.descriptor import Descriptor
 from images.digest import Digest
 from images.reference import Reference
@@ -112,13 +113,13 @@ def requests_of(served: Served, home: str) -> int:
         from engine.content_trust.updating import Updater
 
         async with open_server(access, reference) as server:
-            plain = server._read
+            fetch = server._transport.fetch
 
-            async def counted(name: str, limit: int) -> bytes:
-                seen.append(name)
-                return await plain(name, limit)
+            async def counted(request: Request, limit: int) -> Answer:
+                seen.append(str(request.path))
+                return await fetch(request, limit)
 
-            server._read = counted  # type: ignore[method-assign]
+            server._transport.fetch = counted  # type: ignore[method-assign]
             await Updater(server, open_cache(access, reference)).update()
 
     asyncio.run(look())

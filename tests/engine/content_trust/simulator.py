@@ -25,6 +25,7 @@ class Simulator(TrustServer):
     everything: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     gun: str = GUN
+    offers_set: bool = False
 
     async def current(self, role: str) -> bytes:
         return self._answer(role, self.repository.files.get(role))
@@ -34,6 +35,11 @@ class Simulator(TrustServer):
             if hashlib.sha256(data).hexdigest() == sha256:
                 return self._answer(role, data)
         return self._answer(role, None)
+
+    async def current_set(self) -> dict[str, bytes]:
+        self.requests.append("set")
+        names = ("timestamp", "snapshot", "targets", "targets/releases")
+        return {role: self.lies.get(role, self.repository.files[role]) for role in names}
 
     async def root(self, version: int) -> bytes:
         return self._answer(f"{version}.root", self.repository.roots.get(version))

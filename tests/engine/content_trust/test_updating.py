@@ -58,6 +58,26 @@ class TestHonest:
         assert await resolves(reader, "latest")
         assert reader.server.requests == ["timestamp"]
 
+    async def test_a_server_of_ours_is_asked_twice(self, reader, repository):
+        reader.server.offers_set = True
+        assert await resolves(reader, "latest")
+        assert reader.server.requests == ["root", "set"]
+        release(repository, "v2")
+        assert await resolves(reader, "v2")
+        assert "set" not in reader.server.requests
+
+    async def test_a_set_is_believed_no_more_than_its_parts(self, reader, repository):
+        reader.server.offers_set = True
+        old = repository.files[roles.RELEASES]
+        release(repository, "v2")
+        reader.server.lies = {roles.RELEASES: old}
+        with pytest.raises(WrongHashError):
+            await reader.update()
+        reader.server.lies = {"timestamp": b"{}"}
+        with pytest.raises(MalformedMetadataError):
+            await reader.update()
+        assert reader.snapshot() == {}
+
     async def test_everything_includes_the_signers(self, reader):
         found = await reader.update(everything=True)
         assert "targets/alice" in found.targets

@@ -75,6 +75,16 @@ async def test_what_was_published_is_served_by_name_hash_and_version(client, pub
         assert answer.json["signed"]["version"] == 1
 
 
+async def test_a_whole_set_is_served_to_our_own_client(client, published):
+    assert "Lading-Trust-Set" in (await client.send("GET", tuf(client, "root.json"))).headers
+    path = f"/v2/{host_of(client)}/lib/app/_trust/lading/set"
+    found = (await client.send("GET", path)).json
+    assert set(found) == {"timestamp", "snapshot", "targets", "targets/releases"}
+    for role in ("targets", "targets/releases"):
+        assert found[role].encode() == published[role]
+    assert (await client.send("GET", path.replace("app", "none"))).status == 404
+
+
 async def test_immutable_names_may_be_cached_and_current_ones_not(client, published):
     hashed = hashlib.sha256(published["root"]).hexdigest()
     for name, word in (
