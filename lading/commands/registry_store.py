@@ -160,6 +160,8 @@ def gc(
         note_boot(index, time.time())
         collector = Collector.of(config, index, storage)
         report = collector.run(lease=lease, budget=budget, dry_run=dry_run, progress=progress)
+    if progress is _show:
+        click.echo("\r\x1b[K", nl=False, err=True)
     if style == "json":
         click.echo(json.dumps(report.as_json()))
     else:

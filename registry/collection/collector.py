@@ -36,8 +36,10 @@ from registry.rules import repository_matcher
 
 T = TypeVar("T")
 
-_MANIFESTS: Final = 50
-_BLOBS: Final = 200
+_MANIFESTS: Final = 100
+_BLOBS: Final = 500
+"""Rows of one write: a few milliseconds under the lock that clients wait for."""
+
 CURSOR: Final = "collection.cursor"
 LAST: Final = "collection.last"
 _KEEP_ALL: Final = -1

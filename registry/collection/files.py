@@ -21,7 +21,7 @@ from registry.database import NO_REPOSITORY, Database
 from registry.protocols import Collectable
 
 _LISTED: Final = 500
-_BATCH: Final = 100
+_BATCH: Final = 250
 UNHELD: Final = (
     "NOT EXISTS (SELECT 1 FROM blob_links b WHERE b.digest = {0})"
     " AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.digest = {0})"
