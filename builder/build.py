@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from builder.assembly import AssembledImage, assemble
 from builder.dates import timestamp
-from builder.errors import BuildInputError
+from builder.errors import BuildInputError, PlanError
 from builder.fastpath import BuildRecord, pin_bases
 from builder.plan.model import Plan, PlanWarning
 from builder.plan.ops import BindSpec, Copy, Run, SourceScratch
@@ -142,6 +142,7 @@ def run_build(
             resolver=shop.resolver,
             tracker=shop.tracker,
         )
+        check_entitlements(plan, request)
         reads_context = uses_context(plan)
         if reads_context and inputs.context is None:
             raise BuildInputError(
@@ -188,6 +189,28 @@ def name_image(
     store.add_image(image.descriptor)
     for tag in tags:
         store.tag(tag, image.descriptor)
+
+
+def check_entitlements(plan: Plan, request: BuildRequest) -> None:
+    """Refuse commands that leave their sandbox, unless whoever builds has allowed it.
+
+    Raises:
+        PlanError: a step asks for what was not allowed; carries its lines.
+    """
+    allowed = {*request.allow, *(("network.host",) if request.network == "host" else ())}
+    for index in plan.closure(plan.result):
+        step = plan.steps[index]
+        if not isinstance(step.op, Run):
+            continue
+        wanted = {
+            "network.host": step.op.network == "host",
+            "security.insecure": step.op.security == "insecure",
+        }
+        for name, asked in wanted.items():
+            if asked and name not in allowed:
+                raise PlanError(
+                    f"{name} is not allowed", source=step.source, fix=f"build with --allow {name}"
+                )
 
 
 def uses_context(plan: Plan) -> bool:

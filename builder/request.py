@@ -49,6 +49,8 @@ class BuildRequest(Record):
     secrets: tuple[Secret, ...] = ()
     ssh: Mapping[str, Path] = field(default_factory=dict)
     resources: Resources | None = None
+    allow: tuple[str, ...] = ()
+    """Entitlements that a Dockerfile may use: ``network.host``, ``security.insecure``."""
     compression: str = "gzip"
 
 

@@ -194,6 +194,7 @@ BUILD: Final = Line(
         Flag(
             "network", "--network", TEXT, "Network of RUN: default, none or host", default="default"
         ),
+        Flag("allow", "--allow", LIST, "Let RUN use network.host or security.insecure", "NAME"),
         Flag("hosts", "--add-host", LIST, "Entry of /etc/hosts", "NAME:IP"),
         Flag(
             "secrets",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from images.platform import Platform
     from lading.app import App
 
+ENTITLEMENTS = ("network.host", "security.insecure")
+
 EPOCH = "SOURCE_DATE_EPOCH"
 """https://reproducible-builds.org/specs/source-date-epoch/"""
 
@@ -132,6 +134,7 @@ def make_request(
     arg_scope: str,
     rewrite_timestamp: bool,
     pull: bool,
+    allow: tuple[str, ...],
     network: str,
     hosts: tuple[str, ...],
     secrets: tuple[str, ...],
@@ -160,11 +163,23 @@ def make_request(
         rewrite_timestamps=rewrite_timestamp,
         pull=pull,
         network=network,
+        allow=_entitlements(allow),
         extra_hosts=_hosts(hosts),
         secrets=tuple(_secrets(secrets)),
         ssh=_agents(agents),
         resources=_resources(limits),
     )
+
+
+def _entitlements(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in ENTITLEMENTS:
+            raise UsageError(
+                f"unknown entitlement {name}",
+                where="--allow",
+                fix=f"use one of {', '.join(ENTITLEMENTS)}",
+            )
+    return names
 
 
 def _dockerfile(context: str, file: str | None) -> str | bytes | None:
