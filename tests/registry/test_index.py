@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from registry import schema
 from registry.errors import IndexFormatError, MissingContentError, WrongSizeError
 from registry.index import SqliteIndex, Write
 from registry.records import BlobLink, ManifestRow, NewManifest, UploadRow
@@ -226,3 +227,28 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
         SqliteIndex(tmp_path)
     assert "99" in caught.value.what
     assert caught.value.fix
+
+
+def test_a_store_of_the_first_format_is_brought_up_to_date(tmp_path: Path) -> None:
+    """Its leases begin where its content was pushed, and its usage is counted."""
+    connection = sqlite3.connect(tmp_path / "index.db", isolation_level=None)
+    connection.executescript(schema._STEPS[0])
+    connection.executescript(
+        "INSERT INTO repositories VALUES (1, 'a', 5);"
+        f"INSERT INTO blob_links VALUES (1, '{BLOB}', 7, 99);"
+        f"INSERT INTO manifests VALUES (1, '{digest(1)}', '{TYPE}', 3, NULL, 50);"
+        f"INSERT INTO tags VALUES (1, 't', '{digest(1)}', 50);"
+        "PRAGMA user_version = 1;"
+    )
+    connection.close()
+    index = SqliteIndex(tmp_path)
+    link, row = index.blob("a", BLOB), index.tagged_manifest("a", "t")
+    assert link is not None
+    assert row is not None
+    assert (link.leased, row.leased) == (99, 50)
+    usage = "SELECT bytes, tags FROM repositories"
+    assert index.reader().execute(usage).fetchall() == [(10, 1)]
+    index.write("a", partial(index.delete_manifest, "a", digest(1)))
+    assert index.reader().execute(usage).fetchall() == [(7, 0)]
+    assert index.tag_history("a", "t", limit=1)[0].previous == digest(1)
+    index.close()
