@@ -31,7 +31,7 @@ from registry.errors import ApiError
 from registry.protocols import Access, Caller
 from registry.workers import Workers
 
-_SESSIONS: Final = 4096
+_SESSIONS: Final = 2048
 _LOOK_SECONDS: Final = 1.0
 """How long a token may outlive what it was granted by; passwords are looked at each time."""
 

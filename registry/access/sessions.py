@@ -14,7 +14,8 @@ from registry.access.identity import Decision, Grant, Identity
 from registry.access.policy import Rights
 from registry.protocols import Access
 
-_DECISIONS: Final = 4096
+_DECISIONS: Final = 64
+"""Kept for each session; with all sessions that is some 30 MB, whatever clients ask for."""
 
 BY_LOGIN: Final = "callers with credentials may"
 NOT_IN_TOKEN: Final = "the token does not grant it"  # noqa: S105 -- a sentence
