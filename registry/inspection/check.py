@@ -34,7 +34,7 @@ _SETTLING: Final = 0.2
 
 
 class Severity(enum.Enum):
-    """A problem means that a promise is broken; a remark names what a collection will mend."""
+    """A problem means that a promise is broken; a remark is what clients or crashes may leave."""
 
     PROBLEM = "problem"
     REMARK = "remark"
@@ -152,14 +152,16 @@ def _references(
         sql = f"SELECT 1 FROM {table} WHERE repository = ? AND digest = ?"
         for digest, _ in content:
             if reader.execute(sql, (key, digest)).fetchone() is None:
-                yield Finding("content-missing", where, f"{digest} is not there", _SPARSE)
+                # No broken promise: clients may delete it, or push without it.
+                what = f"{digest} is not in the repository"
+                yield Finding("content-missing", where, what, _SPARSE, Severity.REMARK)
     if manifest.subject is not None:
         sql = "SELECT 1 FROM referrers WHERE repository = ? AND subject = ? AND digest = ?"
         if reader.execute(sql, (key, manifest.subject, manifest.digest)).fetchone() is None:
             yield Finding("referrer-missing", where, "its subject does not list it", _REBUILD)
 
 
-_SPARSE: Final = "push it again; with `allow_missing` clients may leave content out"
+_SPARSE: Final = "push it again if nobody deleted it on purpose"
 
 
 def _names(index: SqliteIndex) -> Iterator[Finding]:

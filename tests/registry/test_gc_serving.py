@@ -36,6 +36,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "registry"
 
 
+@pytest.fixture
+async def client(start: StartRegistry) -> Client:
+    """A registry that leaves collections to the test."""
+    return await start(collection=CollectionSettings(interval=None))
+
+
 def age(root: Path) -> None:
     """Let every lease and file be a day older."""
     import os
