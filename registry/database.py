@@ -52,6 +52,8 @@ class Database:
         self._connections: list[sqlite3.Connection] = []
         self._connections_lock = threading.Lock()
         self._write_lock = threading.Lock()
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self._turn = os.open(root / "writer.lock", flags, 0o600)
         self.writer = self.connect()
         """The connection of write methods; to be used inside ``apply`` alone."""
         schema.migrate(self.writer, where=str(self.path))
@@ -69,6 +71,7 @@ class Database:
         shared, self._shared = self._shared, -1
         if shared >= 0:
             os.close(shared)
+            os.close(self._turn)
 
     def connect(self) -> sqlite3.Connection:
         """A connection of its own for who needs temporary tables; ``close`` closes it too."""
@@ -101,19 +104,20 @@ class Database:
             outcomes: list[tuple[Write, Any, Exception | None]] = []
             repositories = {write.repository for write in writes}
             try:
-                self._begin(durable=any(write.durable for write in writes))
-                for name in repositories:
-                    self.generations.enter(name)
-                try:
-                    outcomes = [self._attempt(write) for write in writes]
-                    self.journal.flush(self._fact)
-                    self.writer.execute("COMMIT")
-                finally:
-                    self.journal.forget(0)
-                    if self.writer.in_transaction:
-                        self.writer.execute("ROLLBACK")
+                with self._turn_to_write():
+                    self._begin(durable=any(write.durable for write in writes))
                     for name in repositories:
-                        self.generations.leave(name)
+                        self.generations.enter(name)
+                    try:
+                        outcomes = [self._attempt(write) for write in writes]
+                        self.journal.flush(self._fact)
+                        self.writer.execute("COMMIT")
+                    finally:
+                        self.journal.forget(0)
+                        if self.writer.in_transaction:
+                            self.writer.execute("ROLLBACK")
+                        for name in repositories:
+                            self.generations.leave(name)
             except Exception as error:  # noqa: BLE001 -- handed to every waiting caller
                 outcomes = [(write, None, error) for write in writes]
         for write, value, failure in outcomes:
@@ -146,6 +150,18 @@ class Database:
 
     def _fact(self, name: str) -> Any:
         return _value(self.writer, name)
+
+    @contextmanager
+    def _turn_to_write(self) -> Iterator[None]:
+        """Queue among processes in the kernel: SQLite's own wait sleeps, and starves some writers.
+
+        SQLite's lock still decides; this one only orders who asks for it (flock(2)).
+        """
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
 
     def _begin(self, *, durable: bool) -> None:
         # A lost upload session costs the client a retry, so it need not wait for the disk.
