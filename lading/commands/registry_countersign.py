@@ -28,7 +28,7 @@ _STORAGE = click.option(
 
 @click.group()
 def countersign() -> None:
-    """Manage the keys that the registry signs what it received with."""
+    """Manage the registry's own signing keys."""
 
 
 @countersign.command()
