@@ -23,7 +23,10 @@ COMMANDS = {
     "rm": ("registry_remove:rm", "Remove a whole repository, while the registry serves"),
     "robot": ("registry_access:robot", "Manage robot accounts"),
     "scrub": ("registry_store:scrub", "Read and hash every blob again"),
-    "serve": ("registry:serve", "Serve the OCI distribution API until SIGTERM"),
+    "serve": (
+        "registry:serve",
+        "Serve the OCI distribution API until SIGTERM, then finish what is under way",
+    ),
     "tags": ("registry_tags:tags", "Show and undo moves of tags"),
     "user": ("registry_access:user", "Manage users"),
 }

@@ -28,7 +28,7 @@ _KEY = click.option(
 
 @click.group()
 def log() -> None:
-    """Watch what a registry says happened to its tags."""
+    """Watch a registry's transparency log."""
 
 
 @log.command()
