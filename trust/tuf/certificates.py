@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from trust.errors import KeyFileError
-from trust.tuf.keys import Key
+from trust.tuf.keys import Key, narrowed
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -26,10 +26,15 @@ SKEW: Final = timedelta(days=1)
 def problem(key: Key, gun: str, *, now: datetime | None) -> str | None:
     """Why ``key`` does not speak for ``gun``, or None; without ``now`` dates do not count."""
     try:
-        chain = key.certificates()
-        key.public_key()
+        with narrowed("its certificate is damaged", key.id):
+            return _problem(key, gun, now)
     except KeyFileError as error:
         return error.what
+
+
+def _problem(key: Key, gun: str, now: datetime | None) -> str | None:
+    chain = key.certificates()
+    key.public_key()
     leaves = [certificate for certificate in chain if not _is_authority(certificate)]
     if len(leaves) != 1 or leaves[0] is not chain[0]:
         return "its chain does not begin with the one leaf"

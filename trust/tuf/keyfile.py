@@ -20,7 +20,7 @@ from typing import Any, Final
 from trust.errors import KeyFileError, PassphraseError
 from trust.keyfile import MAX_KEY_FILE
 from trust.tuf import der
-from trust.tuf.keys import Signer
+from trust.tuf.keys import Signer, narrowed
 
 ROUNDS: Final = 1 << 16
 """PBKDF2 rounds of what is written; about 25 ms."""
@@ -80,8 +80,8 @@ def parse(pem: bytes, *, where: str | None = None) -> KeyFile:
         raise KeyFileError(
             "not a private key in PEM", where=where, fix="give a key of docker, notary or openssl"
         )
-    lines = match.group(2).decode("utf-8", "replace").splitlines()
-    headers = dict(line.split(": ", 1) for line in lines)
+    lines = match.group(2).decode("utf-8", "replace").replace("\r", "").split("\n")
+    headers = dict(line.split(": ", 1) for line in lines if line)
     try:
         body = base64.b64decode(re.sub(rb"[\r\n]", b"", match.group(3)), validate=True)
     except binascii.Error as error:
@@ -99,21 +99,30 @@ def load(file: KeyFile, passphrase: bytes | None, *, where: str | None = None) -
     if file.encrypted and passphrase is None:
         raise PassphraseError("the key is encrypted", where=where, fix="give its passphrase")
     try:
-        if file.label == "ENCRYPTED PRIVATE KEY":
-            return Signer.of(_pkcs8(_decrypt(file.body, passphrase or b""), padded=True))
-        if "DEK-Info" in file.headers:
-            return Signer.of(_old(file, passphrase or b""))
-        if file.label == "ED25519 PRIVATE KEY":
-            return Signer.of(_ed25519(file.body))
-        return Signer.of(
-            _traditional(file.body) if file.label in _TRADITIONAL else _pkcs8(file.body)
-        )
-    except (ValueError, TypeError, IndexError) as error:
-        if file.encrypted:
+        with narrowed("not a private key that is read here", where):
+            return _opened(file, passphrase or b"")
+    except KeyFileError as error:
+        # What has a cause came out of the decrypted bytes, or out of too few of them.
+        if file.encrypted and error.__cause__ is not None:
             raise PassphraseError(
                 "the passphrase does not open this key", where=where, fix="try again"
             ) from error
-        raise KeyFileError("not a private key that is read here", where=where) from error
+        raise
+
+
+def _opened(file: KeyFile, passphrase: bytes) -> Signer:
+    try:
+        if file.label == "ENCRYPTED PRIVATE KEY":
+            return Signer.of(_pkcs8(_decrypt(file.body, passphrase), padded=True))
+        if "DEK-Info" in file.headers:
+            return Signer.of(_old(file, passphrase))
+        if file.label == "ED25519 PRIVATE KEY":
+            return Signer.of(_ed25519(file.body))
+        if file.label in _TRADITIONAL:
+            return Signer.of(_traditional(file.body))
+        return Signer.of(_pkcs8(file.body))
+    except IndexError as error:
+        raise ValueError("a DER element is empty") from error
 
 
 def to_pkcs8(pem: bytes, passphrase: Callable[[], bytes], *, where: str | None = None) -> bytes:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from trust.errors import KeyFileError
 from trust.fields import FieldError, canonical_base64, members, text
-from trust.keys import Algorithm, PrivateKey, PublicKey
+from trust.keys import Algorithm, PrivateKey, PublicKey, _narrowed
 from trust.tuf import canonical
 from trust.tuf.errors import MalformedMetadataError
 
@@ -105,10 +107,8 @@ class Key:
 
         if not self.is_certificate:
             raise KeyFileError("the key is not a certificate", where=self.id)
-        try:
+        with narrowed("not a chain of PEM certificates", self.id):
             return tuple(x509.load_pem_x509_certificates(self.public))
-        except ValueError as error:
-            raise KeyFileError("not a chain of PEM certificates", where=self.id) from error
 
     def verifies(self, signature: bytes, method: str, message: bytes) -> bool:
         """Whether this key made ``signature``; what cannot be read did not."""
@@ -159,7 +159,8 @@ class Signer:
     @classmethod
     def of(cls, private: Any) -> Self:
         """Take a key object of ``cryptography``; raises ``KeyFileError`` for other kinds."""
-        return cls(Key.of(PublicKey._of(private.public_key(), where=None)), private)
+        with narrowed("not a private key that can sign", None):
+            return cls(Key.of(PublicKey._of(private.public_key(), where=None)), private)
 
     @classmethod
     def of_private(cls, key: PrivateKey) -> Self:
@@ -205,6 +206,24 @@ class Signer:
         return self.as_key(Key(f"{self.key.type.removesuffix('-x509')}-x509", pem))
 
 
+@contextmanager
+def narrowed(what: str, where: str | None) -> Iterator[None]:
+    """Turn whatever ``cryptography`` raises for strange keys and certificates into
+    ``KeyFileError``.
+    """
+    from cryptography import x509
+
+    with _narrowed(what, where):
+        try:
+            yield
+        except (
+            x509.DuplicateExtension,
+            x509.InvalidVersion,
+            x509.UnsupportedGeneralNameType,
+        ) as error:
+            raise ValueError(str(error)) from error
+
+
 @lru_cache(maxsize=256)
 def _key_id(key: Key) -> str:
     return hashlib.sha256(canonical.dump(key.to_json())).hexdigest()
@@ -213,7 +232,9 @@ def _key_id(key: Key) -> str:
 @lru_cache(maxsize=256)
 def _public_key(key: Key) -> PublicKey:
     if key.is_certificate:
-        return PublicKey._of(key.certificates()[0].public_key(), where=key.id)
+        leaf = key.certificates()[0]
+        with narrowed("the certificate's key is not one that signs here", key.id):
+            return PublicKey._of(leaf.public_key(), where=key.id)
     if key.type == "ed25519":
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 

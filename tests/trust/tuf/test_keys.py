@@ -146,3 +146,22 @@ def test_public_keys_are_read_as_docker_writes_them():
     for damage in (b"", plain[:-40], b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"):
         with pytest.raises(KeyFileError):
             read_public_key(damage)
+
+
+@pytest.mark.parametrize(
+    ("part", "changed"),
+    [
+        (b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01", b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x09"),
+        (b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x03"),
+        (b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07", b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x66"),
+    ],
+    ids=["kind", "version", "curve"],
+)
+def test_certificates_of_strange_kinds_are_told_not_raised(part, changed):
+    pem = key("alice").certified(GUN, start=NOW, end=NOW + DAY).key.public
+    der = base64.b64decode(b"".join(pem.splitlines()[1:-1]))
+    assert part in der
+    armor = b"-----BEGIN CERTIFICATE-----\n%b-----END CERTIFICATE-----\n"
+    strange = Key("ecdsa-x509", armor % base64.encodebytes(der.replace(part, changed, 1)))
+    assert certificates.problem(strange, GUN, now=NOW)
+    assert not strange.verifies(b"\0" * 64, "ecdsa", MESSAGE)
