@@ -9,16 +9,18 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from registry.config import RegistryConfig
-from registry.countersign.countersigner import Countersigner
-from registry.countersign.keyring import Keyring
 from registry.database import NO_REPOSITORY
 from registry.index import SqliteIndex
-from registry.notary.vault import VARIABLE, Vault
 from registry.storage import FileStorage
-from registry.transparency.log import TransparencyLog
-from registry.transparency.store import LogStore
+
+if TYPE_CHECKING:
+    from registry.countersign.countersigner import Countersigner
+    from registry.countersign.keyring import Keyring
+    from registry.notary.vault import Vault
+    from registry.transparency.log import TransparencyLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,12 @@ class Followers:
         """
         if not followed(config):
             return cls(index)
+        # Keys, X.509 and trees are loaded by registries that use them.
+        from registry.countersign.countersigner import Countersigner
+        from registry.notary.vault import VARIABLE, Vault
+        from registry.transparency.log import TransparencyLog
+        from registry.transparency.store import LogStore
+
         vault = Vault.open(config.root / "notary", os.environ.get(VARIABLE))
         countersigner = log = None
         if config.countersign.enabled:
@@ -80,4 +88,6 @@ def followed(config: RegistryConfig) -> bool:
 
 def keyring_of(config: RegistryConfig, vault: Vault) -> Keyring:
     """The countersigning keys of one registry."""
+    from registry.countersign.keyring import Keyring
+
     return Keyring(config.root / "countersign", vault, subject=config.countersign.subject)

@@ -24,7 +24,7 @@ from registry.errors import RegistryStartError
 from registry.followers import Followers, followed
 from registry.guard import Guard
 from registry.index import SqliteIndex
-from registry.notary.handlers import TrustHandler
+from registry.notary.front import TrustFront
 from registry.outbox import Outbox
 from registry.protocols import Authorizer, Index, IndexWriter, Storage
 from registry.quotas import Quotas
@@ -54,7 +54,7 @@ class Registry:
     blobs: AnswerCache[ReadyContent]
     blob_sizes: AnswerCache[int]
     date: HttpDate
-    trust: TrustHandler
+    trust: TrustFront
     followers: Followers
 
     def close(self) -> None:
@@ -132,6 +132,6 @@ def open_registry(config: RegistryConfig) -> Registry:
         blobs=cache(limit=config.limits.cache // 4),
         blob_sizes=cache(limit=config.limits.cache // 4),
         date=HttpDate(),
-        trust=TrustHandler.open(config.root / "notary", workers, idle=config.limits.idle_timeout),
+        trust=TrustFront.open(config.root / "notary", workers, idle=config.limits.idle_timeout),
         followers=followers,
     )

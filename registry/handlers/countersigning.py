@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from registry.answers import API_VERSION
-from registry.countersign.keyring import Keyring
 from registry.errors import ApiError
 from registry.routing import Target
 from registry.service import Registry
 
+if TYPE_CHECKING:
+    from registry.countersign.keyring import Keyring
+
 
 async def get_keys(registry: Registry, request: web.BaseRequest, target: Target) -> web.Response:
     """The public keys, PEM, the newest first."""
-    return await _pem(registry, Keyring.public_keys)
+    return await _pem(registry, lambda keyring: keyring.public_keys())
 
 
 async def get_certificates(
     registry: Registry, request: web.BaseRequest, target: Target
 ) -> web.Response:
     """The certificates, PEM, the newest first."""
-    return await _pem(registry, Keyring.certificates)
+    return await _pem(registry, lambda keyring: keyring.certificates())
 
 
 async def _pem(registry: Registry, read: Callable[[Keyring], bytes]) -> web.Response:

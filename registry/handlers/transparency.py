@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from aiohttp import web
@@ -20,8 +20,10 @@ from registry.attributes import GRANT
 from registry.errors import ApiError
 from registry.routing import Target
 from registry.service import Registry
-from registry.transparency.log import TransparencyLog
 from trust.errors import LogProofError
+
+if TYPE_CHECKING:
+    from registry.transparency.log import TransparencyLog
 
 ENTRIES_PAGE: Final = 256
 """Most entries of one answer."""
