@@ -72,9 +72,10 @@ async def reconfigure(dispatcher: Dispatcher, config: RegistryConfig) -> None:
     Requests under way end by the old one. What only a restart can change stays as it is.
 
     Raises:
-        RegistryConfigError: users or rules are unusable; nothing is changed.
+        RegistryConfigError: users, rules or a policy are unusable; nothing is changed.
     """
     registry = dispatcher.registry
+    gate = await asyncio.to_thread(registry.gate.reconfigured, config.gate)
     await registry.authorizer.reload(config.access)
     registry.auditor.reopen()
     callers = callers_of(config)
@@ -83,6 +84,7 @@ async def reconfigure(dispatcher: Dispatcher, config: RegistryConfig) -> None:
         registry,
         config=config,
         callers=callers,
+        gate=gate,
         collector=registry.collector.reconfigured(config),
     )
 

@@ -17,6 +17,7 @@ from registry.collection.settings import CollectionSettings
 from registry.configuration.declare import refuse
 from registry.countersign.settings import CountersignSettings
 from registry.errors import RegistryConfigError
+from registry.gate.settings import GateRule
 from registry.quotas import QuotaRule
 from registry.retention import ImmutableRule, RetentionRule
 from registry.settings import (
@@ -58,6 +59,7 @@ class RegistryConfig:
     collection: CollectionSettings = field(default_factory=CollectionSettings)
     transparency: TransparencySettings = field(default_factory=TransparencySettings)
     countersign: CountersignSettings = field(default_factory=CountersignSettings)
+    gate: Annotated[tuple[GateRule, ...], "Repositories that serve only what is signed"] = ()
     retention: Annotated[tuple[RetentionRule, ...], "Which tags stay; all without a rule"] = ()
     immutable: Annotated[tuple[ImmutableRule, ...], "Tags that neither move nor go"] = ()
     quotas: Annotated[tuple[QuotaRule, ...], "How much repositories may take"] = ()
@@ -75,6 +77,7 @@ class RegistryConfig:
             ("tls.key", self.tls.key),
             ("access.htpasswd", self.access.htpasswd),
             ("access.tokens.key", self.access.tokens.key),
+            *((f"gate.{place}.policy", rule.policy) for place, rule in enumerate(self.gate)),
         ):
             if path is not None and not path.is_file():
                 yield RegistryConfigError(f"no such file: {path}", where=name)

@@ -99,7 +99,7 @@ class StoreBusyError(RegistryError):
 
 
 class PolicyError(RegistryError):
-    """A rule of the configuration forbids this write; clients are told DENIED."""
+    """A rule of the configuration forbids this; clients are told DENIED."""
 
     code = "registry-policy"
 
@@ -128,6 +128,19 @@ class QuotaError(PolicyError):
             f"the quota of {pattern} is {limit} {unit}, this would make it {wanted}",
             fix="delete tags or manifests and let a collection run, or raise the quota",
         )
+
+
+class GateError(PolicyError):
+    """A rule does not serve a manifest that does not satisfy its policy.
+
+    ``login_helps`` says that the rule lets those through who may push.
+    """
+
+    code = "registry-gate"
+
+    def __init__(self, what: str, *, fix: str | None, login_helps: bool) -> None:
+        self.login_helps = login_helps
+        super().__init__(what, fix=fix)
 
 
 class ContentVanishedError(EnvironmentFault):

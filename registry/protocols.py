@@ -7,7 +7,7 @@ worker threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
@@ -358,6 +358,10 @@ class Authorizer(Protocol):
 
     async def permits(self, caller: Caller, access: Access) -> bool:
         """Whether ``authorize`` would let it pass, where a refusal is no error."""
+        ...
+
+    def challenge(self, caller: Caller, access: Access) -> Mapping[str, str] | None:
+        """The headers that ask for credentials; None if some were shown, or nobody has any."""
         ...
 
     def rights(self, identity: Identity) -> Rights | None:

@@ -20,8 +20,9 @@ from registry.collection.collector import Collector
 from registry.collection.leases import Leases, note_boot
 from registry.committer import Committer
 from registry.config import RegistryConfig
-from registry.errors import RegistryStartError
+from registry.errors import RegistryConfigError, RegistryStartError
 from registry.followers import Followers, followed
+from registry.gate.gate import Gate
 from registry.guard import Guard
 from registry.index import SqliteIndex
 from registry.notary.front import TrustFront
@@ -56,6 +57,7 @@ class Registry:
     date: HttpDate
     trust: TrustFront
     followers: Followers
+    gate: Gate
 
     def close(self) -> None:
         """Finish writes and release files; blocks."""
@@ -93,7 +95,7 @@ def open_registry(config: RegistryConfig) -> Registry:
     """Open the store under ``config.root``; blocks, and creates what is missing.
 
     Raises:
-        RegistryConfigError: users, robots or the token key are unusable.
+        RegistryConfigError: users, robots, the token key or the policy of a gate are unusable.
         RegistryStartError: a folder or the audit log is not writable, or the index is damaged.
         IndexFormatError: a newer release wrote the index.
     """
@@ -114,6 +116,12 @@ def open_registry(config: RegistryConfig) -> Registry:
     committer = Committer(index)
     workers = Workers()
     control = AccessControl(snapshot, workers)
+    try:
+        gate = Gate(config.gate, index, storage, control, workers)
+    except RegistryConfigError:
+        committer.close()
+        index.close()
+        raise
     cache = partial(AnswerCache, index.generations)
     return Registry(
         config=config,
@@ -134,4 +142,5 @@ def open_registry(config: RegistryConfig) -> Registry:
         date=HttpDate(),
         trust=TrustFront.open(config.root / "notary", workers, idle=config.limits.idle_timeout),
         followers=followers,
+        gate=gate,
     )

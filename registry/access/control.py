@@ -103,6 +103,13 @@ class AccessControl:
             return False
         return isinstance((session or self._session(ANONYMOUS)).decide(access), Grant)
 
+    def challenge(self, caller: Caller, access: Access) -> dict[str, str] | None:
+        """See ``protocols.Authorizer``."""
+        authorization = caller.authorization
+        if not self._snapshot.required or not (authorization is None or authorization in NOBODY):
+            return None
+        return self._challenge(caller, access)
+
     def rights(self, identity: Identity) -> Rights | None:
         """What the rules say about a caller; None in a registry without users: everything."""
         return self._session(identity).rights if self._snapshot.required else None

@@ -35,7 +35,7 @@ class CountersignSettings:
     def _problems(self) -> Iterator[RegistryConfigError]:
         for pattern in self.repositories:
             yield from repository_problems(pattern)
-        if self.enabled and not _is_host(self.name):
+        if self.enabled and not is_host(self.name):
             yield RegistryConfigError(
                 f"{self.name!r} is no host that image names could begin with",
                 where="name",
@@ -43,7 +43,8 @@ class CountersignSettings:
             )
 
 
-def _is_host(name: str) -> bool:
+def is_host(name: str) -> bool:
+    """Whether image names can begin with ``name``, as it is written."""
     try:
         return bool(name) and Reference.parse(f"{name}/probe").registry == name
     except ImagesError:

@@ -13,9 +13,10 @@ from images.digest import Digest
 from registry import body
 from registry.answers import API_VERSION, ReadyContent, content_headers
 from registry.attributes import GRANT
-from registry.errors import ApiError, MissingContentError, WrongSizeError
+from registry.errors import ApiError, GateError, MissingContentError, WrongSizeError
 from registry.handlers.conditional import CONDITIONAL, Conditions, not_modified
 from registry.manifests import examine, warnings
+from registry.protocols import Access
 from registry.records import NewManifest
 from registry.routing import Target, parse_tag
 from registry.service import Registry
@@ -35,11 +36,27 @@ async def get_manifest(
     found = registry.manifests.get(target.name, target.tail)
     if found is None or not registry.leases.fresh(target.name, found.etag):
         found = await _load(registry, target)
+    try:
+        await registry.gate.check(target.name, target.tail, found, request[GRANT].identity)
+    except GateError as error:
+        refusal = _closed(registry, request, target, error)
+        raise refusal from (None if refusal is error else error)
     if not request.headers.keys().isdisjoint(CONDITIONAL):
         unchanged = not_modified(request, found.etag)
         if unchanged is not None:
             return unchanged
     return found.answer(request, registry.date)
+
+
+def _closed(
+    registry: Registry, request: web.BaseRequest, target: Target, error: GateError
+) -> GateError | ApiError:
+    """The refusal of a gate; who showed no credentials is asked for some where they may help."""
+    caller = registry.callers.of(request)
+    challenge = registry.authorizer.challenge(caller, Access("pull", target.name))
+    if challenge is None or not error.login_helps:
+        return error
+    return ApiError("UNAUTHORIZED", message=error.what, detail=error.fix, headers=challenge)
 
 
 async def put_manifest(

@@ -1,0 +1,1 @@
+"""The pull gate: repositories that serve only what satisfies a key policy."""

@@ -1,0 +1,39 @@
+"""SIGHUP reads policies and keys again; what cannot be used leaves the old gate in place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from images.mediatype import OCI_MANIFEST
+from tests.registry.gate.gatekit import HOST, REPOSITORY, image, new_key, policy
+from tests.registry.kit import digest_of
+from tests.registry.service_kit import call, service
+from tests.registry.test_reload import reload
+
+PATH = f"/v2/{REPOSITORY}/manifests/1"
+
+
+def test_a_bad_policy_keeps_the_old_gate(tmp_path: Path) -> None:
+    path = policy(tmp_path, new_key())
+    good = path.read_text()
+    rule = f'[[gate]]\nrepositories = "prod/**"\npolicy = "{path}"\nname = "{HOST}"\n'
+    with service(tmp_path, rule) as found:
+        port = found.port
+        assert call(
+            port, "POST", f"/v2/{REPOSITORY}/blobs/uploads/?digest={digest_of(b'{}')}", b"{}"
+        )
+        assert call(port, "PUT", PATH, image(), {"Content-Type": OCI_MANIFEST})[0] == 201
+        assert call(port, "GET", PATH)[0] == 403
+        for broken in ('default = "perhaps"\n', good.replace("release.pub", "missing.pub")):
+            path.write_text(broken)
+            reload(found, good=False)
+            assert call(port, "GET", PATH)[0] == 403
+        assert "reload refused, the configuration is as it was" in found.logged()
+        path.write_text('default = "accept"\n')
+        reload(found)
+        assert call(port, "GET", PATH)[0] == 200
+        path.write_text('default = "reject"\n')
+        reload(found)
+        status, _, body = call(port, "GET", PATH)
+        assert status == 403
+        assert b"the policy refuses this image (policy.toml: default)" in body
