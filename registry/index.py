@@ -14,18 +14,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from registry.database import Database, Write
+from registry.database import Write
 from registry.errors import MissingContentError, WrongSizeError
 from registry.guard import Guard, NoGuard, Usage
 from registry.outbox import Change, Outbox, drop_events
 from registry.records import BlobLink, ManifestRow, NewManifest, TagEvent, UploadRow
+from registry.simple_signatures import SimpleSignatureRows
 
 __all__ = ["SqliteIndex", "Write"]
 
 _REPOSITORY = "(SELECT id FROM repositories WHERE name = ?)"
 
 
-class SqliteIndex(Database):
+class SqliteIndex(SimpleSignatureRows):
     """The index of one registry root, shared by its threads and processes."""
 
     def __init__(

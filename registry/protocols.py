@@ -19,6 +19,7 @@ from registry.access.refresh import Login
 from registry.access.settings import AccessSettings
 from registry.guard import Guard
 from registry.records import BlobLink, ManifestRow, NewManifest, TagEvent, UploadRow
+from registry.simple_signatures import SimpleSignature
 
 T = TypeVar("T")
 
@@ -276,7 +277,21 @@ class Followed(Protocol):
         ...
 
 
-class Index(BlobLinks, Manifests, Listings, UploadSessions, Followed, Protocol):
+class SimpleSignatures(Protocol):
+    """OpenPGP signatures of manifests."""
+
+    def simple_signatures(self, repository: str, digest: str) -> list[SimpleSignature]:
+        """The signatures of one manifest, ordered by name."""
+        ...
+
+    def add_simple_signature(
+        self, repository: str, digest: str, signature: SimpleSignature
+    ) -> None:
+        """Keep a signature of a manifest that is here. Write. Raises ``ApiError``."""
+        ...
+
+
+class Index(BlobLinks, Manifests, Listings, UploadSessions, Followed, SimpleSignatures, Protocol):
     """All of it: the one source of truth about who has what."""
 
     def set_guard(self, guard: Guard) -> None:

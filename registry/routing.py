@@ -35,6 +35,7 @@ class Kind(enum.Enum):
     REFERRERS = "referrers"
     EXTENSIONS = "extensions"
     REPOSITORY_EXTENSIONS = "repository extensions"
+    SIMPLE_SIGNATURES = "simple signatures"
     COUNTERSIGN_KEYS = "countersign keys"
     COUNTERSIGN_CERTIFICATES = "countersign certificates"
     LOG_CHECKPOINT = "log checkpoint"
@@ -66,7 +67,6 @@ _BESIDE: Final = {
     "/auth/keys": Kind.TOKEN_KEYS,
 }
 """Paths outside of the specification's tree, where no repository can be."""
-
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -136,8 +136,7 @@ def parse(path: str) -> Target | None:
         ApiError: NAME_INVALID, or the path ends in a marker and its tail is malformed.
     """
     if not path.startswith("/v2/"):
-        beside = _BESIDE.get(path)
-        return None if beside is None else Target(beside)
+        return _beside(path)
     segments = path.split("/")[2:]
     if "%" in path:
         segments = [_decode(segment) for segment in segments]
@@ -161,6 +160,17 @@ def parse(path: str) -> Target | None:
             return _target(Kind.MANIFEST, name, tail)
         case [*name, "referrers", tail]:
             return _target(Kind.REFERRERS, name, tail)
+    return None
+
+
+def _beside(path: str) -> Target | None:
+    """A path outside of ``/v2/``: one of ours, or containers/image's signature extension."""
+    kind = _BESIDE.get(path)
+    if kind is not None:
+        return Target(kind)
+    match path.split("/"):
+        case ["", "extensions", "v2", *name, "signatures", digest]:
+            return _target(Kind.SIMPLE_SIGNATURES, [_decode(part) for part in name], digest)
     return None
 
 

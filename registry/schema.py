@@ -142,7 +142,21 @@ CREATE TABLE events (
 );
 """
 
-_STEPS: Final = (_SCHEMA, _SAFETY, _EVENTS)
+_SIMPLE_SIGNATURES: Final = """
+-- OpenPGP signatures of the signature extension; they go with their manifest.
+CREATE TABLE simple_signatures (
+    repository INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    name TEXT NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (repository, digest, name)
+) WITHOUT ROWID;
+CREATE TRIGGER signed_manifest_removed AFTER DELETE ON manifests BEGIN
+    DELETE FROM simple_signatures WHERE repository = OLD.repository AND digest = OLD.digest;
+END;
+"""
+
+_STEPS: Final = (_SCHEMA, _SAFETY, _EVENTS, _SIMPLE_SIGNATURES)
 """What brings an index from format n to format n + 1."""
 
 VERSION: Final = len(_STEPS)

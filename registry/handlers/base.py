@@ -10,5 +10,10 @@ from registry.service import Registry
 
 
 async def get_base(registry: Registry, request: web.BaseRequest, target: Target) -> web.Response:
-    """Answer 200 with an empty object."""
-    return web.Response(body=b"{}", headers={**API_VERSION, "Content-Type": "application/json"})
+    """Answer 200 with an empty object, and say that simple signatures are kept here."""
+    headers = {
+        **API_VERSION,
+        "Content-Type": "application/json",
+        "X-Registry-Supports-Signatures": "1",
+    }
+    return web.Response(body=b"{}", headers=headers)
