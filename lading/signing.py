@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -16,19 +17,25 @@ if TYPE_CHECKING:
     from images.descriptor import Descriptor
     from images.reference import Reference
     from trust.keystore import KeyStore
+    from trust.notation.signing import CertifiedKey
     from trust.signers.signer import Signer
 
 NOTARY = "notary"
+NOTATION = "notation"
 
 
 class Wishes(NamedTuple):
-    """What was asked for: ``key`` is a name in the store or a file, ``formats`` may be empty."""
+    """What was asked for: ``key`` is a name in the store or a file, ``formats`` may be empty.
+
+    ``certificate`` is the file with the key's chain, for notation's format.
+    """
 
     key: str | None
     formats: tuple[str, ...]
     annotations: dict[str, str]
     timestamp: bool
     passphrase_fd: int | None
+    certificate: Path | None = None
 
 
 def sign(access: Access, reference: Reference, wishes: Wishes, *, store: KeyStore) -> None:
@@ -49,7 +56,8 @@ def sign(access: Access, reference: Reference, wishes: Wishes, *, store: KeyStor
         raise InputError(f"{others[0]} signatures need a key", fix="name one: --key NAME")
     if wishes.key is not None and (others or not wishes.formats):
         key = open_signer(wishes.key, store, secret)
-        _in_cosigns_formats(access, reference, wishes, others, key)
+        certified = _certified(wishes, store, key) if NOTATION in others else None
+        _with_key(access, reference, wishes, others, key, certified)
     if NOTARY in wishes.formats:
         _in_notarys_format(access, reference, wishes, secret)
     elif not wishes.formats:
@@ -93,9 +101,59 @@ def _in_notarys_format(
     )
 
 
-def _in_cosigns_formats(
-    access: Access, reference: Reference, wishes: Wishes, formats: list[str], key: Signer
+def _certified(wishes: Wishes, store: KeyStore, key: Signer) -> CertifiedKey:
+    """The key with its chain: the one named, else the one that is kept beside the key.
+
+    Raises:
+        InputError: no chain, or a key that does not leave its device.
+        CertificateError, KeyFileError: the chain may not sign, is another key's or not valid now.
+    """
+    from engine.trusting import utc_now
+    from trust.errors import KeyFileError
+    from trust.keys import PrivateKey
+    from trust.notation.certificates import check_validity
+    from trust.notation.signing import CertifiedKey
+    from trust.notation.store import read_certificates
+
+    name = wishes.key or ""
+    if not isinstance(key, PrivateKey):
+        raise InputError(
+            "keys in tokens and external programs do not make notation signatures",
+            where=name,
+            fix="use a key of the store or a key file: ECDSA, or RSA with 2048, 3072 or 4096 bits",
+        )
+    path = wishes.certificate
+    if path is None and not Path(name).is_file():
+        path = store.get(name).certificate_path
+    if path is None or not path.exists():
+        raise InputError(
+            f"the key {name} has no certificate, and notation's format needs one",
+            where=None if path is None else str(path),
+            fix="name its chain: --certificate CHAIN.pem; or make one: "
+            "lading trust key certify NAME --subject C=..,ST=..,O=..,CN=..",
+        )
+    try:
+        chain = read_certificates(path)
+    except KeyFileError as error:
+        raise InputError(
+            "the file holds no certificate chain",
+            where=str(path),
+            fix="give PEM certificates, the key's own first",
+        ) from error
+    certified = CertifiedKey.join(key, chain, where=str(path))
+    check_validity(certified.chain, utc_now())
+    return certified
+
+
+def _with_key(
+    access: Access,
+    reference: Reference,
+    wishes: Wishes,
+    formats: list[str],
+    key: Signer,
+    certified: CertifiedKey | None,
 ) -> None:
+    """cosign's formats, and notation's where a chain came with the key."""
     from engine import trusting
     from trust.signature import TIMESTAMP
 
@@ -104,11 +162,11 @@ def _in_cosigns_formats(
         annotations = {**annotations, TIMESTAMP: str(int(trusting.utc_now().timestamp()))}
     chosen: dict[str, Any] = {}
     if formats:
-        chosen["formats"] = tuple(trusting.Format(form) for form in formats)
+        chosen["formats"] = tuple(trusting.Format(form) for form in formats if form != NOTATION)
     signed = call(
         access,
         lambda client: trusting.sign(
-            client, reference, key, annotations=annotations or None, **chosen
+            client, reference, key, annotations=annotations or None, certified=certified, **chosen
         ),
     )
     for item in signed:

@@ -1,19 +1,25 @@
 """Keys on disk: ``<root>/trust/keys/<name>.key`` (encrypted) with ``<name>.pub`` beside it.
 
+A key may have a certificate, ``<name>.crt``, for the format that wants one.
+
     <root>/trust/          0700
         keys/              0700
-            .lock          flock; held exclusively while a key is added or removed
+            .lock          flock; held exclusively while a key is added, rotated or removed
             <name>.key     0600, cosign's encrypted form; what makes the key exist
             <name>.pub     0600, written first, so that a key never lacks it
+        <name>.crt     0600, certificates of the key as PEM, its own first
+        <name>.<n>.*   what the name was before its nth rotation
 
 Rules: files are staged, fsynced and renamed, and the directory is fsynced, so a key is there whole
 or not at all; a key is never overwritten. A ``.pub`` alone is the trace of an interrupted
-``generate`` and does not count. Unencrypted private keys are never written.
+``generate`` or ``rotate`` and does not count; a key and another key's ``.pub`` or ``.crt`` never
+stand together. Unencrypted private keys are never written.
 """
 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -27,17 +33,21 @@ from trust.errors import KeyExistsError, KeyNameError, KeyStoreFault, KeyUnknown
 from trust.keyfile import MAX_KEY_FILE
 from trust.keys import Algorithm, Passphrase, PrivateKey, PublicKey
 
+_PARTS: Final = ("pub", "crt", "key")
+"""The files of a key; what makes it exist comes last."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """One key of the store. The paths are those of the encrypted and the public file."""
+    """One key of the store; its certificate need not be there."""
 
     name: str
     public: PublicKey
     private_path: Path
     public_path: Path
+    certificate_path: Path
 
 
 class KeyStore:
@@ -97,14 +107,11 @@ class KeyStore:
         """
         with _disk(self._folder):
             try:
-                names = sorted(entry.name for entry in self._folder.iterdir())
+                files = [entry.name for entry in self._folder.iterdir()]
             except FileNotFoundError:
                 return ()
-        return tuple(
-            self._stored(name.removesuffix(".key"))
-            for name in names
-            if name.endswith(".key") and _NAME.match(name)
-        )
+        names = (name.removesuffix(".key") for name in files if name.endswith(".key"))
+        return tuple(self._stored(name) for name in sorted(names) if _NAME.match(name))
 
     def get(self, name: str) -> StoredKey:
         """The key called ``name``; raises ``KeyNameError`` or ``KeyUnknownError``."""
@@ -134,9 +141,60 @@ class KeyStore:
             with _disk(stored.private_path):
                 # The key goes first: what an interruption leaves is a .pub, which does not count.
                 stored.private_path.unlink()
+                stored.certificate_path.unlink(missing_ok=True)
                 stored.public_path.unlink(missing_ok=True)
                 sync_folder(self._folder)
         return stored
+
+    def rotate(
+        self, name: str, passphrase: Passphrase, *, algorithm: Algorithm | None = None
+    ) -> tuple[StoredKey, StoredKey]:
+        """Give ``name`` a new key, encrypted under ``passphrase()``; the old one and its
+        certificate become ``<name>.<n>``. Returns the old one and the new one.
+
+        ``algorithm`` is the old key's unless it is told. After an interruption the old key is
+        there under one of the names or both, and ``rotate`` or ``generate`` goes on.
+
+        Raises:
+            KeyUnknownError: there is none. KeyNameError: the old one's new name would be too long.
+            KeyStoreFault: the disk refused.
+        """
+        fresh = PrivateKey.generate(algorithm or self.get(name).public.algorithm)
+        sealed = fresh.to_pem(passphrase())
+        with self._locked():
+            current = self.get(name)
+            old = self._retired(name)
+            with _disk(current.private_path):
+                for part in _PARTS:
+                    _link(self._path(name, part), self._path(old, part))
+                sync_folder(self._folder)
+                current.private_path.unlink()
+                current.certificate_path.unlink(missing_ok=True)
+                sync_folder(self._folder)
+            _write(current.public_path, fresh.public.pem)
+            _write(current.private_path, sealed)
+        return self._stored(old), self._stored(name)
+
+    def certify(self, name: str, pem: bytes) -> StoredKey:
+        """Keep certificates of the key called ``name`` beside it, in place of those that are there.
+
+        Whether they are for this key is not looked at. Raises ``KeyUnknownError``.
+        """
+        with self._locked():
+            stored = self.get(name)
+            _write(stored.certificate_path, pem)
+        return stored
+
+    def _retired(self, name: str) -> str:
+        """The name under which the present key is kept: the first number that is free, or that an
+        interrupted rotation gave it.
+        """
+        current = self._path(name, "key")
+        for number in itertools.count(1):
+            path = self._path(f"{name}.{number}", "key")
+            if not path.exists() or path.samefile(current):
+                return f"{name}.{number}"
+        raise AssertionError("there is always another number")
 
     def _path(self, name: str, suffix: str) -> Path:
         if not _NAME.match(name):
@@ -166,7 +224,7 @@ class KeyStore:
     def _stored(self, name: str) -> StoredKey:
         public = self._path(name, "pub")
         key = PublicKey.from_pem(_read(public), where=str(public))
-        return StoredKey(name, key, self._path(name, "key"), public)
+        return StoredKey(name, key, self._path(name, "key"), public, self._path(name, "crt"))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -179,6 +237,15 @@ class KeyStore:
             yield
         finally:
             os.close(lock)
+
+
+def _link(path: Path, to: Path) -> None:
+    """A second name for a file that need not be there; the name's trace of before goes."""
+    if path.exists() and to.exists() and path.samefile(to):
+        return
+    to.unlink(missing_ok=True)
+    if path.exists():
+        to.hardlink_to(path)
 
 
 def _write(path: Path, data: bytes) -> None:

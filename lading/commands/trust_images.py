@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from images.client import RegistryClient
 
 
-FORMATS = ("notary", "cosign", "bundle")
+FORMATS = ("notary", "cosign", "bundle", "notation")
 
 
 def _annotations(
@@ -42,7 +42,13 @@ def _annotations(
     "formats",
     multiple=True,
     type=click.Choice(FORMATS),
-    help="What to write, may be repeated  [default: notary where it is served; with --key all]",
+    help="What to write, may be repeated  "
+    "[default: notary where it is served; with --key cosign and bundle too]",
+)
+@click.option(
+    "--certificate",
+    type=click.Path(path_type=Path),
+    help="The key's certificate chain (PEM), for notation  [default: NAME.crt in the key store]",
 )
 @click.option(
     "-a", "--annotation", multiple=True, callback=_annotations, metavar="K=V", help="Signed too"
@@ -56,6 +62,7 @@ def sign(
     image: str,
     location: str | None,
     formats: tuple[str, ...],
+    certificate: Path | None,
     annotation: dict[str, str],
     *,
     timestamp: bool,
@@ -64,12 +71,12 @@ def sign(
 ) -> None:
     """Sign an image in its registry.
 
-    What the name points to there is signed. In cosign's formats, which take --key, so is the
-    manifest of every platform. In Notary's format, which docker reads, the tag is signed.
+    What the name points to there is signed. In cosign's formats and notation's, which take --key,
+    so is the manifest of every platform. In Notary's format, which docker reads, the tag is signed.
     """
     from lading import signing
 
-    wishes = signing.Wishes(location, formats, annotation, timestamp, passphrase_fd)
+    wishes = signing.Wishes(location, formats, annotation, timestamp, passphrase_fd, certificate)
     signing.sign(
         app.access(insecure_registry), Reference.parse(image), wishes, store=KeyStore(app.root)
     )

@@ -1,18 +1,33 @@
-"""``lading trust key``: generate, load, list and remove signing keys."""
+"""``lading trust key``: generate, load, certify, rotate, list and remove signing keys."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from images.errors import InputError
+from images.reference import Reference
 from lading.app import App
+from lading.commands.declared import access_options
 from lading.passphrase import passphrase
 from lading.render.table import listing
 from trust.keystore import KeyStore, StoredKey
 
-_HEADERS = {"Name": "NAME", "KeyID": "KEY ID", "Algorithm": "ALGORITHM", "PublicKey": "PUBLIC KEY"}
+if TYPE_CHECKING:
+    from trust.keys import Algorithm
+
+_HEADERS = {
+    "Name": "NAME",
+    "KeyID": "KEY ID",
+    "Algorithm": "ALGORITHM",
+    "PublicKey": "PUBLIC KEY",
+    "Certificate": "CERTIFICATE",
+}
+_ROLES = ("root", "targets", "snapshot", "timestamp")
 _FD_HELP = "Read the passphrase from this file descriptor"
 
 
@@ -36,13 +51,10 @@ def generate(
 
     Docker's own key store gets it too, for signer NAME, if docker knows such names and keys.
     """
-    from trust.keys import Algorithm
-
-    choices = {member.value: member for member in Algorithm}
-    if algorithm not in choices:
-        raise click.BadParameter(f"choose one of {', '.join(choices)}", param_hint="--algorithm")
+    chosen = _algorithm(algorithm)
+    assert chosen is not None
     secret = passphrase(f"the new key {name}", confirm=True, descriptor=passphrase_fd)
-    stored = KeyStore(app.root).generate(name, secret, algorithm=choices[algorithm])
+    stored = KeyStore(app.root).generate(name, secret, algorithm=chosen)
     _share(app, name, secret)
     _announce(stored, output)
 
@@ -76,17 +88,80 @@ def list_(app: App, template: str | None, *, quiet: bool) -> None:
             "KeyID": stored.public.key_id,
             "Algorithm": stored.public.algorithm.value,
             "PublicKey": str(stored.public_path),
+            "Certificate": str(path) if (path := stored.certificate_path).exists() else "",
         }
         for stored in KeyStore(app.root).list()
     ]
     text = listing(
         items,
         headers=_HEADERS,
-        columns=("Name", "KeyID", "Algorithm"),
+        columns=("Name", "KeyID", "Algorithm", "Certificate"),
         template=template,
         quiet_field="Name" if quiet else None,
     )
     click.echo(text, nl=False)
+
+
+@key.command()
+@click.argument("name", metavar="NAME|REPOSITORY")
+@click.option("--role", type=click.Choice(_ROLES), help="A role of a Notary repository")
+@click.option("--server", is_flag=True, help="With --role: let the trust server keep the key")
+@click.option("--algorithm", help="Kind of the new key  [default: the old one's]")
+@click.option("--passphrase-fd", type=int, help=_FD_HELP)
+@access_options
+@click.pass_obj
+def rotate(
+    app: App,
+    name: str,
+    role: str | None,
+    algorithm: str | None,
+    passphrase_fd: int | None,
+    insecure_registry: tuple[str, ...],
+    *,
+    server: bool,
+) -> None:
+    """Give a key of the store, or with --role a role of a repository, a new key.
+
+    In the store the old key, its public key and certificate stay as NAME.1, NAME.2 and so on. In a
+    repository's trust data the new key takes the old one's place; a new root key is signed by the
+    old one.
+    """
+    if role is not None:
+        _rotate_role(app, name, role, insecure_registry, server=server)
+        return
+    if server:
+        raise InputError("--server is for the roles of a repository", fix="name one: --role ROLE")
+    secret = passphrase(f"the new key {name}", confirm=True, descriptor=passphrase_fd)
+    old, new = KeyStore(app.root).rotate(name, secret, algorithm=_algorithm(algorithm))
+    _share(app, name, secret)
+    click.echo(f"old key {old.name}: {old.public.key_id}")
+    _announce(new, None)
+
+
+@key.command()
+@click.argument("name")
+@click.option("--subject", required=True, metavar="C=..,ST=..,O=..,CN=..", help="Who signs")
+@click.option("--days", type=click.IntRange(1, 36500), default=365, show_default=True)
+@click.option("--passphrase-fd", type=int, help=_FD_HELP)
+@click.pass_obj
+def certify(app: App, name: str, subject: str, days: int, passphrase_fd: int | None) -> None:
+    """Make a self-signed certificate of a key, for signatures in notation's format.
+
+    It is kept beside the key as NAME.crt. Verifiers put it into a trust store of kind ca.
+    """
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from trust.notation.signing import self_signed
+
+    store = KeyStore(app.root)
+    private = store.private(name, passphrase(f"key {name}", descriptor=passphrase_fd))
+    certificate = self_signed(
+        private, subject, now=datetime.now(UTC), validity=timedelta(days=days)
+    )
+    stored = store.certify(name, certificate.public_bytes(Encoding.PEM))
+    click.echo(f"certificate of {name}: {certificate.subject.rfc4514_string()}")
+    click.echo(f"valid until {certificate.not_valid_after_utc:%Y-%m-%d}")
+    click.echo(f"certificate: {stored.certificate_path}")
 
 
 @key.command()
@@ -97,6 +172,37 @@ def rm(app: App, names: tuple[str, ...]) -> None:
     store = KeyStore(app.root)
     for name in names:
         click.echo(store.rm(name).name)
+
+
+def _rotate_role(
+    app: App, repository: str, role: str, insecure: tuple[str, ...], *, server: bool
+) -> None:
+    from engine.content_trust import session
+    from lading.content_trust import trust_keys
+
+    # notary's rule: who may sign tags is the publisher's, when that was is the server's.
+    if server and role in ("root", "targets"):
+        raise InputError(f"the {role} key stays with the publisher", fix="leave --server out")
+    if not server and role == "timestamp":
+        raise InputError("the timestamp key is the trust server's", fix="add --server")
+    reference = Reference.parse(repository)
+    fresh = session.with_collection(
+        app.access(insecure),
+        reference,
+        trust_keys(),
+        lambda collection: collection.rotate(role, server=server),
+    )
+    click.echo(f"Successfully rotated {role} key for repository {reference.name}")
+    click.echo(f"new key: {fresh.id}")
+
+
+def _algorithm(name: str | None) -> Algorithm | None:
+    from trust.keys import Algorithm
+
+    choices = {member.value: member for member in Algorithm}
+    if name is not None and name not in choices:
+        raise click.BadParameter(f"choose one of {', '.join(choices)}", param_hint="--algorithm")
+    return None if name is None else choices[name]
 
 
 def _share(app: App, name: str, secret: Callable[[], bytes]) -> None:

@@ -126,3 +126,61 @@ def test_passphrases_come_from_dockers_variables(name, lading, monkeypatch):
     monkeypatch.setenv("DOCKER_CONTENT_TRUST_ROOT_PASSPHRASE", "root secret")
     monkeypatch.setenv("DOCKER_CONTENT_TRUST_REPOSITORY_PASSPHRASE", "repository secret")
     assert "Successfully signed" in ok(lading("push", name))
+
+
+def test_roles_of_a_repository_are_rotated(name, lading, monkeypatch):
+    monkeypatch.setenv("DOCKER_CONTENT_TRUST", "1")
+    ok(lading("push", name))
+    repository = name.rpartition(":")[0]
+    rotate = ("trust", "key", "rotate", repository, "--role")
+    (before,) = json.loads(ok(lading("trust", "inspect", repository)))
+    for role in (("root",), ("targets",), ("snapshot",), ("snapshot", "--server")):
+        assert f"Successfully rotated {role[0]} key" in ok(lading(*rotate, *role))
+        ok(lading("pull", name))
+    ok(lading(*rotate, "timestamp", "--server"))
+    ok(lading("pull", name))
+    (after,) = json.loads(ok(lading("trust", "inspect", repository)))
+    pairs = zip(before["AdministrativeKeys"], after["AdministrativeKeys"], strict=True)
+    assert all(old["Keys"] != new["Keys"] for old, new in pairs)
+    assert lading(*rotate, "root", "--server")[0] == 1
+    assert "add --server" in lading(*rotate, "timestamp")[2]
+
+
+SUBJECT = "C=DE, ST=Hamburg, O=Acme, CN=alice"
+NOTATION = """default = "reject"
+[[rule]]
+scopes = [""]
+require = "notation"
+stores = ["ca:acme"]
+identities = ["x509.subject: C=DE, ST=Hamburg, O=Acme"]
+config = "."
+"""
+
+
+def test_notation_signs_with_a_certificate_of_the_store(name, lading, tmp_path):
+    ok(lading("trust", "key", "generate", "alice"))
+    sign = ("trust", "sign", "--format", "notation", "--key", "alice", name)
+    assert "lading trust key certify" in lading(*sign)[2]
+    ok(lading("trust", "key", "certify", "alice", "--subject", SUBJECT))
+    assert "(notation)" in ok(lading(*sign))
+    store = tmp_path / "truststore/x509/ca/acme"
+    store.mkdir(parents=True)
+    chain = tmp_path / "root/trust/keys/alice.crt"
+    (store / "alice.crt").write_bytes(chain.read_bytes())
+    (tmp_path / "policy.toml").write_text(NOTATION)
+    assert "@sha256:" in ok(lading("trust", "verify", "--policy", tmp_path / "policy.toml", name))
+    both = ("trust", "sign", "--format", "notation", "--format", "cosign", "--certificate", chain)
+    assert "(cosign)" in ok(lading(*both, "--key", "alice", name))
+    ok(lading("trust", "key", "generate", "bob"))
+    assert "for another key" in lading(*both, "--key", "bob", name)[2]
+
+
+def test_a_programs_key_does_not_sign_in_notations_format(name, lading, tmp_path):
+    ok(lading("trust", "key", "generate", "alice", "--dir", tmp_path))
+    program = tmp_path / "signer"
+    program.write_text(f"#!/bin/sh\ncat {tmp_path}/alice.pub\n")
+    program.chmod(0o755)
+    status, _, err = lading(
+        "trust", "sign", "--format", "notation", "--key", f"command:{program}", name
+    )
+    assert (status, "use a key of the store" in err) == (1, True)

@@ -94,3 +94,37 @@ def test_policy_check_points_at_what_it_does_not_understand(lading: Lading, tmp_
     assert status == 1
     assert "policy.json" in err
     assert "accept" in err
+
+
+def test_a_rotated_key_keeps_the_old_one_under_a_number(lading: Lading) -> None:
+    lading("trust", "key", "generate", "alice")
+    before = lading("trust", "key", "list", "--format", "{{.KeyID}}")[1].strip()
+    status, out, err = lading("trust", "key", "rotate", "alice")
+    assert status == 0, err
+    assert f"old key alice.1: {before}\n" in out
+    rows = lading("trust", "key", "list", "--format", "{{.Name}} {{.KeyID}}")[1].splitlines()
+    assert f"alice.1 {before}" in rows
+    assert rows[0].split()[1] in out
+    assert lading("trust", "key", "rotate", "bob")[0] == 1
+    assert "--role" in lading("trust", "key", "rotate", "--server", "alice")[2]
+    assert lading("trust", "key", "rotate", "--algorithm", "rot13", "alice")[0] != 0
+
+
+def test_a_certificate_is_made_and_listed(lading: Lading, tmp_path: Path) -> None:
+    lading("trust", "key", "generate", "alice")
+    subject = "C=DE, ST=Hamburg, O=Acme, CN=alice"
+    status, out, err = lading("trust", "key", "certify", "alice", "--subject", subject)
+    assert status == 0, err
+    assert "CN=alice,O=Acme,ST=Hamburg,C=DE" in out
+    path = tmp_path / "root/trust/keys/alice.crt"
+    assert path.read_text().startswith("-----BEGIN CERTIFICATE-----")
+    assert lading("trust", "key", "list", "--format", "{{.Certificate}}")[1] == f"{path}\n"
+    assert lading("trust", "key", "certify", "alice", "--subject", "CN=alice")[0] == 1
+
+
+def test_keys_that_notation_does_not_know_get_no_certificate(lading: Lading) -> None:
+    lading("trust", "key", "generate", "edward", "--algorithm", "ed25519")
+    subject = "C=DE, ST=Hamburg, O=Acme, CN=edward"
+    status, _, err = lading("trust", "key", "certify", "edward", "--subject", subject)
+    assert status == 1
+    assert "use RSA with 2048" in err
