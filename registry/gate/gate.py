@@ -12,21 +12,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from images.digest import Digest
 from registry.access.identity import Identity
 from registry.answers import ReadyContent
 from registry.cache import AnswerCache
 from registry.errors import GateError
-from registry.gate.judge import Judge, Wanted
-from registry.gate.policies import load
 from registry.gate.settings import GateRule
 from registry.index import SqliteIndex
 from registry.protocols import Authorizer, BlobReader
 from registry.rules import repository_matcher
 from registry.workers import Workers
 from trust.errors import TrustError
+
+if TYPE_CHECKING:
+    from registry.gate.judge import Judge
 
 MINUTE: Final = 60.0
 _VERDICT_BYTES: Final = 4 << 20
@@ -61,9 +62,8 @@ class Gate:
         self._index = index
         self._storage = storage
         self._judges = [
-            (repository_matcher(rule.repositories), Judge(rule, load(rule.policy), index, storage))
+            (repository_matcher(rule.repositories), _judge_of(rule, index, storage))
             for rule in rules
-            if rule.policy is not None
         ]
         self._verdicts: AnswerCache[Verdict] = AnswerCache(index.generations, limit=_VERDICT_BYTES)
         self._authorizer = authorizer
@@ -102,6 +102,8 @@ class Gate:
     def _judged(
         self, judge: Judge, repository: str, tag: str | None, content: ReadyContent
     ) -> Verdict:
+        from registry.gate.judge import Wanted
+
         now = self._clock()
         until = now + MINUTE if judge.depends_on_time else float("inf")
         media_type = content.headers["Content-Type"]
@@ -122,3 +124,12 @@ class Gate:
 
     def _find(self, repository: str) -> Judge | None:
         return next((judge for fits, judge in self._judges if fits(repository)), None)
+
+
+def _judge_of(rule: GateRule, index: SqliteIndex, storage: BlobReader) -> Judge:
+    # Keys and certificates are loaded by registries that have a gate.
+    from registry.gate.judge import Judge
+    from registry.gate.policies import load
+
+    assert rule.policy is not None, "no rule is made without one"
+    return Judge(rule, load(rule.policy), index, storage)
