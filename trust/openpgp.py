@@ -1,0 +1,116 @@
+"""OpenPGP messages, judged by gpgv: the payload that one of these keys signed, or a refusal.
+
+gpgv is GnuPG's verifier for exactly this: it takes the keys it is given and no other, keeps no
+state, asks no agent and no network. What it says is read from its status lines, never from its
+text. Writing OpenPGP ourselves would be larger than all formats here together, and less looked at.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from trust.errors import (
+    KeyFileError,
+    MalformedSignatureError,
+    UnsupportedSignatureError,
+    WrongKeyError,
+)
+
+PROGRAM: Final = "gpgv"
+TIMEOUT: Final = 20.0
+MAX_MESSAGE: Final = 96 << 10
+"""Bytes of one signature with its payload; they are about 1 KiB."""
+
+_BEGIN: Final = b"-----BEGIN PGP PUBLIC KEY BLOCK-----"
+_END: Final = b"-----END PGP PUBLIC KEY BLOCK-----"
+
+
+def verified_payload(message: bytes, keyrings: Sequence[bytes]) -> bytes:
+    """The payload inside ``message``, if a key of ``keyrings`` (armoured or binary) signed it.
+
+    Raises:
+        WrongKeyError: none of the keys did, or the one that did has expired or is revoked.
+        MalformedSignatureError: no signed message, or a longer one than any honest one.
+        KeyFileError: a keyring is none.
+        UnsupportedSignatureError: gpgv is not installed.
+    """
+    program = shutil.which(PROGRAM)
+    if program is None:
+        raise UnsupportedSignatureError(
+            "OpenPGP signatures are verified by gpgv, which is not installed",
+            fix="install gpgv, or ask for sigstoreSigned in the policy",
+        )
+    if len(message) > MAX_MESSAGE:
+        raise MalformedSignatureError(f"a signature is longer than {MAX_MESSAGE} bytes")
+    with tempfile.TemporaryDirectory(prefix="lading-gpgv-") as name:
+        folder = Path(name)
+        arguments = [program, "--homedir", name, "--status-fd", "2", "--output", f"{name}/payload"]
+        for number, keyring in enumerate(keyrings):
+            path = folder / f"{number}.gpg"
+            path.write_bytes(dearmored(keyring))
+            arguments += ["--keyring", str(path)]
+        (folder / "message").write_bytes(message)
+        done = subprocess.run(
+            [*arguments, f"{name}/message"],
+            capture_output=True,
+            timeout=TIMEOUT,
+            check=False,
+            env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
+        )
+        _check(done)
+        try:
+            return (folder / "payload").read_bytes()
+        except FileNotFoundError as error:
+            raise MalformedSignatureError("the signature carries no payload") from error
+
+
+def dearmored(keyring: bytes) -> bytes:
+    """The packets of a public key block, armoured (RFC 4880, section 6.2) or not.
+
+    Raises:
+        KeyFileError: the armour is damaged.
+    """
+    if _BEGIN not in keyring:
+        return keyring
+    found = bytearray()
+    for block in keyring.split(_BEGIN)[1:]:
+        body, end, _ = block.partition(_END)
+        # Headers end at the first empty line; the checksum line begins with "=".
+        _, blank, data = body.replace(b"\r\n", b"\n").lstrip(b"\n").partition(b"\n\n")
+        text = data if blank else body
+        lines = [line for line in text.split(b"\n") if not line.startswith(b"=")]
+        try:
+            found += base64.b64decode(b"".join(lines), validate=True)
+        except binascii.Error as error:
+            raise KeyFileError("the armour of an OpenPGP key is damaged") from error
+        if not end:
+            raise KeyFileError("the armour of an OpenPGP key is cut short")
+    return bytes(found)
+
+
+def _check(done: subprocess.CompletedProcess[bytes]) -> None:
+    status = {
+        line.split()[1]
+        for line in done.stderr.decode("utf-8", "replace").splitlines()
+        if line.startswith("[GNUPG:] ") and len(line.split()) > 1
+    }
+    if done.returncode == 0 and {"GOODSIG", "VALIDSIG"} <= status:
+        return
+    if status & {"NODATA", "UNEXPECTED"} or not status:
+        raise MalformedSignatureError("this is no OpenPGP message with a signature")
+    if status & {"EXPKEYSIG", "REVKEYSIG", "EXPSIG"}:
+        raise WrongKeyError(
+            "the key has expired or is revoked, or its signature has expired",
+            fix="sign the image again with a valid key",
+        )
+    raise WrongKeyError(
+        "the signature was made by none of the accepted OpenPGP keys",
+        fix="ask the publisher for the public key; if the key is right, do not use the image",
+    )
