@@ -2,7 +2,9 @@
 
 While a container lives, its state directory holds a file ``remains`` that names what is not in that
 directory: control groups, mount-point stubs, the mark of a volatile overlay. It is written before
-they are made. Mounts, namespaces and links go by themselves with the last process.
+they are made, in one write with a last line of its own: what follows that is of a longer list, left
+by a shim that was killed before it could cut off the end. Mounts, namespaces and links go by
+themselves with the last process.
 """
 
 from __future__ import annotations
@@ -11,12 +13,14 @@ import fcntl
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import takewhile
 from typing import Final
 
 from runtime.cgroups import UNIFIED, Group, Layout
 from runtime.state import clear_volatile, remove_tree, write_file
 
 _FILE: Final = "remains"
+_END: Final = "end"
 
 
 def note(state: str, *, groups: Iterable[str] = (), stubs: str = "", work: str = "") -> None:
@@ -25,7 +29,7 @@ def note(state: str, *, groups: Iterable[str] = (), stubs: str = "", work: str =
     """
     lines = [f"group {path}" for path in groups]
     lines += [f"{kind} {path}" for kind, path in (("stubs", stubs), ("work", work)) if path]
-    write_file(f"{state}/{_FILE}", "".join(f"{line}\n" for line in lines))
+    write_file(f"{state}/{_FILE}", "".join(f"{line}\n" for line in (*lines, _END)))
 
 
 def sweep(runtime_dir: str, layout: Layout) -> int:
@@ -64,10 +68,11 @@ def clear(state: str, layout: Layout) -> bool:
 def _read(path: str) -> list[tuple[str, str]]:
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            pairs = [line.rstrip("\n").partition(" ") for line in file]
+            lines = file.read().split("\n")
     except OSError:
         return []
-    return [(kind, value) for kind, _, value in pairs]
+    known = takewhile(lambda line: line != _END, lines)
+    return [(kind, value) for kind, _, value in (line.partition(" ") for line in known)]
 
 
 def _remove(kind: str, path: str, layout: Layout) -> None:

@@ -175,6 +175,8 @@ def prepare(
         RuntimeFault, OSError: this machine refuses what every container needs.
     """
     holdings = Holdings(state)
+    if state is not None:
+        state.forget_etc_files()
     if warm.layout.version == 2:
         return holdings
     try:

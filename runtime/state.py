@@ -22,6 +22,8 @@ from runtime.errors import RuntimeFault
 from runtime.request import Rootfs
 from runtime.rooted import opened
 
+_ETC_FILES: Final = ("hosts", "hostname", "resolv.conf")
+
 
 @dataclass(frozen=True, slots=True)
 class StateDirectory:
@@ -37,7 +39,7 @@ class StateDirectory:
         folders = [f"scratch/{slot}" for slot in self.slots]
         _remove(
             self.path,
-            files=("hosts", "hostname", "resolv.conf", "remains", "lock"),
+            files=(*_ETC_FILES, "remains", "lock"),
             folders=(*folders, *(("scratch",) if folders else ()), "rootfs"),
         )
         os.close(self.lock)
@@ -48,6 +50,12 @@ class StateDirectory:
             with suppress(FileNotFoundError):
                 os.rmdir(f"{self.path}/scratch/{slot}")
         return StateDirectory(self.path, self.lock).renamed(spare_name(), ())
+
+    def forget_etc_files(self) -> None:
+        """Remove the files that a container could change the mode and attributes of."""
+        for name in _ETC_FILES:
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self.path}/{name}")
 
     def renamed(self, identifier: str, slots: Sequence[int]) -> StateDirectory:
         """The same directory under the name of a container, with its scratch directories.
@@ -130,10 +138,16 @@ def remove_tree(path: str) -> None:
 
 
 def write_file(path: str, text: str) -> None:
-    """Write in place, so that a bind mount of the file sees the change."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    """Write in place, so that a bind mount of the file sees the change.
+
+    The end is cut off afterwards: what is emptied first has its blocks freed, and ext4 then writes
+    it out when it is closed, which costs milliseconds.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        os.write(handle, text.encode())
+        content = text.encode()
+        os.write(handle, content)
+        os.ftruncate(handle, len(content))
     finally:
         os.close(handle)
 

@@ -172,16 +172,18 @@ def locked(directory: Path, name: str) -> Iterator[Ledger]:
     """
     directory.mkdir(mode=0o711, parents=True, exist_ok=True)
     lock = os.open(directory / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    path = directory / f"{name}.json"
+    path, stage = directory / f"{name}.json", directory / f"{name}.new"
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        before = _read(path)
+        before = _read(path) or _read(stage)
         ledger = _parse(before)
         yield ledger
         after = json.dumps(ledger.to_json(), separators=(",", ":")).encode()
         if after != before:
-            stage = directory / f"{name}.new"
             stage.write_bytes(after)
+            # A name that is replaced makes ext4 write the file out first, for milliseconds. Whoever
+            # is killed in between leaves the whole new file under its other name.
+            path.unlink(missing_ok=True)
             stage.rename(path)
     finally:
         os.close(lock)

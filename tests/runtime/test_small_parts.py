@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime import capabilities, etc_files, protocol
+from runtime import capabilities, etc_files, protocol, remains
 from runtime import constants as k
+from runtime.cgroups import Layout
 from runtime.config import Capabilities, Process
 from runtime.errors import RuntimeFault, from_oserror
 from runtime.mount_options import MountOptions, parse
@@ -187,6 +188,23 @@ class TestState:
         again = claim(str(tmp_path), "box", [])
         again.remove()
         assert not (tmp_path / "containers/box").exists()
+
+    def test_what_follows_the_last_note_is_not_believed(self, tmp_path: Path) -> None:
+        dead = claim(str(tmp_path), "box", [])
+        victim = tmp_path / "victim"
+        victim.mkdir()
+        remains.note(dead.path, groups=["lading/box"])
+        with Path(dead.path, "remains").open("a") as file:
+            file.write(f"tubs /a\nstubs {victim}\n")
+        os.close(dead.lock)
+        assert remains.clear(dead.path, Layout())
+        assert not os.path.exists(dead.path)
+        assert victim.exists()
+
+    def test_a_shorter_note_replaces_a_longer_one(self, tmp_path: Path) -> None:
+        remains.note(str(tmp_path), groups=["lading/one", "lading/another"], work="/work")
+        remains.note(str(tmp_path), groups=["lading/x"])
+        assert (tmp_path / "remains").read_text() == "group lading/x\nend\n"
 
     def test_stubs_hold_exactly_the_mount_points(self, tmp_path: Path) -> None:
         (tmp_path / "work").mkdir()

@@ -168,6 +168,11 @@ def test_a_container_after_another_is_fresh(box: Box) -> None:
     assert look.out.split()[-1] == "fresh"
 
 
+def test_files_of_etc_are_made_anew(box: Box) -> None:
+    box.sh("for name in hosts hostname resolv.conf; do chmod 666 /etc/$name; done")
+    assert box.sh("stat -c %a /etc/hosts /etc/hostname /etc/resolv.conf").out.split() == ["644"] * 3
+
+
 @pytest.mark.slow
 def test_five_hundred_containers_leave_nothing(box: Box, own_dir: Path) -> None:
     before, resident = links(), 0

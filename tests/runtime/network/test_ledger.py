@@ -55,6 +55,21 @@ def test_wanted_address():
             book.free_address(outside)
 
 
+def test_a_ledger_is_found_after_a_kill_at_any_point_of_its_replacement(tmp_path):
+    with locked(tmp_path, "br0") as book:
+        book.last = 1
+    # Before the old one is removed, the new one may be half written and does not count.
+    (tmp_path / "br0.new").write_text('{"format":')
+    with locked(tmp_path, "br0") as book:
+        assert book.last == 1
+    (tmp_path / "br0.json").rename(tmp_path / "br0.new")
+    with locked(tmp_path, "br0") as book:
+        assert book.last == 1
+        book.last = 2
+    with locked(tmp_path, "br0") as book:
+        assert book.last == 2
+
+
 def test_sweep_returns_leases_of_dead_owners_only():
     book, me = ledger(24), Owner.of(os.getpid())
     take(book, "mine", me)
