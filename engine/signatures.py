@@ -7,13 +7,15 @@ raised.
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from images.client.errors import ManifestUnknownError, RemoteBlobUnknownError
-from images.client.request import Unchanged
+from images.client.errors import ManifestUnknownError, RegistryError, RemoteBlobUnknownError
+from images.client.request import Repository, Unchanged
 from images.client.threads import run_bounded
 from images.descriptor import Descriptor
 from images.digest import Digest
@@ -33,6 +35,7 @@ from trust.signature import (
     MAX_SIGNATURES,
     BundleSignature,
     NotationSignature,
+    OpenPgpSignature,
     Signature,
 )
 
@@ -40,6 +43,9 @@ if TYPE_CHECKING:
     from images.client import RegistryClient
 
 _T = TypeVar("_T")
+
+MAX_SIMPLE: Final = 4 << 20
+"""Bytes of a list of OpenPGP signatures; each is about 1 KiB."""
 
 PARALLEL: Final = 8
 """Signature blobs fetched at once."""
@@ -140,6 +146,31 @@ async def _read(
         return await client.read_blob(reference, blob, limit=limit)
     except (RemoteBlobUnknownError, DigestMismatchError, InputError) as error:
         return _damage(error, f"{reference.name}@{blob.digest}")
+
+
+async def fetch_simple(client: RegistryClient, reference: Reference, digest: Digest) -> Found:
+    """The OpenPGP signatures that the registry's signature extension has.
+
+    A registry without the extension has none; lookaside servers are not asked.
+    """
+    path = f"/extensions/v2/{reference.repository}/signatures/{digest}"
+    place = Repository(reference.registry, reference.repository)
+    try:
+        raw = await client.get(place, path, what="simple signatures", limit=MAX_SIMPLE)
+        listed = json.loads(raw)["signatures"]
+        messages = [base64.b64decode(item["content"], validate=True) for item in listed]
+    except RegistryError as error:
+        if error.status not in (404, 405):
+            raise
+        return Found()
+    except (ValueError, TypeError, KeyError) as error:
+        damage = MalformedSignatureError(
+            "the registry's list of simple signatures is damaged", where=str(reference)
+        )
+        damage.__cause__ = error
+        return Found(damage=(damage,))
+    _check_count(len(messages), reference)
+    return Found(tuple(OpenPgpSignature(message) for message in messages))
 
 
 class _LayerOf(Protocol):

@@ -23,6 +23,7 @@ from engine.signatures import (
     SignatureTag,
     fetch_bundles,
     fetch_notation,
+    fetch_simple,
     fetch_tag_signatures,
     signature_tag,
 )
@@ -125,9 +126,8 @@ async def sign(
         SigningError: the digest is not sha256, or the index is too large to sign.
         RegistryError: the registry's side.
     """
-    top = await client.resolve(reference)
     signer = _Signer(client, reference, key, annotations, tuple(formats), certified, now, pause)
-    targets = [top, *(await _platforms(client, reference, top) if recursive else ())]
+    targets = await signed_manifests(client, reference, recursive=recursive)
     return tuple([await signer.sign(target) for target in targets])
 
 
@@ -186,6 +186,8 @@ def _sources(decision: Decision) -> tuple[Fetch, ...]:
     sources: list[Fetch] = []
     if SignatureFormat.COSIGN in formats:
         sources.append(fetch_tag_signatures)
+    if decision.needs_openpgp:
+        sources.append(fetch_simple)
     if decision.needs_notation:
         sources.append(fetch_notation)
     if SignatureFormat.BUNDLE in formats:
@@ -281,7 +283,7 @@ class _Signer:
         expected = Digest.of(signature.payload)
         return any(
             layer.digest == expected
-            and _made_by(self.key.public, layer.annotations, signature.payload)
+            and made_by(self.key.public, layer.annotations, signature.payload)
             for layer in cosign.signature_layers(manifest)
         )
 
@@ -339,7 +341,8 @@ def _same_envelope(present: Signature, certified: CertifiedKey, target: Descript
     return opened.chain[0] == certified.chain[0] and opened.target.digest == target.digest
 
 
-def _made_by(key: PublicKey, annotations: Mapping[str, str], payload: bytes) -> bool:
+def made_by(key: PublicKey, annotations: Mapping[str, str], payload: bytes) -> bool:
+    """Whether ``key`` made the signature in a layer's annotations over ``payload``."""
     try:
         signature = cosign.decode_signature(annotations.get(cosign.SIGNATURE_ANNOTATION, ""))
         key.verify(signature, payload)
@@ -354,6 +357,18 @@ def _same_bundle(present: BundleSignature, wanted: bundle.Envelope, key: PublicK
         return bundle.parse_bundle(present.raw).payload == wanted.payload
     except VerificationError:
         return False
+
+
+async def signed_manifests(
+    client: RegistryClient, reference: Reference, *, recursive: bool = True
+) -> tuple[Descriptor, ...]:
+    """What carries the signatures of ``reference``: the manifest and, of an index, those in it.
+
+    Raises:
+        SigningError: the index is too large. RegistryError: the registry's side.
+    """
+    top = await client.resolve(reference)
+    return (top, *(await _platforms(client, reference, top) if recursive else ()))
 
 
 async def _platforms(

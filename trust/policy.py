@@ -23,6 +23,7 @@ from trust.policy_json import read_document
 from trust.requirements import (
     AcceptAnything,
     NotationSigned,
+    OpenPgpSigned,
     Reject,
     Requirement,
     SigstoreSigned,
@@ -31,6 +32,7 @@ from trust.requirements import (
 
 if TYPE_CHECKING:
     from trust.notation.policy import TrustPolicy
+    from trust.urls import UrlRule
 
 MAX_POLICY: Final = 4 << 20
 """Bytes of a policy file."""
@@ -53,7 +55,7 @@ class Decision:
     def needs_signatures(self) -> bool:
         """Whether the verdict depends on signatures, so that they are worth fetching."""
         hopeless = any(isinstance(item, (Reject, Unsupported)) for item in self.requirements)
-        return not hopeless and (self.needs_keys or self.needs_notation)
+        return not hopeless and (self.needs_keys or self.needs_notation or self.needs_openpgp)
 
     @property
     def needs_keys(self) -> bool:
@@ -67,6 +69,11 @@ class Decision:
             isinstance(item, NotationSigned) and not item.statement.skips
             for item in self.requirements
         )
+
+    @property
+    def needs_openpgp(self) -> bool:
+        """Whether simple signing's signatures are asked for."""
+        return any(isinstance(item, OpenPgpSigned) for item in self.requirements)
 
     @property
     def rule(self) -> str:
@@ -114,6 +121,8 @@ class Policy:
     scopes: Mapping[str, Scoped] = field(default_factory=dict, hash=False)
     source: str = "policy"
     imports: tuple[Decider, ...] = field(default=(), hash=False)
+    urls: Mapping[str, UrlRule] = field(default_factory=dict, hash=False)
+    """Rules about files from web servers (``trust.urls``)."""
 
     @classmethod
     def parse(
@@ -156,6 +165,7 @@ class Policy:
             {scope: Scoped(rule.requirements, rule.name) for scope, rule in file.rules.items()},
             source,
             tuple(imported(path) for path in file.imports) if imported else (),
+            file.urls,
         )
 
     @classmethod

@@ -21,7 +21,14 @@ from trust.identity import (
     RemapIdentity,
     SignedIdentity,
 )
-from trust.requirements import AcceptAnything, Reject, Requirement, SigstoreSigned, Unsupported
+from trust.requirements import (
+    AcceptAnything,
+    OpenPgpSigned,
+    Reject,
+    Requirement,
+    SigstoreSigned,
+    Unsupported,
+)
 
 MAX_REQUIREMENTS: Final = 64
 """Most requirements of one scope."""
@@ -94,9 +101,11 @@ def _signed_by(value: object, *, at: str) -> Requirement:
     ):
         raise FieldError(f"{at}.keyType is unknown")
     _one_of(found, sources, at=at)
-    _keys(found, at=at)
-    _identity(found.get("signedIdentity"), at=f"{at}.signedIdentity")
-    return Unsupported("signedBy", "an OpenPGP key")
+    paths, data = _keys(found, at=at)
+    identity = _identity(found.get("signedIdentity"), at=f"{at}.signedIdentity")
+    if found["keyType"] not in ("GPGKeys", "signedByGPGKeys"):
+        return Unsupported("signedBy", "a certificate")
+    return OpenPgpSigned(paths, data, identity)
 
 
 def _sigstore_signed(value: object, *, at: str) -> Requirement:

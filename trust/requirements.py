@@ -92,6 +92,22 @@ class Unsupported:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenPgpSigned:
+    """``signedBy`` with OpenPGP keys: any one of the keys in ``key_paths`` and ``key_data``."""
+
+    key_paths: tuple[str, ...]
+    key_data: tuple[bytes, ...]
+    identity: SignedIdentity
+
+    @property
+    def sentence(self) -> str:
+        """The requirement in words."""
+        inline = (f"{len(self.key_data)} key(s) in the policy",) if self.key_data else ()
+        keys = " or ".join((*self.key_paths, *inline))
+        return f"signed (OpenPGP) by {keys}, {self.identity.rule}"
+
+
+@dataclass(frozen=True, slots=True)
 class NotationSigned:
     """Signed as a statement of notation's trust policy wants; ``config`` holds the trust stores."""
 
@@ -104,4 +120,6 @@ class NotationSigned:
         return self.statement.sentence
 
 
-Requirement = AcceptAnything | Reject | SigstoreSigned | NotationSigned | Unsupported
+Requirement = (
+    AcceptAnything | Reject | SigstoreSigned | OpenPgpSigned | NotationSigned | Unsupported
+)

@@ -54,7 +54,14 @@ class NotationSignature:
     raw: bytes
 
 
-Signature = SimpleSignature | BundleSignature | NotationSignature
+@dataclass(frozen=True, slots=True)
+class OpenPgpSignature:
+    """One OpenPGP message of simple signing."""
+
+    message: bytes
+
+
+Signature = SimpleSignature | BundleSignature | NotationSignature | OpenPgpSignature
 
 
 class SignatureSource(Protocol):

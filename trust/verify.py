@@ -16,7 +16,8 @@ verdict.
    e. the name it names is acceptable for ``reference`` (``trust.identity``);
    f. it is young enough, if the policy says how old it may be.
    A threshold counts different keys, never signatures.
-4. A statement of notation's policy holds if one envelope passes ``trust.notation.verify``.
+4. A statement of notation's policy holds if one envelope passes ``trust.notation.verify``, and
+   ``signedBy`` if one OpenPGP message passes c to e (``trust.simple``).
 5. If none does, the error is that of the signature that came furthest, since that is the one meant
    for us.
 
@@ -26,12 +27,12 @@ and the reference as the user gave it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from images.digest import Digest
 from images.reference import Reference
@@ -56,6 +57,7 @@ from trust.policy import Decision, Policy
 from trust.policyfile import read_key as read_key_file
 from trust.requirements import (
     NotationSigned,
+    OpenPgpSigned,
     Reject,
     SignatureFormat,
     SigstoreSigned,
@@ -67,12 +69,15 @@ from trust.signature import (
     BundleSignature,
     Claim,
     NotationSignature,
+    OpenPgpSignature,
     Signature,
     SignatureSource,
 )
 
 if TYPE_CHECKING:
     from trust.notation.policy import StoreName
+
+T = TypeVar("T")
 
 ReadStore = Callable[[str, "StoreName"], Sequence[Any]]
 """Reads a trust store: (configuration folder, store) to its X.509 certificates."""
@@ -131,6 +136,8 @@ def verify(
             trial.keyed(requirement, requirement_keys(requirement, read_key=read_key), found)
         elif isinstance(requirement, NotationSigned) and not requirement.statement.skips:
             trial.notation(requirement, found, read_store)
+        elif isinstance(requirement, OpenPgpSigned):
+            trial.openpgp(requirement, found, read_key)
 
 
 def policy_of_key(
@@ -160,8 +167,8 @@ def authenticate(signature: Signature, keys: Sequence[PublicKey]) -> tuple[Publi
     Raises:
         MalformedSignatureError, UnsupportedSignatureError, WrongKeyError
     """
-    if isinstance(signature, NotationSignature):
-        raise UnsupportedSignatureError("the signature rests on a certificate, not on a key")
+    if isinstance(signature, (NotationSignature, OpenPgpSignature)):
+        raise UnsupportedSignatureError("the signature does not rest on a bare key")
     if isinstance(signature, BundleSignature):
         envelope = bundle.parse_bundle(signature.raw)
         named = [key for key in keys if _hinted(envelope, key)]
@@ -260,21 +267,43 @@ class _Trial:
         # X.509 and JWS are loaded by those who use them.
         from trust.notation import store, verify
 
-        read = read_store or store.read_store_at
+        anchors = partial(read_store or store.read_store_at, requirement.config)
+
+        def judge(envelope: NotationSignature) -> None:
+            if self.now is None:
+                raise StaleSignatureError("certificates cannot be judged without the time")
+            statement = requirement.statement
+            verify.verify(envelope.raw, self.digest, statement, anchors, now=self.now)
+
+        self._any(requirement, _only(NotationSignature, signatures), judge)
+
+    def openpgp(
+        self,
+        requirement: OpenPgpSigned,
+        signatures: Iterable[Signature],
+        read_key: Callable[[str], bytes],
+    ) -> None:
+        """Return if one OpenPGP message is good enough."""
+        from trust import simple
+
+        keyrings = [*map(read_key, requirement.key_paths), *requirement.key_data]
+
+        def judge(signature: OpenPgpSignature) -> None:
+            claim = simple.claim_of(signature.message, keyrings)
+            check_claim(claim, self.decision.reference, self.digest, requirement.identity)
+
+        self._any(requirement, _only(OpenPgpSignature, signatures), judge)
+
+    def _any(
+        self,
+        requirement: NotationSigned | OpenPgpSigned,
+        candidates: Iterable[T],
+        judge: Callable[[T], None],
+    ) -> None:
         failures: list[VerificationError] = []
-        for signature in signatures:
-            if not isinstance(signature, NotationSignature):
-                continue
+        for candidate in candidates:
             try:
-                if self.now is None:
-                    raise StaleSignatureError("certificates cannot be judged without the time")
-                verify.verify(
-                    signature.raw,
-                    self.digest,
-                    requirement.statement,
-                    partial(read, requirement.config),
-                    now=self.now,
-                )
+                judge(candidate)
             except VerificationError as error:
                 failures.append(error)
             else:
@@ -289,7 +318,7 @@ class _Trial:
     def _refuse(
         self,
         failures: list[VerificationError],
-        requirement: SigstoreSigned | NotationSigned,
+        requirement: SigstoreSigned | OpenPgpSigned | NotationSigned,
     ) -> NoReturn:
         reference, rule = self.decision.reference, self.decision.rule
         if not failures:
@@ -318,7 +347,12 @@ def _format(signature: Signature) -> SignatureFormat | None:
     if isinstance(signature, BundleSignature):
         return SignatureFormat.BUNDLE
     # A source may give plain tuples for cosign's own.
-    return None if isinstance(signature, NotationSignature) else SignatureFormat.COSIGN
+    other = isinstance(signature, (NotationSignature, OpenPgpSignature))
+    return None if other else SignatureFormat.COSIGN
+
+
+def _only(kind: type[T], signatures: Iterable[Signature]) -> Iterator[T]:
+    return (signature for signature in signatures if isinstance(signature, kind))
 
 
 def _progress(error: VerificationError) -> int:

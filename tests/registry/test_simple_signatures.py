@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -149,11 +150,16 @@ def test_skopeo_signs_and_verifies_without_a_lookaside(
         checked = ("--policy", str(policy), "copy", "--src-tls-verify=false")
         pulled = run(skopeo, *checked, f"docker://{name}", f"dir:{tmp_path / 'pulled'}")
         assert pulled.returncode == 0, pulled.stderr
+        environ |= {"LADING_ROOT": str(tmp_path / "root"), "LADING_RUNTIME_DIR": str(tmp_path)}
+        lading = (sys.executable, "-m", "lading.main", "pull", "--policy", str(policy))
+        ours = run(*lading, name)
+        assert ours.returncode == 0, ours.stderr
         moved = name.replace("web:1", "web:2")
         assert run(skopeo, "copy", *plain, f"oci:{layout}:1", f"docker://{moved}").returncode == 0
         refused = run(skopeo, *checked, f"docker://{moved}", f"dir:{tmp_path / 'refused'}")
         assert refused.returncode != 0
         assert "identity" in refused.stderr or "signature" in refused.stderr
+        assert "signed as" in run(*lading, moved).stderr
 
 
 def _image_layout(folder: Path) -> None:

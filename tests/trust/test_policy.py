@@ -195,8 +195,8 @@ def test_keys_from_files_and_from_the_policy() -> None:
 @pytest.mark.parametrize(
     ("value", "means"),
     [
-        ({"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/a"}, "OpenPGP"),
-        ({"type": "signedBy", "keyType": "GPGKeys", "keyPaths": ["/a"]}, "OpenPGP"),
+        ({"type": "signedBy", "keyType": "signedByX509CAs", "keyPath": "/a"}, "certificate"),
+        ({"type": "signedBy", "keyType": "X509Certificates", "keyPaths": ["/a"]}, "certificate"),
         ({"type": "sigstoreSigned", "fulcio": {"caPath": "/a"}}, "fulcio"),
         ({"type": "sigstoreSigned", "pki": {"caRootsPath": "/a"}}, "pki"),
         ({**SIGNED, "rekorPublicKeyPath": "/r.pub"}, "transparency log"),

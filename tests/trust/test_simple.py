@@ -14,14 +14,21 @@ from typing import Any
 import pytest
 
 from images.digest import Digest
+from images.reference import Reference
 from trust.errors import (
     KeyFileError,
     MalformedSignatureError,
+    UnsignedError,
     UnsupportedSignatureError,
+    WrongDigestError,
+    WrongIdentityError,
     WrongKeyError,
 )
 from trust.openpgp import MAX_MESSAGE, dearmored, verified_payload
+from trust.policy import Policy
+from trust.signature import OpenPgpSignature, Signatures
 from trust.simple import PAYLOAD_TYPE, claim_of
+from trust.verify import verify
 
 DIGEST = Digest.of(b"image")
 
@@ -147,6 +154,28 @@ def test_a_detached_signature_carries_nothing(gpg: Gpg, ann: bytes) -> None:
     detached = gpg.run("--local-user", "ann", "--detach-sign", data=payload())
     with pytest.raises((MalformedSignatureError, WrongKeyError)):
         verified_payload(detached, [ann])
+
+
+@pytest.mark.peer
+def test_the_policy_of_containers_judges_it(gpg: Gpg, ann: bytes, bob: bytes) -> None:
+    keys = {"ann.gpg": ann, "bob.gpg": bob}.__getitem__
+    requirement = {"type": "signedBy", "keyType": "GPGKeys", "keyPath": "ann.gpg"}
+    policy = Policy.parse(json.dumps({"default": [requirement]}).encode())
+    name = Reference.parse("registry.example.com/web:1")
+    signature = OpenPgpSignature(gpg.sign("ann", payload()))
+
+    def judge(reference: Reference, digest: Digest, *found: OpenPgpSignature) -> None:
+        verify(reference, digest, policy, Signatures(found), read_key=keys)
+
+    judge(name, DIGEST, OpenPgpSignature(gpg.sign("bob", payload())), signature)
+    with pytest.raises(WrongKeyError):
+        judge(name, DIGEST, OpenPgpSignature(gpg.sign("bob", payload())))
+    with pytest.raises(WrongDigestError):
+        judge(name, Digest.of(b"other"), signature)
+    with pytest.raises(WrongIdentityError):
+        judge(Reference.parse("registry.example.com/web:2"), DIGEST, signature)
+    with pytest.raises(UnsignedError, match="OpenPGP"):
+        judge(name, DIGEST)
 
 
 def test_armour_is_taken_off() -> None:

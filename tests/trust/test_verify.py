@@ -47,7 +47,7 @@ def signed(key: PrivateKey, **more: Any) -> dict[str, Any]:
 
 ACCEPT = {"type": "insecureAcceptAnything"}
 REJECT = {"type": "reject"}
-GPG = {"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/x"}
+X509 = {"type": "signedBy", "keyType": "signedByX509CAs", "keyPath": "/x"}
 
 
 def test_accept_and_reject_do_not_look_at_signatures(web: Reference, digest: Digest) -> None:
@@ -65,8 +65,8 @@ def test_reject_wins_wherever_it_stands(web: Reference, digest: Digest, alice: P
 def test_what_cannot_be_checked_is_never_satisfied(
     web: Reference, digest: Digest, alice: PrivateKey
 ) -> None:
-    with pytest.raises(UnsupportedRequirementError, match="OpenPGP"):
-        verify(web, digest, policy(ACCEPT, GPG), Untouchable())
+    with pytest.raises(UnsupportedRequirementError, match="a certificate"):
+        verify(web, digest, policy(ACCEPT, X509), Untouchable())
 
 
 def test_all_requirements_must_hold(
