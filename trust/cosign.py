@@ -9,7 +9,7 @@ payload's bytes as they are, so they are checked before they are parsed and neve
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from images.descriptor import Descriptor
@@ -152,6 +152,21 @@ def append(manifest: Manifest | None, signature: SimpleSignature) -> tuple[Manif
         subject=manifest.subject if manifest is not None else None,
     )
     return grown, config
+
+
+def without(manifest: Manifest, gone: Collection[Descriptor]) -> tuple[Manifest, bytes] | None:
+    """The ``.sig`` manifest without these layers, and its config's bytes; None: nothing is left."""
+    layers = tuple(layer for layer in manifest.layers if layer not in gone)
+    if not layers:
+        return None
+    config = _config(layers)
+    smaller = Manifest.build(
+        Descriptor(OCI_CONFIG, Digest.of(config), len(config)),
+        layers,
+        annotations=manifest.annotations,
+        subject=manifest.subject,
+    )
+    return smaller, config
 
 
 def signature_of(layer: Descriptor, data: bytes) -> SimpleSignature:

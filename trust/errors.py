@@ -67,6 +67,12 @@ class SigningError(TrustError):
     code = "signing"
 
 
+class NothingToRevokeError(TrustError):
+    """There is no signature of the kind that was asked to be removed."""
+
+    code = "nothing-to-revoke"
+
+
 class VerificationError(TrustError):
     """Base of the reasons why an image is refused."""
 

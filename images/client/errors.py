@@ -58,6 +58,12 @@ class TagMovedError(RegistryError):
     code = "registry-tag-moved"
 
 
+class DeletionRefusedError(RegistryError):
+    """405 on a DELETE: the registry does not let its clients delete."""
+
+    code = "registry-delete-refused"
+
+
 class RemoteBlobUnknownError(RegistryError):
     """404 on a blob that a manifest promises."""
 

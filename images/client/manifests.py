@@ -7,7 +7,7 @@ referrers" and the referrers tag schema that serves registries without that API.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -17,7 +17,13 @@ from yarl import URL
 from images import manifest, strictjson
 from images.client import limits
 from images.client.auth import scope
-from images.client.errors import ManifestUnknownError, ProtocolError, TagMovedError, Target
+from images.client.errors import (
+    DeletionRefusedError,
+    ManifestUnknownError,
+    ProtocolError,
+    TagMovedError,
+    Target,
+)
 from images.client.hosts import given_url
 from images.client.request import Repository, Request, Unchanged
 from images.descriptor import Descriptor
@@ -154,6 +160,46 @@ async def put(
     return descriptor
 
 
+async def delete(
+    transport: Transport, reference: Reference, *, subject: Digest | None = None
+) -> None:
+    """Delete a manifest by its digest, or a tag; nothing there is no error.
+
+    With a ``subject`` it is taken from the referrers tag as well, where there is one.
+
+    Raises:
+        DeletionRefusedError: the registry does not allow it.
+    """
+    request = replace(
+        _request(reference, "DELETE"),
+        scopes=frozenset({scope(reference.repository, "delete", "pull", "push")}),
+        expected=frozenset({200, 202, 204}),
+        headers={},
+    )
+    try:
+        async with transport.send(request):
+            pass
+    except ManifestUnknownError:
+        pass
+    except ProtocolError as error:
+        if error.status not in (400, 405):
+            raise
+        raise DeletionRefusedError(
+            f"{reference.registry} does not let its clients delete ({error.status})",
+            where=str(reference),
+            fix="ask its operator to allow deletion, or to delete this",
+            status=error.status,
+            remote_code=error.remote_code,
+        ) from error
+    if subject is not None and reference.digest is not None:
+        gone = reference.digest
+        await _change_fallback(
+            transport,
+            reference.with_tag(fallback_tag(subject)),
+            lambda present: tuple(item for item in present if item.digest != gone),
+        )
+
+
 async def tags(transport: Transport, reference: Reference) -> list[str]:
     """All tags of the reference's repository, in the registry's order."""
     path = f"/v2/{reference.repository}/tags/list"
@@ -221,17 +267,33 @@ async def _add_to_fallback(
     document: manifest.Manifest | manifest.Index,
     descriptor: Descriptor,
 ) -> None:
-    """Append to the referrers tag: read, change, write, again when somebody wrote in between.
-
-    Registries without conditional requests may lose one of two entries written at once.
-    """
+    """Append to the referrers tag what refers to the document's subject."""
     assert document.subject is not None
     tag = reference.with_tag(fallback_tag(document.subject.digest))
+
+    def grown(present: tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:
+        if any(item.digest == descriptor.digest for item in present):
+            return present
+        return (*present, _entry(document, descriptor))
+
+    await _change_fallback(transport, tag, grown)
+
+
+async def _change_fallback(
+    transport: Transport,
+    tag: Reference,
+    change: Callable[[tuple[Descriptor, ...]], tuple[Descriptor, ...]],
+) -> None:
+    """Read a referrers tag, change and write it, again when somebody wrote in between.
+
+    Registries without conditional requests may lose one of two changes made at once.
+    """
     for attempt in range(FALLBACK_ATTEMPTS):
         present, condition = await _fallback_state(transport, tag)
-        if any(item.digest == descriptor.digest for item in present):
+        wanted = change(present)
+        if wanted == present:
             return
-        index = manifest.Index.build([*present, _entry(document, descriptor)], media_type=OCI_INDEX)
+        index = manifest.Index.build(wanted, media_type=OCI_INDEX)
         try:
             await put(transport, tag, index.raw, OCI_INDEX, condition=condition)
         except TagMovedError:

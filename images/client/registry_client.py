@@ -178,6 +178,14 @@ class RegistryClient:
         """
         return await manifests.put(self._transport, reference, raw, media_type, condition=condition)
 
+    async def delete_manifest(self, reference: Reference, *, subject: Digest | None = None) -> None:
+        """Delete a manifest by digest, or a tag; with its ``subject``, also as a referrer.
+
+        Raises:
+            DeletionRefusedError: the registry does not allow it.
+        """
+        await manifests.delete(self._transport, reference, subject=subject)
+
     async def put_blob(
         self, reference: Reference, data: bytes, media_type: str = OCTET_STREAM
     ) -> Descriptor:

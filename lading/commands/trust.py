@@ -11,7 +11,7 @@ TABLE = {
     "key": ("trust_keys:key", "Manage signing keys"),
     "log": ("trust_log:log", "Watch a registry's transparency log"),
     "policy": ("trust_images:policy", "Check the policy, or explain its decision"),
-    "revoke": ("trust_docker:revoke", "Remove the trust data of a tag, or of every tag"),
+    "revoke": ("trust_revoke:revoke", "Remove signatures of an image from its registry"),
     "sign": ("trust_images:sign", "Sign an image in its registry"),
     "signer": ("trust_docker:signer", "Manage who may sign for a repository"),
     "verify": ("trust_images:verify", "Verify an image in its registry"),

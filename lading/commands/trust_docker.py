@@ -1,4 +1,4 @@
-"""``lading trust revoke`` and ``lading trust signer``: docker's verbs on Notary trust data."""
+"""``lading trust signer``: docker's verbs on who signs for a repository."""
 
 from __future__ import annotations
 
@@ -22,31 +22,6 @@ class SignerError(InputError):
     """A signer's name or key file cannot be used, or some repository could not be changed."""
 
     code = "signer"
-
-
-@click.command()
-@click.argument("image")
-@click.option("-y", "--yes", is_flag=True, help="Do not prompt for confirmation")
-@access_options
-@click.pass_obj
-def revoke(app: App, image: str, *, yes: bool, insecure_registry: tuple[str, ...]) -> None:
-    """Remove the trust data of a tag, or of every tag."""
-    from engine.content_trust import session
-    from lading.content_trust import trust_keys
-
-    reference = Reference.parse(image, default_tag=None)
-    if reference.digest is not None:
-        raise InputError("cannot use a digest reference for IMAGE:TAG", where=image)
-    question = f"Confirm you would like to delete all signature data for {image}?"
-    if reference.tag is None and not yes and not click.confirm(question):
-        raise click.Abort
-    session.with_collection(
-        app.access(insecure_registry),
-        reference,
-        trust_keys(),
-        lambda collection: collection.revoke(reference.tag),
-    )
-    click.echo(f"Successfully deleted signature for {image}")
 
 
 @click.group()

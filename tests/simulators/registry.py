@@ -322,6 +322,8 @@ class SimulatedRegistry:
     ) -> web.Response:
         if request.method == "PUT":
             return self._put_manifest(request, body, name, reference)
+        if request.method == "DELETE":
+            return self._delete_manifest(name, reference)
         found = self.manifests.get((name, reference))
         if found is None:
             return _error(404, "MANIFEST_UNKNOWN")
@@ -351,6 +353,17 @@ class SimulatedRegistry:
         if "subject" in document and self.referrers_api:
             headers["OCI-Subject"] = document["subject"]["digest"]
         return web.Response(status=201, headers=headers)
+
+    def _delete_manifest(self, name: str, digest: str) -> web.Response:
+        """By digest alone, as many registries have it; its tags go too."""
+        gone = [
+            key
+            for key, (raw, _) in self.manifests.items()
+            if key[0] == name and str(Digest.of(raw)) == digest
+        ]
+        for key in gone:
+            del self.manifests[key]
+        return web.Response(status=202) if gone else _error(404, "MANIFEST_UNKNOWN")
 
     def _refuses(self, request: web.BaseRequest, name: str, reference: str) -> bool:
         """Whether the conditions of a PUT do not hold (RFC 9110, section 13)."""
