@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from builder.bases import BaseResolver
     from builder.build import Workshop
+    from builder.downloads import DownloadJudge
     from builder.inputs import BuildInputs
     from builder.plan.model import Plan
     from builder.progress.events import ProgressSink
@@ -40,11 +41,13 @@ def build(
     cancellation: Cancellation | None = None,
     clock: Callable[[], float] = time.time,
     on_failure: FailureInspector | None = None,
+    judge: DownloadJudge | None = None,
 ) -> BuildResult:
     """Build an image, store it and point the request's tags at it.
 
     ``clock`` gives seconds since the epoch. ``progress`` is closed at the end, however it ends.
-    ``on_failure`` may look at a command that failed, before its root goes.
+    ``on_failure`` may look at a command that failed, before its root goes. ``judge`` decides about
+    files that ADD fetches; with it no record stands for the whole build.
 
     Raises:
         DockerfileError: the Dockerfile does not parse.
@@ -62,7 +65,7 @@ def build(
         key = fingerprint(request, inputs, platform, _secret_digests(request, store))
         tracker = Tracker(progress, clock)
         scans = ContextScans(inputs, lambda: int(clock() * 1e9))
-        if not (request.no_cache or request.no_cache_stages or request.pull):
+        if not (request.no_cache or request.no_cache_stages or request.pull or judge):
             record = find_record(
                 key, values=values, blobs=store.blobs, resolver=resolver, scans=scans
             )
@@ -73,7 +76,7 @@ def build(
         from builder.placement import PlacedFiles
 
         shop = _workshop(store, values, runner, resolver, tracker, cancellation, clock, on_failure)
-        downloads = Downloads(values, store.blobs)
+        downloads = Downloads(values, store.blobs, judge=judge)
         now_ns = int(clock() * 1e9)
         files = PlacedFiles(inputs, downloads, shop.state / "digests", now_ns, scans.latest)
         result = run_build(request, inputs, platform, key, shop, files, scans)
@@ -109,6 +112,7 @@ def predict(
     resolver: BaseResolver,
     progress: ProgressSink,
     clock: Callable[[], float] = time.time,
+    judge: DownloadJudge | None = None,
 ) -> tuple[Plan, tuple[StepVerdict, ...]]:
     """Plan a build, and tell from the records alone what it would do.
 
@@ -123,7 +127,7 @@ def predict(
         inputs = read_inputs(request)
         planned = _plan(request, inputs, store, resolver, Tracker(progress, clock))
         values, state = CacheTable(store), state_directory(store)
-        downloads = Downloads(values, store.blobs)
+        downloads = Downloads(values, store.blobs, judge=judge)
         files = PlacedFiles(inputs, downloads, state / "digests", int(clock() * 1e9))
         verdicts = predict_plan(request, inputs, planned, files, values, store)
         files.remember()

@@ -59,13 +59,25 @@ class StoreResolver:
             ImageUnknownError: nothing of this name is stored.
             InvalidManifestError: the image is inconsistent.
         """
-        from images.errors import ImageUnknownError, InvalidManifestError
+        from images.errors import ImageUnknownError
 
         descriptor = self._store.resolve(reference)
         if descriptor is None:
             raise ImageUnknownError(
                 f"no such image: {reference.familiar}", fix=f"lading pull {reference.familiar}"
             )
+        return self.image(reference, descriptor, platform)
+
+    def image(
+        self, reference: Reference, descriptor: Descriptor, platform: Platform
+    ) -> ResolvedBase:
+        """The stored image that ``reference`` was found to be.
+
+        Raises:
+            InvalidManifestError: the image is inconsistent.
+        """
+        from images.errors import InvalidManifestError
+
         image = self._store.image(descriptor, platform)
         if len(image.config.diff_ids) != len(image.manifest.layers):
             raise InvalidManifestError(

@@ -12,7 +12,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from builder.errors import BuildInputError, DownloadError
 from builder.keys import key_of
@@ -41,6 +41,16 @@ class Download:
     modified: int
 
 
+class DownloadJudge(Protocol):
+    """Decides what may be fetched, and holds it to what it was before."""
+
+    def admit(self, url: str, checksum: str | None) -> str | None:
+        """The checksum to require, None for none; raises an ``ImagesError`` to refuse."""
+
+    def fetched(self, url: str, digest: Digest) -> None:
+        """A file was fetched for which the build states no checksum."""
+
+
 class Downloads:
     """The downloads of one build; safe to use from several threads."""
 
@@ -49,11 +59,13 @@ class Downloads:
         values: KeyValueStore,
         blobs: BlobStore,
         *,
+        judge: DownloadJudge | None = None,
         opener: Callable[..., Any] | None = None,
     ) -> None:
         """``opener`` stands in for ``urllib.request.urlopen``."""
         self._values = values
         self._blobs = blobs
+        self._judge = judge
         self._opener = opener
         self._lock = threading.Lock()
         self._done: dict[tuple[str, str | None], Download] = {}
@@ -64,12 +76,16 @@ class Downloads:
         Raises:
             DownloadError: the server cannot be reached, refuses, or sends something else.
             InvalidDigestError: ``checksum`` is malformed.
+            ImagesError: the judge refuses.
         """
         with self._lock:
             known = self._done.get((url, checksum))
             if known is None:
-                expected = Digest.parse(checksum) if checksum is not None else None
+                wanted = self._judge.admit(url, checksum) if self._judge else checksum
+                expected = Digest.parse(wanted) if wanted is not None else None
                 known = self._done[url, checksum] = self._fetch(url, expected)
+                if self._judge is not None and checksum is None:
+                    self._judge.fetched(url, known.digest)
             return known
 
     def path(self, download: Download) -> Path:
@@ -118,7 +134,8 @@ class Downloads:
             ) from error
         except DigestMismatchError as error:
             raise DownloadError(
-                f"{url}: {error.what}", fix="correct --checksum, or find out who changed the file"
+                f"{url}: {error.what}",
+                fix="correct --checksum or lock it anew with --pull, or find out who changed the file",
             ) from error
         except ImagesError:
             raise

@@ -33,6 +33,11 @@ class Access(Record):
     environ: Mapping[str, str] = field(default_factory=_environ, repr=False)
 
     @property
+    def explicit(self) -> bool:
+        """Whether this call names what is demanded, and so means what is in the store as well."""
+        return self.policy_file is not None or bool(self.verify_keys)
+
+    @property
     def content_trust(self) -> bool:
         """Whether tags mean what their repository's trust data says (DOCKER_CONTENT_TRUST)."""
         from engine.content_trust.settings import enabled

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from builder.request import BuildRequest, BuildResult
     from builder.runner import FailureInspector, RunStep
     from engine.access import Access
+    from engine.build_lock import BuildLock
+    from engine.build_sources import SourceRules
     from images.client.progress import Event
     from images.store import ImageStore
 
@@ -66,16 +68,24 @@ def build(
     progress: ProgressSink,
     *,
     on_failure: FailureInspector | None = None,
+    lock: BuildLock | None = None,
 ) -> BuildResult:
-    """Build; raises as ``builder.api.build``, and as ``engine.registries.pull`` for base images."""
-    return api.build(
+    """Build; raises as ``builder.api.build``, and as ``engine.registries.pull`` for base images.
+
+    ``lock`` is written when the build is done.
+    """
+    result = api.build(
         request,
         store=yard.store,
         runner=LazyRunner(yard),
-        resolver=_resolver(request, yard),
+        resolver=_resolver(request, yard, lock),
         progress=progress,
         on_failure=on_failure,
+        judge=_judge(yard, lock),
     )
+    if lock is not None:
+        lock.write()
+    return result
 
 
 def show_plan(
@@ -85,17 +95,25 @@ def show_plan(
     *,
     form: str,
     explain: bool = False,
+    lock: BuildLock | None = None,
 ) -> str:
     """The plan of a build as ``text``, ``json`` or ``dot``; raises as ``build``.
 
-    ``explain`` adds what would be done, for which there is no place in a graph.
+    ``explain`` adds what would be done, for which there is no place in a graph. ``lock`` is obeyed
+    and not written.
     """
     from builder.explanation import explanation_json, explanation_text
     from builder.plan.render import plan_dot, plan_json, plan_text
 
-    resolver = _resolver(request, yard)
+    resolver = _resolver(request, yard, lock)
     if explain:
-        plan, steps = api.predict(request, store=yard.store, resolver=resolver, progress=progress)
+        plan, steps = api.predict(
+            request,
+            store=yard.store,
+            resolver=resolver,
+            progress=progress,
+            judge=_judge(yard, lock),
+        )
         if form == "json":
             document = {**plan_json(plan), "cache": explanation_json(steps)}
             return json.dumps(document, indent=2) + "\n"
@@ -114,8 +132,18 @@ def check(request: BuildRequest, yard: Yard) -> LintReport:
     return look(request, resolver=PeekingResolver(yard.store, yard.access, always=request.pull))
 
 
-def _resolver(request: BuildRequest, yard: Yard) -> PullingResolver:
-    return PullingResolver(yard.store, yard.access, progress=_ignore, always=request.pull)
+def _resolver(request: BuildRequest, yard: Yard, lock: BuildLock | None) -> PullingResolver:
+    return PullingResolver(
+        yard.store, yard.access, progress=_ignore, always=request.pull, lock=lock
+    )
+
+
+def _judge(yard: Yard, lock: BuildLock | None) -> SourceRules | None:
+    if lock is None and not yard.access.explicit:
+        return None
+    from engine.build_sources import SourceRules
+
+    return SourceRules(yard.access.policy() if yard.access.explicit else None, lock)
 
 
 def _ignore(event: Event) -> None:

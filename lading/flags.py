@@ -192,6 +192,14 @@ BUILD: Final = Line(
         ),
         Flag("pull", "--pull", SWITCH, "Pull the base images even when they are here"),
         Flag(
+            "lock",
+            "--lock",
+            PATH,
+            "Hold images and files of ADD to the digests in this file; add those that are missing",
+            "FILE",
+        ),
+        Flag("locked", "--locked", SWITCH, "With --lock, refuse what is not in the file"),
+        Flag(
             "network", "--network", TEXT, "Network of RUN: default, none or host", default="default"
         ),
         Flag("allow", "--allow", LIST, "Let RUN use network.host or security.insecure", "NAME"),

@@ -25,6 +25,11 @@
     identities = ["x509.subject: C=DE, ST=Hamburg, O=Acme"]
     config = "/etc/notation"                  # where truststore/ is; default: notation's own folder
 
+    [[rule]]
+    name = "files that ADD may fetch"
+    scopes = ["https://example.com/pub/"]     # URLs: itself and what is below it
+    require = "checksum"                      # or "accept", "reject"
+
 Read as strictly as policy.json: what is not understood refuses the whole file.
 """
 
@@ -57,6 +62,7 @@ from trust.requirements import (
     SignatureFormat,
     SigstoreSigned,
 )
+from trust.urls import UrlRequirement, UrlRule, is_url, normal_url
 
 MAX_RULES: Final = 4096
 MAX_SCOPES: Final = 256
@@ -85,6 +91,7 @@ class RuleFile:
     default: tuple[Requirement, ...] | None
     rules: Mapping[str, Rule] = field(default_factory=dict)
     imports: tuple[str, ...] = ()
+    urls: Mapping[str, UrlRule] = field(default_factory=dict)
 
 
 def read_rules(data: bytes, *, folder: str) -> RuleFile:
@@ -109,7 +116,11 @@ def read_rules(data: bytes, *, folder: str) -> RuleFile:
     if "default" not in top and not imports:
         raise FieldError('the policy has neither a default ("accept" or "reject") nor an import')
     rules: dict[str, Rule] = {}
+    urls: dict[str, UrlRule] = {}
     for index, item in enumerate(array(top.get("rule", []), at="rule", most=MAX_RULES), start=1):
+        if _is_of_urls(item, at=f"rule {index}"):
+            _add_urls(urls, item, at=f"rule {index}")
+            continue
         scopes, rule = _rule(item, keys, folder, at=f"rule {index}")
         for scope in scopes:
             if scope in rules:
@@ -118,7 +129,31 @@ def read_rules(data: bytes, *, folder: str) -> RuleFile:
                 )
             rules[scope] = rule
     default = (_simple(top["default"], at="default"),) if "default" in top else None
-    return RuleFile(default, rules, imports)
+    return RuleFile(default, rules, imports, urls)
+
+
+def _is_of_urls(value: object, *, at: str) -> bool:
+    """Whether a rule is about files; one rule is about files or about images."""
+    scopes = array(mapping(value, at=at).get("scopes"), at=f"{at}: scopes", most=MAX_SCOPES)
+    kinds = {isinstance(scope, str) and is_url(scope) for scope in scopes}
+    if len(kinds) > 1:
+        raise FieldError(f"{at} mixes URLs and images; write two rules")
+    return True in kinds
+
+
+def _add_urls(urls: dict[str, UrlRule], value: object, *, at: str) -> None:
+    found = members(value, required=("scopes", "require"), optional=("name",), at=at)
+    name = text(found["name"], at=f"{at}: name") if "name" in found else at
+    wanted = text(found["require"], at=f"{at}: require")
+    if wanted not in set(UrlRequirement):
+        raise FieldError(f"{at}: of URLs one can require {', '.join(UrlRequirement)}")
+    for scope in _texts(found["scopes"], at=f"{at}: scopes", most=MAX_SCOPES):
+        normal = normal_url(scope)
+        if normal is None:
+            raise FieldError(f"{at}: {scope!r} is no URL with a path, such as https://example.com/")
+        if normal in urls:
+            raise FieldError(f"{at} repeats the scope {scope!r} of {urls[normal].name!r}")
+        urls[normal] = UrlRule(name, UrlRequirement(wanted))
 
 
 def _rule(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from builder.request import BuildRequest, BuildResult
     from builder.runner import FailureInspector, Resources
     from builder.secrets import Secret
+    from engine.build_lock import BuildLock
     from engine.building import Yard
     from images.platform import Platform
     from lading.app import App
@@ -40,6 +41,8 @@ def build(
     insecure_registry: tuple[str, ...],
     policy: Path | None,
     verify_key: tuple[Path, ...],
+    lock: Path | None,
+    locked: bool,
     **flags: Any,
 ) -> int:
     """Build an image from a Dockerfile; the flags are those of ``lading.flags.BUILD``.
@@ -60,17 +63,20 @@ def build(
         progress = "plain"
     sink = make_progress("quiet" if quiet or plan else progress, sys.stderr)
     yard = building.Yard(app.store, access, app.runtime)
+    held = _lock(lock, locked=locked, refresh=request.pull)
     if check or call != "build":
         return _check(request, yard, as_json=call == "check,format=json")
     if plan is not None:
         if plan == "dot" and explain is not None:
             raise UsageError("a graph explains nothing", where="--plan", fix="use text or json")
         form = "json" if explain == "json" else plan
-        shown = building.show_plan(request, yard, sink, form=form, explain=explain is not None)
+        shown = building.show_plan(
+            request, yard, sink, form=form, explain=explain is not None, lock=held
+        )
         print(shown, end="")
         return 0
     _check_bounds()
-    result = building.build(request, yard, sink, on_failure=on_failure)
+    result = building.build(request, yard, sink, on_failure=on_failure, lock=held)
     if iidfile is not None:
         from lading.render.atomic import write_whole
 
@@ -83,6 +89,18 @@ def build(
     if explain is not None:
         _explain(result, as_json=explain == "json")
     return 0
+
+
+def _lock(path: Path | None, *, locked: bool, refresh: bool) -> BuildLock | None:
+    if path is None:
+        if locked:
+            raise UsageError("no lock file is named", where="--locked", fix="add --lock FILE")
+        return None
+    if locked and refresh:
+        raise UsageError("--pull changes the lock, and --locked forbids it", where="--locked")
+    from engine.build_lock import BuildLock
+
+    return BuildLock(path, refresh=refresh, frozen=locked)
 
 
 def _check_bounds() -> None:

@@ -26,7 +26,8 @@ class LoadedPolicy:
 
     def read_key(self, name: str) -> bytes:
         """The key file of that name, as it was when the policy was loaded."""
-        return self.keys[name]
+        # Keys of other kinds are read when they are needed.
+        return self.keys[name] if name in self.keys else read_key(name)
 
 
 def load(path: Path, *, read: Callable[[str], bytes] = read_key) -> LoadedPolicy:

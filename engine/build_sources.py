@@ -1,0 +1,39 @@
+"""What files ADD may fetch: those that a build's policy allows, as its lock file holds them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trust.urls import check_url
+
+if TYPE_CHECKING:
+    from engine.build_lock import BuildLock
+    from images.digest import Digest
+    from trust.policy import Policy
+
+
+class SourceRules:
+    """A ``builder.downloads.DownloadJudge``; without policy and lock it allows everything."""
+
+    def __init__(self, policy: Policy | None, lock: BuildLock | None) -> None:
+        self._policy = policy
+        self._lock = lock
+
+    def admit(self, url: str, checksum: str | None) -> str | None:
+        """The checksum that the file must have, the lock's where the build states none.
+
+        Raises:
+            VerificationError: the policy does not let it be added.
+            LockFileError: the lock is frozen and does not know it.
+        """
+        if checksum is None and self._lock is not None:
+            held = self._lock.url(url)
+            checksum = None if held is None else str(held)
+        if self._policy is not None:
+            check_url(self._policy, url, pinned=checksum is not None)
+        return checksum
+
+    def fetched(self, url: str, digest: Digest) -> None:
+        """Put a file that the build states no checksum of into the lock."""
+        if self._lock is not None:
+            self._lock.note_url(url, digest)
