@@ -135,7 +135,7 @@ class Downloads:
         except DigestMismatchError as error:
             raise DownloadError(
                 f"{url}: {error.what}",
-                fix="correct --checksum or lock it anew with --pull, or find out who changed the file",
+                fix="find out who changed it, then correct --checksum, or lock it anew with --pull",
             ) from error
         except ImagesError:
             raise

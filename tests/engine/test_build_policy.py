@@ -215,7 +215,7 @@ def test_a_file_that_changed_is_refused_under_a_lock(world: World, url: str) -> 
     assert world.build(text, "--lock", world.lock) == ""
     changed = world.push(b"changed", "file")
     (world.folder / "root").rename(world.folder / "old-root")
-    assert "find out who changed the file" in world.build(text, "--lock", world.lock)
+    assert "find out who changed it" in world.build(text, "--lock", world.lock)
     assert world.build(text, "--lock", world.lock, "--pull") == ""
     assert world.locked()["urls"] == {url: changed}
 
