@@ -130,7 +130,8 @@ class Snapshots:
         there is one already. Returns the ``fs`` directory.
 
         ``upper`` must be on the same file system, from ``new_workspace`` best, and no longer
-        mounted. ``durable`` waits for the disk; use it when no blob holds this layer.
+        mounted. A workspace that holds nothing else (see ``clear_workspace``) becomes the snapshot
+        as it is. ``durable`` waits for the disk; use it when no blob holds this layer.
 
         Raises:
             EnvironmentFault: another file system, or no permission.
@@ -139,13 +140,15 @@ class Snapshots:
         if existing is not None:
             remove_tree(upper)
             return existing
-        directory, lock = self._stage()
+        bare = self._is_bare_workspace(upper)
+        directory, lock = (upper.parent, None) if bare else self._stage()
         try:
             upper.rename(directory / "fs")
             if durable:
                 _syncfs(directory)
         except OSError as error:
-            self._discard(directory, lock)
+            if lock is not None:
+                self._discard(directory, lock)
             raise EnvironmentFault(
                 f"cannot keep a layer: {error.strerror}",
                 where=str(upper),
@@ -267,11 +270,19 @@ class Snapshots:
             remove_tree(directory)
         os.close(lock)
 
-    def _publish(self, directory: Path, lock: int, digest: Digest, *, durable: bool) -> Path:
-        """Show a finished stage under its id; the first of several equal ones wins."""
+    def _is_bare_workspace(self, upper: Path) -> bool:
+        """Whether a workspace of ours holds this upper directory and nothing else."""
+        folder = upper.parent
+        return folder.parent == self._staging and set(os.listdir(folder)) == {"lock", upper.name}
+
+    def _publish(self, directory: Path, lock: int | None, digest: Digest, *, durable: bool) -> Path:
+        """Show a finished stage under its id; the first of several equal ones wins.
+
+        Until it is in its place its lock file stays, so that nobody takes it for a leftover.
+        ``lock`` is closed, unless it is somebody else's to close.
+        """
         target = self._base / digest.hex
         _write_state(directory, SYNCED if durable else self._unpacked.boot_id)
-        (directory / "lock").unlink()
         with flock(self._lockfile, exclusive=True):
             if self._valid(target):
                 stale = directory
@@ -280,9 +291,11 @@ class Snapshots:
                 with suppress(FileNotFoundError):
                     target.rename(stale)  # of an earlier boot, never confirmed
                 directory.rename(target)
+                (target / "lock").unlink()
         with suppress(FileNotFoundError):
             remove_tree(stale)
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
         return target / "fs"
 
     def _unpack_missing(
@@ -370,6 +383,17 @@ class Snapshots:
             self._discard(staged.directory, staged.lock)
             raise
         return self._publish(staged.directory, staged.lock, layer.chain_id, durable=False)
+
+
+def clear_workspace(workspace: Workspace) -> None:
+    """Remove all but the upper directory, when nothing is mounted on it any more.
+
+    Raises:
+        OSError: something in it cannot be removed.
+    """
+    for name in os.listdir(workspace.path):
+        if name not in ("lock", workspace.upper.name):
+            remove_tree(workspace.path / name)
 
 
 def unpack_layer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,7 @@ from builder.solver.materialise import materialise, written
 from builder.solver.mounts import prepare_mounts, stackable
 from builder.solver.records import StoredLayer
 from builder.solver.results import Layer, ListedLayer, PendingLayer, Result
+from images.snapshots import clear_workspace
 from records import Record
 
 if TYPE_CHECKING:
@@ -49,12 +51,16 @@ class Execution(Record):
 
     layer: Layer
     workspace: ExitStack | None = None
+    clearing: Future[None] | None = None
+    """Takes away what the workspace holds besides the layer's directory."""
 
     def settle(self, session: Session) -> None:
         """Keep the upper directory as a snapshot if its layer is stored; drop the workspace."""
         if self.workspace is None:
             return
         with self.workspace:
+            if self.clearing is not None:
+                wait([self.clearing])
             layer = self.layer
             if isinstance(layer, PendingLayer) and layer.future.exception() is None:
                 layer.adopt(session.store)
@@ -108,8 +114,9 @@ def _stand(session: Session, task: Task, entries: Sequence[Entry]) -> Execution:
             ) from error
         # What was just written need not be asked of the file system again.
         same = written(entries, workspace.upper)
+        clearing = session.pool.submit(clear_workspace, workspace)
         future = session.pool.submit(_pack_entries, session, task, same)
-        return Execution(PendingLayer(future, workspace.upper), failed.pop_all())
+        return Execution(PendingLayer(future, workspace.upper), failed.pop_all(), clearing)
 
 
 def _run(session: Session, task: Task, op: Run) -> Execution:
@@ -146,8 +153,9 @@ def _run(session: Session, task: Task, op: Run) -> Execution:
                     session.inspect(run_step, error.what)
                     raise
         session.check()
+        clearing = session.pool.submit(clear_workspace, workspace)
         future = session.pool.submit(_pack_upper, session, task, workspace)
-        return Execution(PendingLayer(future, workspace.upper), failed.pop_all())
+        return Execution(PendingLayer(future, workspace.upper), failed.pop_all(), clearing)
 
 
 def _complete(session: Session, task: Task, op: Run, run_step: RunStep) -> None:

@@ -20,7 +20,7 @@ from images.errors import (
 from images.layers.entry import Entry, opaque, whiteout
 from images.layers.merged import is_whiteout
 from images.layers.pack import PackedLayer, pack_layer
-from images.snapshots import Snapshots
+from images.snapshots import Snapshots, clear_workspace
 from tests.images.layers.archives import directory, file, hardlink, symlink
 
 
@@ -247,6 +247,35 @@ class TestAdopt:
         assert path.stat().st_ino == inode
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         assert staging(tmp_path) == []
+
+    def test_a_cleared_workspace_becomes_the_snapshot(self, snapshots, tmp_path):
+        for turn in range(2):  # the second one finds the snapshot there
+            with snapshots.new_workspace() as workspace:
+                (workspace.work / "work/incompat").mkdir(parents=True)
+                upper = self.upper(workspace)
+                clear_workspace(workspace)
+                assert sorted(os.listdir(workspace.path)) == ["lock", "upper"]
+                inode = workspace.path.stat().st_ino
+                path = snapshots.adopt(upper, Digest.of(b"diff"))
+            assert (path / "made").read_text() == "x"
+            assert (path.parent.stat().st_ino == inode) == (turn == 0)
+            assert sorted(os.listdir(path.parent)) == ["fs", "state"]
+            assert staging(tmp_path) == []
+
+    def test_a_stage_is_locked_until_it_is_in_place(self, snapshots, monkeypatch):
+        seen: list[bool] = []
+        rename = Path.rename
+
+        def spy(self: Path, target: Path) -> Path:
+            if self.parent.name == ".staging":
+                seen.append(module.is_held(self / "lock"))
+            return rename(self, target)
+
+        monkeypatch.setattr(Path, "rename", spy)
+        with snapshots.new_workspace() as workspace:
+            clear_workspace(workspace)
+            snapshots.adopt(workspace.upper, Digest.of(b"diff"))
+        assert seen == [True]
 
     def test_the_first_stays(self, snapshots):
         digest = Digest.of(b"diff")
