@@ -1,6 +1,6 @@
 """Where FROM and COPY --from get images: the local store, else a registry under the policy.
 
-A policy that a build names itself judges what is in the store too (docs/decisions/0013), by the
+A policy that a build names itself judges what is in the store too (docs/decisions/0014), by the
 signatures that the registry has now; the usual policy file judges what is pulled.
 """
 
