@@ -33,7 +33,7 @@ test: setup ## everything, with what this machine allows; CI demands all of it
 	$(BIN)/pytest --cov --cov-report=term:skip-covered $(ARGS)
 
 test-unit: $(STAMP) ## only what needs neither root, network nor peers
-	$(BIN)/pytest -m "not root and not network and not peer and not slow" $(ARGS)
+	$(BIN)/pytest -m "not root and not network and not peer and not slow and not soak" $(ARGS)
 
 demo: $(STAMP) ## build, push, sign, pull verified, run: the whole story in one go
 	@scripts/setup demo
@@ -44,7 +44,8 @@ bench: setup ## every benchmark with its peers, quick; see tests/bench/ for the 
 	  echo "== $$name"; $(BIN)/python -m tests.bench.$$name --quick || exit 1; done
 
 ROUNDS ?= 5
-soak: setup ## the slow tests (kills, real images, the demo) again and again; ROUNDS=5
+soak: setup ## hundreds of kills, faults and minutes of load, then the slow tests again and again; ROUNDS=5
+	$(BIN)/pytest -m soak $(ARGS)
 	@for round in $$(seq $(ROUNDS)); do $(BIN)/pytest -m slow $(ARGS) || exit 1; done
 
 lock: $(STAMP) ## pin every dependency again

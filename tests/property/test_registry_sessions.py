@@ -216,7 +216,7 @@ def test_sessions(nursery: Nursery) -> None:
     check(nursery, 10, 15)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_sessions_at_length(nursery: Nursery) -> None:
     check(nursery, 300, 40)

@@ -128,7 +128,7 @@ INJECTED = [
 
 
 @pytest.mark.peer
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize(("call", "fault", "last"), INJECTED)
 def test_abuse_01_faults_below_python(tmp_path: Path, call: str, fault: str, last: int) -> None:
     """strace kills the server when it enters the n-th call of a kind, or makes the call fail."""

@@ -104,7 +104,7 @@ def test_abuse_01_kill_at_random_moments(
     kill_again_and_again(nursery, tmp_path / "r", range(rounds), workers)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_abuse_01_kill_hundreds_of_times(nursery: Nursery, tmp_path: Path, workers: int) -> None:

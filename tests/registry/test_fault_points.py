@@ -133,7 +133,7 @@ def sample(count: int, every: int) -> range:
 
 
 SOME = pytest.param(6, id="some")
-ALL = pytest.param(1, id="all", marks=[pytest.mark.slow, pytest.mark.timeout(600)])
+ALL = pytest.param(1, id="all", marks=[pytest.mark.soak, pytest.mark.timeout(600)])
 
 
 @holds(

@@ -59,7 +59,7 @@ async def attempt_append(client: Client, number: int) -> bool:
     return answer.status == 201
 
 
-THOUSAND = pytest.param(1000, 6, marks=[pytest.mark.slow, pytest.mark.timeout(900)])
+THOUSAND = pytest.param(1000, 6, marks=[pytest.mark.soak, pytest.mark.timeout(900)])
 
 
 @holds("A conditional write replaces what its client read.")

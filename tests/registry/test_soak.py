@@ -133,7 +133,7 @@ def act(client: Client, seed: int, until: float, failures: list[BaseException]) 
         raise
 
 
-LONG = pytest.param(150.0, 10.0, id="minutes", marks=[pytest.mark.slow, pytest.mark.timeout(600)])
+LONG = pytest.param(150.0, 10.0, id="minutes", marks=[pytest.mark.soak, pytest.mark.timeout(600)])
 
 
 @pytest.mark.parametrize(("seconds", "lease"), [pytest.param(8.0, 4.0, id="seconds"), LONG])

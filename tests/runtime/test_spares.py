@@ -173,7 +173,7 @@ def test_files_of_etc_are_made_anew(box: Box) -> None:
     assert box.sh("stat -c %a /etc/hosts /etc/hostname /etc/resolv.conf").out.split() == ["644"] * 3
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_five_hundred_containers_leave_nothing(box: Box, own_dir: Path) -> None:
     before, resident = links(), 0
     for number in range(500):

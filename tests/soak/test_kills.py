@@ -170,7 +170,7 @@ def test_dozens_of_kills(lading: Lading, undisturbed: Lading, context: Path) -> 
     disturb(lading, undisturbed, context, kills=24, seed=7)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_hundreds_of_kills(lading: Lading, undisturbed: Lading, context: Path) -> None:
     disturb(lading, undisturbed, context, kills=KILLS, seed=time.time_ns())

@@ -55,7 +55,6 @@ def test_there_is_something_recorded() -> None:
     assert len(RECORDED) == 3
 
 
-@pytest.mark.peer
 @pytest.mark.parametrize("kind", sorted(KEYS))
 def test_the_library_verifies_what_lading_writes(kind: str, tmp_path: Path) -> None:
     program = os.environ.get("LADING_NOTATION_PEER")
