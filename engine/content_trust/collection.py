@@ -1,4 +1,4 @@
-"""The publisher's side: sign a tag, revoke it, add and remove signers, rotate keys, start anew.
+"""The publisher's side: sign a tag, revoke it, signers and delegations, rotation, starting anew.
 
 Docker's rules: a repository without delegations is signed in ``targets``; with delegations a tag
 goes into each direct one that a key here may sign. The first signing makes the trust data, with the
@@ -20,11 +20,12 @@ from images.descriptor import Descriptor
 from trust.tuf import roles
 from trust.tuf.cache import MetadataCache
 from trust.tuf.draft import YEAR, Draft
-from trust.tuf.errors import MissingKeyError, NoTrustDataError, UnsignedTagError
+from trust.tuf.errors import MissingKeyError, NoTrustDataError, PublishError, UnsignedTagError
 from trust.tuf.keys import Key, Signer
 from trust.tuf.keystore import TrustKeys
 from trust.tuf.metadata import FileMeta
-from trust.tuf.trusted import TrustedSet
+from trust.tuf.pinning import Pins
+from trust.tuf.trusted import TRUST_ON_FIRST_USE, TrustedSet
 
 ATTEMPTS: Final = 5
 ROOT_LIFETIME: Final = 10 * YEAR
@@ -40,6 +41,7 @@ class Collection:
     cache: MetadataCache
     keys: TrustKeys
     now: Callable[[], datetime] = utc_now
+    pins: Pins = TRUST_ON_FIRST_USE
 
     @property
     def gun(self) -> str:
@@ -48,7 +50,8 @@ class Collection:
 
     async def read(self) -> TrustedSet:
         """Everything that is published; raises as ``Updater.update``."""
-        return await Updater(self.server, self.cache, now=self.now).update(everything=True)
+        updater = Updater(self.server, self.cache, self.pins, self.now)
+        return await updater.update(everything=True)
 
     async def exists(self) -> bool:
         """Whether the repository has trust data."""
@@ -154,6 +157,71 @@ class Collection:
                 return draft
             draft = draft.delegate(roles.RELEASES, remove=gone)
             return draft.witness(roles.RELEASES) if self._can_sign(draft, roles.RELEASES) else draft
+
+        await self.change(change)
+
+    async def delegate(
+        self,
+        role: str,
+        keys: Iterable[Key] = (),
+        *,
+        paths: Iterable[str] = (),
+        threshold: int | None = None,
+    ) -> None:
+        """Create a delegation, or add keys and paths to one, as ``notary delegation add`` does.
+
+        A new one without ``paths`` may sign nothing yet. A higher threshold holds for what the role
+        signed before, too.
+
+        Raises:
+            PublishError: a bad name, no parent, or a threshold that its keys cannot meet.
+        """
+        fresh, more = tuple(keys), tuple(paths)
+
+        def change(draft: Draft) -> Draft:
+            old = draft.delegation(role)
+            known = () if old is None else old.paths
+            merged = tuple(dict.fromkeys((*known, *more)))
+            return draft.delegate(role, add=fresh, paths=merged, threshold=threshold)
+
+        await self.change(change)
+
+    async def undelegate(
+        self, role: str, *, keys: Iterable[str] = (), paths: Iterable[str] = ()
+    ) -> None:
+        """Take keys (by id) and paths from a delegation, or without them the whole of it.
+
+        What stays is signed anew where a key here may, since a lost key's word counts no more.
+
+        Raises:
+            PublishError: there is no such delegation.
+        """
+        gone, closed = tuple(keys), tuple(paths)
+
+        def change(draft: Draft) -> Draft:
+            old = draft.delegation(role)
+            if old is None:
+                raise PublishError(f"there is no delegation {role}", where=self.gun)
+            if not gone and not closed:
+                return draft.undelegate(role)
+            left = tuple(path for path in old.paths if path not in closed)
+            draft = draft.delegate(role, remove=gone, paths=left)
+            return draft.witness(role) if gone and self._can_sign(draft, role) else draft
+
+        await self.change(change)
+
+    async def witness(self, names: Iterable[str]) -> None:
+        """Have delegations signed again as they are, by the keys that they have now.
+
+        Raises:
+            PublishError: there is no such role. MissingKeyError: none of its keys is here.
+        """
+        chosen = tuple(names)
+
+        def change(draft: Draft) -> Draft:
+            for role in chosen:
+                draft = draft.witness(role)
+            return draft
 
         await self.change(change)
 

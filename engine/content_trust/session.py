@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from images.reference import Reference
     from images.store import ImageStore
     from trust.tuf.keystore import TrustKeys
+    from trust.tuf.pinning import Pins
     from trust.tuf.tags import SignedTag
 
 _T = TypeVar("_T")
@@ -56,7 +57,8 @@ def resolve(access: Access, reference: Reference) -> SignedTag:
 
     async def look() -> SignedTag:
         async with open_server(access, reference) as server:
-            trusted = await Updater(server, open_cache(access, reference)).update()
+            updater = Updater(server, open_cache(access, reference), open_pins(access))
+            trusted = await updater.update()
             return resolve_tag(trusted, reference.tag or "latest")
 
     return asyncio.run(look())
@@ -95,9 +97,18 @@ def with_collection(
 
     async def run() -> _T:
         async with open_server(access, reference) as server:
-            return await action(Collection(server, open_cache(access, reference), keys))
+            cache = open_cache(access, reference)
+            return await action(Collection(server, cache, keys, pins=open_pins(access)))
 
     return asyncio.run(run())
+
+
+def open_pins(access: Access) -> Pins:
+    """Which roots were pinned, and whether others are trusted on first use; ``PinFileError``."""
+    from trust.tuf.pinfile import PinFile
+
+    folder = settings.trust_folder(access.environ)
+    return PinFile.load(folder).pins(folder)
 
 
 def open_cache(access: Access, reference: Reference) -> MetadataCache:

@@ -76,7 +76,9 @@ class Updater:
         now = self.now()
         cached = await asyncio.to_thread(self.cache.get, roles.ROOT)
         if cached is not None:
-            return await asyncio.to_thread(TrustedSet.resume, self.server.gun, cached, now=now)
+            return await asyncio.to_thread(
+                TrustedSet.resume, self.server.gun, cached, now=now, pins=self.pins
+            )
         raw = await self.server.current(roles.ROOT)
         return await asyncio.to_thread(
             TrustedSet.begin, self.server.gun, raw, now=now, pins=self.pins

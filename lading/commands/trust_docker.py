@@ -51,7 +51,7 @@ def add(
 ) -> None:
     """Let a signer sign tags of repositories; trust data is made where there is none."""
     _check_name(name)
-    keys = [_public_key(file) for file in files]
+    keys = [read_signer_key(file) for file in files]
 
     async def act(collection: Collection) -> None:
         if not await collection.exists():
@@ -129,7 +129,8 @@ def _check_name(name: str) -> None:
         )
 
 
-def _public_key(file: Path) -> Key:
+def read_signer_key(file: Path) -> Key:
+    """A signer's public key or certificate; raises ``SignerError`` or ``KeyFileError``."""
     from trust.tuf.publickey import read_public_key
 
     try:

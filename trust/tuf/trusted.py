@@ -78,14 +78,17 @@ class TrustedSet:
         return cls(gun, now, root, {roles.ROOT: raw})
 
     @classmethod
-    def resume(cls, gun: str, raw: bytes, *, now: datetime) -> Self:
+    def resume(
+        cls, gun: str, raw: bytes, *, now: datetime, pins: Pins = TRUST_ON_FIRST_USE
+    ) -> Self:
         """Go on from a root that was trusted before: it is the anchor, expired or not.
 
         Raises:
-            UntrustedRootError, ThresholdError: the cached copy is damaged or another repository's.
+            UntrustedRootError, ThresholdError: the cached copy is damaged, another repository's or
+                not the one that was pinned since.
         """
         envelope, root = _read_root(raw)
-        keys = _acceptable(root, gun, now=None, pins=TRUST_ON_FIRST_USE, first=False)
+        keys = _acceptable(root, gun, now=None, pins=pins, first=False)
         _require(envelope, keys, root.roles[roles.ROOT].threshold, role=roles.ROOT)
         return cls(gun, now, root, {roles.ROOT: raw})
 
@@ -273,7 +276,7 @@ def _acceptable(
     """The root keys that may speak for ``gun``."""
     problems = {key: certificates.problem(key, gun, now=now) for key in root.keys_of(roles.ROOT)}
     valid = [key for key, problem in problems.items() if problem is None]
-    accepted = tuple(key for key in valid if pins.accepts(gun, key, first=first))
+    accepted = tuple(key for key in valid if pins.accepts(gun, key, first=first, now=now))
     if accepted:
         return accepted
     reason = "it is not the pinned one" if valid else next(iter(problems.values()), "it has none")
