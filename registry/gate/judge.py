@@ -23,7 +23,7 @@ from images.digest import Digest
 from images.errors import ImagesError
 from images.manifest import Index, Manifest
 from images.reference import Reference
-from registry.gate.attachments import is_attachment
+from registry.gate.attachments import BLOCK, is_attachment
 from registry.gate.policies import LoadedPolicy
 from registry.gate.relations import lists_of, tags_of
 from registry.gate.settings import GateRule
@@ -87,7 +87,7 @@ class Judge:
         if wanted.tag is None:
             tags = tags_of(reader, repository, str(wanted.digest), limit=_TAGS)
         parsed = manifests.parse(wanted.raw, wanted.media_type)
-        if isinstance(parsed, Manifest) and is_attachment(parsed, tags):
+        if isinstance(parsed, Manifest) and is_attachment(parsed, tags, self._head):
             return
         case = _Case(self.rule.name, repository, self._loaded, self._index, self._storage, now)
         try:
@@ -95,6 +95,10 @@ class Judge:
         except VerificationError:
             if wanted.tag is not None or not case.listed(wanted.digest):
                 raise
+
+    def _head(self, digest: Digest) -> bytes:
+        with self._storage.open(digest) as file:
+            return file.read(BLOCK)
 
 
 @dataclass(slots=True)

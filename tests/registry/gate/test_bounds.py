@@ -48,7 +48,7 @@ class Store:
         self.judge = Judge(rule, load(path), self.index, self)
 
     def open(self, digest: Digest) -> Any:
-        raise AssertionError("nothing is streamed")
+        return self.files.open(digest)
 
     def read(self, digest: Digest, *, limit: int) -> bytes:
         self.reads += 1
