@@ -50,6 +50,8 @@ class ContextTree:
         self._children: dict[str, list[Node]] = {}
         self.contents: dict[str, bytes] = {}
         """Content of small files that were read already, by host path."""
+        self.digests: dict[str, bytes] = {}
+        """Digests of files that were asked for already, by host path."""
 
     @cached_property
     def directories(self) -> dict[str, dict[str, os.stat_result]]:
@@ -130,6 +132,7 @@ class ContextTree:
             xattrs=read_xattrs(real),
             # What was hashed is what is copied; else a path of the host, no part of it a link.
             source=self.contents.get(real, real),
+            content=self.digests.get(real),
         )
 
     def open(self, node: Node) -> BinaryIO:

@@ -62,6 +62,8 @@ class FileDigests:
         self.owners = owners
         self.contents: dict[str, bytes] | None = None
         """Where to leave the content of small files, by host path; None keeps nothing."""
+        self.given: dict[str, bytes] | None = None
+        """Where to leave the digests that were asked for, by host path; None keeps nothing."""
         self._room = CONTENTS_LIMIT
         self._now_ns = now_ns
         self._known = known or {}
@@ -119,6 +121,8 @@ class FileDigests:
         if digest is None:
             digest = _file_digest(node, owners=self.owners)
             self._learn(node, digest)
+        if self.given is not None:
+            self.given[node.real] = digest
         return digest
 
     def of_siblings(self, nodes: Sequence[Node]) -> list[bytes | None]:
@@ -135,6 +139,12 @@ class FileDigests:
             self._prepare([nodes[index] for index in missing])
             for index in missing:
                 found[index] = self.of(nodes[index])
+        if self.given is not None:
+            self.given.update(
+                (node.real, digest)
+                for node, digest in zip(nodes, found, strict=True)
+                if digest is not None
+            )
         return found
 
     def _prepare(self, missing: Sequence[Node]) -> None:

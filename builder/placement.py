@@ -147,6 +147,7 @@ class PlacedFiles:
         digests = FileDigests.load(self._digest_file, self._now_ns)
         if self._inputs.context is not None:
             digests.contents = self.context.contents
+            digests.given = self.context.digests
         return digests
 
     def _digests(self, source: Directories | None) -> FileDigests:

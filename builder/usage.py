@@ -32,7 +32,11 @@ LAYER, CACHE_MOUNT = "regular", "exec.cachemount"
 DOWNLOAD, LOCAL, INTERNAL = "source.http", "source.local", "internal"
 ID_DIGITS = 25
 """As many as BuildKit's ids have."""
-_ROWS = {"slot": "what a step was made from", "build": "a whole build"}
+_ROWS = {
+    "slot": "what a step was made from",
+    "build": "a whole build",
+    "blocks": "where the blocks of a copied layer are",
+}
 _FILES = {
     "parsed": (INTERNAL, "parsed Dockerfile"),
     "digests": (LOCAL, "digests of a context's files"),

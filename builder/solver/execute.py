@@ -12,7 +12,7 @@ from builder.plan.ops import Copy, Run, StepId, Workdir
 from builder.runner import RunStep
 from builder.solver.materialise import materialise, written
 from builder.solver.mounts import prepare_mounts, stackable
-from builder.solver.records import StoredLayer
+from builder.solver.records import StoredLayer, slot_key
 from builder.solver.results import Layer, ListedLayer, PendingLayer, Result
 from images.snapshots import clear_workspace
 from records import Record
@@ -96,7 +96,10 @@ def execute(session: Session, task: Task) -> Execution:
         dated = list(clamped(entries, session.youngest))
         if task.stood_on and session.options.privileged:
             return _stand(session, task, dated)
-        layer = _pack(session, dated)
+        if isinstance(op, Copy) and op.from_ is None:
+            layer = _pack_copy(session, task.step, op, dated)
+        else:
+            layer = _pack(session, dated)
     task.record(layer)
     return Execution(ListedLayer(layer, dated) if session.options.privileged else layer)
 
@@ -222,6 +225,21 @@ def clamped(entries: Iterable[Entry], epoch: int | None) -> Iterable[Entry]:
         return entries
     limit = epoch * 1_000_000_000
     return (entry._replace(mtime=limit) if entry.mtime > limit else entry for entry in entries)
+
+
+def _pack_copy(session: Session, step: Step, op: Copy, entries: Sequence[Entry]) -> StoredLayer:
+    """Pack a copy of the context, with the help of the layer that the same copy made before."""
+    if session.options.compression != "gzip":
+        return _pack(session, entries)
+    from images.layers.repack import LayerBlocks, repack_layer
+
+    slot = slot_key((*session.options.slot, "blocks", *op.sources, op.destination))
+    raw = None if session.anew(step) else session.values.get(slot)
+    before = LayerBlocks.decode(raw) if raw is not None else None
+    packed, blocks = repack_layer(entries, session.store.blobs, before)
+    if blocks.blocks:
+        session.values.put(slot, "blocks", blocks.encode())
+    return StoredLayer(packed.diff_id, packed.descriptor, session.created())
 
 
 def _pack(session: Session, entries: Iterable[Entry]) -> StoredLayer:

@@ -67,11 +67,10 @@ def compressor(kind: str, sink: Callable[[Bytes], object], *, threads: int = 0) 
     Raises:
         InputError: an unknown kind.
     """
-    threads = threads or min(4, os.cpu_count() or 1)
     if kind == "gzip":
-        return _Blocks(_Gzip(sink, threads))
+        return _Blocks(GzipBlocks(sink, threads))
     if kind == "zstd":
-        return _Blocks(_Zstd(sink, threads))
+        return _Blocks(_Zstd(sink, threads or _threads()))
     if kind == "none":
         return _Plain(sink)
     raise InputError(f"unknown compression {kind!r}", fix="use gzip, zstd or none")
@@ -126,31 +125,46 @@ class _Blocks:
         self._encoder.abort()
 
 
-class _Gzip:
-    def __init__(self, sink: Callable[[Bytes], object], threads: int) -> None:
+class GzipBlocks:
+    """The blocks of one gzip member, in their order; each but the last is ``BLOCK`` bytes."""
+
+    def __init__(self, sink: Callable[[Bytes], object], threads: int = 0) -> None:
+        """``sink`` gets the member; ``threads`` as for ``compressor``."""
         from isal import isal_zlib
 
         self._combine = isal_zlib.crc32_combine
         self._sink = sink
-        self._threads = threads
+        self._threads = threads or _threads()
         self._pool: ThreadPoolExecutor | None = None
         self._queue: deque[tuple[int, Future[tuple[bytes, int]]]] = deque()
         self._first: Bytes | None = None
         self._dictionary = b""
+        self.made: list[tuple[int, int]] = []
+        """Of each block that is finished its deflated length and the CRC-32 of its input."""
         self._crc = 0
         self._size = 0
         sink(GZIP_HEADER)
 
     def block(self, data: Bytes) -> None:
+        """Deflate the next block, which must not change afterwards."""
         if self._first is None and self._pool is None:
             self._first = data
             return
         self._start_pool()
-        self._submit(data)
-        while len(self._queue) > 2 * self._threads:
-            self._drain_one()
+        assert self._pool is not None
+        self._add(data, self._pool.submit(deflate_block, data, self._dictionary))
+
+    def repeat(self, data: Bytes, deflated: bytes, crc: int) -> None:
+        """Take the next block as it was deflated before, after the same block."""
+        from concurrent.futures import Future
+
+        self._start_pool()
+        done: Future[tuple[bytes, int]] = Future()
+        done.set_result((deflated, crc))
+        self._add(data, done)
 
     def finish(self) -> None:
+        """End the member; the sink has everything when this returns."""
         if self._first is not None:
             # Most layers fit in one block, and a thread costs more than it brings for those.
             self._take(len(self._first), deflate_block(self._first, b""))
@@ -160,6 +174,7 @@ class _Gzip:
         self._sink(_DEFLATE_END + struct.pack("<II", self._crc, self._size & 0xFFFFFFFF))
 
     def abort(self) -> None:
+        """Give up; stop threads and hand nothing more to the sink."""
         self._queue.clear()
         self._stop_pool()
 
@@ -169,18 +184,18 @@ class _Gzip:
 
             self._pool = ThreadPoolExecutor(self._threads, "gzip")
             first, self._first = self._first, None
-            assert first is not None
-            self._submit(first)
+            if first is not None:
+                self._add(first, self._pool.submit(deflate_block, first, b""))
 
     def _stop_pool(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def _submit(self, data: Bytes) -> None:
-        assert self._pool is not None
-        future = self._pool.submit(deflate_block, data, self._dictionary)
+    def _add(self, data: Bytes, future: Future[tuple[bytes, int]]) -> None:
         self._queue.append((len(data), future))
-        self._dictionary = bytes(memoryview(data)[-_WINDOW:])
+        self._dictionary = window(data)
+        while len(self._queue) > 2 * self._threads:
+            self._drain_one()
 
     def _drain_one(self) -> None:
         length, future = self._queue.popleft()
@@ -188,9 +203,38 @@ class _Gzip:
 
     def _take(self, length: int, result: tuple[bytes, int]) -> None:
         compressed, crc = result
+        self.made.append((len(compressed), crc))
         self._crc = self._combine(self._crc, crc, length) if self._size else crc
         self._size += length
         self._sink(compressed)
+
+
+def _threads() -> int:
+    return min(4, os.cpu_count() or 1)
+
+
+def window(block: Bytes) -> bytes:
+    """What of a block the next one may refer to."""
+    return bytes(memoryview(block)[-_WINDOW:])
+
+
+def inflate_block(deflated: bytes, dictionary: bytes) -> tuple[bytes, int]:
+    """The inverse of ``deflate_block``; returns the plain bytes and their CRC-32.
+
+    Raises:
+        InvalidArchiveError: the bytes are not what was deflated.
+    """
+    from isal import isal_zlib
+
+    if dictionary:
+        inflate = isal_zlib.decompressobj(-15, zdict=dictionary)
+    else:
+        inflate = isal_zlib.decompressobj(-15)
+    try:
+        plain = inflate.decompress(deflated, BLOCK + 1)
+    except isal_zlib.IsalError as error:  # type: ignore[misc]
+        raise InvalidArchiveError(f"gzip block is damaged: {error}") from error
+    return plain, isal_zlib.crc32(plain)
 
 
 def deflate_block(data: Bytes, dictionary: bytes) -> tuple[bytes, int]:

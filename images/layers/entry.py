@@ -49,6 +49,8 @@ class Entry(NamedTuple):
         xattrs: extended attributes by full name.
         source: a regular file's content: a host path, the bytes themselves, or a function that
             opens it.
+        content: a digest of the bytes that somebody who read them left; of whatever kind, but
+            two files of equal mode and size have the same only if their bytes are the same.
     """
 
     path: str
@@ -63,15 +65,16 @@ class Entry(NamedTuple):
     minor: int = 0
     xattrs: Mapping[str, bytes] = NO_XATTRS
     source: Source = None
+    content: bytes | None = None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Entry) and self[:-1] == other[:-1]
+        return isinstance(other, Entry) and self[:-2] == other[:-2]
 
     def __ne__(self, other: object) -> bool:
         return not self == other
 
     def __hash__(self) -> int:
-        return hash(self[:-2])
+        return hash(self[:-3])
 
     @property
     def name(self) -> str:
@@ -89,8 +92,8 @@ class Entry(NamedTuple):
         return self.name.startswith(WHITEOUT_PREFIX)
 
     def read_from(self, source: Source) -> Entry:
-        """This entry with its content elsewhere."""
-        return Entry(*self[:-1], source)
+        """This entry with its content elsewhere, where nobody has read it."""
+        return Entry(*self[:-2], source)
 
     def open_source(self) -> BinaryIO:
         """Open the content of a regular file for reading.

@@ -58,7 +58,7 @@ def pack_layer(
         EnvironmentFault: the disk is full or failing; nothing is kept.
     """
     hasher = hashlib.sha256()
-    with blobs.writer() as writer, _InOrder(hasher.update) as hashing:
+    with blobs.writer() as writer, InOrder(hasher.update) as hashing:
         stream = compressor(compression, writer.write, threads=threads)
 
         def take(block: Bytes) -> None:
@@ -78,7 +78,7 @@ def pack_layer(
     return PackedLayer(Digest.from_hash(hasher), descriptor, length)
 
 
-class _InOrder:
+class InOrder:
     """Calls a function with one block after the other: the first at the end, the others by a thread
     that stays at most ``_AHEAD`` blocks behind.
     """

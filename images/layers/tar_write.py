@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from images.layers.entry import Entry
 
-_RECORD: Final = 512
+RECORD: Final = 512
+"""Bytes that everything in a tar is a multiple of."""
 _TYPES: Final = {
     kinds.FILE: b"0",
     kinds.HARDLINK: b"1",
@@ -38,7 +39,8 @@ _TYPES: Final = {
 }
 _MAX_ID: Final = 0o7777777
 _MAX_SIZE: Final = 0o77777777777
-_ZEROS: Final = bytes(_RECORD)
+_MAX_TIME: Final = _MAX_SIZE * 1_000_000_000
+_ZEROS: Final = bytes(RECORD)
 _MAGIC: Final = b"ustar\x0000" + bytes(64)
 _NO_SUM: Final = b" " * 8
 _PLAIN: Final = (kinds.FILE, kinds.DIRECTORY)
@@ -53,7 +55,7 @@ def write_tar(entries: Iterable[Entry], sink: Callable[[bytearray | memoryview],
         OSError: a source cannot be read.
     """
     blocks = _Blocks(sink)
-    with _Sources() as sources:
+    with Sources() as sources:
         for entry in entries:
             blocks.write(header(entry))
             if entry.kind == kinds.FILE and entry.size:
@@ -78,6 +80,22 @@ def header(entry: Entry) -> bytes:
             total += _sum(name + numbers)
             return name.ljust(100, b"\0") + owner + numbers + b"%06o" % total + rest
     return _any_header(entry)
+
+
+def header_length(entry: Entry) -> int:
+    """The length of ``header(entry)``."""
+    path = entry.path
+    if (
+        len(path) < 100
+        and path.isascii()
+        and entry.kind in _PLAIN
+        and not entry.xattrs
+        and 0 <= entry.mtime <= _MAX_TIME
+        and entry.size <= _MAX_SIZE
+        and entry.uid <= _MAX_ID >= entry.gid
+    ):
+        return RECORD
+    return len(header(entry))
 
 
 @lru_cache(maxsize=512)
@@ -223,10 +241,10 @@ def _ascii(name: bytes) -> bytes:
 
 
 def _padded(body: bytes) -> bytes:
-    return body + bytes(-len(body) % _RECORD)
+    return body + bytes(-len(body) % RECORD)
 
 
-class _Sources:
+class Sources:
     """Opens host files, those of one directory through a descriptor of it: entries come sorted, and
     the kernel need not walk the directory's path for each.
     """
@@ -259,11 +277,11 @@ class _Sources:
             self._folder = -1
 
 
-def _write_body(entry: Entry, blocks: _Blocks, sources: _Sources) -> None:
+def _write_body(entry: Entry, blocks: _Blocks, sources: Sources) -> None:
     source = entry.source
     if isinstance(source, bytes):
         if len(source) != entry.size:
-            raise _changed(entry, len(source))
+            raise changed(entry, len(source))
         blocks.write(source)
         return
     if isinstance(source, str):
@@ -277,10 +295,11 @@ def _write_body(entry: Entry, blocks: _Blocks, sources: _Sources) -> None:
             # RawIOBase and BufferedIOBase both have readinto; BinaryIO does not say so.
             missing = blocks.read_from(file.readinto, entry.size)  # type: ignore[attr-defined]
     if missing:
-        raise _changed(entry, entry.size - missing)
+        raise changed(entry, entry.size - missing)
 
 
-def _changed(entry: Entry, found: int) -> InputError:
+def changed(entry: Entry, found: int) -> InputError:
+    """The error for a file that has ``found`` bytes where its entry says otherwise."""
     return InputError(
         f"has {found} bytes where {entry.size} were expected; it changed while it was read",
         where=entry.source if isinstance(entry.source, str) else entry.path,
@@ -337,7 +356,7 @@ class _Blocks:
 
     def pad(self) -> None:
         # Blocks are whole records long and begin as zeros.
-        self._used += -self._used % _RECORD
+        self._used += -self._used % RECORD
 
     def finish(self) -> int:
         length = self._sunk + self._used
