@@ -271,8 +271,11 @@ def _enter_directory(stage: Stage, cwd: str) -> None:
 
 def _announce(birth: Birth, stage: Stage, channel: socket.socket) -> None:
     created = [path.removeprefix(birth.mountpoint).lstrip("/") for path in stage.created]
-    fds = [stage.terminal[0]] if stage.terminal is not None else []
-    protocol.send(channel, {"event": "ready", "created": created}, fds)
+    terminal = [stage.terminal[0]] if stage.terminal is not None else []
+    # Our own procfs hangs nowhere, so its last descriptor unmounts it, which waits for the kernel.
+    # On exec that would hold up the program; the shim has time for it in the end.
+    proc = [stage.proc] if stage.proc >= 0 else []
+    protocol.send(channel, {"event": "ready", "created": created}, [*terminal, *proc])
 
 
 def _adjust_oom_score(stage: Stage, value: int) -> None:

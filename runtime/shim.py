@@ -24,6 +24,7 @@ from runtime.cgroups import Group, create, device_filter
 from runtime.errors import RuntimeFault, from_oserror
 from runtime.etc_writing import write_etc_files, write_hosts
 from runtime.network.endpoint import Endpoint
+from runtime.network.errors import NetworkFault
 from runtime.network.ports import PortBinding
 from runtime.plan import mount_points, scratch_slots
 from runtime.relay import Relay
@@ -230,9 +231,15 @@ class _Service:
         if not early:
             embryo.expect("namespaces")
         if bridge is not None:
-            self._connect(embryo, bridge)
+            try:
+                self._connect(embryo, bridge)
+            except (OSError, NetworkFault):
+                # A first process that failed has no network left; what it says is the reason.
+                embryo.expect("ready")
+                raise
         ready, fds = embryo.expect("ready")
         self._holdings.created = ready["created"]
+        self._holdings.unmounting = fds[1:] if terminal else fds
         if bridge is not None:
             protocol.send(embryo.channel, {"event": "go"})
         received = embryo.receiver.receive()

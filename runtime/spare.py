@@ -103,6 +103,8 @@ class Holdings:
     standard: Spec | None = None
     """What group and embryo were made for ahead of the request."""
     detached: list[Endpoint] = field(default_factory=list)
+    unmounting: list[int] = field(default_factory=list)
+    """Descriptors of mounts that hang nowhere: closing the last one unmounts."""
 
     def discard_embryo(self) -> None:
         """Kill and reap the first process, if there is one."""
@@ -146,6 +148,8 @@ class Holdings:
         """Close what may wait for the kernel; see ``Endpoint.close``."""
         while self.detached:
             self.detached.pop().close()
+        while self.unmounting:
+            os.close(self.unmounting.pop())
 
     def _remove_group(self) -> None:
         if self.group is not None:

@@ -41,6 +41,8 @@ _IFLA_MTU = 4
 _IFLA_MASTER = 10
 _IFLA_LINKINFO = 18
 _IFLA_NET_NS_FD = 28
+_IFLA_NUM_TX_QUEUES = 31
+_IFLA_NUM_RX_QUEUES = 32
 _IFLA_INFO_KIND = 1
 _IFLA_INFO_DATA = 2
 _IFLA_INFO_SLAVE_KIND = 4
@@ -107,10 +109,14 @@ def new_veth(
     """A veth pair: ``name`` up in the bridge ``master``, ``peer`` born down in the namespace of
     this fd.
 
-    The peer cannot be born up: the kernel answers ENOTCONN while the pair is half made.
+    The peer cannot be born up: the kernel answers ENOTCONN while the pair is half made. Asked for
+    no number of queues, veth makes one for each processor, turns all but one off again, and waits
+    for a grace period at each end while it holds the lock of all links.
     """
+    one_queue = u32(_IFLA_NUM_TX_QUEUES, 1) + u32(_IFLA_NUM_RX_QUEUES, 1)
     peer_link = (
         _link()
+        + one_queue
         + text(_IFLA_IFNAME, peer)
         + u32(_IFLA_NET_NS_FD, namespace)
         + attribute(_IFLA_ADDRESS, hardware_address)
@@ -118,6 +124,7 @@ def new_veth(
     )
     body = (
         _link(up=True)
+        + one_queue
         + text(_IFLA_IFNAME, name)
         + u32(_IFLA_MTU, mtu)
         + u32(_IFLA_MASTER, master)

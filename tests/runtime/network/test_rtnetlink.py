@@ -22,14 +22,18 @@ def test_veth_message_bytes():
     assert message.kind == 16
     assert message.body == bytes.fromhex(
         "00 00 0000 00000000 01000000 01000000"  # ifinfomsg, IFF_UP
+        "0800 1f00 01000000"  # IFLA_NUM_TX_QUEUES
+        "0800 2000 01000000"  # IFLA_NUM_RX_QUEUES
         "0800 0300 6c763100"  # IFLA_IFNAME lv1
         "0800 0400 78050000"  # IFLA_MTU
         "0800 0a00 05000000"  # IFLA_MASTER
-        "50001280"  # IFLA_LINKINFO
+        "60001280"  # IFLA_LINKINFO
         "09000100 7665746800 000000"  # kind veth
-        "40000280"  # IFLA_INFO_DATA
-        "3c000100"  # VETH_INFO_PEER
+        "50000280"  # IFLA_INFO_DATA
+        "4c000100"  # VETH_INFO_PEER
         "00 00 0000 00000000 00000000 00000000"  # peer ifinfomsg, down
+        "08001f00 01000000"  # IFLA_NUM_TX_QUEUES
+        "08002000 01000000"  # IFLA_NUM_RX_QUEUES
         "09000300 6574683000 000000"  # IFLA_IFNAME eth0
         "08001c00 09000000"  # IFLA_NET_NS_FD
         "0a000100 020102030405 0000"  # IFLA_ADDRESS
