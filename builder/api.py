@@ -6,9 +6,12 @@ record; planning and solving are imported when they are needed.
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Callable
 
+from builder.errors import BuildInputError
 from builder.fastpath import BuildRecord, ContextScans, find_record, fingerprint
 from builder.inputs import read_inputs
 from builder.progress.tracker import Tracker
@@ -18,6 +21,8 @@ from images.platform import Platform
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from builder.bases import BaseResolver
     from builder.build import Workshop
     from builder.downloads import DownloadJudge
@@ -28,6 +33,9 @@ if TYPE_CHECKING:
     from images.store import ImageStore
 
 WHOLE_BUILD = "nothing changed since the whole build was recorded"
+_MOVED: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
+"""What a name says that was listed and is not there any more, or as something else."""
+
 __all__ = ["BuildRequest", "BuildResult", "build", "plan", "predict"]
 
 
@@ -82,8 +90,25 @@ def build(
         result = run_build(request, inputs, platform, key, shop, files, scans)
         files.remember()
         return result
+    except OSError as error:
+        if not _of_context(error, request):
+            raise
+        # What was there a moment ago is gone, or something else now.
+        raise BuildInputError(
+            f"{os.fsdecode(error.filename)} changed while it was read: {error.strerror}",
+            fix="build again when nothing writes to the sources",
+        ) from error
     finally:
         progress.close()
+
+
+def _of_context(error: OSError, request: BuildRequest) -> bool:
+    """Whether it is about a file of the context that is not what it was when it was listed."""
+    if error.errno not in _MOVED or error.filename is None or request.context is None:
+        return False
+    # Files of the context are opened below a descriptor, the store's by their whole path.
+    name = os.fsdecode(error.filename)
+    return not os.path.isabs(name) or name.startswith(os.fspath(request.context))
 
 
 def plan(

@@ -49,7 +49,7 @@ class _Service:
         self.tally.close()
 
     def reload(self) -> RegistryConfig:
-        """Read the configuration again and take the certificate of today.
+        """The configuration and the certificate of today, for workers that are to come.
 
         Raises:
             RegistryError: it is no good; everything is as it was.
@@ -57,6 +57,13 @@ class _Service:
         config = self.reread()
         if self.context is not None:
             renew(self.context, config.tls)
+        return self._taken(config)
+
+    def read_again(self) -> RegistryConfig:
+        """The configuration of today, for a worker that runs; raises as ``reload``."""
+        return self._taken(self.reread())
+
+    def _taken(self, config: RegistryConfig) -> RegistryConfig:
         for name in _FIXED:
             if getattr(config, name) != getattr(self.config, name):
                 log.warning("%s changed; a restart will bring it into effect", name)
@@ -150,7 +157,7 @@ def _worker(service: _Service, number: int) -> Worker:
         metrics=service.listeners.metrics,
         context=service.context,
         tally=service.tally,
-        reread=service.reload,
+        reread=service.read_again,
     )
 
 

@@ -24,6 +24,7 @@ from registry.status import Status
 from registry.supervisor import tell_refused
 from registry.systemd import Notifier
 from registry.tally import Count, Tally
+from registry.tls import renew
 
 log = logging.getLogger("registry")
 
@@ -34,8 +35,7 @@ _CLOSE_SECONDS: Final = 1.0
 class Worker:
     """Serves on ``sockets``; metrics and health of all workers on ``metrics``.
 
-    ``reread`` returns the configuration of today, with the certificate in ``context`` renewed, or
-    raises ``RegistryError`` and leaves everything as it was.
+    ``reread`` returns the configuration of today, or raises ``RegistryError``.
     """
 
     def __init__(
@@ -131,6 +131,10 @@ class Worker:
                 notifier.reloading()
             try:
                 config = await asyncio.to_thread(self._reread)
+                if self._context is not None:
+                    # Here and in no thread: a handshake that begins between the certificate and its
+                    # key would have one of each.
+                    renew(self._context, config.tls)
                 await reconfigure(dispatcher, config)
             except RegistryError as error:
                 tell_refused(error)
