@@ -29,8 +29,9 @@ format: $(STAMP) ## rewrite the code in the house style
 type: $(STAMP) ## mypy, strict, over all packages
 	$(BIN)/mypy
 
-test: setup ## everything, with what this machine allows; CI demands all of it
-	$(BIN)/pytest --cov --cov-report=term:skip-covered $(ARGS)
+WORKERS ?= 3
+test: setup ## everything but soaks, with what this machine allows; CI demands all of it; WORKERS=3 at once
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered $(ARGS)
 
 test-unit: $(STAMP) ## only what needs neither root, network nor peers
 	$(BIN)/pytest -m "not root and not network and not peer and not slow and not soak" $(ARGS)

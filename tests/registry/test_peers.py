@@ -170,7 +170,9 @@ def dockerd(folder: Path) -> Iterator[str]:
     """A daemon of our own without network and images; yields its socket."""
     program = require_program("dockerd")
     (folder / "daemon.json").write_text("{}")
-    address = f"unix://{folder}/docker.sock"
+    # A socket's path has 107 bytes at most, and pytest's folders are long.
+    place = Path(tempfile.mkdtemp(prefix="dockerd-"))
+    address = f"unix://{place}/docker.sock"
     command = [program, "-H", address, "--data-root", folder / "data", "--exec-root"]
     command += [folder / "exec", "-p", folder / "docker.pid", "--bridge=none", "--iptables=false"]
     command += ["--storage-driver=vfs", "--config-file", folder / "daemon.json"]
@@ -178,7 +180,7 @@ def dockerd(folder: Path) -> Iterator[str]:
         daemon = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log)
     try:
         for _ in range(150):
-            if (folder / "docker.sock").exists():
+            if (place / "docker.sock").exists():
                 break
             assert daemon.poll() is None, (folder / "log").read_text()[-2000:]
             time.sleep(0.1)
@@ -186,6 +188,9 @@ def dockerd(folder: Path) -> Iterator[str]:
     finally:
         daemon.terminate()
         daemon.wait(30)
+        # dockerd binds its data onto itself and leaves that.
+        subprocess.run(["umount", folder / "data"], capture_output=True, check=False)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.mark.root
