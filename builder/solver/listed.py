@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from builder.solver.materialise import materialise
 from images.layers import entry as kinds
@@ -21,52 +21,60 @@ if TYPE_CHECKING:
     from images.layers.entry import Entry
 
 
+_MADE: Final = (kinds.DIRECTORY, kinds.SYMLINK)
+
+
 class ListedTree(MergedTree):
     """The merged view of ``listings`` (topmost first) over the directories ``lowers``.
 
-    ``scratch`` is an empty directory for the skeletons of the listings.
+    ``scratch`` is an empty directory for the skeleton of the listings, which become one: a tree of
+    hundreds of small layers costs what their entries do.
     """
 
     def __init__(
-        self, listings: Sequence[Sequence[Entry]], lowers: Sequence[Path], scratch: Path
+        self, listings: Sequence[Iterable[Entry]], lowers: Sequence[Path], scratch: Path
     ) -> None:
-        skeletons = [scratch / str(number) for number in range(len(listings))]
-        self._files: list[dict[str, dict[str, Entry]]] = []
-        for listing, skeleton in zip(listings, skeletons, strict=True):
-            skeleton.mkdir()
-            made = (entry for entry in listing if entry.kind in (kinds.DIRECTORY, kinds.SYMLINK))
-            materialise(made, skeleton)
-            files: dict[str, dict[str, Entry]] = {}
-            for entry in listing:
-                if entry.kind not in (kinds.DIRECTORY, kinds.SYMLINK):
-                    files.setdefault(entry.parent, {})[entry.name] = entry
-            self._files.append(files)
-        super().__init__([*skeletons, *lowers])
-        self._ranks = {layer: rank for rank, layer in enumerate(self.lowers)}
+        entries = _combined(listings)
+        made = [entry for entry in entries.values() if entry.kind in _MADE]
+        # A path comes before those that it begins.
+        materialise(sorted(made, key=lambda entry: entry.path), scratch)
+        self._files: dict[str, dict[str, Entry]] = {}
+        for entry in entries.values():
+            if entry.kind not in _MADE:
+                self._files.setdefault(entry.parent, {})[entry.name] = entry
+        super().__init__([scratch, *lowers])
 
     def children(self, path: str) -> list[Node]:
         """As ``MergedTree.children``, with the files that are only listed."""
         found = {os.path.basename(node.path): node for node in super().children(path)}
         prefix = f"{path}/" if path else ""
-        for rank in reversed(range(len(self._files))):
-            for name, entry in self._files[rank].get(path, {}).items():
-                above = found.get(name)
-                if above is None or self._ranks[above.layer] >= rank:
-                    found[name] = Node(prefix + name, _status(entry), self.lowers[rank])
+        for name, entry in self._files.get(path, {}).items():
+            found[name] = Node(prefix + name, _status(entry), self.lowers[0])
         return [found[name] for name in sorted(found)]
 
     def read_text(self, path: str, *, limit: int = TEXT_LIMIT) -> str | None:
         """As ``MergedTree.read_text``; a listed file is read from where it comes from."""
         canonical = self.resolve(path)
         parent, _, name = canonical.rpartition("/")
-        for rank, files in enumerate(self._files):
-            entry = files.get(parent, {}).get(name)
-            if entry is not None and entry.kind == kinds.FILE and entry.size <= limit:
-                with entry.open_source() as source:
-                    return source.read().decode("utf-8", "surrogateescape")
-            if os.path.lexists(f"{self.lowers[rank]}/{canonical}"):
-                break
+        entry = self._files.get(parent, {}).get(name)
+        if entry is not None and entry.kind == kinds.FILE and entry.size <= limit:
+            with entry.open_source() as source:
+                return source.read().decode("utf-8", "surrogateescape")
         return super().read_text(path, limit=limit)
+
+
+def _combined(listings: Sequence[Iterable[Entry]]) -> dict[str, Entry]:
+    """What stacked listings, topmost first, show together; none of them has whiteouts."""
+    found: dict[str, Entry] = {}
+    for listing in reversed(listings):
+        for entry in listing:
+            known = found.get(entry.path)
+            if known is not None and known.kind == kinds.DIRECTORY != entry.kind:
+                hidden = f"{entry.path}/"
+                for path in [path for path in found if path.startswith(hidden)]:
+                    del found[path]
+            found[entry.path] = entry
+    return found
 
 
 def _status(entry: Entry) -> os.stat_result:

@@ -90,3 +90,19 @@ def test_text_is_read_from_where_it_is(
     trees: tuple[ListedTree, MergedTree], path: str, text: str | None
 ) -> None:
     assert trees[0].read_text(path) == text
+
+
+def test_many_layers_have_one_skeleton(tmp_path: Path) -> None:
+    """Hundreds of small copies would otherwise cost the square of their number."""
+    listings = [[_entry("x", "d"), _entry(f"x/{number}")] for number in range(50)]
+    tree = ListedTree(listings, [], tmp_path)
+    assert len(tree.children("x")) == 50
+    assert [path.name for path in tmp_path.rglob("*")] == ["x"]
+
+
+def test_a_listed_file_hides_a_listed_directory(tmp_path: Path) -> None:
+    above = [_entry("x", text="a file now")]
+    below = [_entry("x", "d"), _entry("x/inside"), _entry("xy", "d")]
+    tree = ListedTree([above, below], [], tmp_path)
+    assert _shape(tree, "") == [("x", False, False, 0o100755), ("xy", True, False, 0o040755)]
+    assert tree.lookup("x/inside") is None
