@@ -19,6 +19,7 @@ import json
 import marshal
 import os
 from bisect import bisect_left, bisect_right
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from images.descriptor import Descriptor
@@ -38,7 +39,7 @@ from images.layers.tar_write import RECORD, Sources, changed, header, header_len
 from records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import BinaryIO
 
     from images.blobs import BlobStore
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
 
 FORMAT: Final = 1
 """Raise it with anything that changes the bytes of a layer or the names of blocks."""
+
+_AHEAD: Final = 4
+"""Blocks that are ready before they are asked for."""
 
 _FIELDS: Final = 10
 """Of an entry: those that have the same bytes wherever they have the same value."""
@@ -205,19 +209,39 @@ def _pack(
 def _mix(
     layout: _Layout, reused: _Reused, stream: GzipBlocks, put: Callable[[Bytes], object]
 ) -> None:
-    """Feed the stream, block by block, from the old layer or from the files."""
+    """Feed the stream, block by block, from the old layer or from the files.
+
+    A thread is some blocks ahead, since inflating leaves the interpreter to others.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1, "inflate") as pool:
+        blocks = _blocks(layout, reused)
+        count = len(layout.names)
+        ahead = deque(pool.submit(next, blocks) for _ in range(min(_AHEAD, count)))
+        for number in range(count):
+            plain, old = ahead.popleft().result()
+            if number + _AHEAD < count:
+                ahead.append(pool.submit(next, blocks))
+            put(plain)
+            if old is None:
+                stream.block(plain)
+            else:
+                stream.repeat(plain, *old)
+
+
+def _blocks(layout: _Layout, reused: _Reused) -> Iterator[tuple[Bytes, tuple[bytes, int] | None]]:
+    """Each block plain, and if it is from the old layer deflated, with its CRC-32."""
     dictionary = b""
     with Sources() as sources:
         for index, name in enumerate(layout.names):
-            old = reused.get(name, dictionary)
-            if old is not None:
-                plain: Bytes = old[0]
-                put(plain)
-                stream.repeat(*old)
+            found = reused.get(name, dictionary)
+            if found is None:
+                plain: Bytes = _block(layout, index, sources)
+                yield plain, None
             else:
-                plain = _block(layout, index, sources)
-                put(plain)
-                stream.block(plain)
+                plain = found[0]
+                yield plain, found[1:]
             dictionary = window(plain)
 
 
