@@ -121,7 +121,7 @@ class Downloads:
         for header, field in (("If-None-Match", "etag"), ("If-Modified-Since", "last-modified")):
             if record.get(field) and expected is None:
                 request.add_header(header, record[field])
-        opener = self._opener or urllib.request.urlopen
+        opener = self._opener or (urllib.request.urlopen if self._judge is None else _careful())
         try:
             with opener(request, timeout=TIMEOUT_SECONDS) as response:
                 return self._store(key, url, response, expected)
@@ -158,6 +158,26 @@ class Downloads:
         }
         self._values.put(key, "download", json.dumps(record).encode(), [digest])
         return Download(digest, file_name(url), modified)
+
+
+def _careful() -> Callable[..., Any]:
+    """``urlopen`` that follows no redirect from TLS to plain HTTP, where anybody could answer."""
+    import urllib.error
+    import urllib.request
+
+    class Careful(urllib.request.HTTPRedirectHandler):
+        """Refuses such a redirect as what the server answered."""
+
+        def redirect_request(
+            self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+        ) -> Any:
+            """See ``urllib.request``; ``newurl`` is absolute."""
+            if req.type == "https" and not newurl.lower().startswith("https:"):
+                reason = f"and redirects to {newurl}, without TLS"
+                raise urllib.error.HTTPError(req.full_url, code, reason, headers, fp)
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+    return urllib.request.build_opener(Careful).open
 
 
 def refuse_git(source: str) -> BuildInputError:

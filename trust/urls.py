@@ -50,9 +50,11 @@ def is_url(scope: str) -> bool:
 def normal_url(url: str) -> str | None:
     """The URL as scopes are compared with it; None if it could mean another place than it says.
 
-    Scheme and host in lower case. User names, ``.`` and ``..`` segments and backslashes are what
-    could make a prefix lie (RFC 3986, section 6.2.2).
+    Scheme and host in lower case. User names, ``.`` and ``..`` segments, backslashes and what no
+    URL may hold, which readers of URLs drop or keep, could make a prefix lie (RFC 3986, 6.2.2).
     """
+    if not url.isascii() or not url.isprintable() or " " in url:
+        return None
     try:
         parts = urlsplit(url)
         host = parts.hostname

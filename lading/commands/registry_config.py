@@ -27,7 +27,8 @@ def check(file: Path) -> int:
     from registry.configuration.sources import load
 
     try:
-        load(RegistryConfig, file=file, defaults={"root": Path("registry")})
+        found = load(RegistryConfig, file=file, defaults={"root": Path("registry")})
+        _check_policies(found)
     except RegistryConfigError as error:
         for problem in error.problems or (error,):
             fix = f"; {problem.fix}" if problem.fix else ""
@@ -35,6 +36,16 @@ def check(file: Path) -> int:
         return FAILED_STATUS
     click.echo(f"{file}: nothing is wrong")
     return 0
+
+
+def _check_policies(found: RegistryConfig) -> None:
+    """Read the policies of the gates; raises ``RegistryConfigError``."""
+    if found.gate:
+        from registry.gate.policies import load
+
+        for rule in found.gate:
+            if rule.policy is not None:
+                load(rule.policy)
 
 
 @config.command()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from images.mediatype import OCI_MANIFEST
+from lading.main import main
 from tests.registry.gate.gatekit import HOST, REPOSITORY, image, new_key, policy
 from tests.registry.kit import digest_of
 from tests.registry.service_kit import call, service
@@ -37,3 +40,16 @@ def test_a_bad_policy_keeps_the_old_gate(tmp_path: Path) -> None:
         status, _, body = call(port, "GET", PATH)
         assert status == 403
         assert b"the policy refuses this image (policy.toml: default)" in body
+
+
+def test_a_check_of_the_configuration_reads_policies_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = policy(tmp_path, new_key())
+    file = tmp_path / "registry.toml"
+    file.write_text(f'[[gate]]\npolicy = "{path}"\nname = "{HOST}"\n')
+    words = ["registry", "config", "check", str(file)]
+    assert main(words) == 0
+    path.write_text('default = "perhaps"\n')
+    assert main(words) == 1
+    assert "policy.toml" in capsys.readouterr().err
