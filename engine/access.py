@@ -11,8 +11,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from engine.signatures import Found
+    from engine.trusting import TrustData
     from images.client import RegistryClient
+    from images.digest import Digest
+    from images.reference import Reference
     from trust.policy import Policy
+    from trust.requirements import NotarySigned
 
 
 def _environ() -> Mapping[str, str]:
@@ -51,6 +56,17 @@ class Access(Record):
 
         credentials = CredentialStore.from_environment(self.environ)
         return RegistryClient(credentials, ClientOptions(self.insecure, environ=self.environ))
+
+    def trust_data(self) -> TrustData:
+        """How the trust data is asked for that a policy wants; nothing of it is loaded before."""
+
+        async def gather(reference: Reference, digest: Digest, wanted: NotarySigned) -> Found:
+            from engine.content_trust.evidence import gatherer
+            from trust.policyfile import read_key
+
+            return await gatherer(self, read_key=read_key)(reference, digest, wanted)
+
+        return gather
 
     def policy(self) -> Policy:
         """The policy in force.

@@ -43,10 +43,12 @@ class PeekingResolver:
         from engine.registries import call
         from engine.trusting import verifier
 
-        policy = self._access.policy()
+        policy, notary = self._access.policy(), self._access.trust_data()
         return call(
             self._access,
-            lambda client: peek(client, reference, platform, verify=verifier(client, policy)),
+            lambda client: peek(
+                client, reference, platform, verify=verifier(client, policy, notary=notary)
+            ),
         )
 
     def pin(self, reference: Reference, platform: Platform) -> str | None:

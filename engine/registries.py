@@ -88,6 +88,7 @@ def _pull(
     from engine.trusting import verifier
 
     policy = access.policy()
+    notary = access.trust_data()
 
     return call(
         access,
@@ -96,7 +97,7 @@ def _pull(
             store,
             platform=platform,
             all_platforms=all_platforms,
-            verify=verifier(client, policy),
+            verify=verifier(client, policy, notary=notary),
             progress=progress,
         ),
     )

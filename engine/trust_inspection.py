@@ -12,10 +12,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine.signatures import Found, fetch_bundles, fetch_notation, fetch_tag_signatures
-from engine.trusting import Format, utc_now
+from engine.trusting import Format, TrustData, fetch_evidence, utc_now
 from images.descriptor import Descriptor
 from images.digest import Digest
 from images.reference import Reference
@@ -158,6 +159,7 @@ async def inspect(
     *,
     known: Mapping[str, PublicKey],
     read_key: Callable[[str], bytes] = read_key_file,
+    notary: TrustData | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Inspection:
     """Look at all signatures of ``reference``. ``known`` names keys beside those of the policy.
@@ -173,8 +175,19 @@ async def inspect(
         found += await fetch_notation(client, reference, descriptor.digest)
     except VerificationError as error:
         return Inspection(reference, descriptor, (), policy.decide(reference), error)
+    decision = policy.decide(reference)
+    said = await fetch_evidence(decision, reference, descriptor.digest, notary)
+    judge = partial(_verdict, reference, descriptor.digest, policy, found, said)
     return await asyncio.to_thread(
-        _report, reference, descriptor, policy, found, known=known, read_key=read_key, now=now()
+        _report,
+        reference,
+        descriptor,
+        decision,
+        found,
+        judge,
+        known=known,
+        read_key=read_key,
+        now=now(),
     )
 
 
@@ -184,12 +197,13 @@ async def inspect_if_there(
     policy: Policy,
     *,
     known: Mapping[str, PublicKey],
+    notary: TrustData | None = None,
 ) -> Inspection | None:
     """Like ``inspect``; None when the registry has no such image."""
     from images.client.errors import ManifestUnknownError
 
     try:
-        return await inspect(client, reference, policy, known=known)
+        return await inspect(client, reference, policy, known=known, notary=notary)
     except ManifestUnknownError:
         return None
 
@@ -230,33 +244,43 @@ def joined(
 def _report(
     reference: Reference,
     descriptor: Descriptor,
-    policy: Policy,
+    decision: Decision,
     found: Found,
+    judge: Callable[..., VerificationError | None],
     *,
     known: Mapping[str, PublicKey],
     read_key: Callable[[str], bytes],
     now: datetime,
 ) -> Inspection:
-    decision = policy.decide(reference)
     names = {key: name for name, key in _policy_keys(decision, read_key).items()}
     names |= {key: name for name, key in known.items()}
     reports = [_examine(item, names, reference, descriptor.digest) for item in found.items]
     reports += [
         SignatureReport(Format.TAG, None, None, None, {}, str(error)) for error in found.damage
     ]
-    refusal: VerificationError | None = None
-    try:
-        verify(
-            reference,
-            descriptor.digest,
-            policy,
-            Signatures(found.items),
-            now=now,
-            read_key=read_key,
-        )
-    except VerificationError as error:
-        refusal = error
+    refusal = judge(now=now, read_key=read_key)
     return Inspection(reference, descriptor, tuple(reports), decision, refusal)
+
+
+def _verdict(
+    reference: Reference,
+    digest: Digest,
+    policy: Policy,
+    found: Found,
+    said: Found,
+    *,
+    now: datetime,
+    read_key: Callable[[str], bytes],
+) -> VerificationError | None:
+    """Why the policy refuses, in view of the signatures and of what trust data said."""
+    signatures = Signatures((*found.items, *said.items))
+    try:
+        verify(reference, digest, policy, signatures, now=now, read_key=read_key)
+    except UnsignedError as error:
+        return said.damage[0] if said.damage else error
+    except VerificationError as error:
+        return error
+    return None
 
 
 def _examine(

@@ -45,7 +45,7 @@ from trust.errors import (
 from trust.keys import PublicKey
 from trust.policy import Decision, Policy
 from trust.policyfile import read_key as read_key_file
-from trust.requirements import SignatureFormat, SigstoreSigned
+from trust.requirements import NotarySigned, SignatureFormat, SigstoreSigned
 from trust.signature import (
     BundleSignature,
     NotationSignature,
@@ -138,9 +138,12 @@ async def verify_digest(
     policy: Policy,
     *,
     read_key: Callable[[str], bytes] = read_key_file,
+    notary: TrustData | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> None:
     """Return if the policy accepts ``digest`` as ``reference``; fetch no more than that takes.
+
+    ``notary`` gathers the trust data of policies that ask for it; without it there is none.
 
     Raises:
         VerificationError: a subclass for the reason, from ``trust.verify``.
@@ -157,7 +160,7 @@ async def verify_digest(
 
     decision = policy.decide(reference)
     found = Found()
-    for fetch in _sources(decision):
+    for fetch in _sources(decision, notary):
         found += await fetch(client, reference, digest)
         if found.items:
             try:
@@ -171,9 +174,22 @@ async def verify_digest(
 
 
 Fetch = Callable[["RegistryClient", Reference, Digest], Awaitable[Found]]
+TrustData = Callable[[Reference, Digest, NotarySigned], Awaitable[Found]]
+"""Asks for the trust data that a requirement wants; see ``engine.content_trust.evidence``."""
 
 
-def _sources(decision: Decision) -> tuple[Fetch, ...]:
+async def fetch_evidence(
+    decision: Decision, reference: Reference, digest: Digest, notary: TrustData | None
+) -> Found:
+    """What trust data says, for each requirement of a decision that asks for it."""
+    found = Found()
+    for requirement in decision.requirements:
+        if isinstance(requirement, NotarySigned) and notary is not None:
+            found += await notary(reference, digest, requirement)
+    return found
+
+
+def _sources(decision: Decision, notary: TrustData | None) -> tuple[Fetch, ...]:
     """Where the signatures lie that a decision asks for, the cheapest first."""
     if not decision.needs_signatures:
         return ()
@@ -186,6 +202,8 @@ def _sources(decision: Decision) -> tuple[Fetch, ...]:
     sources: list[Fetch] = []
     if SignatureFormat.COSIGN in formats:
         sources.append(fetch_tag_signatures)
+    if decision.needs_notary:
+        sources.append(lambda _, name, digest: fetch_evidence(decision, name, digest, notary))
     if decision.needs_openpgp:
         sources.append(fetch_simple)
     if decision.needs_notation:
@@ -201,10 +219,12 @@ async def verify_reference(
     policy: Policy,
     *,
     read_key: Callable[[str], bytes] = read_key_file,
+    notary: TrustData | None = None,
 ) -> Descriptor:
     """Resolve ``reference`` once, verify it, and return what it points to; raises likewise."""
     descriptor = await client.resolve(reference)
-    await verify_digest(client, reference, descriptor.digest, policy, read_key=read_key)
+    digest = descriptor.digest
+    await verify_digest(client, reference, digest, policy, read_key=read_key, notary=notary)
     return descriptor
 
 
@@ -213,11 +233,13 @@ def verifier(
     policy: Policy,
     *,
     read_key: Callable[[str], bytes] = read_key_file,
+    notary: TrustData | None = None,
 ) -> Callable[[Reference, Descriptor], Awaitable[None]]:
     """The ``verify`` argument of ``RegistryClient.pull``; what it raises refuses the pull."""
 
     async def check(reference: Reference, descriptor: Descriptor) -> None:
-        await verify_digest(client, reference, descriptor.digest, policy, read_key=read_key)
+        digest = descriptor.digest
+        await verify_digest(client, reference, digest, policy, read_key=read_key, notary=notary)
 
     return check
 

@@ -22,6 +22,7 @@ from trust.fields import FieldError, parse
 from trust.policy_json import read_document
 from trust.requirements import (
     AcceptAnything,
+    NotarySigned,
     NotationSigned,
     OpenPgpSigned,
     Reject,
@@ -55,7 +56,8 @@ class Decision:
     def needs_signatures(self) -> bool:
         """Whether the verdict depends on signatures, so that they are worth fetching."""
         hopeless = any(isinstance(item, (Reject, Unsupported)) for item in self.requirements)
-        return not hopeless and (self.needs_keys or self.needs_notation or self.needs_openpgp)
+        needed = (self.needs_keys, self.needs_notation, self.needs_openpgp, self.needs_notary)
+        return not hopeless and any(needed)
 
     @property
     def needs_keys(self) -> bool:
@@ -74,6 +76,11 @@ class Decision:
     def needs_openpgp(self) -> bool:
         """Whether simple signing's signatures are asked for."""
         return any(isinstance(item, OpenPgpSigned) for item in self.requirements)
+
+    @property
+    def needs_notary(self) -> bool:
+        """Whether trust data as docker uses it is asked for."""
+        return any(isinstance(item, NotarySigned) for item in self.requirements)
 
     @property
     def rule(self) -> str:

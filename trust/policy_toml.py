@@ -30,6 +30,14 @@
     scopes = ["https://example.com/pub/"]     # URLs: itself and what is below it
     require = "checksum"                      # or "accept", "reject"
 
+    [[rule]]
+    name = "as docker trusts them"
+    scopes = ["registry.example.com/docker"]
+    require = "notary"
+    signers = ["alice"]                       # each of them must have signed; default: anybody
+    server = "https://notary.example.com"     # default: as for docker
+    root = "root.crt"                         # file or id of the only root key that counts
+
 Read as strictly as policy.json: what is not understood refuses the whole file.
 """
 
@@ -56,12 +64,15 @@ from trust.policy_json import MAX_KEYS, read_prefix
 from trust.requirements import (
     ANY_FORMAT,
     AcceptAnything,
+    NotarySigned,
     NotationSigned,
     Reject,
     Requirement,
     SignatureFormat,
     SigstoreSigned,
 )
+from trust.tuf.pinfile import is_id
+from trust.tuf.roles import is_signer
 from trust.urls import UrlRequirement, UrlRule, is_url, normal_url
 
 MAX_RULES: Final = 4096
@@ -169,6 +180,8 @@ def _rule(
     elif require == "notation":
         required += ("stores", "identities")
         optional += ("level", "override", "verify-timestamp", "config")
+    elif require == "notary":
+        optional += ("signers", "server", "root")
     found = members(value, required=required, optional=optional, at=at)
     scopes = _texts(found["scopes"], at=f"{at}: scopes", most=MAX_SCOPES)
     if not scopes:
@@ -177,6 +190,8 @@ def _rule(
         requirement: Requirement = _signed(found, keys, folder, at=at)
     elif require == "notation":
         requirement = _notation(found, folder, at=at)
+    elif require == "notary":
+        requirement = _notary(found, folder, at=at)
     else:
         requirement = _simple(require, at=f"{at}: require")
     name = text(found["name"], at=f"{at}: name") if "name" in found else at
@@ -188,7 +203,9 @@ def _simple(value: object, *, at: str) -> Requirement:
         return AcceptAnything()
     if value == "reject":
         return Reject()
-    raise FieldError(f"{at} is {str(value)[:40]!r} and not accept, reject, signed or notation")
+    raise FieldError(
+        f"{at} is {str(value)[:40]!r} and not accept, reject, signed, notation or notary"
+    )
 
 
 def _signed(
@@ -231,6 +248,20 @@ def _notation(found: Mapping[str, Any], folder: str, *, at: str) -> NotationSign
     config = found.get("config")
     place = str(config_folder()) if config is None else _path(config, folder, at=f"{at}: config")
     return NotationSigned(statement, place)
+
+
+def _notary(found: Mapping[str, Any], folder: str, *, at: str) -> NotarySigned:
+    signers = _texts(found.get("signers", []), at=f"{at}: signers", most=MAX_KEYS)
+    wrong = [name for name in signers if not is_signer(name)]
+    if wrong:
+        raise FieldError(f"{at}: {wrong[0][:80]!r} cannot be the name of a signer")
+    server = text(found.get("server", ""), at=f"{at}: server")
+    if server and not re.match(r"https://[^/@\s]+/?\Z", server):
+        raise FieldError(f"{at}: server must be https://HOST[:PORT]")
+    root = text(found.get("root", ""), at=f"{at}: root")
+    if root and not is_id(root):
+        root = _path(root, folder, at=f"{at}: root")
+    return NotarySigned(signers, server, root)
 
 
 def _identity(value: object, *, at: str) -> SignedIdentity:

@@ -120,6 +120,36 @@ class NotationSigned:
         return self.statement.sentence
 
 
+@dataclass(frozen=True, slots=True)
+class NotarySigned:
+    """The tag is released in the repository's trust data as docker uses it, with this digest.
+
+    Each of ``signers`` must have signed it as well. ``server`` is an https address in place of the
+    usual trust server, ``root`` the id or the file of the only root key that counts; both may be
+    empty.
+    """
+
+    signers: tuple[str, ...] = ()
+    server: str = ""
+    root: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The requirement in words."""
+        extra = f" by {' and '.join(self.signers)}" if self.signers else ""
+        if self.server:
+            extra += f", at {self.server}"
+        if self.root:
+            extra += f", under the root {self.root}"
+        return f"signed in Notary's trust data{extra}"
+
+
 Requirement = (
-    AcceptAnything | Reject | SigstoreSigned | OpenPgpSigned | NotationSigned | Unsupported
+    AcceptAnything
+    | Reject
+    | SigstoreSigned
+    | OpenPgpSigned
+    | NotationSigned
+    | NotarySigned
+    | Unsupported
 )

@@ -61,7 +61,24 @@ class OpenPgpSignature:
     message: bytes
 
 
-Signature = SimpleSignature | BundleSignature | NotationSignature | OpenPgpSignature
+@dataclass(frozen=True, slots=True)
+class NotaryEvidence:
+    """What verified trust data says of one released tag; ``expires`` is the timestamp's date.
+
+    ``asked`` are the server and the root that a policy named, under which the data was believed.
+    """
+
+    repository: str
+    tag: str
+    digest: Digest
+    signers: frozenset[str]
+    expires: datetime
+    asked: tuple[str, str] = ("", "")
+
+
+Signature = (
+    SimpleSignature | BundleSignature | NotationSignature | OpenPgpSignature | NotaryEvidence
+)
 
 
 class SignatureSource(Protocol):

@@ -17,7 +17,8 @@ verdict.
    f. it is young enough, if the policy says how old it may be.
    A threshold counts different keys, never signatures.
 4. A statement of notation's policy holds if one envelope passes ``trust.notation.verify``, and
-   ``signedBy`` if one OpenPGP message passes c to e (``trust.simple``).
+   ``signedBy`` if one OpenPGP message passes c to e (``trust.simple``). Trust data as docker uses
+   it, which was believed already (``trust.tuf``), has to release this digest under this name.
 5. If none does, the error is that of the signature that came furthest, since that is the one meant
    for us.
 
@@ -56,6 +57,7 @@ from trust.keys import PublicKey
 from trust.policy import Decision, Policy
 from trust.policyfile import read_key as read_key_file
 from trust.requirements import (
+    NotarySigned,
     NotationSigned,
     OpenPgpSigned,
     Reject,
@@ -68,6 +70,7 @@ from trust.signature import (
     MAX_SIGNATURES,
     BundleSignature,
     Claim,
+    NotaryEvidence,
     NotationSignature,
     OpenPgpSignature,
     Signature,
@@ -138,6 +141,8 @@ def verify(
             trial.notation(requirement, found, read_store)
         elif isinstance(requirement, OpenPgpSigned):
             trial.openpgp(requirement, found, read_key)
+        elif isinstance(requirement, NotarySigned):
+            trial.notary(requirement, found)
 
 
 def policy_of_key(
@@ -167,7 +172,7 @@ def authenticate(signature: Signature, keys: Sequence[PublicKey]) -> tuple[Publi
     Raises:
         MalformedSignatureError, UnsupportedSignatureError, WrongKeyError
     """
-    if isinstance(signature, (NotationSignature, OpenPgpSignature)):
+    if isinstance(signature, (NotationSignature, OpenPgpSignature, NotaryEvidence)):
         raise UnsupportedSignatureError("the signature does not rest on a bare key")
     if isinstance(signature, BundleSignature):
         envelope = bundle.parse_bundle(signature.raw)
@@ -205,6 +210,38 @@ def check_claim(
             where=str(reference),
             fix="pull it by the name it was signed as, sign it under this name, "
             "or set signedIdentity in the policy",
+        )
+
+
+def check_evidence(
+    evidence: NotaryEvidence, reference: Reference, digest: Digest, now: datetime | None
+) -> None:
+    """Whether trust data speaks of this image, now: its repository and tag, its digest, its date.
+
+    Raises:
+        WrongIdentityError, WrongDigestError: it speaks of another.
+        StaleSignatureError: its timestamp expired, or the time is not known.
+    """
+    where = str(reference)
+    if evidence.repository != reference.name:
+        raise WrongIdentityError(f"the trust data is of {evidence.repository}", where=where)
+    if reference.tag not in (None, evidence.tag):
+        raise WrongIdentityError(
+            f"the trust data releases {evidence.tag}, and {reference.tag} is asked for",
+            where=where,
+            fix=f"sign the tag: lading trust sign --format notary {reference.familiar}",
+        )
+    if evidence.digest != digest:
+        raise WrongDigestError(
+            f"the trust data has {evidence.digest} for {evidence.tag}, not {digest}",
+            where=where,
+            fix="the tag was moved after signing: sign the new image, or pull the signed digest",
+        )
+    if now is None or evidence.expires <= now:
+        raise StaleSignatureError(
+            f"the timestamp of the trust data is valid until {evidence.expires:%Y-%m-%dT%H:%M:%SZ}",
+            where=where,
+            fix="ask for fresh trust data; if there is none, the trust server is frozen",
         )
 
 
@@ -294,9 +331,25 @@ class _Trial:
 
         self._any(requirement, _only(OpenPgpSignature, signatures), judge)
 
+    def notary(self, requirement: NotarySigned, signatures: Iterable[Signature]) -> None:
+        """Return if the trust data releases this digest, under this tag, as it is asked for."""
+        asked = (requirement.server, requirement.root)
+        found = (item for item in _only(NotaryEvidence, signatures) if item.asked == asked)
+
+        def judge(evidence: NotaryEvidence) -> None:
+            check_evidence(evidence, self.decision.reference, self.digest, self.now)
+            missing = [name for name in requirement.signers if name not in evidence.signers]
+            if missing:
+                raise WrongKeyError(
+                    f"{', '.join(missing)} did not sign {evidence.tag} in Notary's trust data",
+                    fix="let them sign it: lading trust sign",
+                )
+
+        self._any(requirement, found, judge)
+
     def _any(
         self,
-        requirement: NotationSigned | OpenPgpSigned,
+        requirement: NotationSigned | OpenPgpSigned | NotarySigned,
         candidates: Iterable[T],
         judge: Callable[[T], None],
     ) -> None:
@@ -318,7 +371,7 @@ class _Trial:
     def _refuse(
         self,
         failures: list[VerificationError],
-        requirement: SigstoreSigned | OpenPgpSigned | NotationSigned,
+        requirement: SigstoreSigned | OpenPgpSigned | NotationSigned | NotarySigned,
     ) -> NoReturn:
         reference, rule = self.decision.reference, self.decision.rule
         if not failures:
@@ -347,7 +400,7 @@ def _format(signature: Signature) -> SignatureFormat | None:
     if isinstance(signature, BundleSignature):
         return SignatureFormat.BUNDLE
     # A source may give plain tuples for cosign's own.
-    other = isinstance(signature, (NotationSignature, OpenPgpSignature))
+    other = isinstance(signature, (NotationSignature, OpenPgpSignature, NotaryEvidence))
     return None if other else SignatureFormat.COSIGN
 
 

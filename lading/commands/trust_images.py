@@ -103,7 +103,10 @@ def verify(
     access = app.access(insecure_registry, policy=policy, verify_key=verify_key)
     rules = access.policy()
     found = call(
-        access, lambda client: trusting.verify_reference(client, Reference.parse(image), rules)
+        access,
+        lambda client: trusting.verify_reference(
+            client, Reference.parse(image), rules, notary=access.trust_data()
+        ),
     )
     click.echo(f"{Reference.parse(image).familiar_name}@{found.digest}")
 
@@ -134,7 +137,9 @@ def inspect(
     async def look(client: RegistryClient) -> list[trust_inspection.Inspection | None]:
         references = [Reference.parse(image) for image in images]
         return [
-            await trust_inspection.inspect_if_there(client, reference, rules, known=known)
+            await trust_inspection.inspect_if_there(
+                client, reference, rules, known=known, notary=access.trust_data()
+            )
             for reference in references
         ]
 
