@@ -159,6 +159,12 @@ class RevocationUnknownError(VerificationError):
     code = "revocation-unknown"
 
 
+class UnpinnedSourceError(VerificationError):
+    """The policy wants a file's checksum to be stated, and nobody stated it."""
+
+    code = "source-unpinned"
+
+
 class LogProofError(TrustError):
     """A proof about a transparency log does not hold, or cannot be made."""
 

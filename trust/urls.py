@@ -14,16 +14,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from trust.errors import RejectedByPolicyError, VerificationError
+from trust.errors import RejectedByPolicyError, UnpinnedSourceError
 
 if TYPE_CHECKING:
     from trust.policy import Policy
-
-
-class UnpinnedSourceError(VerificationError):
-    """The policy wants a file's checksum to be stated, and nobody stated it."""
-
-    code = "source-unpinned"
 
 
 class UrlRequirement(StrEnum):

@@ -126,6 +126,7 @@ def test_every_reason_has_an_attack() -> None:
             "signature-expired",
             "revocation-unknown",
         },
+        "test_urls": {"source-unpinned"},
         "tuf": {"tuf"},
     }
     others = without_signatures.union(*elsewhere.values())

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from trust.errors import PolicyFileError, RejectedByPolicyError, VerificationError
+from trust.errors import (
+    PolicyFileError,
+    RejectedByPolicyError,
+    UnpinnedSourceError,
+    VerificationError,
+)
 from trust.policy import Policy
-from trust.urls import UnpinnedSourceError, check_url, normal_url
+from trust.urls import check_url, normal_url
 from trust.verify import policy_of_key
 
 RULES = b"""
