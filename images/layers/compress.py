@@ -139,8 +139,8 @@ class GzipBlocks:
         self._queue: deque[tuple[int, Future[tuple[bytes, int]]]] = deque()
         self._first: Bytes | None = None
         self._dictionary = b""
-        self.made: list[tuple[int, int]] = []
-        """Of each block that is finished its deflated length and the CRC-32 of its input."""
+        self.made: list[tuple[int, int, int]] = []
+        """Of each finished block the deflated length, the CRC-32 of its input and of its output."""
         self._crc = 0
         self._size = 0
         sink(GZIP_HEADER)
@@ -203,7 +203,7 @@ class GzipBlocks:
 
     def _take(self, length: int, result: tuple[bytes, int]) -> None:
         compressed, crc = result
-        self.made.append((len(compressed), crc))
+        self.made.append((len(compressed), crc, crc_of(compressed)))
         self._crc = self._combine(self._crc, crc, length) if self._size else crc
         self._size += length
         self._sink(compressed)
@@ -211,6 +211,13 @@ class GzipBlocks:
 
 def _threads() -> int:
     return min(4, os.cpu_count() or 1)
+
+
+def crc_of(data: Bytes) -> int:
+    """The CRC-32 of RFC 1952."""
+    from isal import isal_zlib
+
+    return isal_zlib.crc32(data)
 
 
 def window(block: Bytes) -> bytes:

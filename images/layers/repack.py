@@ -4,12 +4,12 @@ A layer's tar is compressed in blocks (see ``images.layers.compress``), and what
 follows from the entries in it, where they begin, and the bytes of their files. Where a digest of
 each file is known, a block can be named without reading anything. A block whose name and whose
 predecessor's name are those of a block of the layer before has the same bytes in both, plain and
-deflated, since nothing but the predecessor is referred to. So it is inflated instead of being read
-from many files, and not deflated again.
+deflated, since nothing but the predecessor is referred to. So it is not deflated again, and its
+plain bytes may come from either.
 
 The result is that of ``pack_layer``, byte for byte: what a build has at hand changes the time it
-takes and nothing else. Damage to the old blob shows in the CRC-32 of a block; then all is packed
-from the files.
+takes and nothing else. Damage to the old blob, or a file that changed meanwhile, shows in the
+CRC-32 of a block; then all is packed from the files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import marshal
 import os
 from bisect import bisect_left, bisect_right
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from images.descriptor import Descriptor
 from images.digest import Digest
@@ -31,6 +32,7 @@ from images.layers.compress import (
     GZIP_HEADER,
     GZIP_LEVEL,
     GzipBlocks,
+    crc_of,
     inflate_block,
     window,
 )
@@ -39,28 +41,34 @@ from images.layers.tar_write import RECORD, Sources, changed, header, header_len
 from records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import BinaryIO
 
     from images.blobs import BlobStore
     from images.layers.compress import Bytes
     from images.layers.entry import Entry
 
-FORMAT: Final = 1
+    _Place: TypeAlias = tuple[int, int, int, int]
+    _Deflated: TypeAlias = tuple[bytes, int]
+
+FORMAT: Final = 2
 """Raise it with anything that changes the bytes of a layer or the names of blocks."""
 
 _AHEAD: Final = 4
-"""Blocks that are ready before they are asked for."""
+"""Blocks that wait for their turn."""
 
 _FIELDS: Final = 10
 """Of an entry: those that have the same bytes wherever they have the same value."""
 
 
 class LayerBlocks(Record):
-    """Where the blocks of a stored gzip layer are: by name the offset, deflated length, CRC-32."""
+    """Where the blocks of a stored gzip layer are.
+
+    By name the offset, the deflated length, and the CRC-32 of the plain and of the deflated bytes.
+    """
 
     blob: Digest
-    blocks: dict[bytes, tuple[int, int, int]]
+    blocks: dict[bytes, _Place]
 
     def encode(self) -> bytes:
         """As the bytes of a record."""
@@ -76,7 +84,7 @@ class LayerBlocks(Record):
         if (document.get("format"), document.get("by")) != (FORMAT, _made_by()):
             return None
         rows = document["blocks"]
-        blocks = {bytes.fromhex(row[0]): (row[1], row[2], row[3]) for row in rows}
+        blocks = {bytes.fromhex(row[0]): (row[1], row[2], row[3], row[4]) for row in rows}
         return cls(Digest.parse(document["blob"]), blocks)
 
 
@@ -160,21 +168,24 @@ class _Layout:
 class _Reused:
     """The old layer, as far as its blocks can be had."""
 
-    def __init__(self, blob: BinaryIO, blocks: dict[bytes, tuple[int, int, int]]) -> None:
+    def __init__(self, blob: BinaryIO, blocks: dict[bytes, _Place]) -> None:
         self._fd = blob.fileno()
         self._blocks = blocks
 
-    def get(self, name: bytes, dictionary: bytes) -> tuple[bytes, bytes, int] | None:
-        """A block plain, deflated, and its CRC-32; None where the old layer has none such."""
+    def get(self, name: bytes) -> _Deflated | None:
+        """A block deflated, and the CRC-32 of its plain bytes; None where there is none such.
+
+        Raises:
+            _DamagedError: it is not what was stored.
+        """
         place = self._blocks.get(name) if name else None
         if place is None:
             return None
-        offset, length, crc = place
+        offset, length, crc, own_crc = place
         deflated = os.pread(self._fd, length, offset)
-        plain, found = inflate_block(deflated, dictionary)
-        if found != crc:
+        if crc_of(deflated) != own_crc:
             raise _DamagedError
-        return plain, deflated, crc
+        return deflated, crc
 
 
 def _pack(
@@ -209,40 +220,52 @@ def _pack(
 def _mix(
     layout: _Layout, reused: _Reused, stream: GzipBlocks, put: Callable[[Bytes], object]
 ) -> None:
-    """Feed the stream, block by block, from the old layer or from the files.
+    """Feed the stream, block by block, deflating only what the old layer does not have.
 
-    A thread is some blocks ahead, since inflating leaves the interpreter to others.
+    The plain bytes are needed for the diff id. They come in turn from the files, by this thread,
+    and from the old layer, by another: inflating leaves the interpreter alone, but needs the block
+    before, and alone it is no faster than reading small files.
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(1, "inflate") as pool:
-        blocks = _blocks(layout, reused)
-        count = len(layout.names)
-        ahead = deque(pool.submit(next, blocks) for _ in range(min(_AHEAD, count)))
-        for number in range(count):
-            plain, old = ahead.popleft().result()
-            if number + _AHEAD < count:
-                ahead.append(pool.submit(next, blocks))
-            put(plain)
-            if old is None:
-                stream.block(plain)
-            else:
-                stream.repeat(plain, *old)
+    waiting: deque[Callable[[], tuple[Bytes, _Deflated | None]]] = deque()
 
+    def feed() -> None:
+        plain, old = waiting.popleft()()
+        put(plain)
+        if old is None:
+            stream.block(plain)
+        else:
+            stream.repeat(plain, *old)
 
-def _blocks(layout: _Layout, reused: _Reused) -> Iterator[tuple[Bytes, tuple[bytes, int] | None]]:
-    """Each block plain, and if it is from the old layer deflated, with its CRC-32."""
-    dictionary = b""
-    with Sources() as sources:
+    built: Bytes | None = None
+    with ThreadPoolExecutor(1, "inflate") as pool, Sources() as sources:
         for index, name in enumerate(layout.names):
-            found = reused.get(name, dictionary)
-            if found is None:
-                plain: Bytes = _block(layout, index, sources)
-                yield plain, None
+            old = reused.get(name)
+            if old is not None and built is not None:
+                waiting.append(pool.submit(_inflated, old, window(built)).result)
+                built = None
             else:
-                plain = found[0]
-                yield plain, found[1:]
-            dictionary = window(plain)
+                built = _block(layout, index, sources)
+                waiting.append(partial(_checked, built, old))
+            if len(waiting) > _AHEAD:
+                feed()
+        while waiting:
+            feed()
+
+
+def _inflated(old: _Deflated, dictionary: bytes) -> tuple[Bytes, _Deflated]:
+    plain, crc = inflate_block(old[0], dictionary)
+    if crc != old[1]:
+        raise _DamagedError
+    return plain, old
+
+
+def _checked(plain: Bytes, old: _Deflated | None) -> tuple[Bytes, _Deflated | None]:
+    """A block that was read from its files, which should be what they were."""
+    if old is not None and crc_of(plain) != old[1]:
+        raise _DamagedError
+    return plain, old
 
 
 def _block(layout: _Layout, index: int, sources: Sources) -> bytearray:
@@ -295,14 +318,12 @@ def _put_body(view: memoryview, entry: Entry, at: int, sources: Sources) -> None
         os.close(fd)
 
 
-def _places(
-    names: Sequence[bytes], made: Sequence[tuple[int, int]]
-) -> dict[bytes, tuple[int, int, int]]:
-    found: dict[bytes, tuple[int, int, int]] = {}
+def _places(names: Sequence[bytes], made: Sequence[tuple[int, int, int]]) -> dict[bytes, _Place]:
+    found: dict[bytes, _Place] = {}
     offset = len(GZIP_HEADER)
-    for name, (length, crc) in zip(names, made, strict=True):
+    for name, (length, crc, own_crc) in zip(names, made, strict=True):
         if name:
-            found[name] = (offset, length, crc)
+            found[name] = (offset, length, crc, own_crc)
         offset += length
     return found
 
