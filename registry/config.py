@@ -18,6 +18,7 @@ from registry.configuration.declare import refuse
 from registry.countersign.settings import CountersignSettings
 from registry.errors import RegistryConfigError
 from registry.gate.settings import GateRule
+from registry.notary.settings import TrustSettings
 from registry.quotas import QuotaRule
 from registry.retention import ImmutableRule, RetentionRule
 from registry.settings import (
@@ -59,6 +60,7 @@ class RegistryConfig:
     collection: CollectionSettings = field(default_factory=CollectionSettings)
     transparency: TransparencySettings = field(default_factory=TransparencySettings)
     countersign: CountersignSettings = field(default_factory=CountersignSettings)
+    trust: TrustSettings = field(default_factory=TrustSettings)
     gate: Annotated[tuple[GateRule, ...], "Repositories that serve only what is signed"] = ()
     retention: Annotated[tuple[RetentionRule, ...], "Which tags stay; all without a rule"] = ()
     immutable: Annotated[tuple[ImmutableRule, ...], "Tags that neither move nor go"] = ()

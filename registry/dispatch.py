@@ -38,7 +38,7 @@ from registry.handlers import (
     uploads,
 )
 from registry.notary import paths as trust_paths
-from registry.protocols import Access
+from registry.protocols import Access, Caller
 from registry.routing import Kind, Target
 from registry.service import Registry
 
@@ -168,16 +168,49 @@ class Dispatcher:
     async def _trust(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request to the trust service, whose names begin with a host."""
         registry = self.registry
+        if not registry.config.trust.enabled:
+            raise ApiError("UNSUPPORTED", status=404, message="trust data is not served here")
         caller = registry.callers.of(request)
+        asked: list[Access] = []
 
         async def authorize(access: Access) -> None:
+            asked.append(access)
             request[GRANT] = await registry.authorizer.authorize(caller, access)
             if access.action in ("push", "delete"):
                 _check_writable(registry.config, access.action)
             if "Expect" in request.headers:
                 await _invite_body(request)
 
-        return await registry.trust.handle(request, authorize, hosts=caller.hosts)
+        try:
+            response = await registry.trust.handle(request, authorize, hosts=caller.hosts)
+        except (ApiError, PolicyError) as error:
+            refusal = _denial(error) if isinstance(error, PolicyError) else error
+            if asked:
+                self._audit_trust(request, caller, asked[0], refusal)
+            raise refusal from (None if refusal is error else error)
+        if asked and request.method in ("POST", "DELETE"):
+            self._audit_trust(request, caller, asked[0], response)
+        return response
+
+    def _audit_trust(
+        self,
+        request: web.BaseRequest,
+        caller: Caller,
+        access: Access,
+        outcome: web.Response | ApiError,
+    ) -> None:
+        """Write down a change of trust data, one that was not taken, or a refusal."""
+        auditor = self.registry.auditor
+        self._identify(request)
+        request_id = request[REQUEST_ID]
+        tail = request.path.rpartition(trust_paths.MARKER)[2].removeprefix("tuf").lstrip("/")
+        target = Target(Kind.TRUST, access.repository, tail)
+        if isinstance(outcome, ApiError):
+            known = _identity_of(request)
+            auditor.refused(caller, target, access, outcome, identity=known, request_id=request_id)
+        elif access.action in auditor.recorded:
+            tell = auditor.done if outcome.status == web.HTTPOk.status_code else auditor.rejected
+            tell(caller, target, access, request[GRANT], outcome, request_id=request_id)
 
     def _identify(self, request: web.BaseRequest) -> None:
         if REQUEST_ID not in request:

@@ -44,6 +44,8 @@ class Kind(enum.Enum):
     LOG_INCLUSION = "log inclusion"
     LOG_ENTRIES = "log entries"
     LOG_OF_TAG = "log of a tag"
+    TRUST = "trust data"
+    """Paths of the trust service, which reads them itself (``registry.notary.paths``)."""
     TOKEN = "token"  # noqa: S105 -- a word
     TOKEN_KEYS = "token keys"  # noqa: S105 -- likewise
 

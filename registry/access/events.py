@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+import orjson
 from aiohttp import web
 
 from registry.access.audit import AuditLog
@@ -52,6 +53,23 @@ class Auditor:
         if digest is not None:
             event["digest"] = digest
         self._write({**event, "status": response.status, "allowed": True, "rule": grant.rule})
+
+    def rejected(
+        self,
+        caller: Caller,
+        target: Target,
+        access: Access,
+        grant: Grant,
+        response: web.Response,
+        *,
+        request_id: str,
+    ) -> None:
+        """The trust service did not take what was published; its answer's code is the reason."""
+        event = _event(caller, target, access, str(grant.identity), request_id)
+        body = response.body if isinstance(response.body, bytes) else b"{}"
+        errors = orjson.loads(body).get("errors") or [{}]
+        reason = errors[0].get("code", "")
+        self._write({**event, "status": response.status, "allowed": False, "rule": reason})
 
     def refused(
         self,
