@@ -32,7 +32,7 @@ from registry.index import SqliteIndex
 from registry.protocols import BlobReader
 from registry.records import ManifestRow
 from trust.errors import UnsignedError, VerificationError
-from trust.requirements import NotationSigned, SigstoreSigned
+from trust.requirements import AcceptAnything, Reject, SigstoreSigned, Unsupported
 from trust.verify import verify
 
 _TAGS: Final = 16
@@ -70,9 +70,10 @@ class Judge:
         """Whether a verdict may change although nothing in the repository did."""
         policy = self._loaded.policy
         scoped = (item for rule in policy.scopes.values() for item in rule.requirements)
-        return bool(policy.imports) or any(
-            isinstance(item, NotationSigned)
-            or (isinstance(item, SigstoreSigned) and item.max_age is not None)
+        # Certificates and OpenPGP keys expire.
+        return bool(policy.imports) or not all(
+            isinstance(item, (AcceptAnything, Reject, Unsupported))
+            or (isinstance(item, SigstoreSigned) and item.max_age is None)
             for item in (*(policy.default or ()), *scoped)
         )
 
@@ -172,7 +173,8 @@ class _Case:
             raise UnsignedError(f"{digest} has more names than are looked at")
         self.left -= 1
         name = Reference(self.host, self.repository, tag, digest if tag is None else None)
-        source = StoredSignatures(self.repository, self.index, self.storage)
+        decision = self.loaded.policy.decide(name)
+        source = StoredSignatures(decision, self.repository, self.index, self.storage)
         try:
             verify(
                 name,

@@ -12,9 +12,10 @@ from pathlib import Path
 from registry.errors import RegistryConfigError
 from trust.errors import KeyFileError, TrustError
 from trust.keys import PublicKey
+from trust.openpgp import dearmored
 from trust.policy import Decider, Policy, Scoped
 from trust.policyfile import load_policy, read_key
-from trust.requirements import Requirement, SigstoreSigned
+from trust.requirements import OpenPgpSigned, Requirement, SigstoreSigned
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +70,20 @@ class _Loader:
 
     def _requirements(self, requirements: tuple[Requirement, ...]) -> tuple[Requirement, ...]:
         return tuple(
-            replace(item, key_paths=tuple(map(self._key, item.key_paths)))
-            if isinstance(item, SigstoreSigned)
+            replace(item, key_paths=tuple(self._key(path, item) for path in item.key_paths))
+            if isinstance(item, (SigstoreSigned, OpenPgpSigned))
             else item
             for item in requirements
         )
 
-    def _key(self, path: str) -> str:
+    def _key(self, path: str, requirement: SigstoreSigned | OpenPgpSigned) -> str:
         if path not in self._names:
             data = self._read(path)
             try:
-                PublicKey.from_pem(data, where=path)
+                if isinstance(requirement, SigstoreSigned):
+                    PublicKey.from_pem(data, where=path)
+                else:
+                    dearmored(data)
             except KeyFileError as error:
                 error.fix = error.fix or "correct keyPath in the policy"
                 raise

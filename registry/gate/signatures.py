@@ -22,14 +22,19 @@ from registry.settings import MANIFEST_LIMIT
 from trust import bundle, cosign
 from trust.errors import TooManySignaturesError
 from trust.notation import envelope, referrer
+from trust.policy import Decision
 from trust.signature import (
     MAX_BUNDLE,
     MAX_PAYLOAD,
     MAX_SIGNATURES,
     BundleSignature,
     NotationSignature,
+    OpenPgpSignature,
     Signature,
 )
+
+MAX_OPENPGP: Final = 16
+"""Most OpenPGP signatures of one manifest: each takes a process to verify."""
 
 LayerOf = Callable[..., Descriptor | None]
 
@@ -52,26 +57,33 @@ _NOTATION: Final = _Kind(
 
 @dataclass(slots=True)
 class StoredSignatures:
-    """A ``trust.signature.SignatureSource`` over one repository. Methods block.
+    """A ``trust.signature.SignatureSource`` over one repository, of what ``decision`` asks for.
 
-    ``damage`` collects what was wrong with signatures that were passed over.
+    Methods block. ``damage`` collects what was wrong with signatures that were passed over.
     """
 
+    decision: Decision
     repository: str
     index: SqliteIndex
     storage: BlobReader
     damage: list[ImagesError] = field(default_factory=list)
 
     def signatures(self, reference: Reference, digest: Digest) -> Iterator[Signature]:
-        """All signatures of ``digest``, unchecked, in every format.
+        """All signatures of ``digest`` that could count, unchecked.
 
         Raises:
             TooManySignaturesError: one format has more than ``MAX_SIGNATURES``; none was read.
         """
-        if digest.algorithm == "sha256":
-            yield from self._tagged(reference, digest)
-        for kind in (_BUNDLES, _NOTATION):
-            yield from self._attached(reference, digest, kind)
+        if self.decision.needs_keys:
+            if digest.algorithm == "sha256":
+                yield from self._tagged(reference, digest)
+            yield from self._attached(reference, digest, _BUNDLES)
+        if self.decision.needs_notation:
+            yield from self._attached(reference, digest, _NOTATION)
+        if self.decision.needs_openpgp:
+            rows = self.index.simple_signatures(self.repository, str(digest))
+            _check_count(len(rows), reference, most=MAX_OPENPGP)
+            yield from (OpenPgpSignature(row.content) for row in rows)
 
     def _tagged(self, reference: Reference, digest: Digest) -> Iterator[Signature]:
         row = self.index.tagged_manifest(self.repository, cosign.signature_tag(digest))
@@ -132,10 +144,10 @@ class StoredSignatures:
             return None
 
 
-def _check_count(count: int, reference: Reference) -> None:
-    if count > MAX_SIGNATURES:
+def _check_count(count: int, reference: Reference, *, most: int = MAX_SIGNATURES) -> None:
+    if count > most:
         raise TooManySignaturesError(
-            f"the manifest has more than {MAX_SIGNATURES} signatures of one format",
+            f"the manifest has more than {most} signatures of one format",
             where=str(reference),
             fix="delete signatures that nobody needs, and sign again",
         )

@@ -18,9 +18,12 @@ from registry.gate.policies import load
 from registry.gate.settings import GateRule
 from registry.index import SqliteIndex
 from registry.manifests import examine
+from registry.simple_signatures import SimpleSignature
 from registry.storage import FileStorage
+from tests.conftest import require_program
 from tests.registry import kit
 from tests.registry.gate.gatekit import HOST, REPOSITORY, image, named, new_key, policy
+from tests.trust.test_simple import Gpg, payload
 from trust import bundle, cosign
 from trust.bundle import BUNDLE
 from trust.errors import (
@@ -30,6 +33,7 @@ from trust.errors import (
     VerificationError,
 )
 from trust.keys import PrivateKey
+from trust.notation.referrer import ARTIFACT
 from trust.signature import TIMESTAMP
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -39,11 +43,13 @@ IMAGE = image()
 class Store:
     """A store and a judge, without a server; ``reads`` counts content that was read."""
 
-    def __init__(self, root: Path, key: PrivateKey, **more: Any) -> None:
+    def __init__(
+        self, root: Path, key: PrivateKey, *, path: Path | None = None, **more: Any
+    ) -> None:
         self.files = FileStorage(root)
         self.index = SqliteIndex(root)
         self.reads = 0
-        path = policy(root, key, **more)
+        path = path or policy(root, key, **more)
         rule = GateRule(repositories="**", policy=path, name=HOST)
         self.judge = Judge(rule, load(path), self.index, self)
 
@@ -201,3 +207,52 @@ def test_two_keys_of_one_name_are_told_apart(tmp_path: Path, key: PrivateKey) ->
     loaded = load(path)
     assert sorted(loaded.keys) == sorted([str(other / "release.pub"), "release.pub"])
     assert len(set(loaded.keys.values())) == 2
+
+
+def test_notation_that_nobody_asked_for_is_not_counted(store: Store, key: PrivateKey) -> None:
+    number = store.index.write(REPOSITORY, partial(store.index._repository_id, REPOSITORY))
+    rows = (
+        (number, str(Digest.of(IMAGE)), f"sha256:{n:064x}", ARTIFACT, b"{}") for n in range(300)
+    )
+    sql = "INSERT INTO referrers VALUES (?, ?, ?, ?, ?)"
+    store.index.write(REPOSITORY, lambda: store.index.writer.executemany(sql, rows))
+    made = cosign.sign(key, named(":1"), Digest.of(IMAGE))
+    manifest, config = cosign.append(None, made)
+    tag = cosign.signature_tag(Digest.of(IMAGE))
+    store.push(manifest.raw, tag, blobs=(config, made.payload))
+    store.check(IMAGE)
+
+
+def test_openpgp_signatures_of_the_extension_count(tmp_path: Path) -> None:
+    require_program("gpg")
+    require_program("gpgv")
+    gpg = Gpg(tmp_path / "gnupg")
+    (tmp_path / "root").mkdir()
+    try:
+        (tmp_path / "root/ada.gpg").write_bytes(gpg.key("ada"))
+        identity = {"docker-reference": f"{HOST}/{REPOSITORY}:1"}
+        image = {"docker-manifest-digest": str(Digest.of(IMAGE))}
+        message = gpg.sign("ada", payload(identity=identity, image=image))
+    finally:
+        gpg.close()
+    path = tmp_path / "root/policy.json"
+    ada = {"type": "signedBy", "keyType": "GPGKeys", "keyPath": str(tmp_path / "root/ada.gpg")}
+    path.write_text(json.dumps({"default": [ada]}))
+    store = Store(tmp_path / "root", new_key(), path=path)
+    store.push(IMAGE, "1")
+    assert store.judge.depends_on_time
+    with pytest.raises(UnsignedError, match=r"by ada\.gpg"):
+        store.check(IMAGE)
+    digest = str(Digest.of(IMAGE))
+
+    def add(number: int) -> None:
+        signature = SimpleSignature(f"{digest}@{number}", message)
+        store.index.add_simple_signature(REPOSITORY, digest, signature)
+
+    store.index.write(REPOSITORY, partial(add, 0))
+    store.check(IMAGE)
+    with pytest.raises(VerificationError):
+        store.check(IMAGE, "2")
+    store.index.write(REPOSITORY, lambda: [add(number) for number in range(17)])
+    with pytest.raises(TooManySignaturesError, match="more than 16"):
+        store.check(IMAGE)
