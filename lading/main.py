@@ -33,11 +33,17 @@ def main(argv: list[str] | None = None) -> int:
 def _leave(status: int) -> None:
     """End the process without taking the interpreter down, which costs as much as its start did.
 
-    Only where no thread ever was: those, and libraries that have something left to do at exit, need
-    the threading module. Without it, what is buffered is all there is to save.
+    Only where no other thread is left. What libraries have put off until now is done, and what is
+    buffered is written; descriptors are the kernel's to close, the database's log is the next
+    reader's to find.
     """
-    if "threading" in sys.modules:
-        return
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        if threading.active_count() > 1:
+            return
+        import atexit
+
+        atexit._run_exitfuncs()
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -150,6 +150,7 @@ def _run(session: Session, task: Task, op: Run) -> Execution:
                     resources=op.resources,
                 )
                 session.check()
+                session.pool.submit(_get_ready_to_pack)
                 try:
                     _complete(session, task, op, run_step)
                 except StepFailedError as error:
@@ -205,6 +206,12 @@ def _check_possible(session: Session, op: Run) -> None:
             f"RUN for {op.platform} cannot be executed on this {host} machine",
             fix=f"build for {host}, or keep RUN in stages FROM --platform=$BUILDPLATFORM",
         )
+
+
+def _get_ready_to_pack() -> None:
+    """Import what packing needs, while a command runs that may be all that the build waits for."""
+    import images.layers.overlay_diff
+    import images.layers.pack  # noqa: F401
 
 
 def _pack_upper(session: Session, task: Task, workspace: Workspace) -> StoredLayer:

@@ -14,6 +14,7 @@ import pytest
 
 from builder.errors import BuildCancelledError
 from builder.runner import Cancellation, RunStep
+from builder.solver import execute
 from builder.solver.locks import KeyLock
 from images import blobs, snapshots
 from images.store import ImageStore
@@ -45,6 +46,31 @@ def test_an_interrupt_kills_the_running_step(based: Workbench) -> None:
     assert list(based.store.snapshots.leftovers()) == []
     based.build("FROM base\nRUN one\nRUN three\n")
     assert based.runner.texts == ["three"]
+
+
+def test_what_is_behind_a_command_is_done_while_the_next_one_runs(
+    based: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = threading.Event()
+    monkeypatch.setattr(execute, "_get_ready_to_pack", ready.set)
+    spaces: list[Path] = []
+
+    def first(step: RunStep) -> int:
+        assert ready.wait(20)
+        spaces.append(step.upper.parent)
+        (step.work / "work/incompat").mkdir(parents=True)
+        return 0
+
+    def second(step: RunStep) -> int:
+        deadline = time.monotonic() + 20
+        while sorted(os.listdir(spaces[0])) != ["lock", "upper"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return 0
+
+    based.build("FROM base\nRUN one\nRUN two\n", {"one": first, "two": second})
+    assert not spaces[0].exists()
+    assert based.store.check(rehash=True) == []
 
 
 def test_a_killed_build_leaves_a_consistent_store(based: Workbench, tmp_path: Path) -> None:
