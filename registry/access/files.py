@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from images.durable import sync_folder
+
 _SETTLED_NS: Final = 100_000_000
 """A file changed this recently may change again without a new time stamp."""
 
@@ -86,11 +88,7 @@ def replace(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     finally:
         os.close(descriptor)
     os.replace(fresh, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def _give(descriptor: int, like: os.stat_result) -> None:

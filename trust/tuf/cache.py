@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from images.durable import write_durably
 from trust.errors import TrustError
 from trust.tuf import limits, roles
-from trust.tuf.keystore import replace_file
 
 
 class CacheFault(TrustError):
@@ -54,7 +54,7 @@ class MetadataCache:
             with _disk(path):
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 if not path.is_file() or path.read_bytes() != raw[role]:
-                    replace_file(path, raw[role])
+                    write_durably(path, raw[role])
 
     def discard_changes(self) -> None:
         """Drop what was staged and never published, as docker does before it signs."""

@@ -7,14 +7,13 @@ overwritten by another one, since the name is the key's id.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from secrets import token_hex
 from typing import NamedTuple
 
+from images.durable import write_durably
 from trust.errors import KeyFileError, KeyStoreFault, KeyUnknownError, PassphraseError
 from trust.keyfile import MAX_KEY_FILE
 from trust.tuf import keyfile
@@ -159,27 +158,7 @@ class TrustKeys:
     def _write(self, key_id: str, pem: bytes) -> None:
         with _disk(self._folder):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            replace_file(self._folder / f"{key_id}.key", pem)
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a private file whole or not at all: staged, fsynced, renamed, the folder fsynced."""
-    stage = path.with_name(f".{path.name}.{token_hex(6)}")
-    descriptor = os.open(stage, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        stage.rename(path)
-    except BaseException:
-        stage.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+            write_durably(self._folder / f"{key_id}.key", pem)
 
 
 def _role_in_name(path: Path) -> str:

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
+from images.durable import write_durably
 from trust.errors import TrustError
 from trust.fields import FieldError, array, mapping, members, parse, text
-from trust.tuf.keystore import replace_file
 from trust.tuf.pinning import Pins
 
 NAME: Final = "pins.json"
@@ -90,7 +90,7 @@ class PinFile:
         }
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            replace_file(folder / NAME, json.dumps(document, indent=2).encode() + b"\n")
+            write_durably(folder / NAME, json.dumps(document, indent=2).encode() + b"\n")
         except OSError as error:
             raise _unusable(folder / NAME, "written", error) from error
 
