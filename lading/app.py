@@ -59,11 +59,21 @@ class App:
         *,
         policy: Path | None = None,
         verify_key: tuple[Path, ...] = (),
+        disable_content_trust: str | None = None,
     ) -> Access:
-        """How registries are reached, from the flags every command has that reaches one."""
+        """How registries are reached, from the flags every command has that reaches one.
+
+        ``disable_content_trust`` is "true" or "false" in place of what the environment says.
+        """
         from engine.access import Access
 
-        return Access(self.state, frozenset(insecure_registry), policy, verify_key)
+        insecure = frozenset(insecure_registry)
+        if disable_content_trust is None:
+            return Access(self.state, insecure, policy, verify_key)
+        from engine.content_trust.settings import ENABLED
+
+        environ = {**os.environ, ENABLED: "0" if disable_content_trust == "true" else "1"}
+        return Access(self.state, insecure, policy, verify_key, environ)
 
 
 def state_root(flag: str | None) -> str:

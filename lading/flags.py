@@ -82,6 +82,13 @@ POLICY: Final = Flag("policy", "--policy", PATH, "Policy file in place of the us
 VERIFY_KEY: Final = Flag(
     "verify_key", "--verify-key", PATHS, "Accept only images signed by this public key", "FILE"
 )
+NO_CONTENT_TRUST: Final = Flag(
+    "disable_content_trust",
+    "--disable-content-trust",
+    OPTIONAL,
+    "Take tags for what the registry says  [default: unless DOCKER_CONTENT_TRUST is set]",
+    choices=("true", "false"),
+)
 
 GLOBAL: Final = Line(
     (
@@ -160,6 +167,7 @@ RUN: Final = Line(
         INSECURE,
         POLICY,
         VERIFY_KEY,
+        NO_CONTENT_TRUST,
     ),
     ("image", "command..."),
     interspersed=False,
@@ -254,6 +262,7 @@ BUILD: Final = Line(
         INSECURE,
         POLICY,
         VERIFY_KEY,
+        NO_CONTENT_TRUST,
     ),
     ("context",),
     default=".",

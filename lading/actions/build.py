@@ -41,6 +41,7 @@ def build(
     insecure_registry: tuple[str, ...],
     policy: Path | None,
     verify_key: tuple[Path, ...],
+    disable_content_trust: str | None,
     lock: Path | None,
     locked: bool,
     **flags: Any,
@@ -56,7 +57,12 @@ def build(
     from engine import building
 
     request = make_request(**flags)
-    access = app.access(insecure_registry, policy=policy, verify_key=verify_key)
+    access = app.access(
+        insecure_registry,
+        policy=policy,
+        verify_key=verify_key,
+        disable_content_trust=disable_content_trust,
+    )
     on_failure = None if on_error == "fail" else _failed_step_shell(app)
     if on_failure is not None and progress in ("auto", "tty"):
         # A table that is redrawn and a shell cannot share a terminal.

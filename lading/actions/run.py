@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 TYPE_CHECKING = False
@@ -23,6 +22,7 @@ def run(
     insecure_registry: tuple[str, ...],
     policy: Path | None,
     verify_key: tuple[Path, ...],
+    disable_content_trust: str | None,
     **flags: Any,
 ) -> int:
     """Create and run a new container; ``flags`` are those of ``lading.flags.RUN``.
@@ -30,15 +30,20 @@ def run(
     The exit status is the command's; 125 means that the container could not be made, 126 that its
     command could not be executed, 127 that it was not found.
     """
-    from engine.content_trust.settings import enabled
     from engine.run import run as start
     from engine.run_options import RunOptions
+
+    access = app.access(
+        insecure_registry,
+        policy=policy,
+        verify_key=verify_key,
+        disable_content_trust=disable_content_trust,
+    )
 
     def pull(reference: Reference, platform: Platform | None) -> None:
         from engine.registries import pull as fetch
         from lading.render.transfer import transfer_view
 
-        access = app.access(insecure_registry, policy=policy, verify_key=verify_key)
         view = transfer_view("pull", sys.stderr, quiet=False)
         try:
             fetch(reference, app.store, access, platform=platform, progress=view)
@@ -46,7 +51,7 @@ def run(
             view.close()
 
     try:
-        if enabled(os.environ):
+        if access.content_trust:
             from lading.content_trust import signed_only
 
             flags["pull"] = signed_only(app, insecure_registry, flags["image"], flags["pull"])

@@ -11,6 +11,7 @@ import click
 from lading.flags import (
     INSECURE,
     LIST,
+    NO_CONTENT_TRUST,
     ON_OFF,
     OPTIONAL,
     PATH,
@@ -54,7 +55,7 @@ def spelled_out(line: Line, words: Sequence[str]) -> list[str]:
     while rest:
         word = rest.pop()
         flag = names.get(word)
-        if word == "--":
+        if word == "--" or not (line.interspersed or word.startswith("-")):
             return [*result, word, *reversed(rest)]
         if flag is not None and flag.kind == OPTIONAL:
             word = f"{word}={flag.choices[0]}"
@@ -119,6 +120,17 @@ def access_options(command: Decorated) -> Decorated:
 def trust_options(command: Decorated) -> Decorated:
     """The flags every command has that takes images from a registry."""
     return option(VERIFY_KEY)(option(POLICY)(command))
+
+
+class TrustingCommand(TableCommand):
+    """A command of click's own with docker's flag for content trust, whose value may be missing."""
+
+    line = Line((NO_CONTENT_TRUST,), ())
+
+
+def content_trust_option(command: Decorated) -> Decorated:
+    """Docker's flag on commands that obey DOCKER_CONTENT_TRUST."""
+    return option(NO_CONTENT_TRUST)(command)
 
 
 def _argument(name: str, default: str | None) -> Callable[[Decorated], Decorated]:

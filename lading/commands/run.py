@@ -8,11 +8,18 @@ import click
 
 from lading.actions import run as action
 from lading.app import App
-from lading.commands.declared import declared
+from lading.commands.declared import TableCommand, declared
 from lading.flags import RUN
 
 
-@click.command(context_settings={"allow_interspersed_args": False, "help_option_names": ["--help"]})
+class _Run(TableCommand):
+    line = RUN
+
+
+@click.command(
+    cls=_Run,
+    context_settings={"allow_interspersed_args": False, "help_option_names": ["--help"]},
+)
 @declared(RUN)
 @click.pass_obj
 def run(app: App, /, **values: Any) -> int:

@@ -10,17 +10,23 @@ import click
 from images.platform import Platform
 from images.reference import Reference
 from lading.app import App
-from lading.commands.declared import access_options, trust_options
+from lading.commands.declared import (
+    TrustingCommand,
+    access_options,
+    content_trust_option,
+    trust_options,
+)
 from lading.render.transfer import transfer_view
 
 
-@click.command()
+@click.command(cls=TrustingCommand)
 @click.argument("image")
 @click.option("--platform", metavar="OS/ARCH", help="Platform to take from a multi-platform image")
 @click.option("--all-platforms", is_flag=True, help="Take every platform")
 @click.option("-q", "--quiet", is_flag=True, help="Only print the reference")
 @access_options
 @trust_options
+@content_trust_option
 @click.pass_obj
 def pull(
     app: App,
@@ -32,6 +38,7 @@ def pull(
     insecure_registry: tuple[str, ...],
     policy: Path | None,
     verify_key: tuple[Path, ...],
+    disable_content_trust: str | None,
 ) -> None:
     """Download an image from a registry."""
     from engine import registries
@@ -39,12 +46,18 @@ def pull(
     reference = Reference.parse(image)
     if reference.tag == "latest" and ":" not in image.rpartition("/")[2] and not quiet:
         click.echo("Using default tag: latest")
+    access = app.access(
+        insecure_registry,
+        policy=policy,
+        verify_key=verify_key,
+        disable_content_trust=disable_content_trust,
+    )
     view = transfer_view("pull", sys.stdout, quiet=quiet)
     try:
         registries.pull(
             reference,
             app.store,
-            app.access(insecure_registry, policy=policy, verify_key=verify_key),
+            access,
             platform=Platform.parse(platform) if platform else None,
             all_platforms=all_platforms,
             progress=view,
@@ -54,11 +67,12 @@ def pull(
     click.echo(str(reference))
 
 
-@click.command()
+@click.command(cls=TrustingCommand)
 @click.argument("image")
 @click.option("--platform", metavar="OS/ARCH", help="Push only this platform")
 @click.option("-q", "--quiet", is_flag=True, help="Only print the reference")
 @access_options
+@content_trust_option
 @click.pass_obj
 def push(
     app: App,
@@ -67,12 +81,13 @@ def push(
     platform: str | None,
     quiet: bool,
     insecure_registry: tuple[str, ...],
+    disable_content_trust: str | None,
 ) -> None:
     """Upload an image to a registry."""
     from engine import registries
 
     reference = Reference.parse(image)
-    access = app.access(insecure_registry)
+    access = app.access(insecure_registry, disable_content_trust=disable_content_trust)
     view = transfer_view("push", sys.stdout, quiet=quiet)
     try:
         pushed = registries.push(

@@ -30,7 +30,7 @@ _PATHS = click.option("--path", "paths", multiple=True, help="Names that begin s
 
 @click.group()
 def delegation() -> None:
-    """Manage the roles that sign for a Notary repository."""
+    """Manage the roles that sign for a repository."""
 
 
 @delegation.command()
@@ -143,7 +143,10 @@ def list_(
 def witness(
     app: App, repository: str, roles: tuple[str, ...], insecure_registry: tuple[str, ...]
 ) -> None:
-    """Sign delegations again as they are, with the keys that they have now."""
+    """Sign delegations again as they are.
+
+    The keys that they have now sign, as far as they are here.
+    """
     names = [_role(role) for role in roles]
     gun = _act(app, repository, insecure_registry, lambda collection: collection.witness(names))
     click.echo(f"Successfully signed {', '.join(names)} of {gun}")

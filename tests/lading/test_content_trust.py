@@ -184,3 +184,21 @@ def test_a_programs_key_does_not_sign_in_notations_format(name, lading, tmp_path
         "trust", "sign", "--format", "notation", "--key", f"command:{program}", name
     )
     assert (status, "use a key of the store" in err) == (1, True)
+
+
+def test_dockers_flag_goes_before_the_environment(name, lading, monkeypatch, tmp_path):
+    unsigned = "remote trust data does not exist"
+    assert unsigned in lading("pull", "--disable-content-trust=false", name)[2]
+    monkeypatch.setenv("DOCKER_CONTENT_TRUST", "1")
+    ok(lading("pull", "--disable-content-trust", name))
+    ok(lading("pull", "--disable-content-trust=true", name))
+    assert "Signing" not in ok(lading("push", "--disable-content-trust", name))
+    (tmp_path / "Dockerfile").write_text(f"FROM {name}\nLABEL a=b\n")
+    build = ("build", "--progress", "plain", tmp_path)
+    assert unsigned in lading(*build)[2]
+    ok(lading(*build[:-1], "--disable-content-trust", tmp_path))
+    assert unsigned in lading("run", name, "true")[2]
+    assert unsigned not in lading("run", "--disable-content-trust", name, "true")[2]
+    monkeypatch.delenv("DOCKER_CONTENT_TRUST")
+    assert unsigned in lading("run", "--disable-content-trust=false", name, "true")[2]
+    assert lading("pull", "--disable-content-trust=maybe", name)[0] != 0

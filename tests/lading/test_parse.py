@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from engine.run_options import RunOptions
 from lading.commands.build import build
+from lading.commands.declared import spelled_out
 from lading.commands.run import run
 from lading.flags import BUILD, GLOBAL, RUN, Line
 from lading.parse import parse
@@ -58,6 +59,7 @@ def test_fills_every_option_of_run() -> None:
         "insecure_registry",
         "policy",
         "verify_key",
+        "disable_content_trust",
     }
 
 
@@ -122,3 +124,9 @@ def test_paths_are_paths() -> None:
     values = parse(BUILD, ["--iidfile", "x", "--verify-key", "a"])
     assert values is not None
     assert (values["iidfile"], values["verify_key"]) == (Path("x"), (Path("a"),))
+
+
+def test_what_the_container_is_given_is_not_spelled_out() -> None:
+    flag = "--disable-content-trust"
+    words = [flag, "--name", "a", "image", "tool", flag]
+    assert spelled_out(RUN, words) == [f"{flag}=true", *words[1:]]
