@@ -244,7 +244,8 @@ def _pack_copy(session: Session, step: Step, op: Copy, entries: Sequence[Entry])
     raw = None if session.anew(step) else session.values.get(slot)
     before = LayerBlocks.decode(raw) if raw is not None else None
     packed, blocks = repack_layer(entries, session.store.blobs, before)
-    if blocks.blocks:
+    # Of a layer of one block nothing is left after an edit.
+    if len(blocks.blocks) > 1:
         session.values.put(slot, "blocks", blocks.encode())
     return StoredLayer(packed.diff_id, packed.descriptor, session.created())
 
