@@ -70,6 +70,7 @@ _BESIDE: Final = {
 }
 """Paths outside of the specification's tree, where no repository can be."""
 
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A parsed path. ``tail`` is the tag, digest or upload id as text, "" where there is none."""
