@@ -113,7 +113,7 @@ def read_rules(data: bytes, *, folder: str) -> RuleFile:
     """
     try:
         document = tomllib.loads(data.decode("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FieldError(f"not TOML: {error}") from error
     top = members(document, optional=("default", "import", "keys", "rule"), at="the policy")
     keys = {

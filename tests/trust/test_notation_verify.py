@@ -208,6 +208,8 @@ def test_skip_looks_at_nothing() -> None:
         {"signatureVerification": {"level": "skip"}},
         {"signatureVerification": {"level": "strict", "override": {"integrity": "log"}}},
         {"signatureVerification": {"level": "strict", "override": {"expiry": "skip"}}},
+        {"signatureVerification": {"level": "strict", "override": {"expiry": "skiip"}}},
+        {"signatureVerification": {"level": "strict", "override": {"expiry": []}}},
         {"signatureVerification": {"level": "strict", "verifyTimestamp": "never"}},
         {"unknown": 1},
     ],

@@ -155,6 +155,7 @@ SIGNED = '[[rule]]\nscopes = ["a"]\nrequire = "signed"\n'
         SIGNED + 'keys = ["k"]\nformats = ["gpg"]',
         SIGNED + 'keys = ["k"]\nidentity = "x"',
         '[[rule]]\nscopes = ["a"]\nrequire = "notation"\nstores = ["ca:a"]',
+        pytest.param("extra = " + "{a=" * 2000, id="deep"),
     ],
 )
 def test_a_file_that_is_not_understood_is_refused_whole(tmp_path: Path, text: str) -> None:

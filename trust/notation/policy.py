@@ -219,21 +219,22 @@ def _level(value: object, *, at: str) -> tuple[str, Mapping[Check, Action], bool
     if overrides and level == "skip":
         raise FieldError(f"{at}.override makes no sense with 'skip'")
     for name, action in overrides.items():
-        actions[_overridable(name, action, at=f"{at}.override")] = Action(action)
+        check, wanted = _override(name, action, at=f"{at}.override")
+        actions[check] = wanted
     verify = found.get("verifyTimestamp", "always")
     if verify not in ("always", "afterCertExpiry"):
         raise FieldError(f"{at}.verifyTimestamp must be always or afterCertExpiry")
     return level, actions, verify == "always"
 
 
-def _overridable(name: str, action: object, *, at: str) -> Check:
+def _override(name: str, action: object, *, at: str) -> tuple[Check, Action]:
     if name not in set(Check) - {Check.INTEGRITY}:
         raise FieldError(f"{at}: {name[:80]!r} cannot be overridden")
-    if action not in set(Action):
+    if not isinstance(action, str) or action not in set(Action):
         raise FieldError(f"{at}.{name} must be one of {', '.join(Action)}")
     if action == Action.SKIP and name != Check.REVOCATION:
         raise FieldError(f"{at}.{name} cannot be skipped")
-    return Check(name)
+    return Check(name), Action(action)
 
 
 def _store(written: str, *, at: str) -> StoreName:
