@@ -44,7 +44,7 @@ TAR = archive(tarfile.USTAR_FORMAT)
         archive(tarfile.GNU_FORMAT),
         archive(tarfile.PAX_FORMAT, "\u00e9" * 80),
         archive(tarfile.USTAR_FORMAT, '{"critical": "'),
-        gzip.compress(TAR),
+        gzip.compress(TAR, mtime=0),
         bz2.compress(TAR),
         lzma.compress(TAR),
         zstandard.compress(TAR),
