@@ -29,10 +29,10 @@ from images.manifest import Manifest
 from images.mediatype import OCI_MANIFEST
 from images.reference import Reference
 from trust import bundle, cosign
+from trust.claims import authenticate
 from trust.errors import NothingToRevokeError, SigningError, TrustError
 from trust.keys import PublicKey
 from trust.signature import MAX_BUNDLE, MAX_PAYLOAD, BundleSignature
-from trust.verify import authenticate
 
 if TYPE_CHECKING:
     from images.client import RegistryClient

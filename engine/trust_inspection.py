@@ -20,6 +20,7 @@ from engine.trusting import Format, TrustData, fetch_evidence, utc_now
 from images.descriptor import Descriptor
 from images.digest import Digest
 from images.reference import Reference
+from trust.claims import authenticate, check_claim
 from trust.errors import UnsignedError, VerificationError
 from trust.identity import MatchClaimed
 from trust.keys import PublicKey
@@ -27,7 +28,7 @@ from trust.policy import Decision, Policy
 from trust.policyfile import read_key as read_key_file
 from trust.requirements import SigstoreSigned
 from trust.signature import BundleSignature, Claim, NotationSignature, Signature, Signatures
-from trust.verify import authenticate, check_claim, requirement_keys, verify
+from trust.verify import requirement_keys, verify
 
 if TYPE_CHECKING:
     from engine.content_trust.report import CollectionReport

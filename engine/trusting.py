@@ -35,6 +35,7 @@ from images.manifest import Index, Manifest
 from images.mediatype import OCI_MANIFEST, is_index
 from images.reference import Reference
 from trust import bundle, cosign
+from trust.claims import authenticate
 from trust.errors import (
     MalformedSignatureError,
     SigningError,
@@ -54,7 +55,7 @@ from trust.signature import (
     SimpleSignature,
 )
 from trust.signers.signer import Signer
-from trust.verify import authenticate, verify
+from trust.verify import verify
 
 if TYPE_CHECKING:
     from images.client import RegistryClient

@@ -8,7 +8,7 @@ verdict.
 
 1. The policy names the requirements for the reference (``Policy.decide``). All must hold.
 2. ``insecureAcceptAnything`` holds. ``reject`` and what cannot be checked here do not.
-3. ``sigstoreSigned`` holds if **one** signature passes all of these, in this order:
+3. ``sigstoreSigned`` holds if **one** signature passes all of these (``trust.claims``), in order:
    a. it has the shape of its format, within its limits;
    b. its bytes were signed by one of the requirement's keys;
    c. what was signed says what an image signature says, and nothing else;
@@ -33,11 +33,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from images.digest import Digest
 from images.reference import Reference
-from trust import bundle, cosign
+from trust.claims import authenticate, check_age, check_claim, check_evidence
 from trust.errors import (
     MalformedSignatureError,
     RejectedByPolicyError,
@@ -52,7 +52,7 @@ from trust.errors import (
     WrongIdentityError,
     WrongKeyError,
 )
-from trust.identity import MatchClaimed, SignedIdentity
+from trust.identity import MatchClaimed
 from trust.keys import PublicKey
 from trust.policy import Decision, Policy
 from trust.policyfile import read_key as read_key_file
@@ -66,7 +66,6 @@ from trust.requirements import (
     Unsupported,
 )
 from trust.signature import (
-    MAX_PAYLOAD,
     MAX_SIGNATURES,
     BundleSignature,
     Claim,
@@ -84,9 +83,6 @@ T = TypeVar("T")
 
 ReadStore = Callable[[str, "StoreName"], Sequence[Any]]
 """Reads a trust store: (configuration folder, store) to its X.509 certificates."""
-
-CLOCK_SKEW: Final = 300.0
-"""Seconds that a signer's clock may be ahead of ours."""
 
 _DISTANCE: tuple[type[VerificationError], ...] = (
     MalformedSignatureError,
@@ -164,102 +160,6 @@ def requirement_keys(
     files = (PublicKey.from_pem(read_key(path), where=path) for path in requirement.key_paths)
     inline = (PublicKey.from_pem(pem, where="keyData") for pem in requirement.key_data)
     return (*files, *inline)
-
-
-def authenticate(signature: Signature, keys: Sequence[PublicKey]) -> tuple[PublicKey, Claim]:
-    """Steps a to c: which of ``keys`` made ``signature``, and what it claims.
-
-    Raises:
-        MalformedSignatureError, UnsupportedSignatureError, WrongKeyError
-    """
-    if isinstance(signature, (NotationSignature, OpenPgpSignature, NotaryEvidence)):
-        raise UnsupportedSignatureError("the signature does not rest on a bare key")
-    if isinstance(signature, BundleSignature):
-        envelope = bundle.parse_bundle(signature.raw)
-        named = [key for key in keys if _hinted(envelope, key)]
-        key = _signer(named, envelope.signature, envelope.signed_bytes)
-        return key, bundle.parse_statement(envelope)
-    payload, encoded, _ = signature
-    if len(payload) > MAX_PAYLOAD:
-        raise MalformedSignatureError(f"a payload is longer than {MAX_PAYLOAD} bytes")
-    key = _signer(keys, cosign.decode_signature(encoded), payload)
-    return key, cosign.parse_payload(payload)
-
-
-def check_claim(
-    claim: Claim, reference: Reference, digest: Digest, identity: SignedIdentity
-) -> None:
-    """Steps d and e: raises ``WrongDigestError`` or ``WrongIdentityError``."""
-    if digest not in claim.digests:
-        named = ", ".join(sorted(str(item) for item in claim.digests)) or "no digest"
-        raise WrongDigestError(
-            f"the signature is for {named}, not for {digest}",
-            where=str(reference),
-            fix="the tag was moved after signing: sign the new image, or pull the signed digest",
-        )
-    if claim.reference is None:
-        if identity.needs_name:
-            raise WrongIdentityError(
-                f"the signature names no image, but must be {identity.rule}",
-                where=str(reference),
-                fix="sign with `lading trust sign`, which records the name",
-            )
-    elif not identity.accepts(reference, claim.reference):
-        raise WrongIdentityError(
-            f"the signature is for {claim.reference}, but must be {identity.rule}",
-            where=str(reference),
-            fix="pull it by the name it was signed as, sign it under this name, "
-            "or set signedIdentity in the policy",
-        )
-
-
-def check_evidence(
-    evidence: NotaryEvidence, reference: Reference, digest: Digest, now: datetime | None
-) -> None:
-    """Whether trust data speaks of this image, now: its repository and tag, its digest, its date.
-
-    Raises:
-        WrongIdentityError, WrongDigestError: it speaks of another.
-        StaleSignatureError: its timestamp expired, or the time is not known.
-    """
-    where = str(reference)
-    if evidence.repository != reference.name:
-        raise WrongIdentityError(f"the trust data is of {evidence.repository}", where=where)
-    if reference.tag not in (None, evidence.tag):
-        raise WrongIdentityError(
-            f"the trust data releases {evidence.tag}, and {reference.tag} is asked for",
-            where=where,
-            fix=f"sign the tag: lading trust sign --format notary {reference.familiar}",
-        )
-    if evidence.digest != digest:
-        raise WrongDigestError(
-            f"the trust data has {evidence.digest} for {evidence.tag}, not {digest}",
-            where=where,
-            fix="the tag was moved after signing: sign the new image, or pull the signed digest",
-        )
-    if now is None or evidence.expires <= now:
-        raise StaleSignatureError(
-            f"the timestamp of the trust data is valid until {evidence.expires:%Y-%m-%dT%H:%M:%SZ}",
-            where=where,
-            fix="ask for fresh trust data; if there is none, the trust server is frozen",
-        )
-
-
-def check_age(claim: Claim, max_age: float, now: datetime | None) -> None:
-    """Step f: raises ``StaleSignatureError`` unless it was made at most ``max_age`` seconds ago."""
-    signed = claim.signed_at
-    if now is None or signed is None:
-        raise StaleSignatureError(
-            "the policy limits the age of signatures, and this one does not say when it was made",
-            fix="sign with `lading trust sign --timestamp`",
-        )
-    age = (now - signed).total_seconds()
-    if age > max_age or age < -CLOCK_SKEW:
-        raise StaleSignatureError(
-            f"the signature was made at {signed:%Y-%m-%dT%H:%M:%SZ}, "
-            + ("too long ago" if age > 0 else "which is in the future"),
-            fix="sign the image again with `lading trust sign --timestamp`",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,24 +312,6 @@ def _progress(error: VerificationError) -> int:
     # What is not listed are the later checks of a certificate, so it came furthest.
     kinds = [*_DISTANCE, type(error)]
     return kinds.index(type(error))
-
-
-def _signer(keys: Iterable[PublicKey], signature: bytes, message: bytes) -> PublicKey:
-    for key in keys:
-        try:
-            key.verify(signature, message)
-        except WrongKeyError:
-            continue
-        return key
-    raise WrongKeyError(
-        "the signature was made by none of the accepted keys",
-        fix="ask the publisher for the public key; if the key is right, do not use the image",
-    )
-
-
-def _hinted(envelope: bundle.Envelope, key: PublicKey) -> bool:
-    # The hint may be left out; where there is one it must be the key's, and so must the key id.
-    return envelope.hint in ("", key.hint) and envelope.key_id in ("", envelope.hint)
 
 
 def _bounded(found: Iterable[Signature], reference: Reference) -> tuple[Signature, ...]:

@@ -28,11 +28,12 @@ from registry.transparency.settings import TransparencySettings
 from tests.registry.kit import index as image_index
 from tests.registry.kit import manifest
 from trust.bundle import BUNDLE
+from trust.claims import authenticate
 from trust.keys import PublicKey
 from trust.notation.envelope import open_envelope
 from trust.notation.referrer import ARTIFACT
 from trust.signature import TIMESTAMP, BundleSignature, Signatures
-from trust.verify import authenticate, policy_of_key, verify
+from trust.verify import policy_of_key, verify
 
 HOST = "registry.example.com"
 SETTINGS = CountersignSettings(repositories=("team/**",), name=HOST)
