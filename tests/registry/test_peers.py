@@ -170,11 +170,11 @@ def dockerd(folder: Path) -> Iterator[str]:
     """A daemon of our own without network and images; yields its socket."""
     program = require_program("dockerd")
     (folder / "daemon.json").write_text("{}")
-    # A socket's path has 107 bytes at most, and pytest's folders are long.
+    # A socket's path has 107 bytes at most, containerd's too, and pytest's folders are long.
     place = Path(tempfile.mkdtemp(prefix="dockerd-"))
     address = f"unix://{place}/docker.sock"
     command = [program, "-H", address, "--data-root", folder / "data", "--exec-root"]
-    command += [folder / "exec", "-p", folder / "docker.pid", "--bridge=none", "--iptables=false"]
+    command += [place / "exec", "-p", folder / "docker.pid", "--bridge=none", "--iptables=false"]
     command += ["--storage-driver=vfs", "--config-file", folder / "daemon.json"]
     with (folder / "log").open("wb") as log:
         daemon = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log)
