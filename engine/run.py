@@ -170,17 +170,21 @@ def _prepare_mounts(
 def _run_on_pipes(
     options: RunOptions, request: ContainerRequest, runtime_dir: str, streams: Streams
 ) -> int:
-    from contextlib import nullcontext
+    from contextlib import ExitStack
 
-    from engine.containers.signals import forwarded
+    from engine.containers.signals import forwarded, held_back
     from engine.processes import Pipes, follow, writer_to
 
     source = streams.stdin if options.interactive else None
-    with Pipes(writer_to(streams.stdout), writer_to(streams.stderr), source=source) as pipes:
-        container = _start(request, pipes.inside, runtime_dir, terminal=False)
-        pipes.handed_over()
-        with container, forwarded(container) if options.sig_proxy else nullcontext():
-            return follow(container, pipes)
+    outputs = writer_to(streams.stdout), writer_to(streams.stderr)
+    with Pipes(*outputs, source=source) as pipes, ExitStack() as running:
+        with held_back():
+            container = _start(request, pipes.inside, runtime_dir, terminal=False)
+            running.enter_context(container)
+            pipes.handed_over()
+            if options.sig_proxy:
+                running.enter_context(forwarded(container))
+        return follow(container, pipes)
 
 
 def _run_on_terminal(

@@ -46,10 +46,20 @@ RENEW_AFTER: Final = 1.0
 STAGE_GRACE: Final = 60.0
 """Seconds a stage may exist without a lock: the moment between its creation and its flock."""
 
+DEAD_GRACE: Final = 0.5
+"""The same for who sweeps, when no process here has the number in the stage's name: one in another
+namespace may."""
+
 HEX_DIGITS: Final = frozenset("0123456789abcdef")
 READ_LIMIT: Final = 8 << 20
 WRITE_BEHIND: Final = 16 << 20
 """Bytes of a blob after which the disk is asked to begin writing them."""
+
+
+def is_fresh(name: str, status: os.stat_result, *, sweeping: bool) -> bool:
+    """Whether the stage ``<pid>-<random>`` may be about to be locked by who made it."""
+    dead = sweeping and not os.path.exists(f"/proc/{name.partition('-')[0]}")
+    return time.time() - status.st_ctime < (DEAD_GRACE if dead else STAGE_GRACE)
 
 
 class BlobStore:
@@ -184,8 +194,11 @@ class BlobStore:
                 if len(name) == length and HEX_DIGITS.issuperset(name):
                     yield Digest(algorithm, name)
 
-    def stages(self) -> Iterator[tuple[Path, bool]]:
-        """Unfinished blobs, each with whether it is a leftover that nobody is writing any more."""
+    def stages(self, *, sweeping: bool = False) -> Iterator[tuple[Path, bool]]:
+        """Unfinished blobs, each with whether it is a leftover that nobody is writing any more.
+
+        Who is ``sweeping`` need not wait for the stages of processes that are surely dead.
+        """
         from pathlib import Path
 
         try:
@@ -195,13 +208,13 @@ class BlobStore:
         for name in names:
             path = os.path.join(self._staging, name)
             with suppress(FileNotFoundError):
-                fresh = time.time() - os.stat(path).st_ctime < STAGE_GRACE
+                fresh = is_fresh(name, os.stat(path), sweeping=sweeping)
                 yield Path(path), not fresh and not is_held(path)
 
     def sweep_stages(self) -> int:
         """Remove the leftovers of killed processes; returns the bytes freed."""
         freed = 0
-        for path, dead in self.stages():
+        for path, dead in self.stages(sweeping=True):
             if dead:
                 with suppress(FileNotFoundError):
                     freed += path.stat().st_size

@@ -20,12 +20,11 @@ A staging directory is locked by its owner (flock); what nobody holds is a lefto
 from __future__ import annotations
 
 import os
-import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from images.blobs import STAGE_GRACE
+from images.blobs import is_fresh
 from images.config import chain_ids
 from images.digest import Digest
 from images.errors import DigestMismatchError, EnvironmentFault, InputError
@@ -227,8 +226,8 @@ class Snapshots:
         remove_tree(trash)
         return True
 
-    def leftovers(self) -> Iterator[Path]:
-        """Staging directories whose process was killed."""
+    def leftovers(self, *, sweeping: bool = False) -> Iterator[Path]:
+        """Staging directories whose process was killed; ``sweeping`` as in ``BlobStore.stages``."""
         try:
             names = os.listdir(self._staging)
         except FileNotFoundError:
@@ -236,14 +235,15 @@ class Snapshots:
         for name in names:
             path = self._staging / name
             with suppress(FileNotFoundError):
-                fresh = time.time() - path.stat().st_ctime < STAGE_GRACE
-                if not fresh and not is_held(path / "lock"):
+                if not is_fresh(name, path.stat(), sweeping=sweeping) and not is_held(
+                    path / "lock"
+                ):
                     yield path
 
     def sweep_leftovers(self) -> int:
         """Remove what killed processes left; returns how many directories went."""
         count = 0
-        for path in self.leftovers():
+        for path in self.leftovers(sweeping=True):
             with suppress(FileNotFoundError):
                 remove_tree(path)
                 count += 1

@@ -318,6 +318,8 @@ def _spawn(folder: str, version: str, listener: socket.socket) -> None:
                 (os.POSIX_SPAWN_DUP2, high[1], 2),
                 (os.POSIX_SPAWN_DUP2, high[2], 3),
             ],
+            # Whoever starts it may hold signals back for a moment; it must not inherit that.
+            setsigmask=(),
         )
         with suppress(ChildProcessError):
             os.waitpid(pid, 0)

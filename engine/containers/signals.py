@@ -52,6 +52,16 @@ class Interrupted(BaseException):
 
 
 @contextmanager
+def held_back() -> Iterator[None]:
+    """Let signals that are to be passed on wait: a container may run before anybody can tell it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def forwarded(container: Target) -> Iterator[None]:
     """Pass signals on to the container instead of being hit by them.
 

@@ -119,7 +119,8 @@ def test_a_keyed_secret_counts_where_it_is_mounted(bench: Workbench) -> None:
 
     assert build(b"1", keyed=False) == ["free", "use"]
     assert build(b"2", keyed=False) == []
-    assert build(b"1", keyed=True) == ["free", "use"]
+    # What it makes may be the very same layer, and then the step above is not done again.
+    assert "use" in build(b"1", keyed=True)
     assert bench.progress.reasons["[1/2] RUN --mount=type=secret,id=key use"] == "a secret changed"
     assert build(b"1", keyed=True) == []
     assert "use" in build(b"2", keyed=True)

@@ -16,7 +16,7 @@ from builder.errors import BuildCancelledError
 from builder.runner import Cancellation, RunStep
 from builder.solver import execute
 from builder.solver.locks import KeyLock
-from images import blobs, snapshots
+from images import blobs
 from images.store import ImageStore
 from tests.builder.fakes import write
 from tests.builder.workbench import Workbench
@@ -173,8 +173,8 @@ def test_a_build_sweeps_what_killed_ones_left(
         workspace.__enter__()
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
-    for module in (blobs, snapshots):
-        monkeypatch.setattr(module, "STAGE_GRACE", -1.0)
+    for grace in ("STAGE_GRACE", "DEAD_GRACE"):
+        monkeypatch.setattr(blobs, grace, -1.0)
     (left,) = based.store.check()
     assert "a killed process left" in left.what
     based.build("FROM base\nRUN one\n")

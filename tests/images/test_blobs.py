@@ -239,6 +239,7 @@ def test_killed_in_the_middle(blobs, tmp_path, monkeypatch):
     child.start()
     assert ready.wait(10)
     monkeypatch.setattr(module, "STAGE_GRACE", -1.0)
+    monkeypatch.setattr(module, "DEAD_GRACE", -1.0)
     assert [dead for _, dead in blobs.stages()] == [False]
     assert blobs.sweep_stages() == 0
     os.kill(child.pid, signal.SIGKILL)

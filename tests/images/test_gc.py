@@ -190,7 +190,7 @@ class TestLeases:
 
 
 def test_leftovers_of_killed_processes(store, monkeypatch):
-    from images import blobs, snapshots
+    from images import blobs
 
     pid = os.fork()
     if pid == 0:
@@ -200,7 +200,7 @@ def test_leftovers_of_killed_processes(store, monkeypatch):
         os._exit(0)
     os.waitpid(pid, 0)
     monkeypatch.setattr(blobs, "STAGE_GRACE", -1.0)
-    monkeypatch.setattr(snapshots, "STAGE_GRACE", -1.0)
+    monkeypatch.setattr(blobs, "DEAD_GRACE", -1.0)
     assert len(store.check()) == 2
     report = store.gc()
     assert (report.bytes_freed, report.leftovers_removed) == (4, 1)

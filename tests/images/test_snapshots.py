@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from images import blobs as blobs_module
 from images import snapshots as module
 from images.blobs import BlobStore
 from images.config import chain_ids
@@ -334,7 +335,8 @@ class TestWorkspace:
         os.close(read)
         os.close(write)
         assert list(snapshots.leftovers()) == []  # too fresh to judge
-        monkeypatch.setattr(module, "STAGE_GRACE", -1.0)
+        monkeypatch.setattr(blobs_module, "STAGE_GRACE", -1.0)
+        monkeypatch.setattr(blobs_module, "DEAD_GRACE", -1.0)
         with snapshots.new_workspace():
             assert len(list(snapshots.leftovers())) == 1
             assert snapshots.sweep_leftovers() == 1
