@@ -10,8 +10,10 @@ from __future__ import annotations
 import base64
 import binascii
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -22,6 +24,7 @@ from trust.errors import (
     UnsupportedSignatureError,
     WrongKeyError,
 )
+from trust.signature import MAX_PAYLOAD
 
 PROGRAM: Final = "gpgv"
 TIMEOUT: Final = 20.0
@@ -51,24 +54,49 @@ def verified_payload(message: bytes, keyrings: Sequence[bytes]) -> bytes:
         raise MalformedSignatureError(f"a signature is longer than {MAX_MESSAGE} bytes")
     with tempfile.TemporaryDirectory(prefix="lading-gpgv-") as name:
         folder = Path(name)
-        arguments = [program, "--homedir", name, "--status-fd", "2", "--output", f"{name}/payload"]
+        arguments = [program, "--homedir", name, "--status-fd", "2", "--output", "-"]
         for number, keyring in enumerate(keyrings):
             path = folder / f"{number}.gpg"
             path.write_bytes(dearmored(keyring))
             arguments += ["--keyring", str(path)]
         (folder / "message").write_bytes(message)
-        done = subprocess.run(
-            [*arguments, f"{name}/message"],
-            capture_output=True,
-            timeout=TIMEOUT,
-            check=False,
+        payload, status = _run([*arguments, f"{name}/message"], folder / "status")
+    _check(*status)
+    if not payload:
+        raise MalformedSignatureError("the signature carries no payload")
+    return payload
+
+
+def _run(arguments: Sequence[str], log: Path) -> tuple[bytes, tuple[int, bytes]]:
+    """What gpgv wrote, and its exit status with its status lines.
+
+    A message may be compressed, so that a short one stands for gigabytes: the payload is read up to
+    its limit, and the program is ended there.
+    """
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
             env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
-        )
-        _check(done)
+        ) as program,
+    ):
+        assert program.stdout is not None
+        too_slow = threading.Timer(TIMEOUT, program.kill)
+        too_slow.start()
         try:
-            return (folder / "payload").read_bytes()
-        except FileNotFoundError as error:
-            raise MalformedSignatureError("the signature carries no payload") from error
+            payload = program.stdout.read(MAX_PAYLOAD + 1)
+            if len(payload) > MAX_PAYLOAD:
+                raise MalformedSignatureError(f"a payload is longer than {MAX_PAYLOAD} bytes")
+            returned = program.wait()
+        finally:
+            too_slow.cancel()
+            program.kill()
+    if returned == -signal.SIGKILL:
+        raise MalformedSignatureError(f"gpgv took longer than {TIMEOUT:.0f} s over a signature")
+    return payload, (returned, log.read_bytes())
 
 
 def dearmored(keyring: bytes) -> bytes:
@@ -95,13 +123,13 @@ def dearmored(keyring: bytes) -> bytes:
     return bytes(found)
 
 
-def _check(done: subprocess.CompletedProcess[bytes]) -> None:
+def _check(returned: int, said: bytes) -> None:
     status = {
         line.split()[1]
-        for line in done.stderr.decode("utf-8", "replace").splitlines()
+        for line in said.decode("utf-8", "replace").splitlines()
         if line.startswith("[GNUPG:] ") and len(line.split()) > 1
     }
-    if done.returncode == 0 and {"GOODSIG", "VALIDSIG"} <= status:
+    if returned == 0 and {"GOODSIG", "VALIDSIG"} <= status:
         return
     if status & {"NODATA", "UNEXPECTED"} or not status:
         raise MalformedSignatureError("this is no OpenPGP message with a signature")

@@ -15,6 +15,7 @@ import pytest
 
 from images.digest import Digest
 from images.reference import Reference
+from trust import openpgp
 from trust.errors import (
     KeyFileError,
     MalformedSignatureError,
@@ -147,6 +148,28 @@ def test_what_is_signed_must_be_this_format(gpg: Gpg, ann: bytes, raw: bytes) ->
 def test_what_is_no_message_is_refused(ann: bytes, message: bytes) -> None:
     with pytest.raises(MalformedSignatureError):
         verified_payload(message, [ann])
+
+
+@pytest.mark.peer
+def test_a_short_message_may_not_stand_for_gigabytes(gpg: Gpg, ann: bytes) -> None:
+    levels = ("--compress-algo", "zlib", "--compress-level", "9")
+    message = gpg.run(*levels, "--local-user", "ann", "--sign", data=bytes(64 << 20))
+    assert len(message) < MAX_MESSAGE
+    with pytest.raises(MalformedSignatureError, match="payload is longer"):
+        verified_payload(message, [ann])
+
+
+@pytest.mark.peer
+def test_a_program_that_hangs_is_ended(
+    ann: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = tmp_path / "gpgv"
+    hanging.write_text("#!/bin/sh\nexec sleep 60\n")
+    hanging.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(hanging))
+    monkeypatch.setattr(openpgp, "TIMEOUT", 0.2)
+    with pytest.raises(MalformedSignatureError, match="took longer"):
+        verified_payload(b"message", [ann])
 
 
 @pytest.mark.peer
