@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from registry.config import RegistryConfig
 from registry.database import NO_REPOSITORY
 from registry.index import SqliteIndex
+from registry.outbox import read_events
 from registry.storage import FileStorage
 
 if TYPE_CHECKING:
@@ -70,9 +71,9 @@ class Followers:
             appended = self.log.catch_up()
             said += [f"{appended} entries logged"] if appended else []
             positions.append(self.log.position)
-        if said:
-            drop = partial(self.index.drop_events, through=min(positions))
-            self.index.write(NO_REPOSITORY, drop)
+        taken = min(positions, default=0)
+        if any(event.id <= taken for event in read_events(self.index.reader(), after=0, limit=1)):
+            self.index.write(NO_REPOSITORY, partial(self.index.drop_events, through=taken))
         return ", ".join(said)
 
     def close(self) -> None:
