@@ -136,7 +136,7 @@ def test_a_container_of_a_killed_shim_is_swept(box: Box, own_dir: Path) -> None:
     until(lambda: not groups(identifier))
     until(lambda: not (own_dir / "containers" / identifier).exists())
     assert not list((box.folder / "victim").glob(".stubs-*"))
-    assert not (box.folder / "victim/work/work/incompat").exists()
+    assert not box.folder.joinpath("victim", "work", "work", "incompat").exists()
 
 
 def test_the_id_of_a_dead_shim_is_free_again(box: Box, own_dir: Path) -> None:
