@@ -20,8 +20,8 @@ from registry.storage import FileStorage
 if TYPE_CHECKING:
     from registry.countersign.countersigner import Countersigner
     from registry.countersign.keyring import Keyring
-    from registry.notary.vault import Vault
     from registry.transparency.log import TransparencyLog
+    from registry.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ class Followers:
             return cls(index)
         # Keys, X.509 and trees are loaded by registries that use them.
         from registry.countersign.countersigner import Countersigner
-        from registry.notary.vault import VARIABLE, Vault
         from registry.transparency.log import TransparencyLog
         from registry.transparency.store import LogStore
+        from registry.vault import VARIABLE, Vault
 
         vault = Vault.open(config.root / "notary", os.environ.get(VARIABLE))
         countersigner = log = None

@@ -14,12 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from images.digest import Digest
 from registry.database import Write
 from registry.errors import MissingContentError, WrongSizeError
 from registry.guard import Guard, NoGuard, Usage
 from registry.outbox import Change, Outbox, drop_events
 from registry.records import BlobLink, ManifestRow, NewManifest, TagEvent, UploadRow
-from registry.simple_signatures import SimpleSignatureRows
+from registry.simple_signatures import ARTIFACT_TYPE, SimpleSignature, SimpleSignatureRows
 
 __all__ = ["SqliteIndex", "Write"]
 
@@ -309,6 +310,24 @@ class SqliteIndex(SimpleSignatureRows):
             " ORDER BY created LIMIT ?"
         )
         return [UploadRow(*row) for row in self._all(sql, before, limit)]
+
+    # Simple signatures
+
+    def add_simple_signature(
+        self, repository: str, digest: str, signature: SimpleSignature, *, actor: str = ""
+    ) -> bool:
+        """See ``SimpleSignatureRows``; followers hear of a new one by the digest of its bytes."""
+        if not super().add_simple_signature(repository, digest, signature):
+            return False
+        self._note(
+            Change.MANIFEST,
+            repository,
+            actor=actor,
+            digest=str(Digest.of(signature.content)),
+            previous=digest,
+            artifact_type=ARTIFACT_TYPE,
+        )
+        return True
 
     # Events
 

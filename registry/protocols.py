@@ -285,9 +285,12 @@ class SimpleSignatures(Protocol):
         ...
 
     def add_simple_signature(
-        self, repository: str, digest: str, signature: SimpleSignature
-    ) -> None:
-        """Keep a signature of a manifest that is here. Write. Raises ``ApiError``."""
+        self, repository: str, digest: str, signature: SimpleSignature, *, actor: str = ""
+    ) -> bool:
+        """Keep a signature of a manifest; False when it was kept already. Write.
+
+        Raises ``ApiError``.
+        """
         ...
 
 

@@ -16,6 +16,9 @@ from registry.errors import ApiError
 MOST: Final = 256
 """Signatures of one manifest; nobody looks at more."""
 
+ARTIFACT_TYPE: Final = "application/vnd.containers.simple-signature"
+"""What followers are told that such a signature is, which is no manifest with a type of its own."""
+
 _REPOSITORY: Final = "(SELECT id FROM repositories WHERE name = ?)"
 _OF_MANIFEST: Final = (
     f"SELECT name, content FROM simple_signatures WHERE repository = {_REPOSITORY} AND digest = ?"
@@ -39,9 +42,9 @@ class SimpleSignatureRows(Database):
         return [SimpleSignature(*row) for row in rows]
 
     def add_simple_signature(
-        self, repository: str, digest: str, signature: SimpleSignature
-    ) -> None:
-        """Keep a signature of a manifest that is here. Write.
+        self, repository: str, digest: str, signature: SimpleSignature, *, actor: str = ""
+    ) -> bool:
+        """Keep a signature of a manifest that is here; False when it was kept already. Write.
 
         Raises:
             ApiError: MANIFEST_UNKNOWN; another signature has its name; there are too many.
@@ -55,8 +58,9 @@ class SimpleSignatureRows(Database):
             raise ApiError("DENIED", status=409, message="another signature has this name")
         if len(held) >= MOST and signature.name not in held:
             raise ApiError("DENIED", message=f"the manifest has {MOST} signatures already")
-        self.writer.execute(
+        cursor = self.writer.execute(
             "INSERT OR IGNORE INTO simple_signatures (repository, digest, name, content)"
             f" VALUES ({_REPOSITORY}, ?, ?, ?)",
             (*place, signature.name, signature.content),
         )
+        return cursor.rowcount > 0

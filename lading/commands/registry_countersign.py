@@ -58,7 +58,7 @@ def keys(app: App, file: Path | None, root: Path | None, *, certificates: bool) 
 
 def _keyring(app: App, file: Path | None, root: Path | None) -> Keyring:
     from registry.followers import keyring_of
-    from registry.notary.vault import VARIABLE, Vault
+    from registry.vault import VARIABLE, Vault
 
     config = store_config(app, file, root)
     vault = Vault.open(config.root / "notary", os.environ.get(VARIABLE))

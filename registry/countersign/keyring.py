@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from images.durable import write_durably
 from registry.errors import RegistryStartError
-from registry.notary.vault import Vault
+from registry.vault import Vault
 from trust.keys import PrivateKey
 from trust.notation.signing import CertifiedKey, self_signed
 from trust.notation.store import read_certificates

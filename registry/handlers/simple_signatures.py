@@ -19,6 +19,7 @@ from aiohttp import web
 from registry import body
 from registry.answers import API_VERSION
 from registry.errors import ApiError
+from registry.handlers.manifests import actor_of
 from registry.routing import Target
 from registry.service import Registry
 from registry.simple_signatures import SimpleSignature
@@ -57,7 +58,8 @@ async def put_signature(
     raw = await body.read(request, limit=LIMIT, idle=limits.idle_timeout, rate=limits.body_rate)
     digest = str(target.digest())
     signature = _parse(raw, digest)
-    add = partial(registry.index.add_simple_signature, target.name, digest, signature)
+    keep = registry.index.add_simple_signature
+    add = partial(keep, target.name, digest, signature, actor=actor_of(request))
     await registry.writer.write(target.name, add)
     return web.Response(status=201, headers=API_VERSION)
 

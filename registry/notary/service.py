@@ -19,7 +19,7 @@ from images.errors import ImagesError
 from registry.notary.errors import NotaryError
 from registry.notary.publishing import Publish, check_upload
 from registry.notary.store import Change, SealedKey, StaleError, Stored, TrustStore
-from registry.notary.vault import VARIABLE, Vault
+from registry.vault import VARIABLE, Vault
 from trust.tuf import roles
 from trust.tuf.keys import Key, Signer
 from trust.tuf.metadata import Envelope

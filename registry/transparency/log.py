@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 from registry.errors import RegistryStartError
-from registry.notary.vault import Vault
 from registry.outbox import Change, Event, read_events
+from registry.simple_signatures import ARTIFACT_TYPE as SIMPLE_SIGNATURE
 from registry.transparency.store import LogStore, NewEntry, State
+from registry.vault import Vault
 from trust.errors import LogProofError
 from trust.keys import Algorithm, PrivateKey, PublicKey
 from trust.transparency import checkpoint, entry, merkle
@@ -27,6 +28,7 @@ SIGNATURE_TYPES: Final = frozenset(
         "application/vnd.dev.sigstore.bundle.v0.3+json",
         "application/vnd.cncf.notary.signature",
         "application/vnd.dev.cosign.artifact.sig.v1+json",
+        SIMPLE_SIGNATURE,
     }
 )
 """Artifact types of referrers that are signatures."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import sqlite3
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +15,12 @@ import pytest
 from images.mediatype import OCI_MANIFEST
 from registry.errors import RegistryStartError
 from registry.index import SqliteIndex
-from registry.notary.vault import Vault
 from registry.outbox import Outbox
 from registry.records import NewManifest
 from registry.transparency.log import TransparencyLog
 from registry.transparency.settings import TransparencySettings
 from registry.transparency.store import LogStore
+from registry.vault import Vault
 from tests.registry.kit import Client, descriptor, digest_of, manifest
 from trust.errors import LogProofError
 from trust.keys import PublicKey
@@ -80,6 +81,16 @@ async def test_signatures_are_in_the_log(client: Client) -> None:
         ("", digest_of(image)),
         (tag, digest_of(image)),
     ]
+
+
+async def test_simple_signatures_are_in_the_log_once(client: Client) -> None:
+    digest = digest_of(await client.push_image("web", "1"))
+    body = {"schemaVersion": 2, "name": f"{digest}@a", "type": "atomic", "content": "AAAA"}
+    for _ in range(2):
+        path = f"/extensions/v2/web/signatures/{digest}"
+        assert (await client.send("PUT", path, data=json.dumps(body).encode())).status == 201
+    signed = [item for item in await entries(client) if item.event is Event.SIGN]
+    assert [(item.digest, item.previous) for item in signed] == [(digest_of(bytes(3)), digest)]
 
 
 async def test_a_tag_is_proven_under_the_head(client: Client) -> None:

@@ -12,7 +12,7 @@ import pytest
 from registry.errors import RegistryStartError
 from registry.notary.errors import NotaryError
 from registry.notary.service import Notary
-from registry.notary.vault import VARIABLE, Vault
+from registry.vault import VARIABLE, Vault
 from tests.registry.notary.conftest import Clock, Publisher
 from tests.trust.tuf.kit import GUN, MANIFEST, key
 from trust.tuf import roles, tags

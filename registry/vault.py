@@ -1,5 +1,7 @@
 """The server's private keys at rest: AES-256-GCM under one master key, each bound to its place.
 
+The trust service, the transparency log and countersigning keep their keys so.
+
 The master key is 32 random bytes in ``master.key`` (0600), or is derived by scrypt from a
 passphrase, with the salt in ``master.salt``. What a key is sealed for (collection, role, id) is
 authenticated with it, so a row that is copied to another collection does not open there. A canary
@@ -14,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from registry.errors import RegistryStartError
-from trust.tuf.keys import Signer
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    from trust.tuf.keys import Signer
 
 VARIABLE: Final = "LADING_NOTARY_PASSPHRASE"
 """Environment variable with the passphrase; without it a key file is made."""
@@ -69,6 +72,8 @@ class Vault:
     def unseal(self, sealed: bytes, place: str) -> Signer:
         """The key that was sealed for ``place``; raises ``ValueError`` for any other."""
         from cryptography.hazmat.primitives.serialization import load_der_private_key
+
+        from trust.tuf.keys import Signer
 
         return Signer.of(load_der_private_key(self._decrypt(sealed, place.encode()), None))
 
