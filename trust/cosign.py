@@ -95,7 +95,7 @@ def parse_payload(data: bytes) -> Claim:
             name.
     """
     try:
-        return _parse_payload(data)
+        return read_payload(data, kind=PAYLOAD_TYPE, form=FORMAT)
     except (FieldError, ImagesError) as error:
         reason = error.what if isinstance(error, ImagesError) else str(error)
         raise MalformedSignatureError(
@@ -104,7 +104,13 @@ def parse_payload(data: bytes) -> Claim:
         ) from error
 
 
-def _parse_payload(data: bytes) -> Claim:
+def read_payload(data: bytes, *, kind: str, form: str) -> Claim:
+    """The claim of a payload of type ``kind``; simple signing has the same, with another type.
+
+    Raises:
+        FieldError: other members than these, or of other types.
+        ImagesError: a bad digest or name.
+    """
     top = members(
         parse(data, what="the payload", limit=MAX_PAYLOAD),
         required=("critical",),
@@ -114,14 +120,14 @@ def _parse_payload(data: bytes) -> Claim:
     critical = members(top["critical"], required=("identity", "image", "type"), at="critical")
     identity = members(critical["identity"], required=("docker-reference",), at="identity")
     image = members(critical["image"], required=("docker-manifest-digest",), at="image")
-    if text(critical["type"], at="type") != PAYLOAD_TYPE:
-        raise FieldError(f"type is not {PAYLOAD_TYPE!r}")
+    if text(critical["type"], at="type") != kind:
+        raise FieldError(f"type is not {kind!r}")
     optional = top.get("optional")
     if optional is not None and not isinstance(optional, dict):
         raise FieldError("optional must be an object or null")
     name = text(identity["docker-reference"], at="docker-reference")
     return Claim(
-        format=FORMAT,
+        format=form,
         digests=frozenset({Digest.parse(text(image["docker-manifest-digest"], at="digest"))}),
         reference=Reference.parse(name, default_tag=None),
         annotations=optional or {},
