@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from lading.flags import Line
+
 COMMANDS = ("build", "run")
 
 
@@ -17,14 +19,14 @@ def run_directly(arguments: Sequence[str]) -> int | None:
     """The exit status of a command line, or None where click has to read it."""
     if not any(name in arguments for name in COMMANDS):
         return None
-    from lading import flags
+    from lading.flags import GLOBAL
     from lading.parse import parse
 
-    top = parse(flags.GLOBAL, arguments)
+    top = parse(GLOBAL, arguments)
     if top is None or not top["words"] or top["words"][0] not in COMMANDS:
         return None
     name, *words = top["words"]
-    values = parse(flags.RUN if name == "run" else flags.BUILD, words)
+    values = parse(_line(name), words)
     if values is None:
         return None
     from lading.app import App
@@ -32,6 +34,16 @@ def run_directly(arguments: Sequence[str]) -> int | None:
 
     app = App.create(root=top["root"], config=top["config"], debug=top["debug"])
     return status_of(lambda: _action(name)(app, **values), debug=app.debug)
+
+
+def _line(name: str) -> Line:
+    if name == "run":
+        from lading.flags.run import RUN
+
+        return RUN
+    from lading.flags.build import BUILD
+
+    return BUILD
 
 
 def _action(name: str) -> Callable[..., Any]:

@@ -25,7 +25,7 @@ def run(
     disable_content_trust: str | None,
     **flags: Any,
 ) -> int:
-    """Create and run a new container; ``flags`` are those of ``lading.flags.RUN``.
+    """Create and run a new container; ``flags`` are those of ``lading.flags.run``.
 
     The exit status is the command's; 125 means that the container could not be made, 126 that its
     command could not be executed, 127 that it was not found.

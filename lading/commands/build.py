@@ -9,7 +9,7 @@ import click
 from lading.actions import build as action
 from lading.app import App
 from lading.commands.declared import TableCommand, declared
-from lading.flags import BUILD
+from lading.flags.build import BUILD
 
 
 class _Build(TableCommand):

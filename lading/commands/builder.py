@@ -119,7 +119,7 @@ def prune(
     """
     from builder.pruning import Bounds, parse_filters
     from builder.pruning import prune as remove
-    from engine.build_cache import disk_size, space
+    from engine.builds.bounds import disk_size, space
     from images.blobs import RENEW_AFTER
 
     total = disk_size(app.store)

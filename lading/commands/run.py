@@ -9,7 +9,7 @@ import click
 from lading.actions import run as action
 from lading.app import App
 from lading.commands.declared import TableCommand, declared
-from lading.flags import RUN
+from lading.flags.run import RUN
 
 
 class _Run(TableCommand):

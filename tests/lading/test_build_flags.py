@@ -9,8 +9,8 @@ import pytest
 from builder.request import BuildRequest
 from builder.runner import Dns, Ulimit
 from engine.options.errors import OptionError
-from lading.actions.build import make_request
-from lading.flags import BUILD
+from lading.actions.build_request import make_request
+from lading.flags.build import BUILD
 from lading.parse import parse
 
 SHOWN_ALONE = {

@@ -14,7 +14,9 @@ from engine.run_options import RunOptions
 from lading.commands.build import build
 from lading.commands.declared import spelled_out
 from lading.commands.run import run
-from lading.flags import BUILD, GLOBAL, RUN, Line
+from lading.flags import GLOBAL, Line
+from lading.flags.build import BUILD
+from lading.flags.run import RUN
 from lading.parse import parse
 from records import field_names
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.agent_socket import AgentSocket
+from engine.builds.agent_socket import AgentSocket
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trust.urls import check_url
 
 if TYPE_CHECKING:
-    from engine.build_lock import BuildLock
+    from engine.builds.lock import BuildLock
     from images.digest import Digest
     from trust.policy import Policy
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import runner
-from engine.agent_socket import AgentSocket
+from engine.builds.agent_socket import AgentSocket
 from engine.processes import Pipes, follow
 from records import replace
 from runtime import defaults

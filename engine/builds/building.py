@@ -6,7 +6,7 @@ import json
 import os
 
 from builder import api
-from engine.resolving import PullingResolver
+from engine.builds.resolving import PullingResolver
 from records import Record
 
 TYPE_CHECKING = False
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from builder.request import BuildRequest, BuildResult
     from builder.runner import FailureInspector, RunStep
     from engine.access import Access
-    from engine.build_lock import BuildLock
-    from engine.build_sources import SourceRules
+    from engine.builds.lock import BuildLock
+    from engine.builds.source_rules import SourceRules
     from images.client.progress import Event
     from images.store import ImageStore
 
@@ -50,8 +50,8 @@ class LazyRunner:
         from pathlib import Path
 
         from builder.runner import STDERR
+        from engine.builds.steps import ContainerSteps
         from engine.containers.directory import STUBS
-        from engine.steps import ContainerSteps
 
         stubs = self._yard.store.root / STUBS
         status = ContainerSteps(Path(self._yard.runtime_dir), stubs).run(step)
@@ -72,9 +72,9 @@ def build(
 ) -> BuildResult:
     """Build; raises as ``builder.api.build``, and as ``engine.registries.pull`` for base images.
 
-    ``lock`` is written when the build is done.
+    ``lock`` is obeyed and told; writing it is the caller's.
     """
-    result = api.build(
+    return api.build(
         request,
         store=yard.store,
         runner=LazyRunner(yard),
@@ -83,9 +83,6 @@ def build(
         on_failure=on_failure,
         judge=_judge(yard, lock),
     )
-    if lock is not None:
-        lock.write()
-    return result
 
 
 def show_plan(
@@ -127,7 +124,7 @@ def show_plan(
 def check(request: BuildRequest, yard: Yard) -> LintReport:
     """Check a Dockerfile without building it; raises as ``builder.lint.check.check``."""
     from builder.lint.check import check as look
-    from engine.peeking import PeekingResolver
+    from engine.builds.peeking import PeekingResolver
 
     return look(request, resolver=PeekingResolver(yard.store, yard.access, always=request.pull))
 
@@ -141,7 +138,7 @@ def _resolver(request: BuildRequest, yard: Yard, lock: BuildLock | None) -> Pull
 def _judge(yard: Yard, lock: BuildLock | None) -> SourceRules | None:
     if lock is None and not yard.access.explicit:
         return None
-    from engine.build_sources import SourceRules
+    from engine.builds.source_rules import SourceRules
 
     return SourceRules(yard.access.policy() if yard.access.explicit else None, lock)
 

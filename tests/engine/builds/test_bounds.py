@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.pruning import Bounds
-from engine.build_cache import (
+from engine.builds.bounds import (
     DEFAULT_LIMIT,
     MAX_USED,
     MIN_FREE,

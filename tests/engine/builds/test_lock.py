@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.build_lock import BuildLock, LockFileError, LockFileFault
+from engine.builds.lock import BuildLock, LockFileError, LockFileFault
 from images.digest import Digest
 from images.platform import Platform
 from images.reference import Reference

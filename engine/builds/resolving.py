@@ -11,7 +11,7 @@ from builder.bases import ResolvedBase, StoreResolver
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from engine.access import Access
-    from engine.build_lock import BuildLock
+    from engine.builds.lock import BuildLock
     from images.client.progress import ProgressSink
     from images.descriptor import Descriptor
     from images.digest import Digest
@@ -103,7 +103,7 @@ class PullingResolver:
 def _check_held(reference: Reference, held: Digest, descriptor: Descriptor) -> None:
     """Trust data and lock must agree; neither may overrule the other."""
     if descriptor.digest != held:
-        from engine.build_lock import LockFileError
+        from engine.builds.lock import LockFileError
 
         raise LockFileError(
             f"the lock holds it to {held}, its trust data names {descriptor.digest}",

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from engine.peeking import peek
+from engine.builds.peeking import peek
 from images.client import ClientOptions, RegistryClient
 from images.descriptor import Descriptor
 from images.digest import Digest

@@ -22,7 +22,7 @@ from builder.runner import (
     TmpfsMount,
     Ulimit,
 )
-from engine.steps import ContainerSteps, make_request, make_spec
+from engine.builds.steps import ContainerSteps, make_request, make_spec
 from runtime.errors import RuntimeFault
 
 ENV = ("PATH=/bin", "STAGE=build")

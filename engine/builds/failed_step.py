@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.builds.steps import make_request, ssh_sockets
 from engine.containers.terminal import raw, size_of
-from engine.steps import make_request, ssh_sockets
 from records import replace as change
 from runtime.client import run as start
 from runtime.errors import RuntimeFault

@@ -1,0 +1,1 @@
+"""Builds as services: where sources come from, how steps run, what becomes of the image."""
