@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
-import time
-from collections.abc import Callable
 
 from builder.errors import BuildInputError
 from builder.fastpath import BuildRecord, ContextScans, find_record, fingerprint
 from builder.inputs import read_inputs
-from builder.progress.tracker import Tracker
 from builder.request import BuildRequest, BuildResult, StepVerdict
 from builder.storage import CacheTable, state_directory
 from images.platform import Platform
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
     from builder.downloads import DownloadJudge
     from builder.inputs import BuildInputs
     from builder.plan.model import Plan
-    from builder.progress.events import ProgressSink
+    from builder.progress.tracker import Tracker
     from builder.runner import Cancellation, FailureInspector, StepRunner
     from images.store import ImageStore
 
@@ -45,17 +42,17 @@ def build(
     store: ImageStore,
     runner: StepRunner,
     resolver: BaseResolver,
-    progress: ProgressSink,
+    tracker: Tracker,
     cancellation: Cancellation | None = None,
-    clock: Callable[[], float] = time.time,
     on_failure: FailureInspector | None = None,
     judge: DownloadJudge | None = None,
 ) -> BuildResult:
     """Build an image, store it and point the request's tags at it.
 
-    ``clock`` gives seconds since the epoch. ``progress`` is closed at the end, however it ends.
-    ``on_failure`` may look at a command that failed, before its root goes. ``judge`` decides about
-    files that ADD fetches; with it no record stands for the whole build.
+    ``tracker`` shows the steps and is the build's clock; several builds may share one, and closing
+    its sink is left to whoever made it. ``on_failure`` may look at a command that failed, before
+    its root goes. ``judge`` decides about files that ADD fetches; with it no record stands for the
+    whole build.
 
     Raises:
         DockerfileError: the Dockerfile does not parse.
@@ -71,8 +68,7 @@ def build(
         platform = request.platform or Platform.host()
         values = CacheTable(store)
         key = fingerprint(request, inputs, platform, _secret_digests(request, store))
-        tracker = Tracker(progress, clock)
-        scans = ContextScans(inputs, lambda: int(clock() * 1e9))
+        scans = ContextScans(inputs, lambda: int(tracker.now() * 1e9))
         if not (request.no_cache or request.no_cache_stages or request.pull or judge):
             record = find_record(
                 key, values=values, blobs=store.blobs, resolver=resolver, scans=scans
@@ -83,9 +79,9 @@ def build(
         from builder.downloads import Downloads
         from builder.placement import PlacedFiles
 
-        shop = _workshop(store, values, runner, resolver, tracker, cancellation, clock, on_failure)
+        shop = _workshop(store, values, runner, resolver, tracker, cancellation, on_failure)
         downloads = Downloads(values, store.blobs, judge=judge)
-        now_ns = int(clock() * 1e9)
+        now_ns = int(tracker.now() * 1e9)
         files = PlacedFiles(inputs, downloads, shop.state / "digests", now_ns, scans.latest)
         result = run_build(request, inputs, platform, key, shop, files, scans)
         files.remember()
@@ -98,8 +94,6 @@ def build(
             f"{os.fsdecode(error.filename)} changed while it was read: {error.strerror}",
             fix="build again when nothing writes to the sources",
         ) from error
-    finally:
-        progress.close()
 
 
 def _of_context(error: OSError, request: BuildRequest) -> bool:
@@ -116,18 +110,14 @@ def plan(
     *,
     store: ImageStore,
     resolver: BaseResolver,
-    progress: ProgressSink,
-    clock: Callable[[], float] = time.time,
+    tracker: Tracker,
 ) -> Plan:
     """Plan a build without executing anything; see ``builder.plan.render`` to print it.
 
     Raises:
         DockerfileError, BuildInputError, ImagesError: as ``build``.
     """
-    try:
-        return _plan(request, read_inputs(request), store, resolver, Tracker(progress, clock))
-    finally:
-        progress.close()
+    return _plan(request, read_inputs(request), store, resolver, tracker)
 
 
 def predict(
@@ -135,8 +125,7 @@ def predict(
     *,
     store: ImageStore,
     resolver: BaseResolver,
-    progress: ProgressSink,
-    clock: Callable[[], float] = time.time,
+    tracker: Tracker,
     judge: DownloadJudge | None = None,
 ) -> tuple[Plan, tuple[StepVerdict, ...]]:
     """Plan a build, and tell from the records alone what it would do.
@@ -148,17 +137,14 @@ def predict(
     from builder.downloads import Downloads
     from builder.placement import PlacedFiles
 
-    try:
-        inputs = read_inputs(request)
-        planned = _plan(request, inputs, store, resolver, Tracker(progress, clock))
-        values, state = CacheTable(store), state_directory(store)
-        downloads = Downloads(values, store.blobs, judge=judge)
-        files = PlacedFiles(inputs, downloads, state / "digests", int(clock() * 1e9))
-        verdicts = predict_plan(request, inputs, planned, files, values, store)
-        files.remember()
-        return planned, verdicts
-    finally:
-        progress.close()
+    inputs = read_inputs(request)
+    planned = _plan(request, inputs, store, resolver, tracker)
+    values, state = CacheTable(store), state_directory(store)
+    downloads = Downloads(values, store.blobs, judge=judge)
+    files = PlacedFiles(inputs, downloads, state / "digests", int(tracker.now() * 1e9))
+    verdicts = predict_plan(request, inputs, planned, files, values, store)
+    files.remember()
+    return planned, verdicts
 
 
 def _plan(
@@ -188,7 +174,6 @@ def _workshop(
     resolver: BaseResolver,
     tracker: Tracker,
     cancellation: Cancellation | None,
-    clock: Callable[[], float],
     on_failure: FailureInspector | None,
 ) -> Workshop:
     from builder.build import Workshop
@@ -202,7 +187,7 @@ def _workshop(
         resolver=resolver,
         tracker=tracker,
         cancellation=cancellation or Cancellation(),
-        clock=clock,
+        clock=tracker.now,
         host=Platform.host(),
         on_failure=on_failure,
     )

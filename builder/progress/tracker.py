@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from _thread import allocate_lock  # all of threading that is needed here
 from collections.abc import Callable
 
@@ -56,9 +57,12 @@ class Vertex:
 
 
 class Tracker:
-    """The builder's end of the progress display; ``clock`` gives seconds since the epoch."""
+    """The builder's end of the progress display; ``clock`` gives seconds since the epoch.
 
-    def __init__(self, sink: ProgressSink, clock: Callable[[], float]) -> None:
+    Builds and stations that are shown together share one; closing ``sink`` is its maker's.
+    """
+
+    def __init__(self, sink: ProgressSink, clock: Callable[[], float] = time.time) -> None:
         self.now = clock
         self._sink = sink
         self._lock = allocate_lock()

@@ -6,6 +6,7 @@ import json
 import os
 
 from builder import api
+from builder.progress.tracker import Tracker
 from engine.builds.resolving import PullingResolver
 from records import Record
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from builder.lint.report import LintReport
     from builder.progress.events import ProgressSink
     from builder.request import BuildRequest, BuildResult
-    from builder.runner import FailureInspector, RunStep
+    from builder.runner import Cancellation, FailureInspector, RunStep
     from engine.access import Access
     from engine.builds.lock import BuildLock
     from engine.builds.source_rules import SourceRules
@@ -65,21 +66,23 @@ class LazyRunner:
 def build(
     request: BuildRequest,
     yard: Yard,
-    progress: ProgressSink,
+    tracker: Tracker,
     *,
+    cancellation: Cancellation | None = None,
     on_failure: FailureInspector | None = None,
     lock: BuildLock | None = None,
 ) -> BuildResult:
     """Build; raises as ``builder.api.build``, and as ``engine.registries.pull`` for base images.
 
-    ``lock`` is obeyed and told; writing it is the caller's.
+    ``lock`` is obeyed and told; writing it is the caller's, and so is closing the display.
     """
     return api.build(
         request,
         store=yard.store,
         runner=LazyRunner(yard),
         resolver=_resolver(request, yard, lock),
-        progress=progress,
+        tracker=tracker,
+        cancellation=cancellation,
         on_failure=on_failure,
         judge=_judge(yard, lock),
     )
@@ -99,6 +102,22 @@ def show_plan(
     ``explain`` adds what would be done, for which there is no place in a graph. ``lock`` is obeyed
     and not written.
     """
+    tracker = Tracker(progress)
+    try:
+        return _shown_plan(request, yard, tracker, form=form, explain=explain, lock=lock)
+    finally:
+        progress.close()
+
+
+def _shown_plan(
+    request: BuildRequest,
+    yard: Yard,
+    tracker: Tracker,
+    *,
+    form: str,
+    explain: bool,
+    lock: BuildLock | None,
+) -> str:
     from builder.explanation import explanation_json, explanation_text
     from builder.plan.render import plan_dot, plan_json, plan_text
 
@@ -108,14 +127,14 @@ def show_plan(
             request,
             store=yard.store,
             resolver=resolver,
-            progress=progress,
+            tracker=tracker,
             judge=_judge(yard, lock),
         )
         if form == "json":
             document = {**plan_json(plan), "cache": explanation_json(steps)}
             return json.dumps(document, indent=2) + "\n"
         return f"{plan_text(plan)}\n{explanation_text(steps, planned=True)}"
-    plan = api.plan(request, store=yard.store, resolver=resolver, progress=progress)
+    plan = api.plan(request, store=yard.store, resolver=resolver, tracker=tracker)
     if form == "json":
         return json.dumps(plan_json(plan), indent=2) + "\n"
     return plan_dot(plan) if form == "dot" else plan_text(plan)

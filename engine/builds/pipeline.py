@@ -6,13 +6,14 @@ asks for nothing special costs nothing special.
 
 from __future__ import annotations
 
+from builder.progress.tracker import Tracker
 from engine.builds import building
 from engine.builds.order import BuildOutcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from builder.progress.events import ProgressSink
-    from builder.runner import FailureInspector
+    from builder.runner import Cancellation, FailureInspector
     from engine.builds.building import Yard
     from engine.builds.lock import BuildLock
     from engine.builds.order import BuildOrder
@@ -23,15 +24,52 @@ def carry_out(
     yard: Yard,
     progress: ProgressSink,
     *,
+    cancellation: Cancellation | None = None,
     on_failure: FailureInspector | None = None,
     lock: BuildLock | None = None,
 ) -> BuildOutcome:
-    """Build what was ordered; ``lock`` is written when all of it is done.
+    """Build what was ordered and show it; ``progress`` is closed at the end, however it ends.
+
+    Raises:
+        BuildError, DockerfileError, ImagesError, TrustError: as ``fulfil``.
+    """
+    try:
+        return fulfil(
+            order,
+            yard,
+            Tracker(progress),
+            cancellation=cancellation,
+            on_failure=on_failure,
+            lock=lock,
+        )
+    finally:
+        progress.close()
+
+
+def fulfil(
+    order: BuildOrder,
+    yard: Yard,
+    tracker: Tracker,
+    *,
+    cancellation: Cancellation | None = None,
+    on_failure: FailureInspector | None = None,
+    lock: BuildLock | None = None,
+) -> BuildOutcome:
+    """Build what was ordered, shown by a tracker that several orders may share.
+
+    ``lock`` is written when all of it is done.
 
     Raises:
         BuildError, DockerfileError, ImagesError, TrustError: as ``building.build``.
     """
-    image = building.build(order.request, yard, progress, on_failure=on_failure, lock=lock)
+    image = building.build(
+        order.request,
+        yard,
+        tracker,
+        cancellation=cancellation,
+        on_failure=on_failure,
+        lock=lock,
+    )
     if lock is not None:
         lock.write()
     return BuildOutcome(root=image.descriptor, images=(image,))

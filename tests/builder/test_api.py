@@ -18,6 +18,7 @@ from builder.bases import StoreResolver
 from builder.errors import BuildInputError, PlanError
 from builder.progress.events import WarningRaised
 from builder.progress.plain import PlainProgress
+from builder.progress.tracker import Tracker
 from builder.request import BuildRequest, BuildResult
 from dockerfile_grammar.errors import DockerfileError
 from images.layers.merged import MergedTree
@@ -50,7 +51,7 @@ class Site:
             store=self.store,
             runner=self.runner,
             resolver=StoreResolver(self.store),
-            progress=self.progress,
+            tracker=Tracker(self.progress),
         )
 
     def tree(self, result: BuildResult) -> MergedTree:
@@ -75,7 +76,6 @@ def test_a_context_becomes_an_image(site: Site) -> None:
     assert node.status.st_mode & 0o7777 == 0o755
     assert site.store.resolve(tag) == result.descriptor
     assert site.store.check(rehash=True) == []
-    assert site.progress.closed
 
 
 def test_a_second_build_comes_from_the_record(site: Site) -> None:
@@ -220,7 +220,6 @@ def test_bad_inputs_say_what_is_missing(site: Site, options: dict[str, Any], mes
         site.build(**options)
     assert message in caught.value.what
     assert caught.value.fix
-    assert site.progress.closed
 
 
 def test_a_syntax_error_points_at_its_line(site: Site) -> None:
@@ -324,14 +323,14 @@ def test_a_plan_executes_nothing(site: Site) -> None:
         BuildRequest(site.context),
         store=site.store,
         resolver=StoreResolver(site.store),
-        progress=progress,
+        tracker=Tracker(progress),
     )
     assert [step.name for step in plan.steps] == [
         "FROM scratch",
         "[1/2] COPY nowhere /x",
         "[2/2] RUN y",
     ]
-    assert progress.closed
+    assert not progress.closed  # its maker closes it
     assert site.store.images() == []
 
 
@@ -341,12 +340,13 @@ from pathlib import Path
 from builder import api
 from builder.bases import StoreResolver
 from builder.progress.render import make_progress
+from builder.progress.tracker import Tracker
 from builder.request import BuildRequest
 from images.store import ImageStore
 store = ImageStore.open(Path(sys.argv[2]))
 result = api.build(
     BuildRequest(Path(sys.argv[1])), store=store, runner=None, resolver=StoreResolver(store),
-    progress=make_progress("plain", sys.stderr),
+    tracker=Tracker(make_progress("plain", sys.stderr)),
 )
 store.close()
 heavy = {"lark", "aiohttp", "asyncio", "tarfile", "subprocess", "rich", "builder.plan.planner",
@@ -379,8 +379,7 @@ def test_plain_progress_of_a_whole_build(site: Site) -> None:
         store=site.store,
         runner=FakeRunner(),
         resolver=StoreResolver(site.store),
-        progress=PlainProgress(out),
-        clock=lambda: 1000.0,
+        tracker=Tracker(PlainProgress(out), lambda: 1000.0),
     )
     lines = out.getvalue().splitlines()
     assert lines[:2] == ["#1 [internal] load build definition from Dockerfile", "#1 DONE 0.0s"]

@@ -9,6 +9,7 @@ import pytest
 from builder import api
 from builder.bases import StoreResolver
 from builder.errors import StepFailedError
+from builder.progress.tracker import Tracker
 from builder.request import BuildRequest
 from builder.runner import RunStep
 from tests.builder.fakes import FakeRunner, RecordingProgress, read, write
@@ -21,7 +22,7 @@ def build(bench: Workbench, text: str, commands, inspector) -> None:
         store=bench.store,
         runner=FakeRunner(commands),
         resolver=StoreResolver(bench.store),
-        progress=RecordingProgress(),
+        tracker=Tracker(RecordingProgress()),
         on_failure=inspector,
     )
 

@@ -9,6 +9,7 @@ import pytest
 from builder import api
 from builder.bases import StoreResolver
 from builder.explanation import explanation_json, explanation_text
+from builder.progress.tracker import Tracker
 from builder.request import BuildRequest, Change, StepVerdict
 from images.reference import Reference
 from images.store import ImageStore
@@ -47,7 +48,7 @@ class Place:
             store=self.store,
             runner=self.runner,
             resolver=StoreResolver(self.store),
-            progress=RecordingProgress(),
+            tracker=Tracker(RecordingProgress()),
         )
         return {step.name.partition("] ")[2]: step for step in result.steps}
 
@@ -56,7 +57,7 @@ class Place:
             BuildRequest(self.context, **options),
             store=self.store,
             resolver=StoreResolver(self.store),
-            progress=RecordingProgress(),
+            tracker=Tracker(RecordingProgress()),
         )
         return {step.name.partition("] ")[2]: step for step in steps}
 
