@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import os
     from pathlib import Path
 
+    from builder.contexts import NamedContext
     from builder.runner import Resources
     from builder.secrets import Secret
     from images.descriptor import Descriptor
@@ -52,6 +53,11 @@ class BuildRequest(Record):
     allow: tuple[str, ...] = ()
     """Entitlements that a Dockerfile may use: ``network.host``, ``security.insecure``."""
     compression: str = "gzip"
+    contexts: Mapping[str, NamedContext] = field(default_factory=dict)
+    """Named contexts by their normalised names, as ``builder.contexts.context_name`` gives them."""
+    origin: str = ""
+    """What the directory ``context`` was made from: a URL, ``-`` for standard input. Empty for a
+    directory that the user named; only such a one is filtered by an ignore file."""
 
 
 class Change(Record):
@@ -81,6 +87,21 @@ class StepVerdict(Record):
     changes: tuple[Change, ...] = ()
 
 
+class Material(Record):
+    """Something from outside that went into an image.
+
+    ``kind`` is ``image``, ``git``, ``http`` or ``local``; ``uri`` carries no credentials.
+    ``digest`` is ``sha256:<hex>`` of a manifest or file, ``sha1:<hex>`` of a commit, and empty for
+    a directory of this machine. ``name`` is the named context it came as, if it did.
+    """
+
+    kind: str
+    uri: str
+    digest: str = ""
+    platform: str = ""
+    name: str = ""
+
+
 class BuildResult(Record):
     """The image that a build ended in. ``cached`` says that nothing had to be executed."""
 
@@ -91,3 +112,6 @@ class BuildResult(Record):
     warnings: tuple[str, ...] = ()
     steps: tuple[StepVerdict, ...] = ()
     """Base images and steps that the target needs, in the order of the plan."""
+    materials: tuple[Material, ...] = ()
+    """What the target was made from: base images, files and repositories that ADD fetched, the
+    contexts that were read."""
