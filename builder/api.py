@@ -210,10 +210,10 @@ def _repeat(
         tracker.cached(name)
     for message, where in record.warnings:
         tracker.warn(message, where)
-    if not request.tags:
+    if request.register and not request.tags:
         # A name would keep the image; without one it must be known as an image, rmi or not.
         store.add_image(record.descriptor)
-    for tag in request.tags:
+    for tag in request.tags if request.register else ():
         # A durable write waits for the disk, so it is not made where it would change nothing.
         if store.resolve(tag) != record.descriptor:
             store.tag(tag, record.descriptor)
@@ -224,4 +224,5 @@ def _repeat(
         cached=True,
         warnings=tuple(message for message, _ in record.warnings),
         steps=tuple(StepVerdict(name, "cached", WHOLE_BUILD) for name in record.steps),
+        base_layers=record.base_layers,
     )

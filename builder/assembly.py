@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AssembledImage:
-    """The two documents of an image, not stored yet."""
+    """The two documents of an image, not stored yet; its lowest ``base_layers`` are the base's."""
 
     manifest: Manifest
     config: ImageConfig
+    base_layers: int = 0
 
     @property
     def image_id(self) -> Digest:
@@ -60,15 +61,15 @@ def assemble(
     manifest = Manifest.build(
         config.descriptor(), [layer.descriptor for layer in layers], annotations=annotations
     )
-    return AssembledImage(manifest, config)
+    return AssembledImage(manifest, config, len(layers) - len(_own_layers(draft.history)))
 
 
 def date_history(
     drafts: Sequence[HistoryDraft], layers: Sequence[StoredLayer], *, now: str
 ) -> list[HistoryEntry]:
     """History entries with dates; the newest layers belong to the newest entries that have one."""
-    own = [draft for draft in drafts if draft.inherited is None and draft.step is not None]
-    dates = iter([layer.created for layer in layers[len(layers) - len(own) :]])
+    own = len(_own_layers(drafts))
+    dates = iter([layer.created for layer in layers[len(layers) - own :]])
     dated: list[HistoryEntry] = []
     last = _last_inherited(drafts)
     for draft in drafts:
@@ -87,6 +88,10 @@ def date_history(
             )
         )
     return dated
+
+
+def _own_layers(drafts: Sequence[HistoryDraft]) -> list[HistoryDraft]:
+    return [draft for draft in drafts if draft.inherited is None and draft.step is not None]
 
 
 def _last_inherited(drafts: Sequence[HistoryDraft]) -> str:

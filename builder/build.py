@@ -164,6 +164,7 @@ def run_build(
         cached=solution.executed == 0,
         warnings=tuple(warning.message for warning in plan.warnings),
         steps=solution.verdicts,
+        base_layers=image.base_layers,
     )
 
 
@@ -312,12 +313,13 @@ def _export(
         )
         shop.store.blobs.put(image.config.raw)
         shop.store.blobs.put(image.manifest.raw)
-        name_image(image, request.tags, shop.store)
+        if request.register:
+            name_image(image, request.tags, shop.store)
     except BaseException as error:
         vertex.failed(str(error))
         raise
     vertex.output(1, f"writing image {image.image_id}\n".encode())
-    for tag in request.tags:
+    for tag in request.tags if request.register else ():
         vertex.output(1, f"naming to {tag.familiar}\n".encode())
     vertex.done()
     return image
@@ -342,6 +344,7 @@ def _record(
         context=scan.digest if scan is not None else None,
         steps=tuple(step.name for step in closure if not isinstance(step.op, SourceScratch)),
         warnings=tuple((warning.message, _where(warning)) for warning in plan.warnings),
+        base_layers=image.base_layers,
     )
     shop.values.put(key, "build", record.encode())
 

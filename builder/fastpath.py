@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from builder.request import BuildRequest
     from builder.solver.records import BlobIndex, KeyValueStore
 
-RECORD_FORMAT: Final = 2
+RECORD_FORMAT: Final = 3
 
 
 class BuildRecord(Record):
@@ -48,6 +48,7 @@ class BuildRecord(Record):
     steps: tuple[str, ...]
     warnings: tuple[tuple[str, str], ...] = ()
     """What each says, and where: ``Dockerfile:3`` or empty."""
+    base_layers: int = 0
 
     def encode(self) -> bytes:
         """As the bytes of a record."""
@@ -61,6 +62,7 @@ class BuildRecord(Record):
                 "context": self.context,
                 "steps": self.steps,
                 "warnings": self.warnings,
+                "base_layers": self.base_layers,
             }
         ).encode()
 
@@ -78,6 +80,7 @@ class BuildRecord(Record):
             context=document["context"],
             steps=tuple(document["steps"]),
             warnings=tuple((text, where) for text, where in document["warnings"]),
+            base_layers=document["base_layers"],
         )
 
 

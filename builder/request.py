@@ -58,6 +58,9 @@ class BuildRequest(Record):
     origin: str = ""
     """What the directory ``context`` was made from: a URL, ``-`` for standard input. Empty for a
     directory that the user named; only such a one is filtered by an ignore file."""
+    register: bool = True
+    """Make the result an image of the store, and name it. Otherwise its content is there and the
+    caller, who holds a lease, decides what becomes of it."""
 
 
 class Change(Record):
@@ -115,3 +118,5 @@ class BuildResult(Record):
     materials: tuple[Material, ...] = ()
     """What the target was made from: base images, files and repositories that ADD fetched, the
     contexts that were read."""
+    base_layers: int = 0
+    """How many of the image's layers, the lowest, were in its base image."""
