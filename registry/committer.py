@@ -7,17 +7,19 @@ after the commit that holds it.
 
 from __future__ import annotations
 
-import asyncio
 import queue
 import threading
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from registry.index import SqliteIndex, Write
+from registry.promise import Promise, deliver
 
 T = TypeVar("T")
 
 _BATCH_LIMIT: Final = 128
+
+_Waiting: TypeAlias = tuple[Promise, Write]
 
 
 class Committer:
@@ -25,7 +27,7 @@ class Committer:
 
     def __init__(self, index: SqliteIndex) -> None:
         self._index = index
-        self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="registry-index", daemon=True)
         self._thread.start()
 
@@ -36,9 +38,9 @@ class Committer:
 
         Raises whatever the operation raises, or what the commit raised.
         """
-        write = Write(repository, operation, durable=durable)
-        self._queue.put(write)
-        result: T = await asyncio.wrap_future(write.result)
+        promise = Promise()
+        self._queue.put((promise, Write(repository, operation, durable=durable)))
+        result: T = await promise.outcome()
         return result
 
     def close(self) -> None:
@@ -47,23 +49,22 @@ class Committer:
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            write = self._queue.get()
-            if write is None:
-                return
-            batch = [write]
+        while (first := self._queue.get()) is not None:
+            batch = [first]
             stopping = self._drain(batch)
-            self._index.apply(batch)
+            self._index.apply([write for _, write in batch])
+            # Whoever waits does so in the one loop of this process.
+            deliver(first[0].loop, [(promise, it.value, it.error) for promise, it in batch])
             if stopping:
                 return
 
-    def _drain(self, batch: list[Write]) -> bool:
+    def _drain(self, batch: list[_Waiting]) -> bool:
         while len(batch) < _BATCH_LIMIT:
             try:
-                write = self._queue.get_nowait()
+                waiting = self._queue.get_nowait()
             except queue.Empty:
                 return False
-            if write is None:
+            if waiting is None:
                 return True
-            batch.append(write)
+            batch.append(waiting)
         return False

@@ -12,9 +12,8 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -38,7 +37,9 @@ class Write:
     repository: str
     operation: Callable[[], Any]
     durable: bool = True
-    result: Future[Any] = field(default_factory=Future)
+    value: Any = None
+    error: Exception | None = None
+    """Why it did not happen; with ``value`` the outcome, once the batch was applied."""
 
 
 class Database:
@@ -95,13 +96,12 @@ class Database:
         return connection
 
     def apply(self, writes: Sequence[Write]) -> None:
-        """Run a batch in one transaction and settle the future of each write.
+        """Run a batch in one transaction; each write knows its outcome then.
 
         A write that raises is undone alone. When the commit itself fails, every write of the batch
         gets that error and none of them happened.
         """
         with self._write_lock:
-            outcomes: list[tuple[Write, Any, Exception | None]] = []
             repositories = {write.repository for write in writes}
             try:
                 with self._turn_to_write():
@@ -109,7 +109,8 @@ class Database:
                     for name in repositories:
                         self.generations.enter(name)
                     try:
-                        outcomes = [self._attempt(write) for write in writes]
+                        for write in writes:
+                            self._attempt(write)
                         self.journal.flush(self._fact)
                         self.writer.execute("COMMIT")
                     finally:
@@ -119,18 +120,16 @@ class Database:
                         for name in repositories:
                             self.generations.leave(name)
             except Exception as error:  # noqa: BLE001 -- handed to every waiting caller
-                outcomes = [(write, None, error) for write in writes]
-        for write, value, failure in outcomes:
-            if failure is None:
-                write.result.set_result(value)
-            else:
-                write.result.set_exception(failure)
+                for write in writes:
+                    write.value, write.error = None, error
 
     def write(self, repository: str, operation: Callable[[], T], *, durable: bool = True) -> T:
         """Run one write in a transaction of its own and wait for it."""
         write = Write(repository, operation, durable=durable)
         self.apply([write])
-        result: T = write.result.result()
+        if write.error is not None:
+            raise write.error
+        result: T = write.value
         return result
 
     def fact(self, name: str) -> Any:
@@ -168,18 +167,16 @@ class Database:
         self.writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         self.writer.execute("BEGIN IMMEDIATE")
 
-    def _attempt(self, write: Write) -> tuple[Write, Any, Exception | None]:
+    def _attempt(self, write: Write) -> None:
         said = self.journal.pending
         self.writer.execute("SAVEPOINT one")
         try:
-            value = write.operation()
+            write.value = write.operation()
         except Exception as error:  # noqa: BLE001 -- handed to the caller that waits for this write
             self.writer.execute("ROLLBACK TO one")
-            self.writer.execute("RELEASE one")
             self.journal.forget(said)
-            return write, None, error
+            write.error = error
         self.writer.execute("RELEASE one")
-        return write, value, None
 
 
 @contextmanager

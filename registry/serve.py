@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from registry.allocator import keep_pages
 from registry.config import RegistryConfig
 from registry.listening import BoundAddress, Listeners, open_listeners
 from registry.supervisor import Report, Supervisor
@@ -94,6 +95,7 @@ def serve(
     environment = os.environ if environment is None else environment
     count = config.workers or min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
     notifier = Notifier(environment)
+    keep_pages()
     service = _open(config, count, environment, reread)
     bound = service.listeners.bound(config.scheme)
 

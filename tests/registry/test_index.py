@@ -180,8 +180,8 @@ def test_one_bad_write_does_not_spoil_its_batch(index: SqliteIndex) -> None:
     good = [Write("a", partial(index.link_blob, "a", digest(n), n)) for n in (1, 2)]
     bad = Write("a", fail)
     index.apply([good[0], bad, good[1]])
-    assert isinstance(bad.result.exception(), ValueError)
-    assert all(write.result.exception() is None for write in good)
+    assert isinstance(bad.error, ValueError)
+    assert all(write.error is None for write in good)
     assert index.blob("a", digest(7)) is None
     assert index.blob("a", digest(2)) == BlobLink(digest(2), 2)
 
@@ -193,7 +193,7 @@ def test_a_failed_commit_fails_every_write(index: SqliteIndex, tmp_path: Path) -
     writes = [Write("a", partial(index.link_blob, "a", digest(n), n)) for n in (1, 2)]
     before = index.generations.current("a")
     index.apply(writes)
-    assert all(isinstance(w.result.exception(), sqlite3.OperationalError) for w in writes)
+    assert all(isinstance(w.error, sqlite3.OperationalError) for w in writes)
     blocker.execute("ROLLBACK")
     blocker.close()
     assert index.blob("a", digest(1)) is None
