@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from builder.plan.model import Plan
     from builder.progress.tracker import Tracker
     from builder.runner import Cancellation, FailureInspector, StepRunner
+    from builder.solver.elsewhere import Elsewhere
     from images.store import ImageStore
 
 WHOLE_BUILD = "nothing changed since the whole build was recorded"
@@ -46,13 +47,15 @@ def build(
     cancellation: Cancellation | None = None,
     on_failure: FailureInspector | None = None,
     judge: DownloadJudge | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> BuildResult:
     """Build an image, store it and point the request's tags at it.
 
     ``tracker`` shows the steps and is the build's clock; several builds may share one, and closing
     its sink is left to whoever made it. ``on_failure`` may look at a command that failed, before
     its root goes. ``judge`` decides about files that ADD fetches; with it no record stands for the
-    whole build.
+    whole build. ``elsewhere`` answers steps that were done elsewhere, and hears of those done here;
+    a store that brings in what it knows belongs with it.
 
     Raises:
         DockerfileError: the Dockerfile does not parse.
@@ -69,7 +72,8 @@ def build(
         values = CacheTable(store)
         key = fingerprint(request, inputs, platform, _secret_digests(request, store))
         scans = ContextScans(inputs, lambda: int(tracker.now() * 1e9))
-        if not (request.no_cache or request.no_cache_stages or request.pull or judge):
+        exports = elsewhere is not None and elsewhere.exports
+        if not (request.no_cache or request.no_cache_stages or request.pull or judge or exports):
             record = find_record(
                 key, values=values, blobs=store.blobs, resolver=resolver, scans=scans
             )
@@ -79,7 +83,9 @@ def build(
         from builder.downloads import Downloads
         from builder.placement import PlacedFiles
 
-        shop = _workshop(store, values, runner, resolver, tracker, cancellation, on_failure)
+        shop = _workshop(
+            store, values, runner, resolver, tracker, cancellation, on_failure, elsewhere
+        )
         downloads = Downloads(values, store.blobs, judge=judge)
         now_ns = int(tracker.now() * 1e9)
         files = PlacedFiles(inputs, downloads, shop.state / "digests", now_ns, scans.latest)
@@ -175,6 +181,7 @@ def _workshop(
     tracker: Tracker,
     cancellation: Cancellation | None,
     on_failure: FailureInspector | None,
+    elsewhere: Elsewhere | None,
 ) -> Workshop:
     from builder.build import Workshop
     from builder.runner import Cancellation
@@ -190,6 +197,7 @@ def _workshop(
         clock=tracker.now,
         host=Platform.host(),
         on_failure=on_failure,
+        elsewhere=elsewhere,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from builder.plan.config import HISTORY_COMMENT
 from builder.plan.model import HistoryDraft, ImageDraft
@@ -47,8 +47,11 @@ def assemble(
     *,
     now: str,
     annotations: Mapping[str, str] | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> AssembledImage:
-    """Write config and manifest. ``now`` dates what nothing else dates."""
+    """Write config and manifest. ``now`` dates what nothing else dates, ``extra`` are more fields
+    of the config.
+    """
     history = date_history(draft.history, layers, now=now)
     config = ImageConfig.build(
         draft.platform,
@@ -57,6 +60,7 @@ def assemble(
         history=history,
         created=history[-1].created if history and history[-1].created else now,
         author=draft.author,
+        extra=extra,
     )
     manifest = Manifest.build(
         config.descriptor(), [layer.descriptor for layer in layers], annotations=annotations

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from builder.assembly import AssembledImage, assemble
 from builder.dates import timestamp
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from builder.inputs import BuildInputs
     from builder.progress.tracker import Tracker
     from builder.scan import ContextScan
+    from builder.solver.elsewhere import Elsewhere
     from builder.solver.files import FilePlanner
     from images.platform import Platform
     from images.reference import Reference
@@ -63,6 +64,7 @@ class Workshop(Record):
     clock: Callable[[], float]
     host: Platform
     on_failure: FailureInspector | None = None
+    elsewhere: Elsewhere | None = None
 
 
 def plan_request(
@@ -150,8 +152,8 @@ def run_build(
                 fix="give a context directory",
             )
         scan = scans.settled() if reads_context else None
-        solution = _solve(request, inputs, plan, shop, files)
-        image = _export(request, plan, solution, shop)
+        solution, extra = _solve(request, inputs, plan, shop, files)
+        image = _export(request, plan, solution, shop, extra)
         if (not reads_context or scan is not None) and not _revalidates(plan):
             _record(key, plan, image, scan, shop)
     # Builds that were killed leave stages behind; no command need be given for them to go.
@@ -266,7 +268,8 @@ def _solve(
     plan: Plan,
     shop: Workshop,
     files: FilePlanner,
-) -> Solution:
+) -> tuple[Solution, Mapping[str, Any]]:
+    """Bring about the plan's result; returns what the image's config has besides, too."""
     options = SolveOptions(
         host=shop.host,
         no_cache=request.no_cache,
@@ -278,6 +281,13 @@ def _solve(
         on_failure=shop.on_failure,
         slot=_slot(inputs, plan),
     )
+    identities = identify(request, plan, files, shop.state)
+    records = StepRecords(shop.values, shop.store.blobs, shop.elsewhere)
+    sharing = None
+    if shop.elsewhere is not None:
+        from builder.remote.sharing import Sharing
+
+        sharing = Sharing(shop.elsewhere, plan, identities, records)
     with ThreadPoolExecutor(PACKERS, thread_name_prefix="pack") as pool:
         session = Session(
             plan=plan,
@@ -285,8 +295,8 @@ def _solve(
             state=shop.state,
             runner=shop.runner,
             files=files,
-            identities=identify(request, plan, files, shop.state),
-            records=StepRecords(shop.values, shop.store.blobs),
+            identities=identities,
+            records=records,
             values=shop.values,
             tracker=shop.tracker,
             cancellation=shop.cancellation,
@@ -296,12 +306,31 @@ def _solve(
             slots=threading.Semaphore(max(MINIMUM_COMMANDS, os.cpu_count() or 1)),
             resets=ResetOnce(),
             inspection=threading.Lock(),
+            sharing=sharing,
         )
-        return solve(session)
+        solution = solve(session)
+    if sharing is not None:
+        sharing.solved(executed=solution.executed > 0)
+    return solution, _inline_cache(request, plan, identities, records)
+
+
+def _inline_cache(
+    request: BuildRequest, plan: Plan, identities: Identities, records: StepRecords
+) -> Mapping[str, Any]:
+    if not (request.inline_cache or request.build_args):
+        return {}
+    from builder.remote.inline import config_fields, wanted
+    from builder.remote.sharing import solved_steps
+
+    return config_fields(solved_steps(plan, identities, records)) if wanted(request) else {}
 
 
 def _export(
-    request: BuildRequest, plan: Plan, solution: Solution, shop: Workshop
+    request: BuildRequest,
+    plan: Plan,
+    solution: Solution,
+    shop: Workshop,
+    extra: Mapping[str, Any],
 ) -> AssembledImage:
     vertex = shop.tracker.start("exporting to image")
     try:
@@ -310,10 +339,12 @@ def _export(
             solution.layers,
             now=timestamp(shop.clock() if plan.epoch is None else plan.epoch),
             annotations=request.annotations,
+            extra=extra,
         )
         shop.store.blobs.put(image.config.raw)
         shop.store.blobs.put(image.manifest.raw)
-        if request.register:
+        whole = shop.elsewhere is None or shop.elsewhere.bring(solution.layers)
+        if request.register and whole:
             name_image(image, request.tags, shop.store)
     except BaseException as error:
         vertex.failed(str(error))

@@ -163,6 +163,7 @@ def fingerprint(
             ("secrets", sorted(secret.id for secret in request.secrets)),
             ("ssh", sorted(request.ssh)),
             ("compression", request.compression),
+            ("inline-cache", request.inline_cache),
             ("secret-digests", secrets or {}),
             ("precise-args", request.precise_args),
             ("rewrite", request.rewrite_timestamps),

@@ -53,6 +53,8 @@ class BuildRequest(Record):
     allow: tuple[str, ...] = ()
     """Entitlements that a Dockerfile may use: ``network.host``, ``security.insecure``."""
     compression: str = "gzip"
+    inline_cache: bool = False
+    """The image's config says by which steps its layers were made."""
     contexts: Mapping[str, NamedContext] = field(default_factory=dict)
     """Named contexts by their normalised names, as ``builder.contexts.context_name`` gives them."""
     origin: str = ""

@@ -103,6 +103,13 @@ class Identities:
             fields.append(("inputs", self._inputs(step)))
             return key_of("linked", fields)
 
+    def portable(self, step: Step) -> bool:
+        """Whether its keys mean the same in every store: no secret's digest is in them."""
+        if not self._secrets:
+            return True
+        below = (self._plan.steps[index] for index in self._plan.closure(step.id))
+        return not any(self._mounted_secrets(it) for it in below)
+
     def selections(self, step: Step, directories: Sequence[Directories]) -> tuple[Selection, ...]:
         """What the step reads of its inputs, whose ``directories`` come in the step's order.
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from builder.keys import key_of
 from images.descriptor import Descriptor
 from images.digest import Digest
+
+if TYPE_CHECKING:
+    from builder.solver.elsewhere import Elsewhere
 
 RECORD_FORMAT = 1
 
@@ -45,25 +48,37 @@ class BlobIndex(Protocol):
 
 
 class StepRecords:
-    """Results of steps by cache key."""
+    """Results of steps by cache key; ``elsewhere`` is asked for what is not here."""
 
-    def __init__(self, values: KeyValueStore, blobs: BlobIndex) -> None:
+    def __init__(
+        self, values: KeyValueStore, blobs: BlobIndex, elsewhere: Elsewhere | None = None
+    ) -> None:
         self._values = values
         self._blobs = blobs
+        self._elsewhere = elsewhere
+        self._made: dict[bytes, tuple[StoredLayer, ...]] = {}
 
     def find(self, key: bytes) -> tuple[StoredLayer, ...] | None:
         """The layers recorded under ``key``; None when unknown or when a blob has gone."""
         raw = self._values.get(key)
-        if raw is None:
-            return None
-        layers = decode_layers(raw)
-        if layers is None or not all(self._blobs.has(layer.descriptor.digest) for layer in layers):
-            return None
-        return layers
+        layers = None if raw is None else decode_layers(raw)
+        if layers is not None and all(self._has(layer.descriptor.digest) for layer in layers):
+            return layers
+        return None if self._elsewhere is None else self._elsewhere.find(key)
+
+    def made(self) -> list[tuple[bytes, tuple[StoredLayer, ...]]]:
+        """What was saved here, where somebody elsewhere may want to know."""
+        return list(self._made.items())
+
+    def _has(self, digest: Digest) -> bool:
+        known = self._blobs.has(digest)
+        return known or (self._elsewhere is not None and self._elsewhere.has(digest))
 
     def save(self, key: bytes, layers: Iterable[StoredLayer], description: str = "") -> None:
         """Record a result; its blobs must be in the store already."""
         layers = tuple(layers)
+        if self._elsewhere is not None:
+            self._made[key] = layers
         # Unpacked layers are not asked for: they can be made again from the blobs.
         digests = [layer.descriptor.digest for layer in layers]
         self._values.put(key, "step", encode_layers(layers, description), digests)

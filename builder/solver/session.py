@@ -16,6 +16,7 @@ from records import Record, field
 if TYPE_CHECKING:
     from builder.plan.model import Plan, Step
     from builder.progress.tracker import Tracker
+    from builder.remote.sharing import Sharing
     from builder.solver.files import FilePlanner
     from builder.solver.identity import Identities
     from builder.solver.records import KeyValueStore, StepRecords
@@ -76,6 +77,8 @@ class Session(Record):
     resets: ResetOnce
     inspection: threading.Lock
     """Held while somebody looks at a failed step."""
+    sharing: Sharing | None = None
+    """Caches elsewhere that are asked and told; None when there are none."""
 
     @property
     def locks(self) -> Path:

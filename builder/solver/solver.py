@@ -301,6 +301,8 @@ class _Solver:
             late = [self._content_key(step, below, inputs)] if len(keys) == 1 else []
             for key in (*keys, *late):
                 session.records.save(key, layers, step.name)
+            if session.sharing is not None:
+                session.sharing.packed(step, layer)
 
         stood_on = step.id in self._stood_on
         needed = dict(zip(step.inputs, inputs, strict=True))

@@ -1,0 +1,1 @@
+"""The build cache as it travels: its format, what goes into it, and how two of them become one."""
