@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from builder.plan.model import Plan
     from builder.progress.tracker import Tracker
     from builder.runner import Cancellation, FailureInspector, StepRunner
+    from builder.solver.common import CommonWork
     from builder.solver.elsewhere import Elsewhere
     from images.store import ImageStore
 
@@ -45,6 +46,7 @@ def build(
     resolver: BaseResolver,
     tracker: Tracker,
     cancellation: Cancellation | None = None,
+    common: CommonWork | None = None,
     on_failure: FailureInspector | None = None,
     judge: DownloadJudge | None = None,
     elsewhere: Elsewhere | None = None,
@@ -52,7 +54,8 @@ def build(
     """Build an image, store it and point the request's tags at it.
 
     ``tracker`` shows the steps and is the build's clock; several builds may share one, and closing
-    its sink is left to whoever made it. ``on_failure`` may look at a command that failed, before
+    its sink is left to whoever made it. ``common`` is what builds share that were ordered
+    together. ``on_failure`` may look at a command that failed, before
     its root goes. ``judge`` decides about files that ADD fetches; with it no record stands for the
     whole build. ``elsewhere`` answers steps that were done elsewhere, and hears of those done here;
     a store that brings in what it knows belongs with it.
@@ -82,9 +85,11 @@ def build(
         from builder.build import run_build
         from builder.downloads import Downloads
         from builder.placement import PlacedFiles
+        from builder.solver.common import CommonWork
 
+        common = common or CommonWork()
         shop = _workshop(
-            store, values, runner, resolver, tracker, cancellation, on_failure, elsewhere
+            store, values, runner, resolver, tracker, cancellation, common, on_failure, elsewhere
         )
         downloads = Downloads(values, store.blobs, judge=judge)
         now_ns = int(tracker.now() * 1e9)
@@ -161,6 +166,7 @@ def _plan(
     tracker: Tracker,
 ) -> Plan:
     from builder.build import plan_request
+    from builder.solver.common import CommonWork
 
     return plan_request(
         request,
@@ -170,6 +176,7 @@ def _plan(
         state=state_directory(store),
         resolver=resolver,
         tracker=tracker,
+        common=CommonWork(),
     )
 
 
@@ -180,6 +187,7 @@ def _workshop(
     resolver: BaseResolver,
     tracker: Tracker,
     cancellation: Cancellation | None,
+    common: CommonWork,
     on_failure: FailureInspector | None,
     elsewhere: Elsewhere | None,
 ) -> Workshop:
@@ -195,6 +203,7 @@ def _workshop(
         tracker=tracker,
         cancellation=cancellation or Cancellation(),
         clock=tracker.now,
+        common=common,
         host=Platform.host(),
         on_failure=on_failure,
         elsewhere=elsewhere,

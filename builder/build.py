@@ -7,7 +7,6 @@ consistent store and whatever it had finished in the cache.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,9 +23,10 @@ from builder.plan.sources import is_git, is_url
 from builder.request import BuildRequest, BuildResult, StepVerdict
 from builder.runner import Cancellation, FailureInspector, Resources, StepRunner
 from builder.secrets import by_id, digests
+from builder.solver.common import CommonWork
 from builder.solver.identity import Identities
 from builder.solver.records import KeyValueStore, StepRecords
-from builder.solver.session import ResetOnce, Session, SolveOptions
+from builder.solver.session import Session, SolveOptions
 from builder.solver.solver import Solution, solve
 from builder.solver.verdicts import Verdicts
 from builder.storage import state_directory
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 LEASE_SECONDS: Final = 24 * 3600
 PACKERS: Final = 2
 """Layers packed at the same time; each compresses with threads of its own."""
-MINIMUM_COMMANDS: Final = 4
-"""Commands run at the same time, even on a small machine: most of them wait."""
 
 
 class Workshop(Record):
@@ -62,6 +60,7 @@ class Workshop(Record):
     tracker: Tracker
     cancellation: Cancellation
     clock: Callable[[], float]
+    common: CommonWork
     host: Platform
     on_failure: FailureInspector | None = None
     elsewhere: Elsewhere | None = None
@@ -76,6 +75,7 @@ def plan_request(
     state: Path,
     resolver: BaseResolver,
     tracker: Tracker,
+    common: CommonWork,
 ) -> Plan:
     """Parse, lint and plan; the plan's warnings have been shown.
 
@@ -107,15 +107,16 @@ def plan_request(
         resources=request.resources or Resources(),
         no_cache_stages=request.no_cache_stages,
         precise_args=request.precise_args,
+        name_platform=request.name_platform,
         filename=inputs.name,
     )
     return plan_linted(
         tree,
         lines,
         options,
-        _ShownResolver(resolver, tracker),
+        _ShownResolver(resolver, tracker, common),
         ignore=ignore_patterns(inputs),
-        warn=lambda warning: tracker.warn(warning.message, _where(warning)),
+        warn=lambda warning: _warn(warning, tracker, common),
     )
 
 
@@ -143,6 +144,7 @@ def run_build(
             state=shop.state,
             resolver=shop.resolver,
             tracker=shop.tracker,
+            common=shop.common,
         )
         check_entitlements(plan, request)
         reads_context = uses_context(plan)
@@ -303,9 +305,7 @@ def _solve(
             options=options,
             clock=shop.clock,
             pool=pool,
-            slots=threading.Semaphore(max(MINIMUM_COMMANDS, os.cpu_count() or 1)),
-            resets=ResetOnce(),
-            inspection=threading.Lock(),
+            common=shop.common,
             sharing=sharing,
         )
         solution = solve(session)
@@ -380,6 +380,13 @@ def _record(
     shop.values.put(key, "build", record.encode())
 
 
+def _warn(warning: PlanWarning, tracker: Tracker, common: CommonWork) -> None:
+    """Show a warning, once for all builds."""
+    where = _where(warning)
+    if common.shown.take(f"warning {where} {warning.message}"):
+        tracker.warn(warning.message, where)
+
+
 def _where(warning: PlanWarning) -> str:
     return warning.source.where if warning.source is not None else ""
 
@@ -387,23 +394,26 @@ def _where(warning: PlanWarning) -> str:
 class _ShownResolver:
     """Shows each base that is being resolved, and resolves each of them once."""
 
-    def __init__(self, resolver: BaseResolver, tracker: Tracker) -> None:
+    def __init__(self, resolver: BaseResolver, tracker: Tracker, common: CommonWork) -> None:
         self._resolver = resolver
         self._tracker = tracker
-        self._known: dict[tuple[Reference, Platform], ResolvedBase] = {}
+        self._common = common
 
     def resolve(self, reference: Reference, platform: Platform) -> ResolvedBase:
-        key = (reference, platform)
-        if key not in self._known:
-            name = f"[internal] load metadata for {reference.name}:{reference.wire_reference}"
-            vertex = self._tracker.start(name)
-            try:
-                self._known[key] = self._resolver.resolve(reference, platform)
-            except BaseException as error:
-                vertex.failed(str(error))
-                raise
-            vertex.done()
-        return self._known[key]
+        return self._common.bases.get(
+            reference, platform, lambda: self._resolve(reference, platform)
+        )
+
+    def _resolve(self, reference: Reference, platform: Platform) -> ResolvedBase:
+        name = f"[internal] load metadata for {reference.name}:{reference.wire_reference}"
+        vertex = self._tracker.start(name)
+        try:
+            resolved = self._resolver.resolve(reference, platform)
+        except BaseException as error:
+            vertex.failed(str(error))
+            raise
+        vertex.done()
+        return resolved
 
     def pin(self, reference: Reference, platform: Platform) -> str | None:
         return self._resolver.pin(reference, platform)

@@ -167,6 +167,7 @@ def fingerprint(
             ("secret-digests", secrets or {}),
             ("precise-args", request.precise_args),
             ("rewrite", request.rewrite_timestamps),
+            ("name-platform", request.name_platform),
         ],
     )
 

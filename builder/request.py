@@ -60,6 +60,8 @@ class BuildRequest(Record):
     origin: str = ""
     """What the directory ``context`` was made from: a URL, ``-`` for standard input. Empty for a
     directory that the user named; only such a one is filtered by an ignore file."""
+    name_platform: bool = False
+    """Names of steps begin with their platform, since others are built at the same time."""
     register: bool = True
     """Make the result an image of the store, and name it. Otherwise its content is there and the
     caller, who holds a lease, decides what becomes of it."""

@@ -27,3 +27,5 @@ class PlanOptions:
     precise_args: bool = False
     """A RUN has, and depends on, only those ARGs that its text mentions."""
     filename: str = "Dockerfile"
+    name_platform: bool = False
+    """Names of steps begin with their platform."""

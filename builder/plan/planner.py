@@ -14,6 +14,7 @@ from builder.errors import PlanError, Source
 from builder.plan.bases import BaseImages, adopt_config, familiar
 from builder.plan.config import ConfigDraft
 from builder.plan.globals import GlobalScope
+from builder.plan.labels import step_label
 from builder.plan.model import (
     ImageDraft,
     Plan,
@@ -257,7 +258,8 @@ class _Planner:
         label = f"{stage.name or f'stage-{stage.index}'} " if many else ""
         step = start.step
         if step is None:
-            name = f"[{label}1/{layers + 1}] FROM {familiar(start.base)}"
+            shown = step_label(label, start.platform, self.options, start.scope.visible)
+            name = f"[{shown}1/{layers + 1}] FROM {familiar(start.base)}"
             step = self._image_step(start.base, start.platform, name, stage.base.range)
         reader = StageReader(
             around=self,

@@ -15,6 +15,7 @@ from builder.errors import PlanError, Source
 from builder.plan import paths
 from builder.plan.config import ConfigDraft, ConfigError
 from builder.plan.heredocs import body, file_name, summary_of
+from builder.plan.labels import step_label
 from builder.plan.mounts import MountSurroundings, plan_mount
 from builder.plan.observer import PlanObserver
 from builder.plan.ops import Copy, InlineFile, MountSpec, Op, Run, SshSpec, StepId, Workdir
@@ -306,7 +307,8 @@ class StageReader:
         if self.draft.layers > LAYER_LIMIT:
             raise ConfigError(f"an image of more than {LAYER_LIMIT} layers cannot be built")
         shown = self._display(node) + (f" ({summary})" if summary else "")
-        name = f"[{self.label}{self.number}/{self.total}] {shown}"
+        label = step_label(self.label, self.platform, self.around.options, self.scope.visible)
+        name = f"[{label}{self.number}/{self.total}] {shown}"
         self.step = self.around.add_step(
             op,
             self.step,

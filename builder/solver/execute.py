@@ -128,7 +128,7 @@ def _run(session: Session, task: Task, op: Run) -> Execution:
         with task.below.directories(session.store) as lower:
             workspace = failed.enter_context(session.store.snapshots.new_workspace(lower))
             with (
-                session.slots,
+                session.common.slots,
                 prepare_mounts(
                     session, op, task.inputs, workspace.path, reset=session.anew(task.step)
                 ) as mounts,

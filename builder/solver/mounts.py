@@ -294,7 +294,7 @@ def _lock_cache(
         stack.callback(os.close, fd)
         os.pwrite(fd, name.encode("utf-8", "surrogateescape"), 0)
         os.utime(fd)
-        if reset and session.resets.take(str(root)):
+        if reset and session.common.resets.take(str(root)):
             _reset_cache(root, fd, wanted)
         return root
 

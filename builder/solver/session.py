@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from builder.plan.model import Plan, Step
     from builder.progress.tracker import Tracker
     from builder.remote.sharing import Sharing
+    from builder.solver.common import CommonWork
     from builder.solver.files import FilePlanner
     from builder.solver.identity import Identities
     from builder.solver.records import KeyValueStore, StepRecords
@@ -41,23 +41,8 @@ class SolveOptions(Record):
     """Names the place whose previous build explanations compare with."""
 
 
-class ResetOnce:
-    """Says of each name once that it is still to be reset."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._done: set[str] = set()
-
-    def take(self, name: str) -> bool:
-        """True the first time that ``name`` is asked for."""
-        with self._lock:
-            first = name not in self._done
-            self._done.add(name)
-            return first
-
-
 class Session(Record):
-    """One build in progress. ``pool`` packs layers; ``slots`` bounds the commands that run."""
+    """One build in progress. ``pool`` packs layers; ``common`` is what it shares with others."""
 
     plan: Plan
     store: ImageStore
@@ -73,10 +58,7 @@ class Session(Record):
     options: SolveOptions
     clock: Callable[[], float]
     pool: Executor
-    slots: threading.Semaphore
-    resets: ResetOnce
-    inspection: threading.Lock
-    """Held while somebody looks at a failed step."""
+    common: CommonWork
     sharing: Sharing | None = None
     """Caches elsewhere that are asked and told; None when there are none."""
 
@@ -108,7 +90,7 @@ class Session(Record):
         """Let somebody look at a failed step, if that was asked for."""
         if self.options.on_failure is None:
             return
-        with self.inspection:
+        with self.common.inspection:
             if not self.cancellation.cancelled:
                 self.cancellation.cancel()
                 self.options.on_failure(step, message)

@@ -265,11 +265,13 @@ class _Solver:
     ) -> Result:
         """Execute, unless another build is doing the same just now; then take its result."""
         session = self._session
-        if session.anew(step) or step.id in self._renewed:
+        anew = session.anew(step) or step.id in self._renewed
+        if anew and not session.common.several:
             return below.on_top(self._execute(step, keys, below, inputs))
         lock = KeyLock.acquire(session.locks, keys[0], session.cancellation)
         try:
-            found = self._find(keys[0]) if lock.waited else None
+            # Whoever had the lock may have given it back before it was asked for.
+            found = self._found_fresh(keys[0]) if anew else self._find(keys[0])
             layer = self._execute(step, keys, below, inputs) if found is None else None
         except BaseException:
             lock.release()
@@ -282,6 +284,11 @@ class _Solver:
             return below.on_top(layer)
         self._announce_cached(step, DONE_ELSEWHERE)
         return Result(found or ())
+
+    def _found_fresh(self, key: bytes) -> tuple[StoredLayer, ...] | None:
+        """What another build of this order made of a step that is to be done anew."""
+        session = self._session
+        return session.records.find(key) if key in session.common.fresh else None
 
     def _execute(
         self, step: Step, keys: Sequence[bytes], below: Result, inputs: Sequence[Result]
@@ -301,6 +308,7 @@ class _Solver:
             late = [self._content_key(step, below, inputs)] if len(keys) == 1 else []
             for key in (*keys, *late):
                 session.records.save(key, layers, step.name)
+            session.common.fresh.add(keys[0])
             if session.sharing is not None:
                 session.sharing.packed(step, layer)
 

@@ -13,6 +13,7 @@ from builder.inputs import read_inputs
 from builder.progress.tracker import Tracker
 from builder.request import BuildRequest, BuildResult
 from builder.runner import Cancellation
+from builder.solver.common import CommonWork
 from builder.storage import CacheTable, state_directory
 from images.config import ImageConfig
 from images.layers.entry import Entry
@@ -74,6 +75,7 @@ class Workbench:
             cancellation=self.cancellation,
             clock=self.clock,
             host=Platform.host(),
+            common=CommonWork(),
         )
         key = fingerprint(request, inputs, platform)
         scans = ContextScans(inputs, lambda: int(self.clock() * 1e9))
