@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 
 from builder.errors import BuildInputError
-from records import Record
+from records import Record, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Final
 
+    from builder.contexts import NamedContext
     from builder.ignore import IgnorePatterns
     from builder.request import BuildRequest
 
@@ -22,6 +24,16 @@ NAMES: Final = ("Dockerfile", "dockerfile", "Containerfile")
 """Looked for in this order when no file is named."""
 SIZE_LIMIT: Final = 8 << 20
 """Bytes of a Dockerfile or ignore file."""
+
+
+class LocalInputs(Record):
+    """A context directory, absolute and resolved, and the ignore file that goes with it."""
+
+    path: str
+    ignore: bytes | None
+    ignore_name: str = ".dockerignore"
+    name: str = ""
+    """How messages call it: the name of a named context, empty for the build context."""
 
 
 class BuildInputs(Record):
@@ -32,13 +44,22 @@ class BuildInputs(Record):
     context: str | None
     ignore: bytes | None
     ignore_name: str = ".dockerignore"
+    named: Mapping[str, LocalInputs] = field(default_factory=dict)
+    """The named contexts that are directories, by key."""
+
+    @property
+    def main(self) -> LocalInputs | None:
+        """The build context, if there is one."""
+        if self.context is None:
+            return None
+        return LocalInputs(self.context, self.ignore, self.ignore_name)
 
 
 def read_inputs(request: BuildRequest) -> BuildInputs:
-    """Read both files.
+    """Read the Dockerfile and the ignore files.
 
     Raises:
-        BuildInputError: the context is not a directory, or a file is missing, unreadable or huge.
+        BuildInputError: a context is not a directory, or a file is missing, unreadable or huge.
     """
     context = _context(request.context)
     if isinstance(request.dockerfile, bytes):
@@ -46,8 +67,9 @@ def read_inputs(request: BuildRequest) -> BuildInputs:
     else:
         path = _find(context) if request.dockerfile is None else os.fspath(request.dockerfile)
         content, name = _read(path), os.path.basename(path)
-    ignore, ignore_name = _ignore(context, path)
-    return BuildInputs(name, content, context, ignore, ignore_name)
+    ignore, ignore_name = (None, "") if request.origin else _ignore(context, path)
+    named = _named(request.contexts) if request.contexts else {}
+    return BuildInputs(name, content, context, ignore, ignore_name, named)
 
 
 def ignore_patterns(inputs: BuildInputs) -> IgnorePatterns | None:
@@ -63,14 +85,28 @@ def ignore_patterns(inputs: BuildInputs) -> IgnorePatterns | None:
     return IgnorePatterns.parse(inputs.ignore, filename=inputs.ignore_name)
 
 
+def _named(contexts: Mapping[str, NamedContext]) -> dict[str, LocalInputs]:
+    from builder.contexts import LocalContext
+
+    found = {}
+    for key, context in contexts.items():
+        if isinstance(context, LocalContext):
+            path = _directory(context.path, f"the named context {key}")
+            ignore, ignore_name = (None, "") if context.origin else _ignore(path, None)
+            found[key] = LocalInputs(path, ignore, ignore_name, key)
+    return found
+
+
 def _context(path: str | os.PathLike[str] | None) -> str | None:
-    if path is None:
-        return None
+    return None if path is None else _directory(path, "the build context")
+
+
+def _directory(path: str | os.PathLike[str], what: str) -> str:
     resolved = os.path.realpath(path)
     if not os.path.isdir(resolved):
         missing = "does not exist" if not os.path.exists(resolved) else "is not a directory"
         raise BuildInputError(
-            f"the build context {path} {missing}", fix="name the directory to build from"
+            f"{what} {os.fspath(path)} {missing}", fix="name the directory to build from"
         )
     return resolved
 

@@ -14,17 +14,16 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from builder.context import ContextTree
 from builder.copying.plan import plan_copy, plan_workdir
 from builder.copying.request import CopyRequest, InlineSource
 from builder.copying.tree import SourceTree, StageTree
 from builder.digests import FileDigests, Seen, node_digest, selection_digest
 from builder.downloads import Download, Downloads, refuse_git
 from builder.errors import BuildInputError
-from builder.ignore import IgnorePatterns
+from builder.hostfiles import HostFiles
 from builder.keys import frame
 from builder.plan.sources import is_git, is_url
-from builder.solver.files import Directories, LazyTree, Selection
+from builder.solver.files import Directories, FilesOf, LazyTree, Selection
 from images.layers.entry import FILE, Entry
 from images.layers.merged import MergedTree, Node, open_node
 
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from builder.inputs import BuildInputs
-    from builder.plan.ops import Copy, Workdir
+    from builder.plan.ops import ContextKey, Copy, Workdir
     from builder.scan import ContextScan
 
 DOWNLOAD_MODE: Final = 0o600
@@ -52,40 +51,38 @@ class PlacedFiles:
         digests: Path,
         now_ns: int,
         scan: Callable[[], ContextScan | None] | None = None,
+        scans: Callable[[ContextKey], Callable[[], ContextScan | None]] | None = None,
     ) -> None:
         """``digests`` is a directory for remembered digests, ``now_ns`` the time of the build.
 
-        ``scan`` gives the walk of the context that was made already, or None.
+        ``scan`` gives the walk of the context that was made already, or None; ``scans`` that of a
+        named context.
         """
-        self._scan = scan
-        self._inputs = inputs
         self._downloads = downloads
-        self._now_ns = now_ns
-        name = hashlib.sha256(os.fsencode(inputs.context or "")).hexdigest()[:32]
-        self._digest_file = digests / name
+        main = inputs.main
+        self._main = None if main is None else HostFiles(main, digests, now_ns, scan)
+        self._named = {
+            key: HostFiles(local, digests, now_ns, None if scans is None else scans(key))
+            for key, local in inputs.named.items()
+        }
         self._stages: dict[tuple[Path, ...], _KeptTree] = {}
         self._stage_digests = FileDigests(now_ns, owners=True)
 
-    @cached_property
-    def context(self) -> ContextTree:
-        """The context as its ignore file shows it.
+    def _host(self, context: ContextKey | None) -> HostFiles:
+        """The files of a context.
 
         Raises:
-            BuildInputError: there is none, or a line of the ignore file is malformed.
+            BuildInputError: there is no build context.
         """
-        inputs = self._inputs
-        if inputs.context is None:
+        host = self._main if context is None else self._named[context]
+        if host is None:
             raise BuildInputError(
                 "the Dockerfile reads files, but there is no build context",
                 fix="give a context directory",
             )
-        name = inputs.ignore_name
-        ignore = IgnorePatterns.parse(inputs.ignore or b"", filename=name)
-        return ContextTree(inputs.context, ignore, ignore_name=name, scan=self._scan)
+        return host
 
-    def copy(
-        self, op: Copy, source: Directories | None, base: LazyTree, *, created_ns: int
-    ) -> list[Entry]:
+    def copy(self, op: Copy, source: FilesOf, base: LazyTree, *, created_ns: int) -> list[Entry]:
         """As ``FilePlanner.copy``."""
         request = _request(op, created_ns)
         below_it = None if op.link else base()
@@ -108,7 +105,7 @@ class PlacedFiles:
         """As ``FilePlanner.workdir``."""
         return plan_workdir(op.path, op.user, base(), created=created_ns)
 
-    def selection(self, op: Copy, source: Directories | None) -> Selection:
+    def selection(self, op: Copy, source: FilesOf) -> Selection:
         """As ``FilePlanner.selection``."""
         remote = self._remote(op)
         local = tuple(name for name in op.sources if name not in remote)
@@ -121,14 +118,14 @@ class PlacedFiles:
             return _downloaded(remote, digest)
         return Selection(digest, _Listing(seen))
 
-    def content(self, path: str, source: Directories | None) -> Selection:
+    def content(self, path: str, source: FilesOf) -> Selection:
         """As ``FilePlanner.content``."""
         tree = self._tree(source)
         seen: Seen = []
         digest = node_digest(tree, _find(tree, path), self._digests(source), seen)
         return Selection(digest, _Listing(seen))
 
-    def tree(self, path: str, source: Directories | None) -> list[Entry]:
+    def tree(self, path: str, source: FilesOf) -> list[Entry]:
         """As ``FilePlanner.tree``."""
         tree = self._tree(source)
         top = _find(tree, path)
@@ -138,21 +135,16 @@ class PlacedFiles:
         return [tree.entry(node, node.path[strip:]) for node in _walk(tree, top)]
 
     def remember(self) -> None:
-        """Keep the digests of the context's files for the next build."""
-        if "_context_digests" in self.__dict__:
-            self._context_digests.save(self._digest_file)
+        """Keep the digests of the contexts' files for the next build."""
+        for host in (self._main, *self._named.values()):
+            if host is not None:
+                host.remember()
 
-    @cached_property
-    def _context_digests(self) -> FileDigests:
-        digests = FileDigests.load(self._digest_file, self._now_ns)
-        if self._inputs.context is not None:
-            digests.contents = self.context.contents
-            digests.given = self.context.digests
-        return digests
-
-    def _digests(self, source: Directories | None) -> FileDigests:
+    def _digests(self, source: FilesOf) -> FileDigests:
+        if source is None or isinstance(source, str):
+            return self._host(source).digests
         # Unpacked layers come and go under new names, so their digests are not worth keeping.
-        return self._context_digests if source is None else self._stage_digests
+        return self._stage_digests
 
     def _remote(self, op: Copy) -> dict[str, Download]:
         """The sources of an ADD that come from elsewhere, fetched.
@@ -182,9 +174,9 @@ class PlacedFiles:
         blob = self._downloads.path(download)
         return plan_copy(alone, _DownloadTree(download, blob), base)
 
-    def _tree(self, source: Directories | None) -> SourceTree:
-        if source is None:
-            return self.context
+    def _tree(self, source: FilesOf) -> SourceTree:
+        if source is None or isinstance(source, str):
+            return self._host(source).tree
         # Layers do not change, so what a directory holds is asked of the disk once per build.
         return self._stages.setdefault(tuple(source), _KeptTree(source))
 

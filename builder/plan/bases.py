@@ -36,6 +36,14 @@ class BaseImages:
             ImagesError: it cannot be resolved.
         """
         reference = self.reference(text, location)
+        return self.resolve_reference(reference, platform)
+
+    def resolve_reference(self, reference: Reference, platform: Platform) -> ResolvedBase:
+        """The image of a reference.
+
+        Raises:
+            ImagesError: it cannot be resolved.
+        """
         self.pins[BasePin(full(reference), str(platform))] = None
         return self._resolver.resolve(reference, platform)
 

@@ -10,6 +10,8 @@ from builder.plan.scope import platform_args
 from dockerfile_grammar import nodes
 from dockerfile_grammar.errors import ExpansionError
 from dockerfile_grammar.expand import expand
+from images.errors import ImagesError
+from images.platform import Platform
 
 
 class GlobalScope:
@@ -54,6 +56,40 @@ class GlobalScope:
             return expand(word, self.known, escape=self._escape)
         except ExpansionError as error:
             raise PlanError(error.what, source=self._source(location), fix=error.fix) from error
+
+    def base_name(self, base: nodes.From) -> str:
+        """What a FROM names.
+
+        Raises:
+            PlanError: nothing, or the word is malformed.
+        """
+        text = self.expand(base.image, base.range)
+        if not text:
+            raise PlanError(
+                f"base name ({base.image}) should not be blank",
+                source=self._source(base.range),
+                fix="give the argument a default: ARG NAME=value before the first FROM",
+            )
+        return text
+
+    def platform(self, base: nodes.From, default: Platform) -> Platform:
+        """The platform of a stage, ``default`` where its FROM states none.
+
+        Raises:
+            PlanError: it states nothing that is a platform.
+        """
+        if base.platform is None:
+            return default
+        text = self.expand(base.platform, base.range)
+        if not text:
+            raise PlanError(
+                f"empty platform value from expression {base.platform}",
+                source=self._source(base.range),
+            )
+        try:
+            return Platform.parse(text)
+        except ImagesError as error:
+            raise PlanError(error.what, source=self._source(base.range), fix=error.fix) from error
 
     def _declare(
         self, pair: nodes.KeyValue, location: nodes.SourceRange, build_args: Mapping[str, str]

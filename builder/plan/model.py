@@ -41,7 +41,7 @@ class Step(Record):
                 return tuple(
                     mount.from_
                     for mount in self.op.mounts
-                    if isinstance(mount, BindSpec | CacheSpec) and mount.from_ is not None
+                    if isinstance(mount, BindSpec | CacheSpec) and isinstance(mount.from_, int)
                 )
         return ()
 

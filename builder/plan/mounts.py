@@ -14,9 +14,9 @@ from builder.plan.ops import (
     BindSpec,
     CacheSpec,
     MountSpec,
+    Origin,
     SecretSpec,
     SshSpec,
-    StepId,
     TmpfsSpec,
 )
 from dockerfile_grammar import mounts as grammar
@@ -30,8 +30,8 @@ class MountSurroundings:
 
     workdir: str
     expand: Callable[[str], str]
-    source_step: Callable[[str], StepId | None]
-    """From a ``from`` value to a step; None stands for the build context."""
+    origin: Callable[[str], Origin]
+    """What a ``from`` value means."""
 
 
 def plan_mount(mount: Mount, around: MountSurroundings, *, ssh_index: int = 0) -> MountSpec:
@@ -114,5 +114,5 @@ def _target(checked: grammar.MountSpec, around: MountSurroundings) -> str:
     return target
 
 
-def _from(checked: grammar.MountSpec, around: MountSurroundings) -> StepId | None:
-    return around.source_step(checked.from_) if checked.from_ else None
+def _from(checked: grammar.MountSpec, around: MountSurroundings) -> Origin:
+    return around.origin(checked.from_) if checked.from_ else None

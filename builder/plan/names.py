@@ -22,8 +22,12 @@ _INDEX_DIGITS: Final = 9
 class StageNames:
     """The names of a Dockerfile's stages."""
 
-    def __init__(self, stages: Sequence[nodes.Stage]) -> None:
+    def __init__(
+        self, stages: Sequence[nodes.Stage], replaced: frozenset[int] = frozenset()
+    ) -> None:
+        """``replaced`` stages lead nowhere: a named context stands in for them."""
         self._stages = stages
+        self._replaced = replaced
         self._named: dict[str | None, list[int]] = {}
         for stage in stages:
             self._named.setdefault(stage.name, []).append(stage.index)
@@ -56,6 +60,8 @@ class StageNames:
 
     def _references(self, index: int) -> set[int]:
         """The earlier stages that a stage names without variables."""
+        if index in self._replaced:
+            return set()
         stage = self._stages[index]
         found = {self.base(stage.base.image, index)}
         for node in stage.instructions:

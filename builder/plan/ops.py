@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 StepId: TypeAlias = int
 """Index of a step in ``Plan.steps``."""
 
+ContextKey: TypeAlias = str
+"""Names a local named context of the build."""
+
+Origin: TypeAlias = StepId | ContextKey | None
+"""Where files are read: the result of a step, a named context, or None for the build context."""
+
+SCRATCH = "scratch"
+"""The image without files."""
+
 
 class SourceImage(Record):
     """The files of a resolved image."""
@@ -42,11 +51,11 @@ class SourceScratch(Record):
 
 
 class BindSpec(Record):
-    """``--mount=type=bind``; ``from_`` is None for the build context. Writes are discarded."""
+    """``--mount=type=bind``. Writes are discarded."""
 
     target: str
     source: str = "/"
-    from_: StepId | None = None
+    from_: Origin = None
     read_only: bool = True
 
 
@@ -60,7 +69,8 @@ class CacheSpec(Record):
     mode: int = 0o755
     uid: int = 0
     gid: int = 0
-    from_: StepId | None = None
+    from_: Origin = None
+    """What a new one is filled from; None for nothing."""
     source: str = ""
 
 
@@ -149,7 +159,7 @@ class Run(Record):
 
 
 class Copy(Record):
-    """COPY and ADD of files: words expanded, ``from_`` None for the build context.
+    """COPY and ADD of files: words expanded.
 
     ``archives`` is True for ADD, which unpacks local archives unless ``unpack`` says otherwise.
     """
@@ -163,7 +173,7 @@ class Copy(Record):
     link: bool = False
     parents: bool = False
     exclude: tuple[str, ...] = ()
-    from_: StepId | None = None
+    from_: Origin = None
     archives: bool = False
     unpack: bool | None = None
     checksum: str | None = None

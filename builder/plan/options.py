@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from builder.runner import Resources
 from images.platform import Platform
+
+if TYPE_CHECKING:
+    from builder.contexts import NamedContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +33,5 @@ class PlanOptions:
     filename: str = "Dockerfile"
     name_platform: bool = False
     """Names of steps begin with their platform."""
+    contexts: Mapping[str, NamedContext] = field(default_factory=dict)
+    """Stand in for stages and images of their names; directories and images alone."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from builder.contexts import ImageContext
 from builder.errors import PlanError, Source
 from builder.plan.bases import BaseImages, adopt_config, familiar
 from builder.plan.config import ConfigDraft
@@ -22,10 +23,12 @@ from builder.plan.model import (
     PlanWarning,
     Step,
 )
+from builder.plan.named import ContextNames
 from builder.plan.names import StageNames
 from builder.plan.observer import PlanObserver
-from builder.plan.ops import Op, SourceImage, SourceScratch, StepId
+from builder.plan.ops import SCRATCH, Op, Origin, StepId
 from builder.plan.options import PlanOptions
+from builder.plan.roots import WHOLE, RootSteps
 from builder.plan.scope import (
     CONTROL_ARGS,
     StageScope,
@@ -34,15 +37,14 @@ from builder.plan.scope import (
 )
 from builder.plan.stage import ENTRY_WEIGHT, StageReader
 from builder.plan.target import check_syntax, find_stages, find_target
+from builder.plan.triggers import take_triggers
 from dockerfile_grammar import nodes
-from dockerfile_grammar.errors import GrammarError
-from images.errors import ImagesError
 from images.platform import Platform
 
 if TYPE_CHECKING:
     from builder.bases import BaseResolver
+    from builder.contexts import LocalContext
 
-SCRATCH = "scratch"
 DEPTH_LIMIT = 45
 """Stages that name one another through variables; the planner calls itself for each."""
 
@@ -65,13 +67,17 @@ class StageOutcome:
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """The state of a stage after FROM; ``step`` is None when the base is an image."""
+    """The state of a stage after FROM; ``step`` is None when the base is an image.
+
+    ``whole`` says that this is all of the stage: a named context stands in for it.
+    """
 
     base: str
     platform: Platform
     draft: ConfigDraft
     scope: StageScope
     step: StepId | None
+    whole: bool = False
 
 
 def plan(
@@ -117,13 +123,14 @@ class _Planner:
         self._steps: list[Step] = []
         self._stages: dict[int, PlannedStage] = {}
         self._outcomes: dict[int, StageOutcome] = {}
-        self._images: dict[tuple[str, Platform], StepId] = {}
-        self._scratch: StepId | None = None
         self._bases = BaseImages(resolver, self.source)
         self._warnings: list[PlanWarning] = []
         self._depth = 0
         self._weight = 0
-        self._names = StageNames(dockerfile.stages)
+        self._contexts = ContextNames(options.contexts)
+        replaced = self._contexts.replaced(dockerfile.stages)
+        self._names = StageNames(dockerfile.stages, replaced)
+        self._roots = RootSteps(self.add_step)
         check_syntax(dockerfile, self.source)
         self._target = find_target(dockerfile, options)
         self._anew = find_stages(dockerfile, options)
@@ -178,7 +185,7 @@ class _Planner:
                 fix="use fewer variables, or fewer instructions that repeat them",
             )
 
-    def copy_source(self, name: str, stage: int, location: nodes.SourceRange) -> StepId:
+    def copy_source(self, name: str, stage: int, location: nodes.SourceRange) -> Origin:
         if name.isascii() and name.isdigit():
             index = int(name)
             if index >= len(self._dockerfile.stages):
@@ -186,23 +193,43 @@ class _Planner:
             return self._earlier(index, stage, name, location)
         return self._named_source(name, stage, location)
 
-    def mount_source(self, name: str, stage: int, location: nodes.SourceRange) -> StepId | None:
+    def mount_source(self, name: str, stage: int, location: nodes.SourceRange) -> Origin:
+        origin = self._context_origin(name, stage)
+        if origin is not None:
+            return origin
         if name.lower() == "context" and self._names.anywhere("context", stage) is None:
             return None
         return self._named_source(name, stage, location)
 
-    def _named_source(self, name: str, stage: int, location: nodes.SourceRange) -> StepId:
+    def _context_origin(self, name: str, stage: int) -> Origin:
+        """The named context that a name means; None where it means none."""
+        if not name or not self._contexts:
+            return None
+        platform = self._platform_here(stage)
+        found = self._contexts.find(name, platform)
+        if found is None:
+            return None
+        key, context = found
+        if not isinstance(context, ImageContext):
+            return key
+        resolved = self._bases.resolve_reference(context.reference, platform)
+        return self._roots.context_image(key, context.reference, platform, resolved)
+
+    def _named_source(self, name: str, stage: int, location: nodes.SourceRange) -> Origin:
         if not name:
             raise PlanError("the name after from= is empty", source=self.source(location))
+        origin = self._context_origin(name, stage)
+        if origin is not None:
+            return origin
         index = self._names.anywhere(name.lower(), stage)
         if index is not None:
             return self._earlier(index, stage, name, location)
         if name.lower() == SCRATCH:
-            return self._scratch_step()
+            return self._roots.scratch()
         platform = self._platform_here(stage)
         return self._image_step(name, platform, f"FROM {familiar(name)}", location)
 
-    def _earlier(self, index: int, stage: int, name: str, location: nodes.SourceRange) -> StepId:
+    def _earlier(self, index: int, stage: int, name: str, location: nodes.SourceRange) -> Origin:
         here = self._dockerfile.stages[stage]
         if index == stage:
             raise PlanError(
@@ -216,7 +243,8 @@ class _Planner:
                 source=self.source(location),
                 fix=f"move the stage {name} above this one",
             )
-        return self._outcome(index).result
+        origin = self._context_origin(self._dockerfile.stages[index].name or "", index)
+        return self._outcome(index).result if origin is None else origin
 
     # Stages.
 
@@ -251,8 +279,12 @@ class _Planner:
         start = self._start(stage)
         start.draft.created = _date(self._globals.epoch)
         start.draft.set_env(start.scope.env)
-        triggers = self._triggers(start.draft, stage)
-        layers = sum(isinstance(node, LAYER_NODES) for node in (*triggers, *stage.instructions))
+        triggers: list[nodes.Instruction] = []
+        instructions: Sequence[nodes.Instruction] = ()
+        if not start.whole:
+            triggers = take_triggers(start.draft, stage.base, self.source)
+            instructions = stage.instructions
+        layers = sum(isinstance(node, LAYER_NODES) for node in (*triggers, *instructions))
         counted = 1 if start.step is None else 0
         many = len(self._dockerfile.stages) > 1
         label = f"{stage.name or f'stage-{stage.index}'} " if many else ""
@@ -274,7 +306,7 @@ class _Planner:
             no_cache=stage.index in self._anew,
         )
         reader.read(triggers, trigger=True)
-        reader.read(stage.instructions)
+        reader.read(instructions)
         self._globals.used |= start.scope.used
         self._stages[stage.index] = PlannedStage(
             stage.index, stage.name, start.base, reader.step, tuple(reader.lines)
@@ -284,9 +316,15 @@ class _Planner:
 
     def _start(self, stage: nodes.Stage) -> _Start:
         """What FROM gives a stage: another stage's outcome, nothing, or an image."""
-        base = self._from_text(stage)
-        platform = self._stage_platform(stage)
+        platform = self._globals.platform(stage.base, self.options.platform)
         scope = StageScope(self.options.build_args, self._globals.values)
+        replaced = self._contexts.find(stage.name or "", platform)
+        base = (stage.name or "") if replaced else self._globals.base_name(stage.base)
+        found = replaced or self._contexts.find(base, platform)
+        if found is not None:
+            self.observer.entered(stage, None)
+            start = self._start_in_context(base, platform, scope, *found)
+            return replace(start, whole=replaced is not None)
         parent = self._names.base(base, stage.index)
         self.observer.entered(stage, parent)
         if parent is not None:
@@ -300,7 +338,7 @@ class _Planner:
         if base == SCRATCH:
             draft.config["WorkingDir"] = "/"
             scope.enter({}, {})
-            return _Start(base, platform, draft, scope, self._scratch_step())
+            return _Start(base, platform, draft, scope, self._roots.scratch())
         resolved = self._bases.resolve(base, platform, stage.base.range)
         actual = resolved.config.platform
         self.observer.resolved(stage, base, expected=platform, actual=actual)
@@ -308,74 +346,42 @@ class _Planner:
         scope.enter(split_environment(draft.config.get("Env") or ()), {})
         return _Start(base, platform, draft, scope, None)
 
-    def _triggers(self, draft: ConfigDraft, stage: nodes.Stage) -> list[nodes.Instruction]:
-        texts = draft.take_triggers()
-        if not texts:
-            return []
-        from dockerfile_grammar.parser import parse
-
-        found: list[nodes.Instruction] = []
-        for text in texts:
-            try:
-                parsed = parse(f"FROM {SCRATCH}\n{text}\n", filename="ONBUILD")
-            except GrammarError as error:
-                raise PlanError(
-                    f"the base image's trigger ONBUILD {text} cannot be parsed: {error.what}",
-                    source=self.source(stage.base.range),
-                    fix="the base image must be rebuilt with a correct ONBUILD",
-                ) from error
-            found.extend(
-                replace(node, range=stage.base.range) for node in parsed.stages[0].instructions
-            )
-        return found
-
-    def _from_text(self, stage: nodes.Stage) -> str:
-        text = self._globals.expand(stage.base.image, stage.base.range)
-        if not text:
-            raise PlanError(
-                f"base name ({stage.base.image}) should not be blank",
-                source=self.source(stage.base.range),
-                fix="give the argument a default: ARG NAME=value before the first FROM",
-            )
-        return text
-
-    def _stage_platform(self, stage: nodes.Stage) -> Platform:
-        if stage.base.platform is None:
-            return self.options.platform
-        text = self._globals.expand(stage.base.platform, stage.base.range)
-        if not text:
-            raise PlanError(
-                f"empty platform value from expression {stage.base.platform}",
-                source=self.source(stage.base.range),
-            )
-        try:
-            return Platform.parse(text)
-        except ImagesError as error:
-            raise PlanError(
-                error.what, source=self.source(stage.base.range), fix=error.fix
-            ) from error
+    def _start_in_context(
+        self,
+        base: str,
+        platform: Platform,
+        scope: StageScope,
+        key: str,
+        context: LocalContext | ImageContext,
+    ) -> _Start:
+        """A named context in place of what FROM names, or of the whole stage."""
+        draft = ConfigDraft()
+        if isinstance(context, ImageContext):
+            resolved = self._bases.resolve_reference(context.reference, platform)
+            adopt_config(draft, resolved)
+            scope.enter(split_environment(draft.config.get("Env") or ()), {})
+            step = self._roots.context_image(key, context.reference, platform, resolved)
+            return _Start(base, platform, draft, scope, step)
+        draft.config["WorkingDir"] = "/"
+        draft.created = _date(self._globals.epoch)
+        scope.enter({}, {})
+        step = self._roots.directory(key)
+        draft.layers = 1
+        draft.record(WHOLE, step)
+        return _Start(base, platform, draft, scope, step)
 
     def _platform_here(self, stage: int) -> Platform:
-        return self._stage_platform(self._dockerfile.stages[stage])
+        base = self._dockerfile.stages[stage].base
+        return self._globals.platform(base, self.options.platform)
 
     # Images.
-
-    def _scratch_step(self) -> StepId:
-        if self._scratch is None:
-            self._scratch = self.add_step(SourceScratch(), None, f"FROM {SCRATCH}")
-        return self._scratch
 
     def _image_step(
         self, text: str, platform: Platform, name: str, location: nodes.SourceRange
     ) -> StepId:
         resolved = self._bases.resolve(text, platform, location)
-        key = (str(resolved.descriptor.digest), platform)
-        known = self._images.get(key)
-        if known is None:
-            op = SourceImage(self._bases.reference(text, location), platform, resolved)
-            known = self.add_step(op, None, name, source=self.source(location))
-            self._images[key] = known
-        return known
+        reference = self._bases.reference(text, location)
+        return self._roots.image(reference, platform, resolved, name, self.source(location))
 
     def _warn_unused(self) -> None:
         everything_planned = len(self._stages) == len(self._dockerfile.stages)

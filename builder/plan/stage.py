@@ -18,7 +18,7 @@ from builder.plan.heredocs import body, file_name, summary_of
 from builder.plan.labels import step_label
 from builder.plan.mounts import MountSurroundings, plan_mount
 from builder.plan.observer import PlanObserver
-from builder.plan.ops import Copy, InlineFile, MountSpec, Op, Run, SshSpec, StepId, Workdir
+from builder.plan.ops import Copy, InlineFile, MountSpec, Op, Origin, Run, SshSpec, StepId, Workdir
 from builder.plan.options import PlanOptions
 from builder.plan.scope import StageScope, proxy_environment
 from builder.plan.sources import is_git, is_url
@@ -65,11 +65,11 @@ class StageSurroundings(Protocol):
     def weigh(self, size: int, location: nodes.SourceRange) -> None:
         """Count what a step or a config holds; raises PlanError when a plan becomes too large."""
 
-    def copy_source(self, name: str, stage: int, location: nodes.SourceRange) -> StepId:
-        """The result of the stage or image called ``name`` in COPY --from (an index counts)."""
+    def copy_source(self, name: str, stage: int, location: nodes.SourceRange) -> Origin:
+        """The context, stage or image called ``name`` in COPY --from (an index counts)."""
 
-    def mount_source(self, name: str, stage: int, location: nodes.SourceRange) -> StepId | None:
-        """The same for RUN --mount=from; None for the build context."""
+    def mount_source(self, name: str, stage: int, location: nodes.SourceRange) -> Origin:
+        """The same for RUN --mount=from, where ``context`` is the build context."""
 
 
 @dataclass(slots=True)
@@ -230,7 +230,7 @@ class StageReader:
         around = MountSurroundings(
             workdir=self.draft.workdir,
             expand=self._expand,
-            source_step=lambda name: self.around.mount_source(name, self.index, node.range),
+            origin=lambda name: self.around.mount_source(name, self.index, node.range),
         )
         for mount in node.mounts:
             agents = sum(isinstance(other, SshSpec) for other in mounts)

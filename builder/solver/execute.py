@@ -20,6 +20,7 @@ from records import Record
 if TYPE_CHECKING:
     from builder.plan.model import Step
     from builder.progress.tracker import Vertex
+    from builder.solver.files import FilesOf
     from builder.solver.session import Session
     from images.layers.entry import Entry
     from images.layers.merged import MergedTree
@@ -84,10 +85,12 @@ def execute(session: Session, task: Task) -> Execution:
 
         match op:
             case Copy():
-                source = None
-                if op.from_ is not None:
+                source: FilesOf = None
+                if isinstance(op.from_, int):
                     result = task.inputs[op.from_]
                     source = stack.enter_context(result.directories(session.store))
+                else:
+                    source = op.from_
                 entries = session.files.copy(op, source, below, created_ns=session.now_ns())
             case Workdir():
                 entries = session.files.workdir(op, below, created_ns=session.now_ns())
@@ -96,7 +99,7 @@ def execute(session: Session, task: Task) -> Execution:
         dated = list(clamped(entries, session.youngest))
         if task.stood_on and session.options.privileged:
             return _stand(session, task, dated)
-        if isinstance(op, Copy) and op.from_ is None:
+        if isinstance(op, Copy) and not isinstance(op.from_, int):
             layer = _pack_copy(session, task.step, op, dated)
         else:
             layer = _pack(session, dated)

@@ -1,7 +1,6 @@
 """What the solver asks of COPY semantics: entries for a step, and what its sources hold.
 
-The solver decides when; an implementation decides what ends up where. ``dirs`` are overlay layer
-directories, topmost first; None stands for the build context.
+The solver decides when; an implementation decides what ends up where.
 """
 
 from __future__ import annotations
@@ -12,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from builder.plan.ops import Copy, Workdir
+    from builder.plan.ops import ContextKey, Copy, Workdir
     from images.layers.entry import Entry
     from images.layers.merged import MergedTree
 
 Directories: TypeAlias = Sequence[Path]
+"""Overlay layer directories, topmost first."""
+FilesOf: TypeAlias = "Directories | ContextKey | None"
+"""Where a step reads: a stage's layers, a named context, or None for the build context."""
 LazyTree: TypeAlias = "Callable[[], MergedTree]"
 """The tree below a step. Layers may have to be unpacked for it, so it is asked for when needed."""
 
@@ -32,9 +34,7 @@ class Selection:
 class FilePlanner(Protocol):
     """Entries for file operations; safe to use from several threads."""
 
-    def copy(
-        self, op: Copy, source: Directories | None, base: LazyTree, *, created_ns: int
-    ) -> list[Entry]:
+    def copy(self, op: Copy, source: FilesOf, base: LazyTree, *, created_ns: int) -> list[Entry]:
         """The layer of a COPY or ADD on top of ``base``; ``created_ns`` dates what has no date.
 
         Raises:
@@ -44,21 +44,21 @@ class FilePlanner(Protocol):
     def workdir(self, op: Workdir, base: LazyTree, *, created_ns: int) -> list[Entry]:
         """The layer of a WORKDIR; empty when the directory is there."""
 
-    def selection(self, op: Copy, source: Directories | None) -> Selection:
+    def selection(self, op: Copy, source: FilesOf) -> Selection:
         """What the sources of ``op`` hold, whatever the destination; times do not count.
 
         Raises:
             BuildInputError: a source is missing.
         """
 
-    def content(self, path: str, source: Directories | None) -> Selection:
+    def content(self, path: str, source: FilesOf) -> Selection:
         """What is at and below ``path``; times do not count.
 
         Raises:
             BuildInputError: nothing is there.
         """
 
-    def tree(self, path: str, source: Directories | None) -> list[Entry]:
+    def tree(self, path: str, source: FilesOf) -> list[Entry]:
         """Everything at and below ``path``, named relative to it; a file alone is named ``""``.
 
         Raises:

@@ -127,7 +127,7 @@ class Identities:
                 paths = [
                     mount.source or "/"
                     for mount in mounts
-                    if isinstance(mount, BindSpec | CacheSpec) and mount.from_ is not None
+                    if isinstance(mount, BindSpec | CacheSpec) and isinstance(mount.from_, int)
                 ]
                 return tuple(
                     self._files.content(path, source)
@@ -176,12 +176,13 @@ class Identities:
 
     def _read_context(self, step: Step) -> list[Selection]:
         match step.op:
-            case Copy(from_=None) if step.op.sources:
-                return [self._files.selection(step.op, None)]
+            case Copy(from_=None | str() as source) if step.op.sources:
+                return [self._files.selection(step.op, source)]
             case Run(mounts=mounts):
                 return [
-                    self._files.content(mount.source, None)
+                    self._files.content(mount.source or "/", mount.from_)
                     for mount in mounts
-                    if isinstance(mount, BindSpec) and mount.from_ is None
+                    if (isinstance(mount, BindSpec) and mount.from_ is None)
+                    or (isinstance(mount, BindSpec | CacheSpec) and isinstance(mount.from_, str))
                 ]
         return []

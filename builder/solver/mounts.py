@@ -43,7 +43,8 @@ from images.layers.merged import MergedTree
 from images.syscalls import openat2
 
 if TYPE_CHECKING:
-    from builder.plan.ops import InlineFile
+    from builder.plan.ops import ContextKey, InlineFile
+    from builder.solver.files import FilesOf
     from builder.solver.results import Result
     from builder.solver.session import Session
     from images.layers.merged import Node
@@ -92,7 +93,7 @@ def prepare_mounts(
                     prepared.mounts.append(_bind(session, mount, inputs, scratch, stack))
                 case CacheSpec():
                     root = caches[_cache_name(mount)]
-                    prepared.mounts.append(_cache(session, mount, inputs, root, reset=reset))
+                    prepared.mounts.append(_cache(session, mount, inputs, root))
                 case TmpfsSpec(target=target, size=size):
                     prepared.mounts.append(TmpfsMount(target, size))
                 case SecretSpec():
@@ -111,11 +112,11 @@ def _bind(
     scratch: Path,
     stack: ExitStack,
 ) -> StepMount:
-    if mount.from_ is None:
-        lower, subpath = _context_snapshot(session, mount)
-    else:
+    if isinstance(mount.from_, int):
         lower = stack.enter_context(inputs[mount.from_].directories(session.store))
         subpath = mount.source.lstrip("/")
+    else:
+        lower, subpath = _context_snapshot(session, mount.source, mount.from_)
     node = MergedTree(lower).lookup(subpath)
     if node is not None and not node.is_dir:
         return _bind_file(session, mount, node, scratch)
@@ -155,11 +156,13 @@ def stackable(lower: tuple[Path, ...], scratch: Path, *, least: int) -> tuple[Pa
     return (*lower, *empty)
 
 
-def _context_snapshot(session: Session, mount: BindSpec) -> tuple[tuple[Path, ...], str]:
-    """The selected part of the context as a snapshot, and the place of the selection in it."""
+def _context_snapshot(
+    session: Session, path: str, context: ContextKey | None
+) -> tuple[tuple[Path, ...], str]:
+    """The selected part of a context as a snapshot, and the place of the selection in it."""
     from images.layers.pack import pack_layer
 
-    entries = session.files.tree(mount.source, None)
+    entries = session.files.tree(path, context)
     subpath = ""
     if len(entries) == 1 and entries[0].path == "" and entries[0].kind != DIRECTORY:
         subpath = SINGLE_FILE
@@ -189,11 +192,11 @@ def _lock_caches(session: Session, op: Run, stack: ExitStack, *, reset: bool) ->
 
 
 def _cache(
-    session: Session, mount: CacheSpec, inputs: Mapping[StepId, Result], root: Path, *, reset: bool
+    session: Session, mount: CacheSpec, inputs: Mapping[StepId, Result], root: Path
 ) -> StepMount:
     content = root / "fs"
     if not content.exists():
-        _create_cache(session, mount, inputs, content, reset=reset)
+        _create_cache(session, mount, inputs, content)
     subpath = ""
     if mount.source and mount.from_ is None:
         subpath = mount.source.strip("/")
@@ -225,21 +228,13 @@ def _make_inside(cache: Path, subpath: str) -> None:
 
 
 def _create_cache(
-    session: Session,
-    mount: CacheSpec,
-    inputs: Mapping[StepId, Result],
-    content: Path,
-    *,
-    reset: bool,
+    session: Session, mount: CacheSpec, inputs: Mapping[StepId, Result], content: Path
 ) -> None:
     """Fill a new cache beside its place and move it there, so that it is never seen half full."""
     stage = content.with_name(f"stage-{os.getpid()}-{time.monotonic_ns()}")
     stage.mkdir(mode=0o700)
-    # What was asked to be empty is not filled from elsewhere.
-    sharing = None if reset else session.sharing
-    filled = sharing is not None and sharing.fill_mount(mount.id, stage)
-    if mount.from_ is not None and not filled:
-        _seed_cache(session, mount, inputs[mount.from_], stage)
+    if mount.from_ is not None:
+        _seed_cache(session, mount, inputs, stage)
     if session.options.privileged:
         os.chown(stage, mount.uid, mount.gid)
     stage.chmod(mount.mode)
@@ -251,17 +246,22 @@ def _create_cache(
         shutil.rmtree(stage)
 
 
-def _seed_cache(session: Session, mount: CacheSpec, seed: Result, stage: Path) -> None:
+def _seed_cache(
+    session: Session, mount: CacheSpec, inputs: Mapping[StepId, Result], stage: Path
+) -> None:
     import tempfile
 
     from images.layers.tar_write import write_tar
     from images.layers.unpack import unpack
 
-    with (
-        seed.directories(session.store) as directories,
-        tempfile.TemporaryFile(dir=stage.parent) as archive,
-    ):
-        entries = session.files.tree(mount.source or "/", directories)
+    with ExitStack() as stack:
+        archive = stack.enter_context(tempfile.TemporaryFile(dir=stage.parent))
+        seed: FilesOf = None
+        if isinstance(mount.from_, int):
+            seed = stack.enter_context(inputs[mount.from_].directories(session.store))
+        else:
+            seed = mount.from_
+        entries = session.files.tree(mount.source or "/", seed)
         write_tar((entry for entry in entries if entry.path), archive.write)
         archive.seek(0)
         unpack(archive, stage)
@@ -294,7 +294,7 @@ def _lock_cache(
         stack.callback(os.close, fd)
         os.pwrite(fd, name.encode("utf-8", "surrogateescape"), 0)
         os.utime(fd)
-        if reset and session.common.resets.take(str(root)):
+        if reset and session.resets.take(str(root)):
             _reset_cache(root, fd, wanted)
         return root
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 from builder.errors import BuildInputError
 from builder.plan.ops import Copy, Workdir
 from builder.progress.events import Event, VertexCached, VertexStarted, WarningRaised
 from builder.runner import STDOUT, RunStep
-from builder.solver.files import Directories, LazyTree, Selection
+from builder.solver.files import FilesOf, LazyTree, Selection
 from images.layers.entry import Entry
 from images.layers.merged import MergedTree, entry_of
 
@@ -61,11 +60,10 @@ class FakeFiles:
 
     def __init__(self, context: Mapping[str, str] | None = None) -> None:
         self.context = dict(context or {})
+        self.named: dict[str, dict[str, str]] = {}
         self.copied = 0
 
-    def copy(
-        self, op: Copy, source: Directories | None, base: LazyTree, *, created_ns: int
-    ) -> list[Entry]:
+    def copy(self, op: Copy, source: FilesOf, base: LazyTree, *, created_ns: int) -> list[Entry]:
         self.copied += 1
         entries = []
         for entry in self._sources(op, source):
@@ -83,13 +81,13 @@ class FakeFiles:
         parts = op.path.strip("/").split("/")
         return [Entry("/".join(parts[: end + 1]), "d", mode=0o755) for end in range(len(parts))]
 
-    def selection(self, op: Copy, source: Directories | None) -> Selection:
+    def selection(self, op: Copy, source: FilesOf) -> Selection:
         return _select(self._sources(op, source))
 
-    def content(self, path: str, source: Directories | None) -> Selection:
+    def content(self, path: str, source: FilesOf) -> Selection:
         return _select(self.tree(path, source))
 
-    def _sources(self, op: Copy, source: Directories | None) -> list[Entry]:
+    def _sources(self, op: Copy, source: FilesOf) -> list[Entry]:
         found = []
         for name in op.sources:
             content = self._read(name.strip("/"), source)
@@ -100,8 +98,8 @@ class FakeFiles:
         )
         return [*found, *inline]
 
-    def tree(self, path: str, source: Directories | None) -> list[Entry]:
-        if source is not None:
+    def tree(self, path: str, source: FilesOf) -> list[Entry]:
+        if source is not None and not isinstance(source, str):
             tree = MergedTree(source)
             start = tree.resolve(path)
             found = tree.lookup(start)
@@ -111,16 +109,23 @@ class FakeFiles:
                 entry_of(node, node.path.removeprefix(start).lstrip("/"))
                 for node in tree.walk(start)
             ]
-        alone = self.context.get(path.strip("/"))
+        held = self._held(source)
+        alone = held.get(path.strip("/"))
         if alone is not None:
             return [Entry("", "f", size=len(alone), source=alone.encode())]
         return [
             Entry(name, "f", size=len(text), source=text.encode())
-            for name, text in sorted(self.context.items())
+            for name, text in sorted(held.items())
         ]
 
-    def _read(self, path: str, source: Sequence[Path] | None) -> bytes:
-        text = self.context.get(path) if source is None else MergedTree(source).read_text(path)
+    def _held(self, source: str | None) -> Mapping[str, str]:
+        return self.context if source is None else self.named[source]
+
+    def _read(self, path: str, source: FilesOf) -> bytes:
+        if source is None or isinstance(source, str):
+            text = self._held(source).get(path)
+        else:
+            text = MergedTree(source).read_text(path)
         if text is None:
             raise BuildInputError(f'"/{path}": not found')
         return text.encode()
