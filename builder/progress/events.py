@@ -12,8 +12,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol, TypeAlias
 
+    from builder.request import Change
+
     class ProgressSink(Protocol):
-        """Takes events, one at a time."""
+        """Takes events, one at a time; those that it has no use for are to be passed over."""
 
         def emit(self, event: Event) -> None:
             """Take one event; must not raise for a closed terminal."""
@@ -29,6 +31,12 @@ class VertexStarted(Record):
     name: str
     time: float
     reason: str = ""
+    where: str = ""
+    """``Dockerfile:3``."""
+    inputs: tuple[int, ...] = ()
+    """Vertices whose results it reads."""
+    changes: tuple[Change, ...] = ()
+    """All that differs from the nearest step on record."""
 
 
 class VertexCached(Record):
@@ -37,6 +45,9 @@ class VertexCached(Record):
     vertex: int
     name: str
     time: float
+    reason: str = ""
+    where: str = ""
+    inputs: tuple[int, ...] = ()
 
 
 class VertexOutput(Record):
@@ -64,6 +75,32 @@ class VertexFailed(Record):
     cancelled: bool = False
 
 
+class LayerStored(Record):
+    """The layer of a step is in the store; for a step that was done, perhaps after its end.
+
+    ``digest`` is that of the blob, ``size`` its bytes.
+    """
+
+    vertex: int
+    digest: str
+    size: int
+    time: float
+
+
+class DefinitionRead(Record):
+    """A Dockerfile was read."""
+
+    name: str
+    content: bytes
+
+
+class MaterialFound(Record):
+    """What a name outside of the build stands for: a base image, a downloaded file."""
+
+    name: str
+    digest: str
+
+
 class WarningRaised(Record):
     """Something the author should know; ``where`` is ``file:line`` or empty."""
 
@@ -72,5 +109,13 @@ class WarningRaised(Record):
 
 
 Event: TypeAlias = (
-    VertexStarted | VertexCached | VertexOutput | VertexDone | VertexFailed | WarningRaised
+    VertexStarted
+    | VertexCached
+    | VertexOutput
+    | VertexDone
+    | VertexFailed
+    | LayerStored
+    | DefinitionRead
+    | MaterialFound
+    | WarningRaised
 )

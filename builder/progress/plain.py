@@ -1,7 +1,9 @@
 """Plain progress: one line per event, the way BuildKit writes logs.
 
 ``#5 [build 2/4] RUN make``, then ``#5 0.123 text`` for each line it writes, then ``#5 DONE 0.3s``.
-When output moves to another step, a blank line and the other step's title come first.
+When output moves to another step, a blank line and the other step's title come first. Warnings come
+last, together. On a terminal the control sequences of logs are left out, those for colours aside;
+in a file or a pipe they stay, because whoever reads it knows better.
 """
 
 from __future__ import annotations
@@ -15,10 +17,15 @@ from builder.progress.events import (
     VertexStarted,
     WarningRaised,
 )
+from builder.progress.text import harmless, last_overwrite
+from builder.progress.warnings import Warnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TextIO
+    from typing import Final, TextIO
+
+PARTIAL_LIMIT: Final = 64 << 10
+"""Bytes without a line's end that are written as a line all the same."""
 
 
 class PlainProgress:
@@ -34,17 +41,19 @@ class PlainProgress:
         self._started: dict[int, float] = {}
         self._partial: dict[int, bytes] = {}
         self._current: int | None = None
+        self._warnings = Warnings()
+        self._guarded = out.isatty()
 
     def emit(self, event: Event) -> None:
         """Write the lines of one event."""
         match event:
             case VertexStarted(vertex=vertex, name=name, time=time, reason=reason):
-                self._names[vertex], self._started[vertex] = name, time
+                self._names[vertex], self._started[vertex] = harmless(name), time
                 self._title(vertex)
                 if reason and self._explain:
                     self._line(f"#{vertex} NOT CACHED: {reason}")
             case VertexCached(vertex=vertex, name=name):
-                self._names[vertex] = name
+                self._names[vertex] = harmless(name)
                 self._title(vertex)
                 self._finish(vertex, "CACHED")
             case VertexOutput():
@@ -56,15 +65,20 @@ class PlainProgress:
                 self._flush(vertex, time)
                 self._finish(vertex, "CANCELED" if cancelled else f"ERROR: {message}")
             case WarningRaised(message=message, where=where):
-                self._line(f"WARN: {message}" + (f" ({where})" if where else ""))
-        self._out.flush()
+                self._warnings.add(harmless(message), harmless(where))
+        self._flush_out()
 
     def close(self) -> None:
-        """Nothing is left to write."""
+        """Write the warnings."""
+        for line in self._warnings.lines():
+            self._line(line)
+        self._warnings = Warnings()
+        self._flush_out()
 
     def _output(self, event: VertexOutput) -> None:
         lines = (self._partial.pop(event.vertex, b"") + event.data).split(b"\n")
-        self._partial[event.vertex] = lines.pop()
+        if len(lines[-1]) < PARTIAL_LIMIT:
+            self._partial[event.vertex] = lines.pop()
         for line in lines:
             self._log(event.vertex, line, event.time)
 
@@ -75,9 +89,9 @@ class PlainProgress:
 
     def _log(self, vertex: int, line: bytes, time: float) -> None:
         self._title(vertex)
-        text = line.decode("utf-8", "replace").rstrip("\r")
-        # What comes before a carriage return was overwritten on the terminal it was meant for.
-        text = text.rpartition("\r")[2]
+        text = last_overwrite(line)
+        if self._guarded:
+            text = harmless(text, colours=True)
         self._line(f"#{vertex} {self._since(vertex, time):.3f} {text}".rstrip())
 
     def _since(self, vertex: int, time: float) -> float:
@@ -99,4 +113,14 @@ class PlainProgress:
         self._current = None
 
     def _line(self, text: str) -> None:
-        self._out.write(f"{text}\n")
+        try:
+            self._out.write(f"{text}\n")
+        except (OSError, ValueError):
+            # The reader has gone, and with it everybody who could be told.
+            return
+
+    def _flush_out(self) -> None:
+        try:
+            self._out.flush()
+        except (OSError, ValueError):
+            return

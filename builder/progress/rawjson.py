@@ -1,6 +1,9 @@
-"""Progress for programs: one JSON object a line, in the shape of BuildKit's status messages.
+"""Progress for programs: one JSON object a line, as ``buildx --progress=rawjson`` writes them.
 
-Each line has ``vertexes``, ``logs`` or ``warnings``; a log's ``data`` is base64.
+Each line is a SolveStatus of BuildKit's client/graph.go with one of its lists: ``vertexes``,
+``statuses``, ``logs`` or ``warnings``; bytes are base64, a digest names a vertex. Lading's own
+are a vertex's ``number``, ``reason`` and ``where``, and a status ``layer`` that tells what a step
+brought into the store; readers in Go pass over fields they do not know.
 """
 
 from __future__ import annotations
@@ -8,11 +11,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 from typing import Any, TextIO
 
 from builder.dates import timestamp
 from builder.progress.events import (
     Event,
+    LayerStored,
     VertexCached,
     VertexDone,
     VertexFailed,
@@ -23,49 +28,99 @@ from builder.progress.events import (
 
 
 class RawJsonProgress:
-    """Writes to ``out``, and flushes after each event."""
+    """Writes to ``out``, and flushes after each event.
 
-    def __init__(self, out: TextIO) -> None:
+    ``run`` makes the digests of vertices differ between builds, as a reader of several may expect.
+    """
+
+    def __init__(self, out: TextIO, *, run: bytes | None = None) -> None:
         self._out = out
+        self._run = os.urandom(16) if run is None else run
         self._vertexes: dict[int, dict[str, Any]] = {}
 
     def emit(self, event: Event) -> None:
         """Write one line."""
         match event:
-            case VertexStarted(vertex=vertex, name=name, time=time, reason=reason):
-                told = {"reason": reason} if reason else {}
-                self._vertex(vertex, name=name, started=timestamp(time), **told)
-            case VertexCached(vertex=vertex, name=name, time=time):
+            case VertexStarted():
+                self._begin(event, started=timestamp(event.time))
+            case VertexCached(time=time):
                 now = timestamp(time)
-                self._vertex(vertex, name=name, started=now, completed=now, cached=True)
+                self._begin(event, started=now, completed=now, cached=True)
             case VertexDone(vertex=vertex, time=time):
                 self._vertex(vertex, completed=timestamp(time))
             case VertexFailed(vertex=vertex, message=message, time=time, cancelled=cancelled):
                 error = f"context canceled: {message}" if cancelled else message
                 self._vertex(vertex, completed=timestamp(time), error=error)
-            case VertexOutput(vertex=vertex, stream=stream, data=data, time=time):
-                log = {
-                    "vertex": self._vertexes[vertex]["digest"],
-                    "stream": stream,
-                    "data": base64.b64encode(data).decode(),
-                    "timestamp": timestamp(time),
-                }
-                self._write({"logs": [log]})
-            case WarningRaised(message=message, where=where):
-                short = base64.b64encode(message.encode()).decode()
-                self._write({"warnings": [{"level": 1, "short": short, "where": where}]})
+            case VertexOutput():
+                self._log(event)
+            case LayerStored():
+                self._layer(event)
+            case WarningRaised():
+                self._warning(event)
 
     def close(self) -> None:
         """Nothing is left to write."""
 
-    def _vertex(self, vertex: int, **fields: Any) -> None:
-        known = self._vertexes.setdefault(vertex, {"digest": "", "number": vertex})
-        known.update(fields)
-        if not known["digest"]:
-            identity = f"{vertex} {known['name']}".encode("utf-8", "replace")
-            known["digest"] = "sha256:" + hashlib.sha256(identity).hexdigest()
-        self._write({"vertexes": [known]})
+    def _begin(self, event: VertexStarted | VertexCached, **fields: Any) -> None:
+        identity = f"{event.vertex} {event.name}".encode("utf-8", "replace")
+        digest = "sha256:" + hashlib.sha256(self._run + identity).hexdigest()
+        known: dict[str, Any] = {"digest": digest}
+        inputs = [self._vertexes[it]["digest"] for it in event.inputs if it in self._vertexes]
+        if inputs:
+            known["inputs"] = inputs
+        known["name"] = event.name
+        known["number"] = event.vertex
+        told = {"reason": event.reason, "where": event.where}
+        known |= {name: value for name, value in told.items() if value}
+        self._vertexes[event.vertex] = known
+        self._vertex(event.vertex, **fields)
 
-    def _write(self, document: dict[str, Any]) -> None:
-        self._out.write(json.dumps(document) + "\n")
-        self._out.flush()
+    def _vertex(self, vertex: int, **fields: Any) -> None:
+        known = self._vertexes[vertex]
+        known.update(fields)
+        self._write("vertexes", known)
+
+    def _log(self, event: VertexOutput) -> None:
+        log = {
+            "vertex": self._vertexes[event.vertex]["digest"],
+            "stream": event.stream,
+            "data": base64.b64encode(event.data).decode(),
+            "timestamp": timestamp(event.time),
+        }
+        self._write("logs", log)
+
+    def _layer(self, event: LayerStored) -> None:
+        now = timestamp(event.time)
+        status = {
+            "id": f"layer {event.digest}",
+            "vertex": self._vertexes[event.vertex]["digest"],
+            "name": "layer",
+            "total": event.size,
+            "current": event.size,
+            "timestamp": now,
+            "started": now,
+            "completed": now,
+        }
+        self._write("statuses", status)
+
+    def _warning(self, event: WarningRaised) -> None:
+        warning: dict[str, Any] = {
+            "level": 1,
+            "short": base64.b64encode(event.message.encode("utf-8", "replace")).decode(),
+        }
+        name, _, line = event.where.rpartition(":")
+        if name and line.isdecimal():
+            place = {"line": int(line)}
+            warning["sourceInfo"] = {"filename": name}
+            warning["range"] = [{"start": place, "end": place}]
+        if event.where:
+            warning["where"] = event.where
+        self._write("warnings", warning)
+
+    def _write(self, kind: str, item: dict[str, Any]) -> None:
+        try:
+            self._out.write(json.dumps({kind: [item]}) + "\n")
+            self._out.flush()
+        except (OSError, ValueError):
+            # The reader has gone.
+            return

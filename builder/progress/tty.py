@@ -1,169 +1,148 @@
 """Progress on a terminal: a live table of steps, with the last lines of those that run.
 
-rich is imported when the first step really starts. A build that is answered from the cache pays
-nothing for it: its table is written once, at the end.
+Each frame is one write that begins by hiding the cursor and ends by showing it, so a process that
+is killed leaves a sane terminal whatever it was doing. A build that is answered from the cache
+starts no thread: its table is written once, at the end.
 """
 
 from __future__ import annotations
 
 import os
+import time
+from _thread import allocate_lock  # all of threading that is needed here
 
-from builder.progress.events import (
-    Event,
-    VertexCached,
-    VertexDone,
-    VertexFailed,
-    VertexOutput,
-    VertexStarted,
-    WarningRaised,
-)
+from builder.progress.colours import PLAIN, palette_of
+from builder.progress.events import VertexStarted
+from builder.progress.table import LOG_LINES, Table
+from builder.progress.text import cells
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any, TextIO
+    from collections.abc import Callable, Mapping, Sequence
+    from threading import Event as Signal
+    from threading import Thread
+    from typing import Final, TextIO
 
-    from rich.console import Console, ConsoleOptions, RenderResult
-    from rich.live import Live
+    from builder.progress.events import Event
+    from builder.progress.table import Line
 
-LOG_LINES = 6
-REFRESH_PER_SECOND = 8
-VISIBLE_DONE = 12
-"""Finished steps kept on screen while others run."""
-_CODES = {"bold": 1, "red": 31, "yellow": 33, "blue": 34}
-"""Select Graphic Rendition, ECMA-48 8.3.117."""
-
-
-class _Row:
-    def __init__(self, name: str, started: float, *, cached: bool = False) -> None:
-        self.name = _printable(name)
-        self.started = started
-        self.ended = started if cached else None
-        self.cached = cached
-        self.error: str | None = None
-        self.log: list[str] = []
-        self.partial = b""
+FRAME_SECONDS: Final = 0.1
+_BEGIN, _END = "\x1b[?2026h\x1b[?25l", "\x1b[?25h\x1b[?2026l"
+"""The frame shows at once where synchronised output is known; elsewhere the modes are ignored."""
+_REFLOWING: Final = (
+    "VTE_VERSION",
+    "KITTY_WINDOW_ID",
+    "KONSOLE_VERSION",
+    "WT_SESSION",
+    "TMUX",
+    "ALACRITTY_WINDOW_ID",
+    "WEZTERM_PANE",
+    "GHOSTTY_RESOURCES_DIR",
+)
+"""Variables of terminals that break lines anew when their window becomes narrower."""
 
 
 class TtyProgress:
-    """Redraws ``out`` in place; the whole table is left behind when the build is over."""
+    """Redraws ``out`` in place; the whole table is left behind when the build is over.
 
-    def __init__(self, out: TextIO) -> None:
+    ``clock`` gives seconds since the epoch, as the events have them.
+    """
+
+    def __init__(
+        self,
+        out: TextIO,
+        *,
+        environment: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        environment = os.environ if environment is None else environment
         self._out = out
-        self._rows: dict[int, _Row] = {}
-        self._warnings: list[str] = []
-        self._live: Live | None = None
-        self._first: float | None = None
-        self._finished = False
+        self._clock = clock
+        self._palette = palette_of(environment) if _is_terminal(out) else PLAIN
+        self._table = Table(log_lines=_log_lines(environment))
+        self._reflows = any(environment.get(name) for name in _REFLOWING)
+        self._drawn: list[int] = []
+        """Columns that each line of the latest frame took."""
+        self._lock = allocate_lock()
+        self._thread: Thread | None = None
+        self._stop: Signal | None = None
 
     def emit(self, event: Event) -> None:
-        """Take one event into the table; drawing happens on rich's own clock."""
-        match event:
-            case VertexStarted(vertex=vertex, name=name, time=time):
-                self._rows[vertex] = _Row(name, time)
-                self._first = time if self._first is None else self._first
-                self._start()
-            case VertexCached(vertex=vertex, name=name, time=time):
-                self._rows[vertex] = _Row(name, time, cached=True)
-                self._first = time if self._first is None else self._first
-            case VertexOutput(vertex=vertex, data=data):
-                self._output(self._rows[vertex], data)
-            case VertexDone(vertex=vertex, time=time):
-                self._rows[vertex].ended = time
-            case VertexFailed(vertex=vertex, message=message, time=time, cancelled=cancelled):
-                row = self._rows[vertex]
-                row.ended, row.error = time, "CANCELED" if cancelled else message
-            case WarningRaised(message=message, where=where):
-                text = f"{message} ({where})" if where else message
-                self._warnings.append(_printable(text))
+        """Take one event into the table; drawing happens on a clock of its own."""
+        with self._lock:
+            self._table.take(event)
+        if self._stop is None and isinstance(event, VertexStarted):
+            self._start()
 
     def close(self) -> None:
-        """Draw everything once more and give the terminal back."""
-        self._finished = True
-        if self._live is not None:
-            self._live.stop()
-        elif self._rows or self._warnings:
-            self._write()
+        """Draw everything once more and give the terminal back; a second time does nothing."""
+        if self._stop is not None:
+            if self._stop.is_set():
+                return
+            self._stop.set()
+            if self._thread is not None:
+                self._thread.join()
+        if self._table.rows or self._table.warnings:
+            width, _ = self._size()
+            self._draw(list(self._table.final(width, self._clock())), width, final=True)
+        self._table = Table()
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The table as rich draws it."""
-        from rich.text import Text
+    def _start(self) -> None:
+        import threading
 
-        for line, style in self._lines(options.max_width, options.max_height):
-            # Warnings may take as many lines as they need.
-            yield Text(line, style=style, no_wrap=style != "yellow", overflow="ellipsis")
+        self._stop = threading.Event()
+        if _is_terminal(self._out):
+            self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+            self._thread.start()
 
-    def _lines(self, width: int, height: int) -> Iterator[tuple[str, str]]:
-        """Each line of the table with its style."""
-        import time
+    def _run(self) -> None:
+        assert self._stop is not None
+        while not self._stop.wait(FRAME_SECONDS):
+            width, height = self._size()
+            with self._lock:
+                # The line below the table holds the cursor.
+                lines = self._table.live(width, height - 1, self._clock())
+            self._draw(lines, width)
 
-        rows = list(self._rows.values())
-        now = time.time()
-        ended = sum(row.ended is not None for row in rows)
-        last = max((row.ended or now for row in rows), default=now)
-        elapsed = (last if self._finished else now) - (self._first or now)
-        yield f"[+] Building {max(0.0, elapsed):.1f}s ({ended}/{len(rows)})", "bold"
-        for row in self._shown(rows, height):
-            yield self._title(row, now, width)
-            if row.ended is None:
-                for line in row.log[-LOG_LINES:]:
-                    yield f" => => {line}", "dim"
-        for warning in self._warnings:
-            yield f" ! {warning}", "yellow"
+    def _draw(self, lines: Sequence[Line], width: int, *, final: bool = False) -> None:
+        """Replace the latest frame; a terminal that has gone is nobody's loss."""
+        paint = self._palette.paint
+        erase = "\x1b[K" if self._thread is not None else ""
+        text = "".join(f"{paint(line, style)}{erase}\n" for line, style in lines)
+        if self._thread is not None:
+            below = "\x1b[J"
+            text = f"{_BEGIN}{self._back(width)}{text}{below}{_END}"
+        self._drawn = [] if final else [cells(line) for line, _ in lines]
+        try:
+            self._out.write(text)
+            self._out.flush()
+        except (OSError, ValueError):
+            return
 
-    def _write(self) -> None:
-        """The table of a build in which nothing had to run."""
+    def _back(self, width: int) -> str:
+        """To where the latest frame began."""
+        rows = len(self._drawn)
+        if self._reflows:
+            # What was wider than the screen is now has become several rows.
+            rows = sum(max(1, -(-taken // (width + 1))) for taken in self._drawn)
+        return f"\x1b[{rows}A\r" if rows else "\r"
+
+    def _size(self) -> tuple[int, int]:
+        """Columns and lines to draw in; in the last column terminals differ, so it stays free."""
         try:
             size = os.get_terminal_size(self._out.fileno())
         except (OSError, ValueError):
-            size = os.terminal_size((80, 24))
-        plain = not self._out.isatty() or "NO_COLOR" in os.environ
-        plain = plain or os.environ.get("TERM", "dumb") == "dumb"
-        for line, style in self._lines(size.columns or 80, size.lines):
-            code = None if plain else _CODES.get(style)
-            self._out.write(f"{line}\n" if code is None else f"\x1b[{code}m{line}\x1b[0m\n")
-        self._out.flush()
-
-    def _shown(self, rows: list[_Row], height: int) -> list[_Row]:
-        if self._finished:
-            return rows
-        done = [row for row in rows if row.ended is not None]
-        hidden = {id(row) for row in done[: -min(VISIBLE_DONE, max(1, height - 10))]}
-        return [row for row in rows if id(row) not in hidden]
-
-    def _title(self, row: _Row, now: float, width: int) -> tuple[str, str]:
-        seconds = f"{max(0.0, (row.ended or now) - row.started):.1f}s"
-        head = " => " + ("CACHED " if row.cached else "ERROR " if row.error else "")
-        room = max(10, width - len(seconds) - 2)
-        text = f"{head}{row.name}"
-        text = text if len(text) <= room else text[: room - 1] + "…"
-        style = "red" if row.error else "blue" if row.ended is not None else ""
-        return f"{text.ljust(room)} {seconds}", style
-
-    def _output(self, row: _Row, data: bytes) -> None:
-        lines = (row.partial + data).split(b"\n")
-        row.partial = lines.pop()
-        for line in lines:
-            text = line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]
-            row.log.append(_printable(text))
-        del row.log[:-LOG_LINES]
-
-    def _start(self) -> None:
-        if self._live is not None:
-            return
-        from rich.console import Console
-        from rich.live import Live
-
-        renderable: Any = self
-        self._live = Live(
-            renderable,
-            console=Console(file=self._out),
-            refresh_per_second=REFRESH_PER_SECOND,
-            vertical_overflow="visible",
-        )
-        self._live.start()
+            return 79, 24
+        return max(1, (size.columns or 80) - 1), size.lines or 24
 
 
-def _printable(text: str) -> str:
-    """Without what could move a terminal's cursor."""
-    return "".join(char if char.isprintable() else " " for char in text)
+def _is_terminal(out: TextIO) -> bool:
+    try:
+        return out.isatty()
+    except ValueError:
+        return False
+
+
+def _log_lines(environment: Mapping[str, str]) -> int:
+    text = environment.get("BUILDKIT_TTY_LOG_LINES", "")
+    return min(int(text), 1000) if text.isdecimal() else LOG_LINES

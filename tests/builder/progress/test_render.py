@@ -73,7 +73,8 @@ PLAIN = """\
 #4 [4/4] RUN late
 #4 CANCELED
 
-WARN: watch out (Dockerfile:3)
+1 warning:
+ - watch out (Dockerfile:3)
 """
 
 
@@ -137,12 +138,12 @@ def test_tty_needs_no_rich_when_nothing_runs(monkeypatch: pytest.MonkeyPatch) ->
     tracker.warn("watch out", "Dockerfile:3")
     sink.close()
     lines = out.getvalue().splitlines()
-    assert lines[0] == "[+] Building 0.0s (2/2)"
+    assert lines[0] == "[+] Building 0.0s (2/2) FINISHED"
     assert lines[1].startswith(" => CACHED [1/2] FROM base ")
     assert lines[1].endswith(" 0.0s")
     assert len(lines[1]) < 80
     assert "\x1b" not in out.getvalue()
-    assert lines[-1] == " ! watch out (Dockerfile:3)"
+    assert lines[-2:] == [" 1 warning:", "  - watch out (Dockerfile:3)"]
 
 
 def test_quiet() -> None:

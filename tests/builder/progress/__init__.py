@@ -1,0 +1,1 @@
+"""The display of builds, on real terminals and as text."""
