@@ -93,7 +93,7 @@ def prepare_mounts(
                     prepared.mounts.append(_bind(session, mount, inputs, scratch, stack))
                 case CacheSpec():
                     root = caches[_cache_name(mount)]
-                    prepared.mounts.append(_cache(session, mount, inputs, root))
+                    prepared.mounts.append(_cache(session, mount, inputs, root, reset=reset))
                 case TmpfsSpec(target=target, size=size):
                     prepared.mounts.append(TmpfsMount(target, size))
                 case SecretSpec():
@@ -192,11 +192,11 @@ def _lock_caches(session: Session, op: Run, stack: ExitStack, *, reset: bool) ->
 
 
 def _cache(
-    session: Session, mount: CacheSpec, inputs: Mapping[StepId, Result], root: Path
+    session: Session, mount: CacheSpec, inputs: Mapping[StepId, Result], root: Path, *, reset: bool
 ) -> StepMount:
     content = root / "fs"
     if not content.exists():
-        _create_cache(session, mount, inputs, content)
+        _create_cache(session, mount, inputs, content, reset=reset)
     subpath = ""
     if mount.source and mount.from_ is None:
         subpath = mount.source.strip("/")
@@ -228,12 +228,20 @@ def _make_inside(cache: Path, subpath: str) -> None:
 
 
 def _create_cache(
-    session: Session, mount: CacheSpec, inputs: Mapping[StepId, Result], content: Path
+    session: Session,
+    mount: CacheSpec,
+    inputs: Mapping[StepId, Result],
+    content: Path,
+    *,
+    reset: bool,
 ) -> None:
     """Fill a new cache beside its place and move it there, so that it is never seen half full."""
     stage = content.with_name(f"stage-{os.getpid()}-{time.monotonic_ns()}")
     stage.mkdir(mode=0o700)
-    if mount.from_ is not None:
+    # What was asked to be empty is not filled from elsewhere.
+    sharing = None if reset else session.sharing
+    filled = sharing is not None and sharing.fill_mount(mount.id, stage)
+    if mount.from_ is not None and not filled:
         _seed_cache(session, mount, inputs, stage)
     if session.options.privileged:
         os.chown(stage, mount.uid, mount.gid)
@@ -294,7 +302,7 @@ def _lock_cache(
         stack.callback(os.close, fd)
         os.pwrite(fd, name.encode("utf-8", "surrogateescape"), 0)
         os.utime(fd)
-        if reset and session.resets.take(str(root)):
+        if reset and session.common.resets.take(str(root)):
             _reset_cache(root, fd, wanted)
         return root
 
