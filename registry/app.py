@@ -10,6 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
+from registry.access.throttle import Patience
 from registry.collection.schedule import LOOK_SECONDS, collect_when_due
 from registry.config import RegistryConfig
 from registry.dispatch import Dispatcher
@@ -23,13 +24,17 @@ _FOLLOW_SECONDS: Final = 5.0
 
 
 @asynccontextmanager
-async def running(config: RegistryConfig) -> AsyncIterator[Dispatcher]:
+async def running(
+    config: RegistryConfig, patience: Patience | None = None
+) -> AsyncIterator[Dispatcher]:
     """Open the store and keep it tidy while the block runs; requests go to the dispatcher.
+
+    ``patience`` is shared with other workers of the same registry.
 
     Raises:
         RegistryStartError, RegistryConfigError, IndexFormatError: see ``open_registry``.
     """
-    registry = await asyncio.to_thread(open_registry, config)
+    registry = await asyncio.to_thread(open_registry, config, patience)
     dispatcher = Dispatcher(registry)
     tasks = asyncio.create_task(run_tasks(config.root, _tasks(dispatcher)))
     try:

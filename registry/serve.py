@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from registry.access.throttle import Patience
 from registry.allocator import keep_pages
 from registry.config import RegistryConfig
 from registry.listening import BoundAddress, Listeners, open_listeners
@@ -42,6 +43,7 @@ class _Service:
     listeners: Listeners
     context: ssl.SSLContext | None
     tally: Tally
+    patience: Patience
     reread: Reread
 
     def close(self) -> None:
@@ -149,7 +151,9 @@ def _open(
 ) -> _Service:
     context = server_context(config.tls)
     listeners = open_listeners(config, count, environment)
-    return _Service(config, listeners, context, Tally(count), reread or (lambda: config))
+    return _Service(
+        config, listeners, context, Tally(count), Patience(), reread or (lambda: config)
+    )
 
 
 def _worker(service: _Service, number: int) -> Worker:
@@ -159,6 +163,7 @@ def _worker(service: _Service, number: int) -> Worker:
         metrics=service.listeners.metrics,
         context=service.context,
         tally=service.tally,
+        patience=service.patience,
         reread=service.read_again,
     )
 

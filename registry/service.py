@@ -13,6 +13,7 @@ from registry.access.control import AccessControl
 from registry.access.events import Auditor
 from registry.access.grants import Grants
 from registry.access.snapshot import Places, take_snapshot
+from registry.access.throttle import Patience
 from registry.admission import Admission
 from registry.answers import HttpDate, ReadyContent
 from registry.cache import AnswerCache
@@ -91,8 +92,10 @@ def callers_of(config: RegistryConfig) -> Callers:
     return Callers(config.access, scheme=config.scheme, authority=authority)
 
 
-def open_registry(config: RegistryConfig) -> Registry:
+def open_registry(config: RegistryConfig, patience: Patience | None = None) -> Registry:
     """Open the store under ``config.root``; blocks, and creates what is missing.
+
+    ``patience`` is shared with other workers of the same registry.
 
     Raises:
         RegistryConfigError: users, robots, the token key or the policy of a gate are unusable.
@@ -115,7 +118,7 @@ def open_registry(config: RegistryConfig) -> Registry:
         ) from error
     committer = Committer(index)
     workers = Workers()
-    control = AccessControl(snapshot, workers)
+    control = AccessControl(snapshot, workers, patience or Patience())
     try:
         gate = Gate(config.gate, index, storage, control, workers)
     except RegistryConfigError:

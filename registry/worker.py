@@ -12,6 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
+from registry.access.throttle import Patience
 from registry.app import reconfigure, running
 from registry.config import RegistryConfig
 from registry.connections import GuardedServer
@@ -46,6 +47,7 @@ class Worker:
         metrics: Sequence[socket.socket],
         context: ssl.SSLContext | None,
         tally: Tally,
+        patience: Patience,
         reread: Callable[[], RegistryConfig],
     ) -> None:
         self._config = config
@@ -53,6 +55,7 @@ class Worker:
         self._metrics = metrics
         self._context = context
         self._tally = tally
+        self._patience = patience
         self._reread = reread
 
     async def run(
@@ -70,7 +73,7 @@ class Worker:
         """
         async with AsyncExitStack() as stack:
             stack.enter_context(in_background(self._note_dropped))
-            dispatcher = await stack.enter_async_context(running(self._config))
+            dispatcher = await stack.enter_async_context(running(self._config, self._patience))
             observer = Observer(dispatcher, self._tally)
             server = GuardedServer(observer.handle, self._config.limits, self._tally)
             status = Status(

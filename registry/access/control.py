@@ -26,7 +26,7 @@ from registry.access.refresh import Login
 from registry.access.sessions import Session, granted_by
 from registry.access.settings import AccessSettings, Challenge
 from registry.access.snapshot import Places, Snapshot, take_snapshot
-from registry.access.throttle import RateLimits, retry_after
+from registry.access.throttle import Patience, RateLimits, retry_after
 from registry.errors import ApiError
 from registry.protocols import Access, Caller
 from registry.workers import Workers
@@ -46,6 +46,7 @@ class AccessControl:
         self,
         snapshot: Snapshot,
         workers: Workers,
+        patience: Patience,
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -53,14 +54,15 @@ class AccessControl:
         self._clock = clock
         self._monotonic = monotonic
         self._workers = workers
-        self._logins = Logins(workers, monotonic=monotonic)
+        self._patience = patience
+        self._logins = Logins(workers, patience, monotonic=monotonic)
         self._reading = asyncio.Lock()
         self._next_look = 0.0
         self._tokens: OrderedDict[bytes, Session] = OrderedDict()
         self._sessions: OrderedDict[Identity, Session] = OrderedDict()
         self.grants = Grants(self, workers, snapshot.places.refresh_tokens, clock=clock)
         self._snapshot = snapshot
-        self._limits = RateLimits(snapshot.places.settings.rate, clock=monotonic)
+        self._limits = RateLimits(snapshot.places.settings.rate, patience, clock=monotonic)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -77,10 +79,10 @@ class AccessControl:
         """See ``protocols.Authorizer``."""
         if self._monotonic() >= self._next_look:
             await self.look()
-        if not self._snapshot.required:
-            return _OPEN
         if self._limits.by_address:
             self._charge(self._limits.of_address(caller.address))
+        if not self._snapshot.required:
+            return _OPEN
         session = await self._standing(caller, access)
         if session is None:
             if self._limits.by_identity:
@@ -163,7 +165,7 @@ class AccessControl:
     def _adopt(self, snapshot: Snapshot) -> None:
         rate = snapshot.places.settings.rate
         if rate != self._snapshot.places.settings.rate:
-            self._limits = RateLimits(rate, clock=self._monotonic)
+            self._limits = RateLimits(rate, self._patience, clock=self._monotonic)
         self._snapshot = snapshot
         self._tokens.clear()
         self._sessions.clear()

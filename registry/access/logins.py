@@ -22,7 +22,7 @@ from registry.access.passwords import matches
 from registry.access.refresh import Login
 from registry.access.robots import SECRET_PREFIX
 from registry.access.snapshot import Snapshot
-from registry.access.throttle import GuessDelay, retry_after
+from registry.access.throttle import GuessDelay, Patience, retry_after
 from registry.errors import ApiError
 from registry.workers import Workers
 
@@ -41,10 +41,12 @@ _NOBODYS: Final = b"$2b$10$dzrBnCrYLwnNuvCCvGQZ5.LAZNpEwHXwSqpFWV5NW5ZJ2O4hZk0bu
 class Logins:
     """Who proved what lately; used from the event loop only."""
 
-    def __init__(self, workers: Workers, *, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, workers: Workers, patience: Patience, *, monotonic: Callable[[], float]
+    ) -> None:
         self._workers = workers
         self._monotonic = monotonic
-        self._delay = GuessDelay(clock=monotonic)
+        self._delay = GuessDelay(patience.failures, clock=monotonic)
         self._key = secrets.token_bytes(32)
         self._remembered: OrderedDict[bytes, tuple[Login, float]] = OrderedDict()
         self._wrong: OrderedDict[bytes, tuple[str | None, float]] = OrderedDict()

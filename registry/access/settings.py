@@ -130,7 +130,7 @@ class TokenSettings:
 
 @dataclass(frozen=True, slots=True)
 class RateSettings:
-    """Requests a second that a worker takes, averaged; unset is no limit."""
+    """Requests a second that all workers together take, averaged; unset is no limit."""
 
     user: Annotated[float | None, "Of each user or robot"] = None
     address: Annotated[float | None, "Of each client address"] = None

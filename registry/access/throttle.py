@@ -1,22 +1,19 @@
 """Patience that runs out: wrong passwords make the next try wait, and requests have a rate.
 
 What makes wait is the pair of account and address, so nobody can lock another out from elsewhere;
-an address that tries many accounts waits as well. All of it is bounded in memory and belongs to one
-process: with several, each counts for itself.
+an address that tries many accounts waits as well. All of it is bounded in memory, and counted by
+all workers together.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from typing import Final, Generic, TypeVar
+from collections.abc import Callable
+from typing import Final
 
 from registry.access.settings import RateSettings
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
+from registry.access.shared import SharedPairs
 
 _KEPT: Final = 16384
 _FREE_TRIES: Final = 5
@@ -31,35 +28,23 @@ _ALL: Final = ""
 """Stands for every account."""
 
 
-class _Recent(Generic[K, V]):
-    """The most recently used entries of a dictionary without end."""
+class Patience:
+    """What is remembered of those who try; workers that were forked since share it."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._entries: OrderedDict[K, V] = OrderedDict()
-
-    def get(self, key: K) -> V | None:
-        return self._entries.get(key)
-
-    def put(self, key: K, value: V) -> None:
-        self._entries[key] = value
-        self._entries.move_to_end(key)
-        if len(self._entries) > self._limit:
-            self._entries.popitem(last=False)
-
-    def pop(self, key: K) -> None:
-        self._entries.pop(key, None)
-
-    def __len__(self) -> int:
-        return len(self._entries)
+    def __init__(self, *, limit: int = _KEPT) -> None:
+        """``limit`` is how many keys each table knows."""
+        self.failures = SharedPairs(limit)
+        self.users = SharedPairs(limit)
+        self.addresses = SharedPairs(limit)
+        self.anonymous = SharedPairs(limit)
 
 
 class GuessDelay:
     """Wrong passwords by account and address; used from the event loop only."""
 
-    def __init__(self, *, clock: Callable[[], float], limit: int = _KEPT) -> None:
+    def __init__(self, failures: SharedPairs, *, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._failures: _Recent[tuple[str, str], tuple[float, float]] = _Recent(limit)
+        self._failures = failures
 
     def wait(self, account: str, address: str) -> float:
         """Seconds until the next try may be made; 0 for now."""
@@ -74,59 +59,61 @@ class GuessDelay:
         address = network_of(address)
         now = self._clock()
         for key in ((account, address), (_ALL, address)):
-            count, last = self._failures.get(key) or (0.0, now)
-            self._failures.put(key, (max(0.0, count - (now - last) / _FORGIVEN) + 1.0, now))
+            count, last = self._failures.get(*key) or (0.0, now)
+            self._failures.put(max(0.0, count - (now - last) / _FORGIVEN) + 1.0, now, *key)
 
     def succeeded(self, account: str, address: str) -> None:
         """The try was right: this account has no failures here, and the address one less."""
         address = network_of(address)
-        self._failures.pop((account, address))
-        count, last = self._failures.get((_ALL, address)) or (0.0, 0.0)
-        self._failures.put((_ALL, address), (max(0.0, count - 1.0), last))
+        self._failures.pop(account, address)
+        count, last = self._failures.get(_ALL, address) or (0.0, 0.0)
+        self._failures.put(max(0.0, count - 1.0), last, _ALL, address)
 
     def _wait(self, key: tuple[str, str], free: int, longest: float) -> float:
-        count, last = self._failures.get(key) or (0.0, 0.0)
+        count, last = self._failures.get(*key) or (0.0, 0.0)
         if count < free:
             return 0.0
         delay = min(_FIRST_DELAY * 2.0 ** min(int(count) - free, 16), longest)
         return max(0.0, last + delay - self._clock())
 
 
-class TokenBucket(Generic[K]):
+class TokenBucket:
     """``rate`` requests a second for each key, ``burst`` at once; event loop only."""
 
     def __init__(
-        self, rate: float, burst: float, *, clock: Callable[[], float], limit: int = _KEPT
+        self, levels: SharedPairs, rate: float, burst: float, *, clock: Callable[[], float]
     ) -> None:
+        self._levels = levels
         self._rate = rate
         self._burst = max(burst, 1.0)
         self._clock = clock
-        self._levels: _Recent[K, tuple[float, float]] = _Recent(limit)
 
-    def take(self, key: K) -> float:
+    def take(self, key: str) -> float:
         """Take one; returns 0, or the seconds after which there is one again."""
         now = self._clock()
         level, then = self._levels.get(key) or (self._burst, now)
         level = min(self._burst, level + (now - then) * self._rate)
         if level < 1.0:
-            self._levels.put(key, (level, now))
+            self._levels.put(level, now, key)
             return (1.0 - level) / self._rate
-        self._levels.put(key, (level - 1.0, now))
+        self._levels.put(level - 1.0, now, key)
         return 0.0
 
 
 class RateLimits:
     """The limits of one configuration; none costs nothing."""
 
-    def __init__(self, settings: RateSettings, *, clock: Callable[[], float]) -> None:
-        def bucket(rate: float | None) -> TokenBucket[str] | None:
+    def __init__(
+        self, settings: RateSettings, patience: Patience, *, clock: Callable[[], float]
+    ) -> None:
+        def bucket(levels: SharedPairs, rate: float | None) -> TokenBucket | None:
             if rate is None:
                 return None
-            return TokenBucket(rate, rate * settings.burst, clock=clock)
+            return TokenBucket(levels, rate, rate * settings.burst, clock=clock)
 
-        self._user = bucket(settings.user)
-        self._address = bucket(settings.address)
-        self._anonymous = bucket(settings.anonymous)
+        self._user = bucket(patience.users, settings.user)
+        self._address = bucket(patience.addresses, settings.address)
+        self._anonymous = bucket(patience.anonymous, settings.anonymous)
         self.by_address = self._address is not None
         self.by_identity = self._user is not None or self._anonymous is not None
 

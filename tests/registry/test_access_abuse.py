@@ -23,6 +23,7 @@ from registry.access.keys import KeyRing, SigningKey, load_ring
 from registry.access.robots import create_robot, parse_permission, revoke_robot
 from registry.access.settings import Algorithm, GroupSettings, TokenSettings
 from registry.access.snapshot import Places, take_snapshot
+from registry.access.throttle import Patience
 from registry.config import AccessSettings
 from registry.errors import RegistryConfigError
 from registry.protocols import Access
@@ -271,7 +272,7 @@ async def test_22_a_group_that_someone_left(start: StartRegistry, users: Path) -
     root = users.parent / "root"
     places = Places(root, settings("bob"))
     snapshot = await asyncio.to_thread(take_snapshot, places, now=time.time())
-    control = AccessControl(snapshot, workers)
+    control = AccessControl(snapshot, workers, Patience())
     caller = FakeCaller(basic("bob")["Authorization"])
     assert (await control.authorize(caller, Access("pull", "a"))).rule == "rules[0]"
     await control.reload(settings("ada"))

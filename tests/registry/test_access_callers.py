@@ -9,6 +9,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from registry.access.caller import Callers, RequestCaller
 from registry.access.settings import AccessSettings
+from registry.access.shared import SharedPairs
 from registry.access.throttle import GuessDelay, TokenBucket, network_of
 
 
@@ -85,7 +86,7 @@ def test_one_client_is_an_address_or_a_network() -> None:
 
 def test_delays_grow_end_and_are_forgotten() -> None:
     now = 0.0
-    delay = GuessDelay(clock=lambda: now)
+    delay = GuessDelay(SharedPairs(8192), clock=lambda: now)
     waits = []
     for _ in range(14):
         waits.append(delay.wait("ada", "192.0.2.1"))
@@ -101,7 +102,7 @@ def test_delays_grow_end_and_are_forgotten() -> None:
 
 
 def test_trying_many_accounts_makes_wait_as_well() -> None:
-    delay = GuessDelay(clock=lambda: 0.0)
+    delay = GuessDelay(SharedPairs(8192), clock=lambda: 0.0)
     for number in range(50):
         assert delay.wait(f"user{number}", "192.0.2.1") == 0
         delay.begun(f"user{number}", "192.0.2.1")
@@ -111,7 +112,7 @@ def test_trying_many_accounts_makes_wait_as_well() -> None:
 def test_who_gets_in_makes_nobody_wait() -> None:
     """However many log in from one address, and however often a few of them mistype."""
     now = 0.0
-    delay = GuessDelay(clock=lambda: now)
+    delay = GuessDelay(SharedPairs(8192), clock=lambda: now)
     for number in range(1000):
         now += 40.0
         assert delay.wait(f"user{number}", "192.0.2.1") == 0
@@ -122,9 +123,9 @@ def test_who_gets_in_makes_nobody_wait() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    delay = GuessDelay(clock=lambda: 0.0, limit=100)
-    bucket: TokenBucket[str] = TokenBucket(1.0, 1.0, clock=lambda: 0.0, limit=100)
+    delay = GuessDelay(SharedPairs(80), clock=lambda: 0.0)
+    bucket = TokenBucket(SharedPairs(80), 1.0, 1.0, clock=lambda: 0.0)
     for number in range(1000):
         delay.begun("ada", f"192.0.{number // 256}.{number % 256}")
         bucket.take(str(number))
-    assert len(delay._failures) == len(bucket._levels) == 100
+    assert len(delay._failures) == len(bucket._levels) == 80

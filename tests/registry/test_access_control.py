@@ -17,6 +17,7 @@ from registry.access.passwords import remove_user, set_password
 from registry.access.robots import create_robot, parse_permission
 from registry.access.settings import RateSettings
 from registry.access.snapshot import Places, take_snapshot
+from registry.access.throttle import Patience
 from registry.config import AccessSettings
 from registry.errors import ApiError
 from registry.protocols import Access
@@ -55,7 +56,7 @@ async def control(tmp_path: Path, clock: Clock) -> AsyncIterator[Control]:
     async def make(settings: AccessSettings) -> AccessControl:
         places = Places(tmp_path / "root", settings)
         snapshot = await asyncio.to_thread(take_snapshot, places, now=clock())
-        return AccessControl(snapshot, workers, clock=clock, monotonic=clock)
+        return AccessControl(snapshot, workers, Patience(), clock=clock, monotonic=clock)
 
     yield make
     await asyncio.to_thread(workers.close)
