@@ -92,6 +92,10 @@ class StepVerdict(Record):
     where: str = ""
     """``Dockerfile:3``."""
     changes: tuple[Change, ...] = ()
+    seconds: float = 0.0
+    """How long it took, 0 where nothing was done; packing its layer goes on beside later steps."""
+    size: int | None = None
+    """Bytes of its layer in the store; None where there is none, or nobody looked."""
 
 
 class Material(Record):

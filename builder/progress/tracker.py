@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from _thread import allocate_lock  # all of threading that is needed here
 from collections.abc import Callable
+from itertools import count
 
 from builder.progress.events import (
     Event,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from builder.progress.events import ProgressSink
+    from builder.request import Change
 
 TAIL_LINES: Final = 20
 """Log lines kept of each step for an error message."""
@@ -64,22 +66,43 @@ class Tracker:
 
     def __init__(self, sink: ProgressSink, clock: Callable[[], float] = time.time) -> None:
         self.now = clock
-        self._sink = sink
+        self._sinks: tuple[ProgressSink, ...] = (sink,)
         self._lock = allocate_lock()
-        self._count = 0
+        self._number = count(1)
 
-    def start(self, name: str, reason: str = "") -> Vertex:
-        """A step begins; ``reason`` says why the cache did not answer it."""
-        with self._lock:
-            self._count += 1
-            self._sink.emit(VertexStarted(self._count, name, self.now(), reason))
-            return Vertex(self, self._count)
+    def seen_by(self, sink: ProgressSink) -> Tracker:
+        """A tracker of the same display, whose own events ``sink`` sees too."""
+        tracker = Tracker(sink, self.now)
+        tracker._sinks = (*self._sinks, sink)
+        tracker._lock, tracker._number = self._lock, self._number
+        return tracker
 
-    def cached(self, name: str) -> None:
-        """A step was answered from the cache."""
+    def start(
+        self,
+        name: str,
+        reason: str = "",
+        *,
+        where: str = "",
+        inputs: tuple[int, ...] = (),
+        changes: tuple[Change, ...] = (),
+    ) -> Vertex:
+        """A step begins; ``reason`` says why the cache did not answer it.
+
+        The rest is as in ``VertexStarted``.
+        """
         with self._lock:
-            self._count += 1
-            self._sink.emit(VertexCached(self._count, name, self.now()))
+            vertex = next(self._number)
+            self._emit(VertexStarted(vertex, name, self.now(), reason, where, inputs, changes))
+            return Vertex(self, vertex)
+
+    def cached(
+        self, name: str, reason: str = "", *, where: str = "", inputs: tuple[int, ...] = ()
+    ) -> int:
+        """A step was answered from the cache; returns its number."""
+        with self._lock:
+            vertex = next(self._number)
+            self._emit(VertexCached(vertex, name, self.now(), reason, where, inputs))
+            return vertex
 
     def warn(self, message: str, where: str = "") -> None:
         """Tell the author something."""
@@ -88,4 +111,8 @@ class Tracker:
     def send(self, event: Event) -> None:
         """Hand over one event."""
         with self._lock:
-            self._sink.emit(event)
+            self._emit(event)
+
+    def _emit(self, event: Event) -> None:
+        for sink in self._sinks:
+            sink.emit(event)

@@ -23,6 +23,7 @@ from builder.solver.locks import KeyLock
 from builder.solver.records import StoredLayer
 from builder.solver.results import Layer, PendingLayer, Result
 from builder.solver.session import Session
+from builder.solver.showing import Showing
 from builder.solver.verdicts import Verdicts
 from records import Record
 
@@ -64,13 +65,13 @@ class _Solver:
         self._results: dict[StepId, Future[Result]] = {}
         self._threads: list[threading.Thread] = []
         self._executions: list[Execution] = []
-        self._announced: set[StepId] = set()
         self._executed = 0
         self._stood_on = session.plan.stood_on()
         self._renewed = session.plan.renewed()
         self._verdicts = Verdicts(
             session.plan, session.identities, session.values, session.options.slot
         )
+        self._showing = Showing(session.plan, session.tracker, self._verdicts)
 
     def solve(self) -> Solution:
         target, _ = self._claim(self._session.plan.result)
@@ -210,13 +211,13 @@ class _Solver:
             case SourceScratch():
                 return Result()
             case SourceImage(base=base):
-                self._announce_cached(step, UNCHANGED)
+                self._showing.cached(step, UNCHANGED)
                 pairs = zip(base.config.diff_ids, base.layers, strict=True)
                 return Result(tuple(StoredLayer(diff_id, layer) for diff_id, layer in pairs))
         definition = session.identities.definition(step)
         found = None if step.id in self._renewed else self._find(definition)
         if found is not None:
-            self._announce_cached(step, UNCHANGED)
+            self._showing.cached(step, UNCHANGED, found)
             return Result(found)
         assert step.parent is not None
         parent, *inputs = self._demand_all((step.parent, *step.inputs))
@@ -240,7 +241,7 @@ class _Solver:
             found = self._find(known)
             if found is not None:
                 session.records.save(key, found, step.name)
-                self._announce_cached(step, UNCHANGED if known == key else SAME_FILES)
+                self._showing.cached(step, UNCHANGED if known == key else SAME_FILES, found)
                 return Result(found)
         return self._do_once(step, keys, below, inputs)
 
@@ -282,7 +283,7 @@ class _Solver:
             lock.release()
         if layer is not None:
             return below.on_top(layer)
-        self._announce_cached(step, DONE_ELSEWHERE)
+        self._showing.cached(step, DONE_ELSEWHERE, found or ())
         return Result(found or ())
 
     def _found_fresh(self, key: bytes) -> tuple[StoredLayer, ...] | None:
@@ -296,13 +297,11 @@ class _Solver:
         session = self._session
         session.check()
         with self._lock:
-            self._announced.add(step.id)
             self._executed += 1
-        reason = self._verdicts.executed(step, asked=not session.anew(step))
-        self._verdicts.remember(step)
-        vertex = session.tracker.start(step.name, reason)
+        vertex = self._showing.begin(step, asked=not session.anew(step))
 
         def record(layer: StoredLayer) -> None:
+            self._showing.stored(step, layer)
             layers = (*below.stored(), layer)
             # By now the layers below are packed, so what could not be asked for can be recorded.
             late = [self._content_key(step, below, inputs)] if len(keys) == 1 else []
@@ -320,25 +319,13 @@ class _Solver:
         except BaseException as error:
             vertex.failed(str(error), cancelled=isinstance(error, BuildCancelledError))
             raise
-        vertex.done()
+        self._showing.done(step, vertex)
         with self._lock:
             self._executions.append(execution)
         return execution.layer
 
     def _find(self, key: bytes) -> tuple[StoredLayer, ...] | None:
         return None if self._session.options.no_cache else self._session.records.find(key)
-
-    def _announce_cached(self, step: Step, reason: str) -> None:
-        """Show the step, and everything only it stood for, as cached."""
-        session = self._session
-        self._verdicts.cached(step, reason)
-        for index in session.plan.closure(step.id):
-            with self._lock:
-                if index in self._announced:
-                    continue
-                self._announced.add(index)
-            if not isinstance(self._steps[index].op, SourceScratch):
-                session.tracker.cached(self._steps[index].name)
 
 
 def _wait(future: Future[Any]) -> None:

@@ -17,6 +17,7 @@ from builder.solver.explain import (
     nearest,
 )
 from builder.solver.records import slot_key
+from records import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +68,17 @@ class Verdicts:
         with self._lock:
             self._found[step.id] = _verdict(step, outcome, reason, changes)
         return reason
+
+    def measured(
+        self, step: Step, *, seconds: float | None = None, size: int | None = None
+    ) -> None:
+        """How long a step took, and the bytes of its layer, as they become known."""
+        told = {"seconds": seconds, "size": size}
+        with self._lock:
+            verdict = self._found.get(step.id)
+            if verdict is not None:
+                changes = {name: value for name, value in told.items() if value is not None}
+                self._found[step.id] = replace(verdict, **changes)
 
     def remember(self, step: Step) -> None:
         """Keep the step's components for the next comparison."""
