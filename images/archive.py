@@ -7,21 +7,19 @@ deterministic archive that is a Docker archive and an OCI layout at once.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from images import docker_archive, manifest, oci_layout
 from images.config import HistoryEntry, ImageConfig
 from images.descriptor import Descriptor
 from images.errors import BlobUnknownError, InputError
 from images.layers import entry as kinds
-from images.layers.compress import BLOCK
 from images.layers.entry import Entry
 from images.layers.pack import pack_layer
+from images.layers.tar_body import with_bodies
 from images.layers.tar_read import read_tar
 from images.layers.tar_write import write_tar
 from images.manifest import Index, Manifest
@@ -30,7 +28,6 @@ from images.platform import Platform
 if TYPE_CHECKING:
     from images.blobs import BlobStore
     from images.digest import Digest
-    from images.layers.tar_read import Body
     from images.reference import Reference
 
 
@@ -240,44 +237,11 @@ def _archive_entries(
 
 
 def _rootfs_entries(stream: Any) -> Iterator[Entry]:
-    for found, body in read_tar(stream):
+    for found in with_bodies(read_tar(stream)):
         if found.is_whiteout:
             raise InputError(
                 "a root filesystem with a file of this name cannot become a layer",
                 where=found.path,
                 fix="names that begin with .wh. delete files in image layers; remove it",
             )
-        if found.kind == kinds.FILE:
-            yield found.read_from(partial(_open_body, body))
-        else:
-            yield found
-
-
-def _open_body(body: Body) -> BinaryIO:
-    return cast("BinaryIO", _BodyFile(body))
-
-
-class _BodyFile(io.RawIOBase):
-    """An archive member in the shape of a file, for the one reader it has."""
-
-    def __init__(self, body: Body) -> None:
-        self._pieces = _pieces(body)
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        if not self._rest:
-            self._rest = next(self._pieces, self._rest)
-        taken = self._rest[: len(buffer)]
-        buffer[: len(taken)] = taken
-        self._rest = self._rest[len(taken) :]
-        return len(taken)
-
-
-def _pieces(body: Body) -> Iterator[memoryview]:
-    """The content in order; only a sparse member needs its holes filled."""
-    if body.segments == [(0, body.size)]:
-        return (piece for _, piece in body.pieces())
-    return map(memoryview, iter(partial(body.read, BLOCK), b""))
+        yield found

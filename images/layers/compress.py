@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import struct
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
 
 from images.errors import InputError, InvalidArchiveError, SizeLimitError
@@ -59,18 +60,21 @@ class Compressor(Protocol):
         """Give up; stop threads and hand nothing more to the sink."""
 
 
-def compressor(kind: str, sink: Callable[[Bytes], object], *, threads: int = 0) -> Compressor:
+def compressor(
+    kind: str, sink: Callable[[Bytes], object], *, threads: int = 0, level: int | None = None
+) -> Compressor:
     """A compressor of ``kind`` (``gzip``, ``zstd`` or ``none``) that writes to ``sink``.
 
-    ``threads`` compress beside the caller's; 0 means one per processor, at most 4.
+    ``threads`` compress beside the caller's; 0 means one per processor, at most 4. ``level`` is
+    zlib's (0 to 9) or zstd's (0 to 22); None is ours, which for gzip is much faster.
 
     Raises:
         InputError: an unknown kind.
     """
     if kind == "gzip":
-        return _Blocks(GzipBlocks(sink, threads))
+        return _Blocks(GzipBlocks(sink, threads, level=level))
     if kind == "zstd":
-        return _Blocks(_Zstd(sink, threads or _threads()))
+        return _Blocks(_Zstd(sink, threads or _threads(), ZSTD_LEVEL if level is None else level))
     if kind == "none":
         return _Plain(sink)
     raise InputError(f"unknown compression {kind!r}", fix="use gzip, zstd or none")
@@ -128,10 +132,13 @@ class _Blocks:
 class GzipBlocks:
     """The blocks of one gzip member, in their order; each but the last is ``BLOCK`` bytes."""
 
-    def __init__(self, sink: Callable[[Bytes], object], threads: int = 0) -> None:
-        """``sink`` gets the member; ``threads`` as for ``compressor``."""
+    def __init__(
+        self, sink: Callable[[Bytes], object], threads: int = 0, *, level: int | None = None
+    ) -> None:
+        """``sink`` gets the member; ``threads`` and ``level`` as for ``compressor``."""
         from isal import isal_zlib
 
+        self._deflate = deflate_block if level is None else partial(_deflate_at, level)
         self._combine = isal_zlib.crc32_combine
         self._sink = sink
         self._threads = threads or _threads()
@@ -152,7 +159,7 @@ class GzipBlocks:
             return
         self._start_pool()
         assert self._pool is not None
-        self._add(data, self._pool.submit(deflate_block, data, self._dictionary))
+        self._add(data, self._pool.submit(self._deflate, data, self._dictionary))
 
     def repeat(self, data: Bytes, deflated: bytes, crc: int) -> None:
         """Take the next block as it was deflated before, after the same block."""
@@ -167,7 +174,7 @@ class GzipBlocks:
         """End the member; the sink has everything when this returns."""
         if self._first is not None:
             # Most layers fit in one block, and a thread costs more than it brings for those.
-            self._take(len(self._first), deflate_block(self._first, b""))
+            self._take(len(self._first), self._deflate(self._first, b""))
         while self._queue:
             self._drain_one()
         self._stop_pool()
@@ -185,7 +192,7 @@ class GzipBlocks:
             self._pool = ThreadPoolExecutor(self._threads, "gzip")
             first, self._first = self._first, None
             if first is not None:
-                self._add(first, self._pool.submit(deflate_block, first, b""))
+                self._add(first, self._pool.submit(self._deflate, first, b""))
 
     def _stop_pool(self) -> None:
         if self._pool is not None:
@@ -213,11 +220,12 @@ def _threads() -> int:
     return min(4, os.cpu_count() or 1)
 
 
-def crc_of(data: Bytes) -> int:
-    """The CRC-32 of RFC 1952."""
+def crc_of(data: Bytes, before: int = 0) -> int:
+    """The CRC-32 of RFC 1952, of ``data`` behind what has the CRC-32 ``before``."""
     from isal import isal_zlib
 
-    return isal_zlib.crc32(data)
+    crc: int = isal_zlib.crc32(data, before)
+    return crc
 
 
 def window(block: Bytes) -> bytes:
@@ -256,13 +264,25 @@ def deflate_block(data: Bytes, dictionary: bytes) -> tuple[bytes, int]:
     return body + deflate.flush(isal_zlib.Z_SYNC_FLUSH), isal_zlib.crc32(data)
 
 
+def _deflate_at(level: int, data: Bytes, dictionary: bytes) -> tuple[bytes, int]:
+    """As ``deflate_block``, by zlib at one of its levels."""
+    import zlib
+
+    if dictionary:
+        deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, zdict=dictionary)
+    else:
+        deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
+    body = deflate.compress(data)
+    return body + deflate.flush(zlib.Z_SYNC_FLUSH), crc_of(data)
+
+
 class _Zstd:
-    def __init__(self, sink: Callable[[Bytes], object], threads: int) -> None:
+    def __init__(self, sink: Callable[[Bytes], object], threads: int, level: int) -> None:
         import zstandard
 
         # The multi-threaded encoder's output does not depend on the number of its threads.
         parameters = zstandard.ZstdCompressionParameters.from_level(
-            ZSTD_LEVEL, threads=threads, write_checksum=True
+            level, threads=threads, write_checksum=True
         )
         self._stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
         self._sink = sink

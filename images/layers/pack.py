@@ -48,10 +48,12 @@ def pack_layer(
     compression: str = "gzip",
     media_type: str | None = None,
     threads: int = 0,
+    level: int | None = None,
 ) -> PackedLayer:
     """Write ``entries``, in their order, as a layer blob.
 
     ``media_type`` overrides the OCI type of ``compression``. ``threads`` compress; 0 chooses.
+    ``level`` is the compressor's, None for ours.
 
     Raises:
         InputError: a file changed while it was read, or an unknown compression.
@@ -59,7 +61,7 @@ def pack_layer(
     """
     hasher = hashlib.sha256()
     with blobs.writer() as writer, InOrder(hasher.update) as hashing:
-        stream = compressor(compression, writer.write, threads=threads)
+        stream = compressor(compression, writer.write, threads=threads, level=level)
 
         def take(block: Bytes) -> None:
             hashing.put(block)
