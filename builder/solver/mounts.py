@@ -172,8 +172,17 @@ def _context_snapshot(
     return tuple(session.store.snapshots.ensure(pairs, session.store.blobs)), subpath
 
 
+def cache_directory(state: Path, mount: str) -> Path:
+    """Where the cache mount of this id is; ``sharing=private`` may have made more beside it."""
+    return state / "cache-mounts" / _hashed(mount) / "0"
+
+
 def _cache_name(mount: CacheSpec) -> str:
-    return hashlib.sha256(mount.id.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return _hashed(mount.id)
+
+
+def _hashed(mount: str) -> str:
+    return hashlib.sha256(mount.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def _lock_caches(session: Session, op: Run, stack: ExitStack, *, reset: bool) -> dict[str, Path]:

@@ -6,12 +6,12 @@ and is closed by ``async with``.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Self
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from images.client import limits, manifests
 from images.client.auth import scope
-from images.client.download import BlobRequest, verified
+from images.client.download import BlobRequest, into_store, verified
 from images.client.errors import ManifestUnknownError, Target
 from images.client.login import login
 from images.client.options import ClientOptions
@@ -30,6 +30,8 @@ from images.mediatype import OCTET_STREAM
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from images.blobs import BlobStore
+    from images.client.progress import LayerState
     from images.client.request import Unchanged
     from images.credentials import Credentials
     from images.platform import Platform
@@ -196,6 +198,30 @@ class RegistryClient:
         repository = manifests.repository_of(reference)
         await send(self._transport, Upload(repository, descriptor, open=lambda: io.BytesIO(data)))
         return descriptor
+
+    async def fetch_blob(
+        self, reference: Reference, descriptor: Descriptor, blobs: BlobStore
+    ) -> None:
+        """Bring one blob of the reference's repository into a store, verified."""
+        wanted = BlobRequest(manifests.repository_of(reference), descriptor)
+        await into_store(self._transport, wanted, blobs)
+
+    async def send_blob(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        open: Callable[[], BinaryIO],
+        *,
+        mount_from: str | None = None,
+    ) -> LayerState:
+        """Bring one blob to the reference's repository: EXISTS, MOUNTED or DONE says how.
+
+        ``open`` is called when its bytes are needed, in a thread. ``mount_from`` is a repository of
+        the same registry that may have it.
+        """
+        repository = manifests.repository_of(reference)
+        upload = Upload(repository, descriptor, open=open, mount_from=mount_from)
+        return await send(self._transport, upload)
 
     async def tags(self, reference: Reference) -> list[str]:
         """All tags of the reference's repository."""

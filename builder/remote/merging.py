@@ -1,0 +1,105 @@
+"""Two indexes become one: what is new first, then the latest of what was there, within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from builder.remote.index import (
+    KEYS,
+    LAYERS,
+    MOUNTS,
+    RECORDS,
+    TEXT,
+    CacheIndex,
+    CacheRecord,
+)
+from records import Record, replace
+
+if TYPE_CHECKING:
+    from builder.solver.records import StoredLayer
+    from images.descriptor import Descriptor
+    from images.digest import Digest
+
+DAY: Final = 86400
+
+
+class Bounds(Record):
+    """How much of earlier builds a cache keeps; what the latest one made stays in any case.
+
+    ``size`` in bytes of layers as they are stored, ``age`` in seconds since the last use.
+    """
+
+    records: int = 2_000
+    layers: int = 500
+    size: int = 10 * 10**9
+    age: int = 30 * DAY
+
+
+def merge(new: CacheIndex, old: CacheIndex, bounds: Bounds, *, now: int) -> CacheIndex:
+    """``new``, and of ``old`` what it does not replace: the last used first, within ``bounds``."""
+    new = _cut(new)
+    known = {key for record in new.records for key in record.keys}
+    room = _Room(bounds, new, old.bases)
+    records = list(new.records)
+    for record in sorted(old.records, key=lambda it: -it.used):
+        rest = tuple(key for key in record.keys if key not in known)
+        recent = record.used >= now - bounds.age
+        if rest and recent and room.take(layer.descriptor for layer in record.layers):
+            known.update(rest)
+            records.append(replace(record, keys=rest))
+        if len(records) >= bounds.records:
+            break
+    mounts = list(new.mounts)
+    taken = {mount.id for mount in mounts}
+    for mount in sorted(old.mounts, key=lambda it: -it.used):
+        recent = mount.used >= now - bounds.age
+        if mount.id not in taken and recent and room.take([mount.layer.descriptor]):
+            mounts.append(mount)
+            taken.add(mount.id)
+    return CacheIndex(
+        tuple(records[: max(len(new.records), bounds.records)]),
+        tuple(mounts[:MOUNTS]),
+        new.bases | old.bases,
+    )
+
+
+class _Room:
+    """Counts blobs, each once."""
+
+    def __init__(self, bounds: Bounds, new: CacheIndex, bases: frozenset[Digest]) -> None:
+        self._taken: set[Digest] = set(bases)
+        self._layers = bounds.layers
+        self._bytes = bounds.size
+        self._count(new.kept().values())
+
+    def take(self, blobs: Iterable[Descriptor]) -> bool:
+        """Whether there is room for them, which is theirs then."""
+        missing = {it.digest: it for it in blobs if it.digest not in self._taken}
+        if len(missing) > self._layers or sum(it.size for it in missing.values()) > self._bytes:
+            # Nothing older goes in instead: a cache that keeps what is old would never forget it.
+            self._layers = self._bytes = 0
+            return not missing
+        self._count(missing.values())
+        return True
+
+    def _count(self, blobs: Iterable[Descriptor]) -> None:
+        for blob in blobs:
+            if blob.digest not in self._taken:
+                self._taken.add(blob.digest)
+                self._layers -= 1
+                self._bytes -= blob.size
+
+
+def _cut(index: CacheIndex) -> CacheIndex:
+    """An index that can be read again, whatever a build came up with."""
+    records: list[CacheRecord] = []
+    layers: set[StoredLayer] = set()
+    for record in index.records[-RECORDS:]:
+        layers.update(record.layers)
+        if len(layers) > LAYERS - MOUNTS:
+            break
+        short = record.description[:TEXT]
+        records.append(replace(record, keys=record.keys[:KEYS], description=short))
+    mounts = tuple(mount for mount in index.mounts if len(mount.id) <= TEXT)
+    return replace(index, records=tuple(records), mounts=mounts[:MOUNTS])
