@@ -1,0 +1,1 @@
+"""What becomes of a finished build: names, registries, files and directories."""
