@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from images.errors import InvalidPlatformError
 from records import Record
@@ -59,6 +59,17 @@ class Platform(Record, order=True):
             known_os = parts[0] in ("linux", "windows", "darwin", "macos", "freebsd")
             parts = [parts[0], cls.host().architecture] if known_os else ["linux", parts[0]]
         return cls.normalised(parts[0], parts[1], parts[2] if len(parts) == 3 else "", os_version)
+
+    @classmethod
+    def parse_list(cls, values: Iterable[str]) -> tuple[Self, ...]:
+        """Parse ``a,b`` and repeated values: in order, each once; ``local`` is this machine's.
+
+        Raises:
+            InvalidPlatformError: one of them is empty or malformed.
+        """
+        names = [name.strip() for value in values for name in value.split(",")]
+        found = (cls.host() if name == "local" else cls.parse(name) for name in names)
+        return tuple(dict.fromkeys(found))
 
     @classmethod
     def normalised(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from builder.progress.events import ProgressSink
     from builder.request import BuildRequest, BuildResult
     from builder.runner import Cancellation, FailureInspector, RunStep
+    from builder.solver.common import CommonWork
     from engine.access import Access
     from engine.builds.lock import BuildLock
     from engine.builds.source_rules import SourceRules
@@ -69,6 +70,7 @@ def build(
     tracker: Tracker,
     *,
     cancellation: Cancellation | None = None,
+    common: CommonWork | None = None,
     on_failure: FailureInspector | None = None,
     lock: BuildLock | None = None,
 ) -> BuildResult:
@@ -83,6 +85,7 @@ def build(
         resolver=_resolver(request, yard, lock),
         tracker=tracker,
         cancellation=cancellation,
+        common=common,
         on_failure=on_failure,
         judge=_judge(yard, lock),
     )

@@ -7,13 +7,33 @@ from records import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from builder.request import BuildRequest, BuildResult
+    from engine.builds.delivery.annotations import Annotation
     from images.descriptor import Descriptor
+    from images.digest import Digest
+    from images.platform import Platform
 
 
 class BuildOrder(Record):
     """A request to the builder, and around it what the builder knows nothing of."""
 
     request: BuildRequest
+    platforms: tuple[Platform, ...] = ()
+    """What to build for at the same time; one or none is the request's own matter."""
+    annotations: tuple[Annotation, ...] = ()
+    """Of every level; the request's own are of the manifest alone."""
+
+    @property
+    def targets(self) -> tuple[Platform, ...]:
+        """The platforms of the images, in their order."""
+        from images.platform import Platform
+
+        return self.platforms or (self.request.platform or Platform.host(),)
+
+    @property
+    def indexed(self) -> bool:
+        """Whether an index of the images is wanted; of a single one too, by BuildKit's argument."""
+        asked = self.request.build_args.get("BUILDKIT_MULTI_PLATFORM", "")
+        return len(self.platforms) > 1 or asked.lower() in ("1", "t", "true")
 
 
 class BuildOutcome(Record):
@@ -26,3 +46,9 @@ class BuildOutcome(Record):
     def cached(self) -> bool:
         """Whether nothing had to be executed."""
         return all(image.cached for image in self.images)
+
+    @property
+    def image_id(self) -> Digest:
+        """What names the outcome as a whole: the image's id, or the digest of the index."""
+        only = self.images[0]
+        return only.image_id if self.root == only.descriptor else self.root.digest

@@ -62,14 +62,22 @@ def fulfil(
     Raises:
         BuildError, DockerfileError, ImagesError, TrustError: as ``building.build``.
     """
-    image = building.build(
-        order.request,
-        yard,
-        tracker,
-        cancellation=cancellation,
-        on_failure=on_failure,
-        lock=lock,
-    )
+    if order.indexed:
+        from engine.builds.platforms import build_index
+
+        outcome = build_index(
+            order, yard, tracker, cancellation=cancellation, on_failure=on_failure, lock=lock
+        )
+    else:
+        image = building.build(
+            order.request,
+            yard,
+            tracker,
+            cancellation=cancellation,
+            on_failure=on_failure,
+            lock=lock,
+        )
+        outcome = BuildOutcome(root=image.descriptor, images=(image,))
     if lock is not None:
         lock.write()
-    return BuildOutcome(root=image.descriptor, images=(image,))
+    return outcome

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from builder.request import BuildRequest, BuildResult
+    from builder.request import BuildRequest, StepVerdict
     from builder.runner import FailureInspector
     from engine.builds.building import Yard
     from engine.builds.lock import BuildLock
+    from engine.builds.order import BuildOutcome
+    from images.platform import Platform
     from lading.app import App
 
 
@@ -37,6 +39,7 @@ def build(
     disable_content_trust: str | None,
     lock: Path | None,
     locked: bool,
+    platforms: tuple[str, ...],
     **flags: Any,
 ) -> int:
     """Build an image from a Dockerfile; the flags are those of ``lading.flags.build``.
@@ -51,7 +54,8 @@ def build(
     from engine.builds.order import BuildOrder
     from engine.builds.pipeline import carry_out
 
-    request = make_request(**flags)
+    targets = _platforms(platforms)
+    request = make_request(platform=targets[0] if len(targets) == 1 else None, **flags)
     access = app.access(
         insecure_registry,
         policy=policy,
@@ -68,6 +72,8 @@ def build(
     if check or call != "build":
         return _check(request, yard, as_json=call == "check,format=json")
     if plan is not None:
+        if len(targets) > 1:
+            raise UsageError("a plan is of one platform", where="--plan", fix="name only one")
         if plan == "dot" and explain is not None:
             raise UsageError("a graph explains nothing", where="--plan", fix="use text or json")
         form = "json" if explain == "json" else plan
@@ -77,20 +83,28 @@ def build(
         print(shown, end="")
         return 0
     _check_bounds()
-    outcome = carry_out(BuildOrder(request), yard, sink, on_failure=on_failure, lock=held)
-    result = outcome.images[0]
+    order = BuildOrder(request, platforms=targets)
+    outcome = carry_out(order, yard, sink, on_failure=on_failure, lock=held)
     if iidfile is not None:
         from lading.render.atomic import write_whole
 
-        write_whole(iidfile, str(result.image_id).encode())
-    _announce(result, quiet=quiet)
+        write_whole(iidfile, str(outcome.image_id).encode())
+    _announce(outcome, quiet=quiet)
     if not outcome.cached:
         from engine.builds.bounds import collect_after_build
 
         collect_after_build(app.store, os.environ)
     if explain is not None:
-        _explain(result, as_json=explain == "json")
+        _explain(_all_steps(outcome), as_json=explain == "json")
     return 0
+
+
+def _platforms(values: tuple[str, ...]) -> tuple[Platform, ...]:
+    if not values:
+        return ()
+    from images.platform import Platform
+
+    return Platform.parse_list(values)
 
 
 def _lock(path: Path | None, *, locked: bool, refresh: bool) -> BuildLock | None:
@@ -139,22 +153,37 @@ def _check(request: BuildRequest, yard: Yard, *, as_json: bool) -> int:
     return 0 if report.clean else 1
 
 
-def _explain(result: BuildResult, *, as_json: bool) -> None:
+def _all_steps(outcome: BuildOutcome) -> tuple[StepVerdict, ...]:
+    """Of every platform; a step that several of them share is told once, by who executed it."""
+    found: dict[str, StepVerdict] = {}
+    for image in outcome.images:
+        for step in image.steps:
+            if step.name not in found or found[step.name].outcome == "cached":
+                found[step.name] = step
+    return tuple(found.values())
+
+
+def _explain(steps: tuple[StepVerdict, ...], *, as_json: bool) -> None:
     """Text goes where the build's progress went, JSON to standard output."""
     from builder.explanation import explanation_json, explanation_text
 
     if as_json:
         import json
 
-        print(json.dumps(explanation_json(result.steps), indent=2))
+        print(json.dumps(explanation_json(steps), indent=2))
     else:
-        print(explanation_text(result.steps), end="", file=sys.stderr)
+        print(explanation_text(steps), end="", file=sys.stderr)
 
 
-def _announce(result: BuildResult, *, quiet: bool) -> None:
+def _announce(outcome: BuildOutcome, *, quiet: bool) -> None:
     if quiet:
-        print(result.image_id)
+        print(outcome.image_id)
         return
-    lines = [f"named {tag.familiar}" for tag in result.tags]
-    lines += [f"image {result.image_id}", f"manifest {result.descriptor.digest}"]
+    images = outcome.images
+    lines = [f"named {tag.familiar}" for tag in images[0].tags]
+    if outcome.root == images[0].descriptor:
+        lines += [f"image {outcome.image_id}", f"manifest {outcome.root.digest}"]
+    else:
+        lines += [f"image {image.image_id}" for image in images]
+        lines.append(f"manifest list {outcome.root.digest}")
     print("\n".join(lines), file=sys.stderr)

@@ -33,7 +33,6 @@ def make_request(
     labels: tuple[str, ...],
     annotations: tuple[str, ...],
     target: str | None,
-    platform: str | None,
     no_cache: bool,
     no_cache_filter: tuple[str, ...],
     arg_scope: str,
@@ -44,9 +43,12 @@ def make_request(
     hosts: tuple[str, ...],
     secrets: tuple[str, ...],
     agents: tuple[str, ...],
+    platform: Platform | None = None,
     **limits: Any,
 ) -> BuildRequest:
     """Turn the flags into a request; ``limits`` are those of ``lading.actions.build_limits``.
+
+    ``platform`` is the only one, None for the machine's own or when there are several.
 
     Raises:
         UsageError, ImagesError: a flag's value is malformed.
@@ -61,7 +63,7 @@ def make_request(
         labels=_pairs(labels, "--label"),
         annotations=_pairs(annotations, "--annotation"),
         target=target,
-        platform=_platform(platform),
+        platform=platform,
         no_cache=no_cache,
         no_cache_stages=tuple(name for text in no_cache_filter for name in text.split(",") if name),
         precise_args=arg_scope == "used",
@@ -111,14 +113,6 @@ def _build_args(values: tuple[str, ...]) -> dict[str, str]:
     bare = {EPOCH, *(value for value in values if "=" not in value)}
     given = _pairs(tuple(value for value in values if value not in bare), "--build-arg")
     return {key: os.environ[key] for key in bare if key in os.environ} | given
-
-
-def _platform(text: str | None) -> Platform | None:
-    if text is None:
-        return None
-    from images.platform import Platform
-
-    return Platform.parse(text)
 
 
 def _hosts(values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

@@ -30,7 +30,7 @@ BUILD: Final = Line(
         Flag("labels", "--label", LIST, "Label of the image", "K=V"),
         Flag("annotations", "--annotation", LIST, "On the manifest", "K=V"),
         Flag("target", "--target", TEXT, "Stage to build", "STAGE"),
-        Flag("platform", "--platform", TEXT, "Platform to build for", "OS/ARCH"),
+        Flag("platforms", "--platform", LIST, "Platforms to build for", "OS/ARCH[,...]"),
         Flag("no_cache", "--no-cache", SWITCH, "Run every step anew"),
         Flag("no_cache_filter", "--no-cache-filter", LIST, "Run these stages anew", "STAGE,..."),
         Flag(

@@ -22,6 +22,7 @@ SHOWN_ALONE = {
     "quiet",
     "progress",
     "iidfile",
+    "platforms",
     "insecure_registry",
     "policy",
     "verify_key",

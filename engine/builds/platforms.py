@@ -1,0 +1,173 @@
+"""Images for several platforms, built at the same time, in the order that was asked for.
+
+Each build has a thread and a plan of its own. Steps that are equal for several of them (stages of
+the machine's own platform, copies on nothing) have equal keys and are done by whoever comes first.
+The first build that fails stops the others.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, wait
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from builder.errors import BuildCancelledError
+from builder.runner import Cancellation
+from builder.solver.common import CommonWork
+from engine.builds import building
+from engine.builds.combining import combine
+from engine.builds.delivery.annotations import MANIFEST, annotations_of
+from engine.builds.order import BuildOutcome
+from records import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from builder.progress.tracker import Tracker
+    from builder.request import BuildRequest, BuildResult
+    from builder.runner import FailureInspector
+    from engine.builds.building import Yard
+    from engine.builds.lock import BuildLock
+    from engine.builds.order import BuildOrder
+    from images.descriptor import Descriptor
+    from images.platform import Platform
+    from images.store import ImageStore
+
+WAKE_SECONDS: Final = 0.2
+"""How often the waiting main thread looks up, so that an interrupt is never missed."""
+
+
+def build_index(
+    order: BuildOrder,
+    yard: Yard,
+    tracker: Tracker,
+    *,
+    cancellation: Cancellation | None = None,
+    on_failure: FailureInspector | None = None,
+    lock: BuildLock | None = None,
+) -> BuildOutcome:
+    """Build the images and their index, and let the order's tags name it; raises as ``build_each``.
+
+    A lease covers everything until then.
+    """
+    with yard.store.lease("build"):
+        images = build_each(
+            order, yard, tracker, cancellation=cancellation, on_failure=on_failure, lock=lock
+        )
+        vertex = tracker.start("exporting manifest list")
+        try:
+            pairs = tuple(zip(order.targets, images, strict=True))
+            root = combine(pairs, yard.store, annotations=order.annotations)
+            name_index(root, order, yard.store)
+        except BaseException as error:
+            vertex.failed(str(error))
+            raise
+        vertex.output(1, f"writing manifest list {root.digest}\n".encode())
+        for tag in order.request.tags:
+            vertex.output(1, f"naming to {tag.familiar}\n".encode())
+        vertex.done()
+    return BuildOutcome(root=root, images=images)
+
+
+def name_index(root: Descriptor, order: BuildOrder, store: ImageStore) -> None:
+    """Make the index an image of the store and point the order's tags at it."""
+    if not order.request.register:
+        return
+    store.add_image(root)
+    for tag in order.request.tags:
+        # A durable write waits for the disk, so it is not made where it would change nothing.
+        if store.resolve(tag) != root:
+            store.tag(tag, root)
+
+
+def build_each(
+    order: BuildOrder,
+    yard: Yard,
+    tracker: Tracker,
+    *,
+    cancellation: Cancellation | None = None,
+    on_failure: FailureInspector | None = None,
+    lock: BuildLock | None = None,
+) -> tuple[BuildResult, ...]:
+    """The images of an order's platforms. None of them is named: the index is what gets a name.
+
+    The caller holds a lease.
+
+    Raises:
+        BuildError, DockerfileError, ImagesError, TrustError: as ``building.build``; a note of the
+            error names the platform.
+        KeyboardInterrupt: after every running step was killed.
+    """
+    cancellation = cancellation or Cancellation()
+    common = CommonWork(several=True)
+    calls = [
+        partial(
+            building.build,
+            _request(order, platform),
+            yard,
+            tracker,
+            cancellation=cancellation,
+            common=common,
+            on_failure=on_failure,
+            lock=lock,
+        )
+        for platform in order.targets
+    ]
+    futures: list[Future[BuildResult]] = [Future() for _ in calls]
+    threads = [
+        threading.Thread(
+            target=_build, args=(call, future, cancellation), name=f"build-{platform}", daemon=True
+        )
+        for platform, call, future in zip(order.targets, calls, futures, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        while wait(futures, timeout=WAKE_SECONDS).not_done:
+            pass
+    except BaseException:
+        cancellation.cancel()
+        raise
+    finally:
+        for thread in threads:
+            thread.join()
+    _raise_first_cause(order.targets, futures)
+    return tuple(future.result() for future in futures)
+
+
+def _request(order: BuildOrder, platform: Platform) -> BuildRequest:
+    """What is asked of the builder for one of the platforms."""
+    own = annotations_of(order.annotations, MANIFEST, platform)
+    return replace(
+        order.request,
+        platform=platform,
+        annotations={**order.request.annotations, **own},
+        name_platform=True,
+        register=False,
+    )
+
+
+def _build(
+    call: Callable[[], BuildResult], future: Future[BuildResult], cancellation: Cancellation
+) -> None:
+    try:
+        future.set_result(call())
+    except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the images
+        future.set_exception(error)
+        cancellation.cancel()
+
+
+def _raise_first_cause(platforms: tuple[Platform, ...], futures: list[Future[BuildResult]]) -> None:
+    """Raise what stopped the builds, rather than that one of them was stopped."""
+    failed = [
+        (platform, error)
+        for platform, future in zip(platforms, futures, strict=True)
+        if (error := future.exception()) is not None
+    ]
+    if not failed:
+        return
+    causes = [pair for pair in failed if not isinstance(pair[1], BuildCancelledError)]
+    platform, error = (causes or failed)[0]
+    error.add_note(f"while building for {platform}")
+    raise error
