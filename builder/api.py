@@ -69,10 +69,14 @@ def build(
         ImagesError: a base or the store is at fault.
         KeyboardInterrupt: interrupted; every running step has been killed.
     """
+    inputs = read_inputs(request)
     try:
-        inputs = read_inputs(request)
         platform = request.platform or Platform.host()
         values = CacheTable(store)
+        if request.contexts:
+            from builder.named_images import with_named_images
+
+            resolver = with_named_images(resolver, request.contexts, store)
         key = fingerprint(request, inputs, platform, _secret_digests(request, store))
         scans = ContextScans(inputs, lambda: int(tracker.now() * 1e9))
         exports = elsewhere is not None and elsewhere.exports
@@ -93,12 +97,12 @@ def build(
         )
         downloads = Downloads(values, store.blobs, judge=judge)
         now_ns = int(tracker.now() * 1e9)
-        files = PlacedFiles(inputs, downloads, shop.state / "digests", now_ns, scans.latest)
+        files = PlacedFiles(inputs, downloads, shop.state / "digests", now_ns, scans)
         result = run_build(request, inputs, platform, key, shop, files, scans)
         files.remember()
         return result
     except OSError as error:
-        if not _of_context(error, request):
+        if not _of_context(error, inputs):
             raise
         # What was there a moment ago is gone, or something else now.
         raise BuildInputError(
@@ -107,13 +111,14 @@ def build(
         ) from error
 
 
-def _of_context(error: OSError, request: BuildRequest) -> bool:
-    """Whether it is about a file of the context that is not what it was when it was listed."""
-    if error.errno not in _MOVED or error.filename is None or request.context is None:
+def _of_context(error: OSError, inputs: BuildInputs) -> bool:
+    """Whether it is about a file of a context that is not what it was when it was listed."""
+    roots = [local.path for local in (inputs.main, *inputs.named.values()) if local is not None]
+    if error.errno not in _MOVED or error.filename is None or not roots:
         return False
-    # Files of the context are opened below a descriptor, the store's by their whole path.
+    # Files of a context are opened below a descriptor, the store's by their whole path.
     name = os.fsdecode(error.filename)
-    return not os.path.isabs(name) or name.startswith(os.fspath(request.context))
+    return not os.path.isabs(name) or name.startswith(tuple(roots))
 
 
 def plan(
@@ -166,8 +171,10 @@ def _plan(
     tracker: Tracker,
 ) -> Plan:
     from builder.build import plan_request
+    from builder.named_images import with_named_images
     from builder.solver.common import CommonWork
 
+    resolver = with_named_images(resolver, request.contexts, store)
     return plan_request(
         request,
         inputs,
@@ -242,4 +249,5 @@ def _repeat(
         warnings=tuple(message for message, _ in record.warnings),
         steps=tuple(StepVerdict(name, "cached", WHOLE_BUILD) for name in record.steps),
         base_layers=record.base_layers,
+        materials=record.materials,
     )

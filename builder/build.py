@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from builder.assembly import AssembledImage, assemble
 from builder.dates import timestamp
-from builder.errors import BuildInputError, PlanError
 from builder.fastpath import BuildRecord, pin_bases
+from builder.needs import check_entitlements, contexts_read, materials, revalidates
 from builder.plan.model import Plan, PlanWarning
-from builder.plan.ops import BindSpec, Copy, Run, SourceScratch
+from builder.plan.ops import SourceScratch
 from builder.plan.options import PlanOptions
-from builder.plan.sources import is_git, is_url
-from builder.request import BuildRequest, BuildResult, StepVerdict
+from builder.request import BuildRequest, BuildResult, Material, StepVerdict
 from builder.runner import Cancellation, FailureInspector, Resources, StepRunner
 from builder.secrets import by_id, digests
 from builder.solver.common import CommonWork
@@ -109,6 +108,7 @@ def plan_request(
         precise_args=request.precise_args,
         name_platform=request.name_platform,
         filename=inputs.name,
+        contexts=request.contexts,
     )
     return plan_linted(
         tree,
@@ -147,17 +147,12 @@ def run_build(
             common=shop.common,
         )
         check_entitlements(plan, request)
-        reads_context = uses_context(plan)
-        if reads_context and inputs.context is None:
-            raise BuildInputError(
-                "the Dockerfile reads files, but there is no build context",
-                fix="give a context directory",
-            )
-        scan = scans.settled() if reads_context else None
+        seen = {key: scans.of(key).settled() for key in contexts_read(plan, inputs)}
         solution, extra = _solve(request, inputs, plan, shop, files)
         image = _export(request, plan, solution, shop, extra)
-        if (not reads_context or scan is not None) and not _revalidates(plan):
-            _record(key, plan, image, scan, shop)
+        found = materials(plan, request, inputs)
+        if not revalidates(plan):
+            _record(key, plan, image, seen, found, shop)
     # Builds that were killed leave stages behind; no command need be given for them to go.
     shop.store.blobs.sweep_stages()
     shop.store.snapshots.sweep_leftovers()
@@ -169,6 +164,7 @@ def run_build(
         warnings=tuple(warning.message for warning in plan.warnings),
         steps=solution.verdicts,
         base_layers=image.base_layers,
+        materials=found,
     )
 
 
@@ -196,48 +192,6 @@ def name_image(
         store.tag(tag, image.descriptor)
 
 
-def check_entitlements(plan: Plan, request: BuildRequest) -> None:
-    """Refuse commands that leave their sandbox, unless whoever builds has allowed it.
-
-    Raises:
-        PlanError: a step asks for what was not allowed; carries its lines.
-    """
-    allowed = {*request.allow, *(("network.host",) if request.network == "host" else ())}
-    for index in plan.closure(plan.result):
-        step = plan.steps[index]
-        if not isinstance(step.op, Run):
-            continue
-        wanted = {
-            "network.host": step.op.network == "host",
-            "security.insecure": step.op.security == "insecure",
-        }
-        for name, asked in wanted.items():
-            if asked and name not in allowed:
-                raise PlanError(
-                    f"{name} is not allowed", source=step.source, fix=f"build with --allow {name}"
-                )
-
-
-def uses_context(plan: Plan) -> bool:
-    """Whether any step that the target needs reads the build context."""
-    for index in plan.closure(plan.result):
-        match plan.steps[index].op:
-            case Copy(from_=None, sources=sources, archives=add):
-                if any(not (add and (is_url(name) or is_git(name))) for name in sources):
-                    return True
-            case Run(mounts=mounts):
-                if any(isinstance(m, BindSpec) and m.from_ is None for m in mounts):
-                    return True
-    return False
-
-
-def _revalidates(plan: Plan) -> bool:
-    """Whether a step has to ask a server on every build: ADD of a URL without a checksum."""
-    copies = (plan.steps[index].op for index in plan.closure(plan.result))
-    unchecked = (op for op in copies if isinstance(op, Copy) and op.archives and not op.checksum)
-    return any(is_url(source) for op in unchecked for source in op.sources)
-
-
 def predict_plan(
     request: BuildRequest,
     inputs: BuildInputs,
@@ -254,14 +208,14 @@ def predict_plan(
         plan,
         identities,
         StepRecords(values, store.blobs),
-        Verdicts(plan, identities, values, _slot(inputs, plan)),
+        Verdicts(plan, identities, values, _slot(request, inputs, plan)),
         no_cache=request.no_cache,
     )
 
 
-def _slot(inputs: BuildInputs, plan: Plan) -> tuple[str, ...]:
+def _slot(request: BuildRequest, inputs: BuildInputs, plan: Plan) -> tuple[str, ...]:
     """Names the place whose earlier builds explanations compare with."""
-    return (str(inputs.context), inputs.name, str(plan.platform))
+    return (request.origin or str(inputs.context), inputs.name, str(plan.platform))
 
 
 def _solve(
@@ -281,7 +235,7 @@ def _solve(
         privileged=os.geteuid() == 0,
         rewrite_timestamps=request.rewrite_timestamps,
         on_failure=shop.on_failure,
-        slot=_slot(inputs, plan),
+        slot=_slot(request, inputs, plan),
     )
     identities = identify(request, plan, files, shop.state)
     records = StepRecords(shop.values, shop.store.blobs, shop.elsewhere)
@@ -357,10 +311,17 @@ def _export(
 
 
 def _record(
-    key: bytes, plan: Plan, image: AssembledImage, scan: ContextScan | None, shop: Workshop
+    key: bytes,
+    plan: Plan,
+    image: AssembledImage,
+    seen: Mapping[str | None, ContextScan | None],
+    found: tuple[Material, ...],
+    shop: Workshop,
 ) -> None:
+    """Record the whole build, unless a context that was read cannot be compared later."""
     bases = pin_bases(shop.resolver, [(pin.reference, pin.platform) for pin in plan.bases])
-    if bases is None:
+    scans = {name: scan.digest for name, scan in seen.items() if scan is not None}
+    if bases is None or len(scans) < len(seen):
         return
     closure = (plan.steps[index] for index in plan.closure(plan.result))
     record = BuildRecord(
@@ -372,10 +333,12 @@ def _record(
             *(str(layer.digest) for layer in image.manifest.layers),
         ),
         bases=bases,
-        context=scan.digest if scan is not None else None,
+        context=scans.get(None),
         steps=tuple(step.name for step in closure if not isinstance(step.op, SourceScratch)),
         warnings=tuple((warning.message, _where(warning)) for warning in plan.warnings),
         base_layers=image.base_layers,
+        contexts=tuple((name, digest) for name, digest in scans.items() if name is not None),
+        materials=found,
     )
     shop.values.put(key, "build", record.encode())
 

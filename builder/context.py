@@ -36,16 +36,18 @@ class ContextTree:
         ignore: IgnorePatterns | None = None,
         *,
         ignore_name: str = ".dockerignore",
+        name: str = "",
         scan: Callable[[], ContextScan | None] | None = None,
     ) -> None:
         """Take ``root`` as it is when first looked at.
 
-        ``ignore`` hides paths; ``ignore_name`` is how messages call its file. ``scan`` gives what
-        a walk has found already, or None.
+        ``ignore`` hides paths; ``ignore_name`` is how messages call its file, and ``name`` is that
+        of a named context. ``scan`` gives what a walk has found already, or None.
         """
         self.root = os.path.realpath(root)
         self._ignore = ignore or IgnorePatterns(())
         self._ignore_name = ignore_name
+        self._called = f"the named context {name}" if name else "the build context"
         self._scan = scan
         self._children: dict[str, list[Node]] = {}
         self.contents: dict[str, bytes] = {}
@@ -149,16 +151,16 @@ class ContextTree:
         line = self._ignore.explain(clean)
         if line is not None and os.path.lexists(f"{self.root}/{clean}"):
             return (
-                f" in the build context: excluded by {self._ignore_name} line {line.number}"
+                f" in {self._called}: excluded by {self._ignore_name} line {line.number}"
                 f" ({line.text})",
                 f"remove that line, or take the path back in with !{clean} after it",
             )
         near = near_name(self, clean)
         if near is not None:
-            return " in the build context", f"did you mean {near}?"
+            return f" in {self._called}", f"did you mean {near}?"
         if clean != _lexical(path, clamp=False):
-            return " in the build context", "a context holds nothing above its root"
-        return " in the build context", f"the context is {self.root}"
+            return f" in {self._called}", "a context holds nothing above its root"
+        return f" in {self._called}", f"the context is {self.root}"
 
     def _node(self, path: str) -> Node | None:
         if not path:

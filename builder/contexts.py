@@ -63,6 +63,20 @@ if TYPE_CHECKING:
     )
 
 
+NOWHERE = "context.invalid"
+"""The registry of images that come from none; no host can have this name (RFC 2606)."""
+
+
+def stored_image(name: str, descriptor: Descriptor) -> ImageContext:
+    """An image or index whose content is in the store, whatever registry it may be from.
+
+    ``name`` is how messages call it, as the last part of a repository.
+    """
+    from images.reference import Reference
+
+    return ImageContext(Reference(NOWHERE, name, None, descriptor.digest), descriptor)
+
+
 def context_name(text: str) -> str:
     """The name under which a context is looked up: of ``docker.io/library/alpine:latest`` that is
     ``alpine``, and ``alpine::linux/amd64`` is for one platform alone.

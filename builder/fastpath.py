@@ -16,24 +16,26 @@ from collections.abc import Callable, Mapping
 
 from builder.errors import BuildError
 from builder.keys import key_of
+from builder.request import Material
 from builder.scan import FINE_TICK_NS, ContextScan, scan_context
 from images.descriptor import Descriptor
 from images.digest import Digest
 from images.errors import ImagesError
 from images.platform import Platform
 from images.reference import Reference
-from records import Record
+from records import Record, from_values, values_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
     from builder.bases import BaseResolver
-    from builder.inputs import BuildInputs
+    from builder.inputs import BuildInputs, LocalInputs
+    from builder.keys import KeyField
     from builder.request import BuildRequest
     from builder.solver.records import BlobIndex, KeyValueStore
 
-RECORD_FORMAT: Final = 3
+RECORD_FORMAT: Final = 4
 
 
 class BuildRecord(Record):
@@ -49,6 +51,9 @@ class BuildRecord(Record):
     warnings: tuple[tuple[str, str], ...] = ()
     """What each says, and where: ``Dockerfile:3`` or empty."""
     base_layers: int = 0
+    contexts: tuple[tuple[str, str], ...] = ()
+    """Name and scan's digest of each named context that was read."""
+    materials: tuple[Material, ...] = ()
 
     def encode(self) -> bytes:
         """As the bytes of a record."""
@@ -63,6 +68,8 @@ class BuildRecord(Record):
                 "steps": self.steps,
                 "warnings": self.warnings,
                 "base_layers": self.base_layers,
+                "contexts": self.contexts,
+                "materials": [values_of(material) for material in self.materials],
             }
         ).encode()
 
@@ -81,16 +88,39 @@ class BuildRecord(Record):
             steps=tuple(document["steps"]),
             warnings=tuple((text, where) for text, where in document["warnings"]),
             base_layers=document["base_layers"],
+            contexts=tuple((name, digest) for name, digest in document["contexts"]),
+            materials=tuple(from_values(Material, values) for values in document["materials"]),
         )
 
 
 class ContextScans:
-    """The scans of one build's context. What is compared with a record need not be walked again
-    to make the next one, since whatever is read is read after it.
-    """
+    """The scans of one build's contexts, each made when it is first asked for."""
 
     def __init__(self, inputs: BuildInputs, now_ns: Callable[[], int]) -> None:
         """``now_ns`` tells the time in nanoseconds since the epoch."""
+        self.main = DirectoryScans(inputs.main, now_ns)
+        self._named = {key: DirectoryScans(local, now_ns) for key, local in inputs.named.items()}
+
+    def of(self, context: str | None) -> DirectoryScans:
+        """The scans of the named context; None for the build context."""
+        return self.main if context is None else self._named[context]
+
+    def matches(self, record: BuildRecord) -> bool:
+        """Whether every context that the recorded build read looks as it did then."""
+        recorded: list[tuple[str | None, str]] = [*record.contexts]
+        if record.context is not None:
+            recorded.append((None, record.context))
+        scans = ((self.of(key).latest(), digest) for key, digest in recorded)
+        return all(scan is not None and scan.digest == digest for scan, digest in scans)
+
+
+class DirectoryScans:
+    """The scans of one directory. What is compared with a record need not be walked again to make
+    the next one, since whatever is read is read after it.
+    """
+
+    def __init__(self, inputs: LocalInputs | None, now_ns: Callable[[], int]) -> None:
+        """``inputs`` are None where there is no directory."""
         self._inputs = inputs
         self._now_ns = now_ns
         self._latest: ContextScan | None = None
@@ -117,7 +147,7 @@ class ContextScans:
 
     def _scan(self) -> ContextScan | None:
         inputs = self._inputs
-        if inputs.context is None:
+        if inputs is None:
             return None
         ignored = prune = None
         if inputs.ignore is not None:
@@ -128,7 +158,7 @@ class ContextScans:
                 ignored, prune = patterns.matches, patterns.may_prune
         started_ns = self._now_ns()
         try:
-            return scan_context(inputs.context, now_ns=started_ns, ignored=ignored, may_prune=prune)
+            return scan_context(inputs.path, now_ns=started_ns, ignored=ignored, may_prune=prune)
         except BuildError:
             # The ordinary build comes to it and says so.
             return None
@@ -145,6 +175,13 @@ def fingerprint(
     ``secrets`` are the digests of those that count, by id.
     """
     limits = request.resources
+    rare: list[KeyField] = []
+    if request.contexts:
+        kinds = {key: repr(context) for key, context in request.contexts.items()}
+        named = {key: (local.path, local.ignore) for key, local in inputs.named.items()}
+        rare += [("contexts", kinds), ("directories", named)]
+    if request.materials:
+        rare.append(("materials", repr(request.materials)))
     return key_of(
         "build",
         [
@@ -168,6 +205,7 @@ def fingerprint(
             ("precise-args", request.precise_args),
             ("rewrite", request.rewrite_timestamps),
             ("name-platform", request.name_platform),
+            *rare,
         ],
     )
 
@@ -188,11 +226,7 @@ def find_record(
     for reference, platform, pin in record.bases:
         if _pin(resolver, reference, platform) != pin:
             return None
-    if record.context is not None:
-        scan = scans.latest()
-        if scan is None or scan.digest != record.context:
-            return None
-    return record
+    return record if scans.matches(record) else None
 
 
 def pin_bases(

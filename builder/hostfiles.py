@@ -52,7 +52,13 @@ class HostFiles:
         """
         inputs = self._inputs
         ignore = IgnorePatterns.parse(inputs.ignore or b"", filename=inputs.ignore_name)
-        return ContextTree(inputs.path, ignore, ignore_name=inputs.ignore_name, scan=self._scan)
+        return ContextTree(
+            inputs.path,
+            ignore,
+            ignore_name=inputs.ignore_name,
+            name=inputs.name,
+            scan=self._scan,
+        )
 
     @cached_property
     def digests(self) -> FileDigests:

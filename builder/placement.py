@@ -9,7 +9,7 @@ import hashlib
 import os
 import posixpath
 import re
-from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from builder.inputs import BuildInputs
+    from builder.fastpath import ContextScans
+    from builder.inputs import BuildInputs, LocalInputs
     from builder.plan.ops import ContextKey, Copy, Workdir
-    from builder.scan import ContextScan
 
 DOWNLOAD_MODE: Final = 0o600
 SHOWN_DIGITS: Final = 16
@@ -50,20 +50,19 @@ class PlacedFiles:
         downloads: Downloads,
         digests: Path,
         now_ns: int,
-        scan: Callable[[], ContextScan | None] | None = None,
-        scans: Callable[[ContextKey], Callable[[], ContextScan | None]] | None = None,
+        scans: ContextScans | None = None,
     ) -> None:
         """``digests`` is a directory for remembered digests, ``now_ns`` the time of the build.
 
-        ``scan`` gives the walk of the context that was made already, or None; ``scans`` that of a
-        named context.
+        ``scans`` have the walks of the contexts that were made already.
         """
         self._downloads = downloads
-        main = inputs.main
-        self._main = None if main is None else HostFiles(main, digests, now_ns, scan)
-        self._named = {
-            key: HostFiles(local, digests, now_ns, None if scans is None else scans(key))
-            for key, local in inputs.named.items()
+        contexts: dict[ContextKey | None, LocalInputs | None] = {None: inputs.main}
+        contexts.update(inputs.named)
+        self._contexts = {
+            key: HostFiles(local, digests, now_ns, None if scans is None else scans.of(key).latest)
+            for key, local in contexts.items()
+            if local is not None
         }
         self._stages: dict[tuple[Path, ...], _KeptTree] = {}
         self._stage_digests = FileDigests(now_ns, owners=True)
@@ -74,7 +73,7 @@ class PlacedFiles:
         Raises:
             BuildInputError: there is no build context.
         """
-        host = self._main if context is None else self._named[context]
+        host = self._contexts.get(context)
         if host is None:
             raise BuildInputError(
                 "the Dockerfile reads files, but there is no build context",
@@ -136,9 +135,8 @@ class PlacedFiles:
 
     def remember(self) -> None:
         """Keep the digests of the contexts' files for the next build."""
-        for host in (self._main, *self._named.values()):
-            if host is not None:
-                host.remember()
+        for host in self._contexts.values():
+            host.remember()
 
     def _digests(self, source: FilesOf) -> FileDigests:
         if source is None or isinstance(source, str):

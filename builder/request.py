@@ -57,6 +57,8 @@ class BuildRequest(Record):
     """The image's config says by which steps its layers were made."""
     contexts: Mapping[str, NamedContext] = field(default_factory=dict)
     """Named contexts by their normalised names, as ``builder.contexts.context_name`` gives them."""
+    materials: tuple[Material, ...] = ()
+    """What the contexts were made from, by whoever brought them in."""
     origin: str = ""
     """What the directory ``context`` was made from: a URL, ``-`` for standard input. Empty for a
     directory that the user named; only such a one is filtered by an ignore file."""
