@@ -12,9 +12,10 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
-from images.errors import ImagesError, InputError
+from images.errors import ImagesError, InputError, PlatformUnknownError
 
 if TYPE_CHECKING:
+    from images.platform import Platform
     from images.reference import Reference
     from images.store import Image, ImageStore, StoredImage
 
@@ -107,19 +108,18 @@ def select(
     return kept
 
 
-def inspect(store: ImageStore, name: str) -> dict[str, Any]:
-    """The object of ``docker image inspect``.
+def inspect(store: ImageStore, name: str, *, platform: Platform | None = None) -> dict[str, Any]:
+    """The object of ``docker image inspect``; of an index, that of one image.
 
     Raises:
-        ImageUnknownError: no such image.
+        ImageUnknownError: no such image. PlatformUnknownError: not for ``platform``.
     """
-    stored = store.lookup(name)
-    image = store.image(stored.descriptor)
+    stored, image = _find(store, name, platform)
     document = image.config.to_json()
     digest = stored.descriptor.digest
     tagged = [ref for ref in stored.names if ref.tag is not None]
     return {
-        "Id": str(stored.image_id),
+        "Id": str(image.id),
         "RepoTags": [ref.familiar for ref in tagged],
         "RepoDigests": sorted({f"{ref.familiar_name}@{digest}" for ref in tagged}),
         "Parent": "",
@@ -138,20 +138,21 @@ def inspect(store: ImageStore, name: str) -> dict[str, Any]:
     }
 
 
-def history(store: ImageStore, name: str) -> Iterator[dict[str, Any]]:
+def history(
+    store: ImageStore, name: str, *, platform: Platform | None = None
+) -> Iterator[dict[str, Any]]:
     """The objects of ``docker history``, newest first; ``Size`` is the layer's, compressed.
 
     Raises:
-        ImageUnknownError: no such image.
+        ImageUnknownError: no such image. PlatformUnknownError: not for ``platform``.
     """
-    stored = store.lookup(name)
-    image = store.image(stored.descriptor)
+    stored, image = _find(store, name, platform)
     layers = list(image.manifest.layers)
     newest = True
     for entry in reversed(image.config.history):
         size = 0 if entry.empty_layer or not layers else layers.pop().size
         yield {
-            "Id": str(stored.image_id) if newest else "<missing>",
+            "Id": str(image.id) if newest else "<missing>",
             "Created": entry.created,
             "CreatedBy": entry.created_by,
             "Size": size,
@@ -169,9 +170,24 @@ def created_key(text: str | None) -> str:
         return ""
 
 
+def _find(store: ImageStore, name: str, platform: Platform | None) -> tuple[StoredImage, Image]:
+    """What is stored under a name, and the image meant of it."""
+    stored = store.lookup(name)
+    if platform is None:
+        return stored, store.shown_image(stored.descriptor)
+    image = store.image(stored.descriptor, platform)
+    if not image.config.platform.matches(platform):
+        raise PlatformUnknownError(
+            f"no image for platform {platform}",
+            where=name,
+            fix=f"this image is for {image.config.platform} only",
+        )
+    return stored, image
+
+
 def _readable(store: ImageStore, stored: StoredImage) -> Image | None:
     try:
-        return store.image(stored.descriptor)
+        return store.shown_image(stored.descriptor)
     except ImagesError:
         return None
 
@@ -195,7 +211,8 @@ def _matches(line: ImageSummary, pattern: str) -> bool:
 def _by_age(
     store: ImageStore, lines: list[ImageSummary], key: str, name: str
 ) -> list[ImageSummary]:
-    pivot = created_key(store.image(store.lookup(name).descriptor).config.created)
+    _, image = _find(store, name, None)
+    pivot = created_key(image.config.created)
     if key == "before":
         return [line for line in lines if created_key(line.created) < pivot]
     return [line for line in lines if created_key(line.created) > pivot]

@@ -28,6 +28,9 @@ _ARCH_ALIASES: dict[str, tuple[str, str]] = {
     "armv7l": ("arm", "v7"),
     "armv6l": ("arm", "v6"),
 }
+_ARCHITECTURES = frozenset(
+    ("386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64le", "riscv64", "s390x")
+)
 _OS_ALIASES = {"macos": "darwin"}
 _DEFAULT_VARIANTS = {("amd64", "v1"), ("arm64", "v8"), ("arm64", "8")}
 
@@ -54,6 +57,11 @@ class Platform(Record, order=True):
             raise InvalidPlatformError(
                 f"invalid platform {text!r}",
                 fix="write os/arch or os/arch/variant, e.g. linux/arm64",
+            )
+        if len(parts) > 1 and (parts[0] in _ARCHITECTURES or parts[0] in _ARCH_ALIASES):
+            raise InvalidPlatformError(
+                f"invalid platform {text!r}: {parts[0]} is an architecture",
+                fix=f"write linux/{text.strip()}",
             )
         if len(parts) == 1:
             known_os = parts[0] in ("linux", "windows", "darwin", "macos", "freebsd")

@@ -22,6 +22,7 @@ from images.database import IMAGES_MIGRATIONS, Database
 from images.descriptor import Descriptor
 from images.digest import Digest
 from images.errors import (
+    BlobUnknownError,
     EnvironmentFault,
     ImageInUseError,
     ImagesError,
@@ -252,6 +253,24 @@ class ImageStore:
             descriptor = document.select(platform or Platform.host())
             document = self._document(descriptor)
         raise InvalidManifestError("index is nested too deeply", where=str(descriptor.digest))
+
+    def shown_image(self, descriptor: Descriptor) -> Image:
+        """The image that stands for what is stored when no platform is named: this machine's, else
+        the first one that an index has here.
+
+        Raises:
+            ImagesError: as ``image``; nothing of it is here.
+        """
+        from images.config import ImageConfig
+
+        try:
+            return self.image(descriptor)
+        except (PlatformUnknownError, BlobUnknownError):
+            for manifest in self._local_manifests(descriptor, set()):
+                if self.blobs.has(manifest.config.digest):
+                    config = ImageConfig.parse(self.blobs.read(manifest.config.digest))
+                    return Image(manifest, config, manifest.descriptor)
+            raise
 
     def lowerdirs(self, image: Image) -> list[Path]:
         """The unpacked layers of an image for overlayfs, topmost first; unpacks what is missing.

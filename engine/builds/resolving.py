@@ -74,13 +74,29 @@ class PullingResolver:
     def _find(self, reference: Reference, platform: Platform) -> Descriptor:
         stored = None if self._always else self._store.resolve(reference)
         if stored is not None and self._may_use(reference, stored):
-            return stored
+            if self._complete(stored, platform):
+                return stored
+            # The other platforms of the same index: what a tag means now is another matter.
+            reference = reference.with_digest(stored.digest)
         from engine.registries import pull
 
         # What is here already is not sent again; a digest that is here is not even asked for.
         return pull(
             reference, self._store, self._access, platform=platform, progress=self._progress
         )
+
+    def _complete(self, stored: Descriptor, platform: Platform) -> bool:
+        """Whether what an index holds for the platform is here: pulls fetch one platform alone."""
+        from images.errors import ImagesError
+        from images.mediatype import is_index
+
+        if not is_index(stored.media_type):
+            return True
+        try:
+            image = self._store.image(stored, platform)
+        except ImagesError:
+            return False
+        return all(self._store.blobs.has(layer.digest) for layer in image.manifest.layers)
 
     def _may_use(self, reference: Reference, stored: Descriptor) -> bool:
         """Whether no signature is needed to use what is stored.

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from images.platform import Platform
 from lading.app import App
 from lading.render.table import listing
 from lading.render.units import human_ago, human_size
@@ -27,17 +28,29 @@ _HEADERS = {
 @click.option("--format", "template", metavar="TEMPLATE", help="Go template, table or json")
 @click.option("-H", "--human/--no-human", default=True, help="Sizes and dates for people")
 @click.option("--no-trunc", is_flag=True, help="Show whole commands and ids")
+@click.option("--platform", metavar="OS/ARCH", help="Which image of a multi-platform one")
 @click.option("-q", "--quiet", is_flag=True, help="Only image ids")
 @click.pass_obj
 def history(
-    app: App, image: str, *, template: str | None, human: bool, no_trunc: bool, quiet: bool
+    app: App,
+    image: str,
+    *,
+    template: str | None,
+    human: bool,
+    no_trunc: bool,
+    platform: str | None,
+    quiet: bool,
 ) -> None:
     """Show the history of an image."""
     from engine.images import history as entries
 
     now = datetime.now(UTC)
+    wanted = None if platform is None else Platform.parse(platform)
     text = listing(
-        [_row(item, now, human=human, whole=no_trunc) for item in entries(app.store, image)],
+        [
+            _row(item, now, human=human, whole=no_trunc)
+            for item in entries(app.store, image, platform=wanted)
+        ],
         headers=_HEADERS,
         columns=("ID", "CreatedSince", "CreatedBy", "Size", "Comment"),
         template=template,
