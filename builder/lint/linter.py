@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from builder.errors import BuildInputError
 from builder.lint import bases, files, rules, stages
-from builder.lint.settings import LintSettings
+from builder.lint.selection import BUILDKIT, OWN_NAMES, Selection
+from builder.lint.settings import LintSettings, asked_in
 from builder.plan.observer import PlanObserver
 from dockerfile_grammar import nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from builder.ignore import IgnorePatterns
     from builder.lint.rules import Finding
@@ -31,7 +32,8 @@ class Linter(PlanObserver):
     """Give it to the planner as ``observer``; afterwards ``findings`` is complete.
 
     Rules of the text speak about the whole file, rules of stages about those that are planned.
-    ``ignore`` holds the patterns of the build context, None where there are none.
+    ``ignore`` holds the patterns of the build context, None where there are none; ``listing`` tells
+    what is in it, as ``Survey`` wants it.
 
     Raises:
         LintOptionError: the settings are malformed.
@@ -43,16 +45,20 @@ class Linter(PlanObserver):
         options: PlanOptions,
         *,
         ignore: IgnorePatterns | None = None,
+        selection: Selection = BUILDKIT,
+        listing: Callable[[], frozenset[str]] | None = None,
     ) -> None:
         self.settings = LintSettings.of(dockerfile, options.build_args, filename=options.filename)
         self._escape = dockerfile.escape
         self._filename = options.filename
         self._ignore = ignore
+        self._selection = selection
         self._found: list[Finding] = []
         self._with_workdir: set[int] = set()
         self._only_last: dict[tuple[int, type], nodes.Instruction] = {}
         self._keep(files.findings(dockerfile))
         self._keep(bases.findings(dockerfile, options))
+        self._keep(self._own(dockerfile, options, listing))
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -65,7 +71,14 @@ class Linter(PlanObserver):
         Raises:
             LintViolationError: there are findings; names their rules.
         """
-        names = sorted({finding.rule.name for finding in self._found})
+        # A file that BuildKit builds is built, unless more was asked for.
+        names = sorted(
+            {
+                finding.rule.name
+                for finding in self._found
+                if self._selection.chosen or not finding.rule.own
+            }
+        )
         if names and self.settings.error:
             raise LintViolationError(
                 f"lint violation found for rules: {', '.join(names)}",
@@ -106,7 +119,34 @@ class Linter(PlanObserver):
                     self._keep([stages.overridden(earlier, node)])
                 self._only_last[stage, type(node)] = node
 
+    def _own(
+        self,
+        dockerfile: nodes.Dockerfile,
+        options: PlanOptions,
+        listing: Callable[[], frozenset[str]] | None,
+    ) -> Iterable[Finding]:
+        """What our own rules find, as far as they are wanted anywhere in the file."""
+        wanted = self._selection.names | self.settings.experimental | _asked(dockerfile)
+        if wanted.isdisjoint(OWN_NAMES):
+            return ()
+        from builder.lint.checks import findings
+        from builder.lint.survey import Survey
+
+        return findings(Survey(dockerfile, options.build_args, files=listing), wanted)
+
     def _keep(self, found: Iterable[Finding]) -> None:
         self._found += (
-            finding for finding in found if self.settings.allows(finding.rule, finding.comments)
+            finding
+            for finding in found
+            if self.settings.allows(finding.rule, finding.comments, selection=self._selection)
         )
+
+
+def _asked(dockerfile: nodes.Dockerfile) -> frozenset[str]:
+    """The rules that comments above instructions ask for."""
+    found = frozenset[str]()
+    for stage in dockerfile.stages:
+        for node in (stage.base, *stage.instructions):
+            if node.comments:
+                found |= asked_in(node.comments)
+    return found

@@ -1,7 +1,8 @@
-"""The rules: their names, descriptions, pages and messages, which are BuildKit's word for word.
+"""What a rule is, and BuildKit's: their names, descriptions, pages and messages, word for word.
 
-What makes a rule fire is in ``files`` (the text alone), ``bases`` (FROM and the global arguments)
-and ``stages`` (an instruction with the variables and the config it meets).
+What makes a rule of BuildKit fire is in ``files`` (the text alone), ``bases`` (FROM and the global
+arguments) and ``stages`` (an instruction with the variables and the config it meets). The rules of
+our own are in ``own``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from dockerfile_grammar.quoting import quoted
@@ -17,7 +19,20 @@ if TYPE_CHECKING:
     from dockerfile_grammar.nodes import Node, SourceRange
 
 PAGES: Final = "https://docs.docker.com/go/dockerfile/rule/"
+OWN_PAGES: Final = "docs/lint/"
+"""Where in the project the pages are."""
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+class Level(IntEnum):
+    """When a rule speaks without being asked for by name."""
+
+    DEFAULT = 0
+    """In every build: what it finds is almost surely a mistake."""
+    RECOMMENDED = 1
+    """In a check and in ``lading lint``."""
+    OPTIONAL = 2
+    """Never: a matter of taste, or of what the image is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +44,72 @@ class Rule:
     format: Callable[..., str]
     experimental: bool = False
     """Only reported where ``experimental=`` asks for it, and not silenced by ``skip=``."""
+    level: Level = Level.DEFAULT
+    aliases: tuple[str, ...] = ()
+    """What hadolint calls it."""
+    advice: str = ""
+    """How to mend it, where the message does not say."""
+    own: bool = False
+    """Not one of BuildKit's."""
 
     @property
     def url(self) -> str:
-        """The page that explains the rule to users of any BuildKit."""
+        """The page that explains the rule: for BuildKit's the one its users know, else ours."""
+        if self.own:
+            return f"{OWN_PAGES}{self.name}.md"
         return f"{PAGES}{_WORD.sub('-', self.name).lower()}/"
 
-    def at(self, node: Node, *words: str) -> Finding:
-        """A finding of this rule at an instruction."""
-        return Finding(self, self.format(*words), node.range, node.comments)
+    def at(
+        self, node: Node, *words: object, place: Place | None = None, fix: Fix | None = None
+    ) -> Finding:
+        """A finding of this rule at an instruction, or at ``place`` in it."""
+        return Finding(self, self.format(*words), node.range, node.comments, node, place, fix)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Characters of an instruction's text, from ``start`` up to ``end``.
+
+    With ``heredoc``, those of the content of its here-document of that number.
+    """
+
+    start: int
+    end: int
+    heredoc: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """``text`` in place of what stands at ``place``; an insertion where that is empty."""
+
+    place: Place
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """What mends a finding. A safe one leaves what is built as it was meant."""
+
+    what: str
+    changes: tuple[Change, ...]
+    safe: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule that fired: where, and the comment lines right above that place."""
+    """A rule that fired: where, and the comment lines right above that place.
+
+    ``node`` is the instruction, None where a whole line is at fault. ``fix`` is known for rules of
+    our own; ``repairs`` knows those of BuildKit's.
+    """
 
     rule: Rule
     message: str
     range: SourceRange
     comments: tuple[str, ...] = ()
+    node: Node | None = None
+    place: Place | None = None
+    fix: Fix | None = None
 
 
 def _undefined_from(name: str, near: str) -> str:

@@ -1,17 +1,19 @@
 """Which rules speak: ``# check=`` at the top of the file or above an instruction.
 
 ``skip=A,B;error=true;experimental=C``, in any order; ``all`` stands for every rule. The build
-argument BUILDKIT_DOCKERFILE_CHECK takes the place of the directive.
+argument BUILDKIT_DOCKERFILE_CHECK takes the place of the directive. Rules of our own answer to
+hadolint's numbers too, and to its comment ``# hadolint ignore=DL3008`` above an instruction.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Self
 
 from builder.errors import BuildInputError
+from builder.lint.selection import BUILDKIT, Selection
 from dockerfile_grammar.quoting import quoted
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ BUILD_ARGUMENT: Final = "BUILDKIT_DOCKERFILE_CHECK"
 OPTIONS: Final = ("skip", "error", "experimental")
 ALL: Final = "all"
 _COMMENT = re.compile(r"check\s*=\s*(\S*)", re.IGNORECASE)
+_HADOLINT = re.compile(r"hadolint\s+(?:\w+=\S+\s+)*ignore\s*=\s*([\w, ]*)")
 _BOOLEANS: Mapping[str, bool] = {
     **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
     **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
@@ -86,12 +89,21 @@ class LintSettings:
                 return cls.parse(directive.value, where=f"{filename}:{directive.line}")
         return cls()
 
-    def allows(self, rule: Rule, comments: Iterable[str] = ()) -> bool:
-        """Whether a finding of ``rule`` counts, at an instruction below ``comments``."""
+    def allows(
+        self, rule: Rule, comments: Iterable[str] = (), *, selection: Selection = BUILDKIT
+    ) -> bool:
+        """Whether a finding of ``rule`` counts, at an instruction below ``comments``.
+
+        ``experimental=all`` means BuildKit's experimental rules; ours are asked for by name.
+        """
         here = _from_comments(comments)
+        asked = self.experimental | here.experimental
         if rule.experimental:
-            return not {rule.name, ALL}.isdisjoint(self.experimental | here.experimental)
-        return {rule.name, ALL}.isdisjoint(self.skip | here.skip)
+            return rule.name in asked or ALL in asked or selection.wants(rule)
+        names = {rule.name, *rule.aliases}
+        if not selection.wants(rule) and names.isdisjoint(asked):
+            return False
+        return (names | {ALL}).isdisjoint(self.skip | here.skip)
 
 
 def is_check_comment(comment: str) -> bool:
@@ -99,18 +111,29 @@ def is_check_comment(comment: str) -> bool:
     return _COMMENT.match(comment) is not None
 
 
+def asked_in(comments: Iterable[str]) -> frozenset[str]:
+    """The rules that a comment above an instruction asks for."""
+    return _from_comments(comments).experimental
+
+
 def _from_comments(comments: Iterable[str]) -> LintSettings:
-    """What the first ``check=`` comment says; nothing where it is not understood, as a comment may
-    say anything.
+    """What the first ``check=`` comment says, and what hadolint's say; nothing where it is not
+    understood, as a comment may say anything.
     """
+    found: LintSettings | None = None
+    ignored = frozenset[str]()
     for comment in comments:
+        foreign = _HADOLINT.match(comment)
+        if foreign is not None:
+            ignored |= _names(foreign[1])
         match = _COMMENT.match(comment)
-        if match is not None:
+        if match is not None and found is None:
             try:
-                return LintSettings.parse(match[1])
+                found = LintSettings.parse(match[1])
             except LintOptionError:
-                break
-    return LintSettings()
+                found = LintSettings()
+    settings = found or LintSettings()
+    return replace(settings, skip=settings.skip | ignored) if ignored else settings
 
 
 def _names(text: str) -> frozenset[str]:

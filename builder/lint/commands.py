@@ -1,0 +1,339 @@
+"""Rules about what RUN, CMD and ENTRYPOINT tell a shell to do."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from builder.lint import own, shell
+from builder.lint.invocations import Invocation, invocation
+from builder.lint.rules import Change, Finding, Fix, Place
+from builder.lint.scripts import SHELLS, Script, is_set, set_options
+from builder.lint.shell import Command, Pipeline
+from builder.lint.survey import Survey
+from dockerfile_grammar import nodes
+
+_STATE: Final = frozenset({"cd", "export", "alias", "umask", "ulimit", "unset", "pushd", "popd"})
+_MAY_BE_STATE = re.compile(r"\s*(?:cd|export|alias|umask|ulimit|unset|pushd|popd|\w+=)")
+"""Cheap to ask before a text is read as commands."""
+_HARMLESS: Final = frozenset(
+    {"echo", "printf", "true", ":", "yes", "set", "export", "shopt", "trap", "tee"}
+)
+_FETCHERS: Final = frozenset({"curl", "wget"})
+_INTERPRETERS: Final = SHELLS | {"python", "python3", "perl", "ruby", "node", "php"}
+_INLINE_FETCH = re.compile(r"(?:\$|<)\(\s*(curl|wget)\b|`\s*(curl|wget)\b")
+_TEMPORARY = re.compile(r"(?:/var)?/tmp(?:/|\Z)|/dev/shm")
+_SHOWN: Final = 40
+"""Characters of a command that a message quotes."""
+_CREDENTIALS: Final = (
+    r"://[^\s/@'\"]*\$\{?%s\b\}?[^\s/@'\"]*@",
+    r"--?(?:[\w-]+-)?(?:password|passwd|token|secret|api-?key|passphrase)[= ]['\"]?\$\{?%s\b",
+    r"(?i:authorization|private-token|x-api-key)['\"]?\s*:\s*[^'\"\n]*\$\{?%s\b",
+    r"_auth(?:Token)?[= ]['\"]?\$\{?%s\b",
+    r"(?:-u|--user)[ =]['\"]?[^\s'\":]*:\$\{?%s\b",
+)
+"""Where a variable stands for a password or a token: in an address, a flag, a header."""
+
+
+def without_effect(survey: Survey) -> Iterator[Finding]:
+    """RUN instructions whose commands only change the shell that ends with them."""
+    for stage in survey.stages:
+        for script in survey.scripts(stage):
+            if script.heredoc is not None or not _MAY_BE_STATE.match(script.text):
+                continue
+            parsed = script.parsed
+            if not parsed.complete or any(command.depth for command in parsed.commands):
+                continue
+            pipelines = parsed.outermost
+            if pipelines and all(_only_state(pipeline) for pipeline in pipelines):
+                text = script.text.strip()
+                place = script.place(parsed.commands[0].start, parsed.commands[-1].end)
+                yield own.RUN_WITHOUT_EFFECT.at(
+                    script.node, _shown(text), _instead(parsed.commands[-1]), place=place
+                )
+
+
+def _only_state(pipeline: Pipeline) -> bool:
+    element = pipeline.elements[0]
+    return (
+        len(pipeline.elements) == 1
+        and isinstance(element, Command)
+        and not element.redirects
+        and (element.name in _STATE or (not element.words and bool(element.assignments)))
+    )
+
+
+def _instead(command: Command) -> str:
+    if command.name in ("cd", "pushd", "popd"):
+        return "use WORKDIR"
+    if command.name == "export" or not command.words:
+        return "use ENV"
+    return "put it into the RUN that needs it"
+
+
+def directories(survey: Survey) -> Iterator[Finding]:
+    """``cd`` at the begin of a RUN, and ``mkdir`` followed by it."""
+    for stage in survey.stages:
+        for script in survey.scripts(stage):
+            found = _simple(script)
+            if script.heredoc is not None or len(found) < 2:
+                continue
+            first, *rest = found
+            if first.name == "cd" and len(first.words) == 2 and first.words[1].literal:
+                path = first.words[1].value
+                place = script.place(first.start, first.end)
+                if path.startswith("/"):
+                    yield own.WORKDIR_INSTEAD_OF_CD.at(script.node, path, place=place)
+            elif first.name == "mkdir":
+                yield from _made_and_entered(script, first, rest)
+
+
+def _made_and_entered(script: Script, made: Command, rest: list[Command]) -> Iterator[Finding]:
+    entered = rest[0]
+    operands = [word for word in made.words[1:] if not word.value.startswith("-")]
+    if entered.name != "cd" or len(operands) != 1 or len(entered.words) != 2:
+        return
+    path = operands[0].value
+    if not operands[0].literal or entered.words[1].value != path or _is_temporary(path, rest):
+        return
+    if any(word.value.startswith("-m") for word in made.words[1:]):
+        return
+    place = script.place(made.start, entered.end)
+    yield own.WORKDIR_INSTEAD_OF_MKDIR.at(script.node, path, place=place)
+
+
+def _is_temporary(path: str, commands: list[Command]) -> bool:
+    """Whether the directory is gone at the end, or left again."""
+    if _TEMPORARY.match(path):
+        return True
+    return any(command.name in ("rm", "cd", "popd") for command in commands[1:])
+
+
+def _simple(script: Script) -> list[Command]:
+    """The outermost commands, where all are simple and joined by ``&&``, ``;`` or a line break."""
+    if not script.parsed.complete:
+        return []
+    found: list[Command] = []
+    for pipeline in script.parsed.outermost:
+        element = pipeline.elements[0]
+        if not isinstance(element, Command) or pipeline.joined in ("||", "&"):
+            break
+        found.append(element)
+    return found
+
+
+def sudo(survey: Survey) -> Iterator[Finding]:
+    """``sudo`` where commands run as root anyway; not where it takes another user's place."""
+    for stage in survey.stages:
+        root = _root_at(survey, stage)
+        for script in survey.scripts(stage):
+            if id(script.node) not in root:
+                continue
+            for command in script.parsed.commands if script.parsed.complete else ():
+                flags = {word.value for word in command.words[1:2]}
+                if command.name == "sudo" and not flags & {"-u", "--user", "-g", "-i", "-iu"}:
+                    word = command.words[0]
+                    place = script.place(word.start, word.end)
+                    yield own.SUDO_IN_RUN.at(script.node, place=place)
+
+
+def _root_at(survey: Survey, stage: nodes.Stage) -> set[int]:
+    """The RUN instructions of a stage with no USER above them but root."""
+    root, found = True, set[int]()
+    for index in survey.lineage(stage.index):
+        for node in survey.stages[index].instructions:
+            if isinstance(node, nodes.User):
+                root = node.user.partition(":")[0] in ("root", "0")
+            elif root and index == stage.index:
+                found.add(id(node))
+    return found
+
+
+def pipes(survey: Survey) -> Iterator[Finding]:
+    """Pipelines that hide a failure, and downloads that go straight into an interpreter."""
+    for stage in survey.stages:
+        for script in survey.scripts(stage):
+            if script.parsed.complete:
+                yield from _hidden_failures(script)
+                yield from _unseen_downloads(script)
+
+
+def _hidden_failures(script: Script) -> Iterator[Finding]:
+    if script.pipefail:
+        return
+    for index, pipeline in enumerate(pipelines := script.parsed.outermost):
+        if _option_before(script, pipeline.start, "", "pipefail"):
+            return
+        if len(pipeline.elements) < 2 or pipeline.tested:
+            continue
+        if pipelines[index + 1 : index + 2] and pipelines[index + 1].joined == "||":
+            continue
+        for element in pipeline.elements[:-1]:
+            if isinstance(element, Command) and invocation(script, element).name not in _HARMLESS:
+                text = _shown(script.text[element.start : element.end])
+                place = script.place(element.start, element.end)
+                yield own.PIPE_WITHOUT_PIPEFAIL.at(script.node, text, place=place)
+                break
+
+
+def _unseen_downloads(script: Script) -> Iterator[Finding]:
+    for pipeline in script.parsed.pipelines:
+        first, last = pipeline.elements[0], pipeline.elements[-1]
+        if not (isinstance(first, Command) and isinstance(last, Command)):
+            continue
+        source, reader = invocation(script, first), invocation(script, last)
+        name = ""
+        if len(pipeline.elements) > 1 and source.name in _FETCHERS and _reads_stdin(reader):
+            name = source.name
+        elif len(pipeline.elements) == 1 and reader.name in _INTERPRETERS:
+            inline = [_INLINE_FETCH.search(word.text) for word in reader.arguments]
+            name = next((found[1] or found[2] for found in inline if found), "")
+        if name:
+            place = script.place(pipeline.start, pipeline.end)
+            yield own.DOWNLOAD_PIPED_TO_SHELL.at(script.node, reader.name, name, place=place)
+
+
+def _reads_stdin(run: Invocation) -> bool:
+    """Whether an interpreter reads its program from its input: no file, ``-``, or ``-s``."""
+    if run.name not in _INTERPRETERS:
+        return False
+    words = [word.value for word in run.arguments]
+    if run.name not in SHELLS:
+        return not words or words[0] == "-"
+    operands = [word for word in words if not word.startswith("-")]
+    return not operands or "-" in words or is_set(tuple(words), "s", "stdin")
+
+
+def errexit(survey: Survey) -> Iterator[Finding]:
+    """Here-documents for a shell whose first lines may fail unnoticed."""
+    for stage in survey.stages:
+        for script in survey.scripts(stage):
+            if script.heredoc is None or script.errexit or not script.parsed.complete:
+                continue
+            pipelines = script.parsed.outermost
+            for index, pipeline in enumerate(pipelines[:-1]):
+                if _option_before(script, pipeline.start, "e", "errexit"):
+                    break
+                if pipelines[index + 1].joined in (";", "\n") and _may_fail(script, pipeline):
+                    yield _unnoticed(script, pipeline)
+                    break
+
+
+def _may_fail(script: Script, pipeline: Pipeline) -> bool:
+    last = pipeline.elements[-1]
+    if pipeline.tested or not isinstance(last, Command) or not last.words:
+        return False
+    return invocation(script, last).name not in _HARMLESS
+
+
+def _unnoticed(script: Script, pipeline: Pipeline) -> Finding:
+    begin = re.match(r"(?:#![^\n]*\n)?", script.text)
+    start = begin.end() if begin else 0
+    change = Change(Place(start, start, script.heredoc), "set -e\n")
+    return own.HEREDOC_WITHOUT_ERREXIT.at(
+        script.node,
+        _shown(script.text[pipeline.start : pipeline.end]),
+        place=script.place(pipeline.start, pipeline.end),
+        fix=Fix("begin with set -e", (change,), safe=False),
+    )
+
+
+def _option_before(script: Script, position: int, letter: str, name: str) -> bool:
+    return any(
+        is_set(set_options(command), letter, name)
+        for command in script.parsed.commands
+        if command.start <= position
+    )
+
+
+def credentials(survey: Survey) -> Iterator[Finding]:
+    """Build arguments that stand where a password or a token stands."""
+    for stage in survey.stages:
+        names = list(_declared(survey, stage))
+        if not names:
+            continue
+        for script in survey.scripts(stage):
+            for name in names:
+                match = _credential(script.text, name)
+                if match is not None and name not in _secrets(script.node):
+                    place = script.place(match.start(), match.end())
+                    yield own.BUILD_ARG_AS_CREDENTIAL.at(script.node, name, place=place)
+
+
+def _secrets(node: nodes.Run) -> set[str | None]:
+    """The variables that secret mounts give a RUN, which are no build arguments there."""
+    return {dict(mount.options).get("env") for mount in node.mounts}
+
+
+def _declared(survey: Survey, stage: nodes.Stage) -> Iterator[str]:
+    for index in survey.lineage(stage.index):
+        for node in survey.stages[index].instructions:
+            if isinstance(node, nodes.Arg):
+                yield from (pair.key for pair in node.args)
+
+
+def _credential(text: str, name: str) -> re.Match[str] | None:
+    if f"${name}" not in text and f"${{{name}" not in text:
+        return None
+    found = (re.search(pattern % re.escape(name), text) for pattern in _CREDENTIALS)
+    return next(filter(None, found), None)
+
+
+def signals(survey: Survey) -> Iterator[Finding]:
+    """CMD and ENTRYPOINT in exec form whose ``sh -c`` stays between the program and signals."""
+    for stage in survey.stages:
+        for node in stage.instructions:
+            if not isinstance(node, nodes.Cmd | nodes.Entrypoint):
+                continue
+            if isinstance(node.command, nodes.ExecForm):
+                program = _not_replaced(node.command.args)
+                if program:
+                    yield own.SHELL_WITHOUT_EXEC.at(node, node.keyword.upper(), program)
+
+
+def _not_replaced(words: tuple[str, ...]) -> str:
+    """The last program of a ``sh -c`` of several commands; shells replace themselves by one."""
+    if (
+        len(words) < 3
+        or posixpath.basename(words[0]) not in SHELLS
+        or not is_set(words[1:2], "c", "")
+    ):
+        return ""
+    parsed = shell.parse(words[2])
+    names = {command.name for command in parsed.commands}
+    if not parsed.complete or names & {"exec", "trap", "wait"} or len(parsed.outermost) < 2:
+        return ""
+    last = parsed.outermost[-1]
+    element = last.elements[0]
+    if len(last.elements) > 1 or not isinstance(element, Command) or last.joined == "||":
+        return ""
+    return "" if element.name in _HARMLESS | _STATE else element.name
+
+
+def ignored_cmd(survey: Survey) -> Iterator[Finding]:
+    """A CMD beside an ENTRYPOINT in shell form, which takes no arguments."""
+    for stage in survey.stages:
+        entry = command = None
+        for node in stage.instructions:
+            if isinstance(node, nodes.Entrypoint):
+                entry = node
+            elif isinstance(node, nodes.Cmd):
+                command = node
+        if entry is None or command is None or not isinstance(entry.command, nodes.ShellForm):
+            continue
+        if posixpath.basename(survey.interpreter(stage)[0]) not in SHELLS or _is_empty(command):
+            continue
+        if not re.search(r"\$\{?[@*0-9]", entry.command.text) and entry.command.text:
+            yield own.ENTRYPOINT_IGNORES_CMD.at(command, entry.range.start)
+
+
+def _is_empty(node: nodes.Cmd) -> bool:
+    command = node.command
+    return not (command.args if isinstance(command, nodes.ExecForm) else command.text)
+
+
+def _shown(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
