@@ -250,19 +250,25 @@ class Envelope:
 
 
 def sign(signed: Mapping[str, Any], signers: Iterable[Signer]) -> bytes:
-    """The bytes of an envelope around ``signed``, signed by every one of ``signers``."""
+    """The bytes of an envelope around ``signed``, signed by every one of ``signers``.
+
+    They are those that Go's encoding/json writes: Docker's server, where it keeps the snapshot key,
+    lists the hashes of what it would write itself and not of what it was sent.
+    """
     message = canonical.dump(signed)
     rows = [signer.sign(message).to_json() for signer in signers]
     # ``signed`` is spliced in as it was signed, so that nobody needs to spell it again.
-    return b'{"signatures":' + canonical.dump(rows) + b',"signed":' + _escaped(message) + b"}"
+    return b'{"signed":' + _escaped(message) + b',"signatures":' + canonical.dump(rows) + b"}"
 
 
 def _escaped(message: bytes) -> bytes:
-    """Canonical bytes as JSON: control characters, which canonical JSON leaves raw, escaped."""
-    return _CONTROL.sub(lambda found: b"\\u%04x" % found.group()[0], message)
+    """Canonical bytes as JSON, with what Go escapes: control characters, ``<``, ``>``, ``&`` and
+    the line separators of JavaScript.
+    """
+    return _ESCAPED.sub(lambda found: b"\\u%04x" % ord(found.group().decode()), message)
 
 
-_CONTROL: Final = re.compile(rb"[\x00-\x1f]")
+_ESCAPED: Final = re.compile(rb"[\x00-\x1f<>&]|\xe2\x80[\xa8\xa9]")
 
 
 def whole(value: object, *, at: str, least: int) -> int:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.trust.tuf.kit import key
 from trust.tuf import canonical
 from trust.tuf.errors import MalformedMetadataError, OversizeError
+from trust.tuf.metadata import sign
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(),
@@ -84,3 +86,11 @@ def test_different_documents_have_different_canonical_bytes(one, other):
     except MalformedMetadataError:
         return
     assert same == (marked(one) == marked(other))
+
+
+def test_an_envelope_has_the_bytes_that_go_writes() -> None:
+    """encoding/json's order of members and escapes: docker's server hashes its own spelling."""
+    raw = sign({"b": "<&>\u2028\u2029\x1f\u20ac", "a": [1]}, [key("targets")])
+    start = rb'{"signed":{"a":[1],"b":"\u003c\u0026\u003e\u2028\u2029\u001f' + "€".encode()
+    assert raw.startswith(start + b'"},"signatures":[{"keyid":"')
+    assert list(json.loads(raw)["signatures"][0]) == ["keyid", "method", "sig"]
