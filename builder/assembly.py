@@ -17,6 +17,8 @@ from images.config import HistoryEntry, ImageConfig
 from images.descriptor import Descriptor
 from images.digest import Digest
 from images.manifest import Manifest
+from images.mediatype import as_oci
+from records import replace
 
 if TYPE_CHECKING:
     from builder.solver.records import StoredLayer
@@ -62,9 +64,12 @@ def assemble(
         author=draft.author,
         extra=extra,
     )
-    manifest = Manifest.build(
-        config.descriptor(), [layer.descriptor for layer in layers], annotations=annotations
-    )
+    # A base may have Docker's types; one manifest has those of one specification.
+    typed = [
+        replace(layer.descriptor, media_type=as_oci(layer.descriptor.media_type))
+        for layer in layers
+    ]
+    manifest = Manifest.build(config.descriptor(), typed, annotations=annotations)
     return AssembledImage(manifest, config, len(layers) - len(_own_layers(draft.history)))
 
 

@@ -7,6 +7,7 @@ deterministic archive that is a Docker archive and an OCI layout at once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -93,31 +94,77 @@ def save(
     images: Iterable[tuple[Descriptor, Sequence[Reference]]],
     store: ArchiveStore,
     write: Callable[[bytes | bytearray | memoryview], object],
+    *,
+    docker: bool = True,
 ) -> None:
     """Write images with their names as one archive; equal content gives equal bytes.
 
-    Platforms of an index that are not in the store are left out.
+    Platforms of an index that are not in the store are left out. Without ``docker`` it is an OCI
+    layout alone.
 
     Raises:
         BlobUnknownError: an image is incomplete.
     """
     with store.lease("save an archive"):
-        wanted = [(descriptor, tuple(references)) for descriptor, references in images]
-        if not wanted:
-            raise InputError("no image to save", fix="name at least one image")
-        contents: dict[Digest, Descriptor] = {}
-        docker: list[tuple[Manifest, tuple[Reference, ...]]] = []
-        for descriptor, references in wanted:
-            for part in _parts(store.blobs, descriptor):
-                contents[part.digest] = part
-            runnable = _runnable(store.blobs, descriptor)
-            docker.extend((document, references) for document in runnable)
-        files = {
-            oci_layout.LAYOUT_FILE: oci_layout.LAYOUT,
-            oci_layout.INDEX_FILE: oci_layout.index_for(wanted),
-            docker_archive.MANIFEST_FILE: docker_archive.manifest_for(docker),
-        }
-        write_tar(_archive_entries(contents.values(), files, store.blobs), write)
+        contents, files = _laid_out(images, store, docker=docker)
+        write_tar(_archive_entries(contents, files, store.blobs), write)
+
+
+def save_directory(
+    images: Iterable[tuple[Descriptor, Sequence[Reference]]],
+    store: ArchiveStore,
+    path: str,
+    *,
+    docker: bool = False,
+) -> None:
+    """As ``save``, as a directory; images that an OCI layout there has already stay in it.
+
+    Raises:
+        BlobUnknownError: an image is incomplete.
+        OccupiedError: something else is at ``path``.
+        InvalidManifestError: the layout there is damaged.
+        EnvironmentFault: no space, no permission.
+    """
+    from images.outgoing import copy_file, whole_directory
+
+    with store.lease("save a directory"):
+        contents, files = _laid_out(images, store, docker=docker)
+        index = os.path.join(path, oci_layout.INDEX_FILE)
+        if os.path.lexists(index):
+            with open(index, "rb") as file:
+                old = file.read(oci_layout.MANIFEST_LIMIT + 1)
+            files[oci_layout.INDEX_FILE] = oci_layout.joined(old, files[oci_layout.INDEX_FILE])
+        with whole_directory(path) as stage:
+            for part in contents:
+                if os.path.lexists(os.path.join(path, oci_layout.blob_path(part.digest))):
+                    continue
+                target = os.path.join(stage, oci_layout.blob_path(part.digest))
+                os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
+                copy_file(str(store.blobs.path(part.digest)), target)
+            for name, data in files.items():
+                with open(os.path.join(stage, name), "wb") as file:
+                    file.write(data)
+
+
+def _laid_out(
+    images: Iterable[tuple[Descriptor, Sequence[Reference]]], store: ArchiveStore, *, docker: bool
+) -> tuple[list[Descriptor], dict[str, bytes]]:
+    """The blobs of images, and the files that name them, index last."""
+    wanted = [(descriptor, tuple(references)) for descriptor, references in images]
+    if not wanted:
+        raise InputError("no image to save", fix="name at least one image")
+    contents: dict[Digest, Descriptor] = {}
+    named: list[tuple[Manifest, tuple[Reference, ...]]] = []
+    for descriptor, references in wanted:
+        for part in _parts(store.blobs, descriptor):
+            contents[part.digest] = part
+        runnable = _runnable(store.blobs, descriptor)
+        named.extend((document, references) for document in runnable)
+    files = {oci_layout.LAYOUT_FILE: oci_layout.LAYOUT}
+    if docker:
+        files[docker_archive.MANIFEST_FILE] = docker_archive.manifest_for(named)
+    files[oci_layout.INDEX_FILE] = oci_layout.index_for(wanted)
+    return list(contents.values()), files
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,22 @@ _COMPRESSION: Final = {
     DOCKER_FOREIGN_LAYER_GZIP: "gzip",
     OCI_LAYER_ZSTD: "zstd",
 }
+_DOCKER_FORMS: Final = {
+    OCI_LAYER: DOCKER_LAYER,
+    OCI_LAYER_GZIP: DOCKER_LAYER_GZIP,
+    OCI_FOREIGN_LAYER_GZIP: DOCKER_FOREIGN_LAYER_GZIP,
+}
+_OCI_FORMS: Final = {docker: oci for oci, docker in _DOCKER_FORMS.items()}
+
+
+def as_docker(media_type: str) -> str:
+    """Docker's name for a layer of this type; itself where Docker has none."""
+    return _DOCKER_FORMS.get(media_type, media_type)
+
+
+def as_oci(media_type: str) -> str:
+    """OCI's name for a layer of this type."""
+    return _OCI_FORMS.get(media_type, media_type)
 
 
 def is_index(media_type: str) -> bool:

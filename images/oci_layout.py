@@ -102,17 +102,41 @@ def commit(members: Members, image: FoundImage) -> None:
 
 
 def index_for(images: Iterable[tuple[Descriptor, Sequence[Reference]]]) -> bytes:
-    """The ``index.json`` that lists images under their names."""
+    """The ``index.json`` that lists images under their names; other annotations stay."""
     entries: list[Descriptor] = []
     for descriptor, references in images:
         for reference in references:
-            annotations = {NAME_ANNOTATION: str(replace(reference, digest=None))}
+            name = {NAME_ANNOTATION: str(replace(reference, digest=None))}
+            annotations = {**descriptor.annotations, **name}
             if reference.tag is not None:
                 annotations[REF_ANNOTATION] = reference.tag
             entries.append(replace(descriptor, annotations=annotations))
         if not references:
-            entries.append(replace(descriptor, annotations={}))
+            entries.append(descriptor)
     return Index.build(entries).raw
+
+
+def joined(old: bytes, new: bytes) -> bytes:
+    """The ``index.json`` of a layout that gets more images: a name means the new one.
+
+    Raises:
+        InvalidManifestError: the old one is malformed.
+    """
+    try:
+        kept = Index.parse(old).manifests
+    except ImagesError as error:
+        error.where = error.where or INDEX_FILE
+        raise
+    added = Index.parse(new).manifests
+    names = {entry.annotations.get(NAME_ANNOTATION) for entry in added} - {None}
+    digests = {entry.digest for entry in added}
+    stay = [
+        entry
+        for entry in kept
+        if entry.annotations.get(NAME_ANNOTATION) not in names
+        and not (entry.digest in digests and NAME_ANNOTATION not in entry.annotations)
+    ]
+    return Index.build([*stay, *added]).raw
 
 
 def _name(entry: Descriptor) -> Reference | None:

@@ -8,9 +8,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from builder.request import BuildRequest, BuildResult
     from engine.builds.delivery.annotations import Annotation
+    from engine.builds.delivery.outputs import Output
+    from engine.builds.remote_cache.options import CacheSource, CacheTarget
     from images.descriptor import Descriptor
     from images.digest import Digest
     from images.platform import Platform
+    from images.reference import Reference
 
 
 class BuildOrder(Record):
@@ -21,6 +24,27 @@ class BuildOrder(Record):
     """What to build for at the same time; one or none is the request's own matter."""
     annotations: tuple[Annotation, ...] = ()
     """Of every level; the request's own are of the manifest alone."""
+    cache_from: tuple[CacheSource, ...] = ()
+    """Caches elsewhere that are asked before a step is done."""
+    cache_to: tuple[CacheTarget, ...] = ()
+    """Caches elsewhere that the results of steps go to."""
+    outputs: tuple[Output, ...] = ()
+    """Where the result goes; none means the local store, under the request's tags."""
+    squash: bool = False
+    """Ship the layers that the build made as one; the cache has them one by one."""
+    verify: bool = False
+    """Build everything once more, apart, and deliver only what came out the same."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether the builder alone can fulfil it: one image, into the store, as it is."""
+        return not (
+            self.indexed
+            or self.outputs
+            or self.squash
+            or self.verify
+            or any(item.level != "manifest" for item in self.annotations)
+        )
 
     @property
     def targets(self) -> tuple[Platform, ...]:
@@ -41,6 +65,14 @@ class BuildOutcome(Record):
 
     root: Descriptor
     images: tuple[BuildResult, ...]
+    named: tuple[Reference, ...] = ()
+    """Names that stand for it in the local store now,"""
+    pushed: tuple[Reference, ...] = ()
+    """at registries,"""
+    places: tuple[str, ...] = ()
+    """and the files and directories it was written to."""
+    ref: str = ""
+    """Under which the build is on record, as in buildx' history."""
 
     @property
     def cached(self) -> bool:

@@ -62,13 +62,7 @@ def fulfil(
     Raises:
         BuildError, DockerfileError, ImagesError, TrustError: as ``building.build``.
     """
-    if order.indexed:
-        from engine.builds.platforms import build_index
-
-        outcome = build_index(
-            order, yard, tracker, cancellation=cancellation, on_failure=on_failure, lock=lock
-        )
-    else:
+    if order.plain:
         image = building.build(
             order.request,
             yard,
@@ -77,7 +71,14 @@ def fulfil(
             on_failure=on_failure,
             lock=lock,
         )
-        outcome = BuildOutcome(root=image.descriptor, images=(image,))
+        named = image.tags if order.request.register else ()
+        outcome = BuildOutcome(root=image.descriptor, images=(image,), named=named)
+    else:
+        from engine.builds.stations import pass_stations
+
+        outcome = pass_stations(
+            order, yard, tracker, cancellation=cancellation, on_failure=on_failure, lock=lock
+        )
     if lock is not None:
         lock.write()
     return outcome

@@ -16,9 +16,7 @@ from builder.errors import BuildCancelledError
 from builder.runner import Cancellation
 from builder.solver.common import CommonWork
 from engine.builds import building
-from engine.builds.combining import combine
 from engine.builds.delivery.annotations import MANIFEST, annotations_of
-from engine.builds.order import BuildOutcome
 from records import replace
 
 if TYPE_CHECKING:
@@ -30,55 +28,10 @@ if TYPE_CHECKING:
     from engine.builds.building import Yard
     from engine.builds.lock import BuildLock
     from engine.builds.order import BuildOrder
-    from images.descriptor import Descriptor
     from images.platform import Platform
-    from images.store import ImageStore
 
 WAKE_SECONDS: Final = 0.2
 """How often the waiting main thread looks up, so that an interrupt is never missed."""
-
-
-def build_index(
-    order: BuildOrder,
-    yard: Yard,
-    tracker: Tracker,
-    *,
-    cancellation: Cancellation | None = None,
-    on_failure: FailureInspector | None = None,
-    lock: BuildLock | None = None,
-) -> BuildOutcome:
-    """Build the images and their index, and let the order's tags name it; raises as ``build_each``.
-
-    A lease covers everything until then.
-    """
-    with yard.store.lease("build"):
-        images = build_each(
-            order, yard, tracker, cancellation=cancellation, on_failure=on_failure, lock=lock
-        )
-        vertex = tracker.start("exporting manifest list")
-        try:
-            pairs = tuple(zip(order.targets, images, strict=True))
-            root = combine(pairs, yard.store, annotations=order.annotations)
-            name_index(root, order, yard.store)
-        except BaseException as error:
-            vertex.failed(str(error))
-            raise
-        vertex.output(1, f"writing manifest list {root.digest}\n".encode())
-        for tag in order.request.tags:
-            vertex.output(1, f"naming to {tag.familiar}\n".encode())
-        vertex.done()
-    return BuildOutcome(root=root, images=images)
-
-
-def name_index(root: Descriptor, order: BuildOrder, store: ImageStore) -> None:
-    """Make the index an image of the store and point the order's tags at it."""
-    if not order.request.register:
-        return
-    store.add_image(root)
-    for tag in order.request.tags:
-        # A durable write waits for the disk, so it is not made where it would change nothing.
-        if store.resolve(tag) != root:
-            store.tag(tag, root)
 
 
 def build_each(

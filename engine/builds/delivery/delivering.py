@@ -1,0 +1,215 @@
+"""A finished result to the places that an order names: files, registries, and the local store last.
+
+Only what goes into the store or to a registry gets names.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from engine.builds.delivery.annotations import (
+    INDEX_DESCRIPTOR,
+    MANIFEST_DESCRIPTOR,
+    annotations_of,
+)
+from engine.builds.delivery.outputs import DOCKER, LOCAL, OCI, STDOUT, TAR, OutputError
+from images.mediatype import is_index
+from records import Record, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from builder.progress.tracker import Tracker, Vertex
+    from builder.request import BuildResult
+    from engine.access import Access
+    from engine.builds.delivery.annotations import Annotation
+    from engine.builds.delivery.outputs import Output
+    from images.descriptor import Descriptor
+    from images.platform import Platform
+    from images.reference import Reference
+    from images.store import ImageStore
+
+
+class Goods(Record):
+    """What is delivered: the root, and its images with their platforms."""
+
+    root: Descriptor
+    images: tuple[tuple[Platform, BuildResult], ...]
+    annotations: tuple[Annotation, ...] = ()
+    """Those at the levels of descriptors are for the layouts that list the root."""
+
+    @property
+    def listed(self) -> Descriptor:
+        """The root as the index of an OCI layout lists it."""
+        level = INDEX_DESCRIPTOR if is_index(self.root.media_type) else MANIFEST_DESCRIPTOR
+        own = annotations_of(self.annotations, level, self.images[0][0])
+        return replace(self.root, annotations=own)
+
+
+class Delivered(Record):
+    """What names mean the result now, at home and at registries."""
+
+    named: tuple[Reference, ...] = ()
+    pushed: tuple[Reference, ...] = ()
+    places: tuple[str, ...] = ()
+    """Files and directories that were written."""
+
+
+def check_outputs(outputs: Sequence[Output], tags: Sequence[Reference], *, platforms: int) -> None:
+    """Find what cannot be delivered before anything is built.
+
+    Raises:
+        OutputError: says which output, and what would do.
+    """
+    taken: set[Reference] = set()
+    for output in outputs:
+        names = output.names or tuple(tags)
+        if output.push and not names:
+            raise OutputError(
+                "there is no name to push to", where="--output", fix="add -t NAME or name=NAME"
+            )
+        if platforms > 1 and not output.holds_index:
+            raise OutputError(
+                f"an archive of type=docker holds one image, not {platforms} platforms",
+                where="--output",
+                fix="use type=oci, or build one platform",
+            )
+        if output.push and not output.push_by_digest:
+            again = taken.intersection(names)
+            if again:
+                raise OutputError(f"two outputs push to {min(again).familiar}", where="--output")
+            taken.update(names)
+
+
+def deliver(
+    output: Output,
+    goods: Goods,
+    tags: tuple[Reference, ...],
+    store: ImageStore,
+    access: Access,
+    tracker: Tracker,
+) -> Delivered:
+    """Bring the goods to one place; ``tags`` name them where the output has no names of its own.
+
+    Raises:
+        OutputError, OccupiedError: something is in the way; nothing of the output is visible.
+        RegistryError: a registry refuses; nothing was named there.
+        ImagesError: a part is missing, or the disk is full.
+    """
+    names = output.names or tags
+    if output.dest:
+        with _shown(tracker, f"exporting to {output.type} {output.dest}") as vertex:
+            _write(output, goods, names, store, vertex)
+        return Delivered(places=() if output.dest == STDOUT else (output.dest,))
+    pushed = _push(output, goods, names, store, access, tracker) if output.push else ()
+    if not output.store:
+        return Delivered(pushed=pushed)
+    if output.push_by_digest:
+        names = ()
+    with _shown(tracker, "exporting to image") as vertex:
+        _store(output, goods, names, store, vertex)
+    return Delivered(named=names, pushed=pushed)
+
+
+def _store(
+    output: Output,
+    goods: Goods,
+    names: Iterable[Reference],
+    store: ImageStore,
+    vertex: Vertex,
+) -> None:
+    root = goods.root
+    kind = "manifest list" if is_index(root.media_type) else "image"
+    vertex.output(1, f"writing {kind} {root.digest}\n".encode())
+    if output.unpack:
+        for platform, _ in goods.images:
+            store.lowerdirs(store.image(root, platform))
+    store.add_image(root)
+    for name in names:
+        # A durable write waits for the disk, so it is not made where it would change nothing.
+        if store.resolve(name) != root:
+            store.tag(name, root)
+        vertex.output(1, f"naming to {name.familiar}\n".encode())
+
+
+def _push(
+    output: Output,
+    goods: Goods,
+    names: tuple[Reference, ...],
+    store: ImageStore,
+    access: Access,
+    tracker: Tracker,
+) -> tuple[Reference, ...]:
+    from engine.builds.delivery.pushing import Push, push_all
+
+    wanted = Push(goods.root, names, by_digest=output.push_by_digest, insecure=output.insecure)
+    return push_all(wanted, store, access, tracker)
+
+
+def _write(
+    output: Output,
+    goods: Goods,
+    names: tuple[Reference, ...],
+    store: ImageStore,
+    vertex: Vertex,
+) -> None:
+    if output.type == LOCAL:
+        from engine.builds.delivery.trees import write_directory
+
+        left_out = write_directory(output, _files_of(goods), store)
+        for path in left_out:
+            vertex.output(2, f"left out the device {path}\n".encode())
+    elif output.type == TAR:
+        from engine.builds.delivery.trees import write_archive
+
+        with _file(output.dest) as write:
+            write_archive(output, _files_of(goods), store, write)
+    else:
+        _write_layout(output, goods, names, store)
+
+
+def _write_layout(
+    output: Output, goods: Goods, names: tuple[Reference, ...], store: ImageStore
+) -> None:
+    from images.archive import save, save_directory
+
+    assert output.type in (OCI, DOCKER)
+    docker = output.type == DOCKER
+    listed = goods.listed
+    if docker and is_index(listed.media_type):
+        # Statements about the image do not fit into the format, the image does.
+        listed = goods.images[0][1].descriptor
+    if not output.tar:
+        save_directory([(listed, names)], store, output.dest, docker=docker)
+        return
+    with _file(output.dest) as write:
+        save([(listed, names)], store, write, docker=docker)
+
+
+def _files_of(goods: Goods) -> list[tuple[Platform, Descriptor]]:
+    return [(platform, image.descriptor) for platform, image in goods.images]
+
+
+@contextmanager
+def _file(dest: str) -> Iterator[Callable[[Any], object]]:
+    if dest == STDOUT:
+        yield sys.stdout.buffer.write
+        sys.stdout.buffer.flush()
+        return
+    from images.outgoing import whole_file
+
+    with whole_file(dest) as file:
+        yield file.write
+
+
+@contextmanager
+def _shown(tracker: Tracker, name: str) -> Iterator[Vertex]:
+    vertex = tracker.start(name)
+    try:
+        yield vertex
+    except BaseException as error:
+        vertex.failed(str(error))
+        raise
+    vertex.done()

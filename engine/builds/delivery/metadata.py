@@ -1,0 +1,51 @@
+"""``--metadata-file``: what a build ended in, under the keys that buildx writes."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from images.mediatype import is_index
+
+if TYPE_CHECKING:
+    from engine.builds.order import BuildOutcome
+
+WARNINGS_VARIABLE = "BUILDX_METADATA_WARNINGS"
+"""Warnings are left out unless it is set, as buildx does."""
+
+
+def metadata(
+    outcome: BuildOutcome, environment: Mapping[str, str], *, reference: str = ""
+) -> dict[str, Any]:
+    """The document; ``reference`` names the build in the history of this machine.
+
+    An index has no config, so the config's digest is missing for it.
+    """
+    root = outcome.root
+    document: dict[str, Any] = {
+        "containerimage.descriptor": root.to_json(),
+        "containerimage.digest": str(root.digest),
+    }
+    if not is_index(root.media_type):
+        document["containerimage.config.digest"] = str(outcome.images[0].image_id)
+    names = dict.fromkeys((*outcome.named, *outcome.pushed))
+    if names:
+        document["image.name"] = ",".join(map(str, names))
+    if reference:
+        document["buildx.build.ref"] = reference
+    if environment.get(WARNINGS_VARIABLE, "").lower() in ("1", "t", "true"):
+        document["buildx.build.warnings"] = _warnings(outcome)
+    return document
+
+
+def encode(document: Mapping[str, Any]) -> bytes:
+    """As the bytes of the file: sorted and indented."""
+    return json.dumps(document, indent=2, sort_keys=True).encode() + b"\n"
+
+
+def _warnings(outcome: BuildOutcome) -> list[dict[str, Any]]:
+    """BuildKit's VertexWarning: texts are bytes there, which JSON has in base64."""
+    texts = dict.fromkeys(text for image in outcome.images for text in image.warnings)
+    return [{"level": 1, "short": base64.b64encode(text.encode()).decode()} for text in texts]

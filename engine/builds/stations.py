@@ -1,0 +1,163 @@
+"""The stations of an order that asks for more than one image in the local store.
+
+Images are built and left without a name; each form that the outputs want of them is made, combined
+where there are several, and delivered. A lease covers everything from the first step on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.builds import building
+from engine.builds.delivery.annotations import INDEX, INDEX_DESCRIPTOR, MANIFEST, annotations_of
+from engine.builds.delivery.delivering import Delivered, Goods, check_outputs, deliver
+from engine.builds.delivery.outputs import STORED, OutputError, Packing
+from engine.builds.order import BuildOutcome
+from images.mediatype import is_index
+from records import Record, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from builder.progress.tracker import Tracker
+    from builder.request import BuildRequest, BuildResult
+    from builder.runner import Cancellation, FailureInspector
+    from engine.builds.building import Yard
+    from engine.builds.delivery.annotations import Annotation
+    from engine.builds.delivery.outputs import Output
+    from engine.builds.lock import BuildLock
+    from engine.builds.order import BuildOrder
+
+
+class Form(Record):
+    """A shape of the result, and the outputs that want it."""
+
+    packing: Packing
+    annotations: tuple[Annotation, ...]
+    outputs: tuple[Output, ...]
+
+
+def pass_stations(
+    order: BuildOrder,
+    yard: Yard,
+    tracker: Tracker,
+    *,
+    cancellation: Cancellation | None = None,
+    on_failure: FailureInspector | None = None,
+    lock: BuildLock | None = None,
+) -> BuildOutcome:
+    """Build, finish and deliver; raises as ``engine.builds.pipeline.fulfil``."""
+    outputs = order.outputs or ((STORED,) if order.request.register else ())
+    check_outputs(outputs, order.request.tags, platforms=len(order.targets))
+    order = replace(order, request=_unnamed(order, outputs))
+    with yard.store.lease("build"):
+        images = _build(order, yard, tracker, cancellation, on_failure, lock)
+        made = [
+            (form, _finish(order, form, images, yard, tracker)) for form in forms(order, outputs)
+        ]
+        delivered = [
+            deliver(output, goods, order.request.tags, yard.store, yard.access, tracker)
+            for form, goods in made
+            for output in form.outputs
+        ]
+    return _outcome(made[0][1], delivered)
+
+
+def forms(order: BuildOrder, outputs: Iterable[Output]) -> list[Form]:
+    """Outputs that want the same shape together, in order; files want none and go with the first.
+
+    There is always one.
+    """
+    found: dict[tuple[Packing, tuple[Annotation, ...]], list[Output]] = {}
+    files = []
+    for output in outputs:
+        if output.is_image:
+            packing = replace(output.packing, squash=order.squash)
+            key = (packing, (*order.annotations, *output.annotations))
+            found.setdefault(key, []).append(output)
+        else:
+            files.append(output)
+    if not found:
+        found[Packing(squash=order.squash), order.annotations] = []
+    result = [Form(*key, tuple(wanting)) for key, wanting in found.items()]
+    return [replace(result[0], outputs=(*result[0].outputs, *files)), *result[1:]]
+
+
+def _unnamed(order: BuildOrder, outputs: Iterable[Output]) -> BuildRequest:
+    """The request to the builder: names are given by the last station."""
+    chosen = {output.rewrite_timestamps for output in outputs} - {None}
+    request = replace(order.request, register=False)
+    return replace(request, rewrite_timestamps=chosen.pop()) if chosen else request
+
+
+def _build(
+    order: BuildOrder,
+    yard: Yard,
+    tracker: Tracker,
+    cancellation: Cancellation | None,
+    on_failure: FailureInspector | None,
+    lock: BuildLock | None,
+) -> tuple[BuildResult, ...]:
+    if order.indexed:
+        from engine.builds.platforms import build_each
+
+        return build_each(
+            order, yard, tracker, cancellation=cancellation, on_failure=on_failure, lock=lock
+        )
+    image = building.build(
+        order.request,
+        yard,
+        tracker,
+        cancellation=cancellation,
+        on_failure=on_failure,
+        lock=lock,
+    )
+    return (image,)
+
+
+def _finish(
+    order: BuildOrder,
+    form: Form,
+    images: tuple[BuildResult, ...],
+    yard: Yard,
+    tracker: Tracker,
+) -> Goods:
+    """The images in one form, under one root."""
+    packed = []
+    for platform, image in zip(order.targets, images, strict=True):
+        own = annotations_of(form.annotations, MANIFEST, platform)
+        if form.packing.changes or own:
+            from engine.builds.delivery.packing import pack_image
+
+            image = pack_image(image, form.packing, yard.store, tracker, annotations=own)
+        packed.append((platform, image))
+    root = packed[0][1].descriptor
+    if order.indexed:
+        from engine.builds.combining import combine
+
+        root = combine(packed, yard.store, annotations=form.annotations)
+    if not is_index(root.media_type):
+        _check_levels(form.annotations)
+    return Goods(root, tuple(packed), form.annotations)
+
+
+def _check_levels(annotations: Iterable[Annotation]) -> None:
+    """Refuse annotations of an index where there is none."""
+    stray = next((item for item in annotations if item.level in (INDEX, INDEX_DESCRIPTOR)), None)
+    if stray is not None:
+        raise OutputError(
+            f"{stray.level}:{stray.key} has no index to be on",
+            where="--annotation",
+            fix="an image of one platform has a manifest alone: leave the level out",
+        )
+
+
+def _outcome(goods: Goods, delivered: Iterable[Delivered]) -> BuildOutcome:
+    delivered = tuple(delivered)
+    return BuildOutcome(
+        root=goods.root,
+        images=tuple(image for _, image in goods.images),
+        named=tuple(dict.fromkeys(name for item in delivered for name in item.named)),
+        pushed=tuple(dict.fromkeys(name for item in delivered for name in item.pushed)),
+        places=tuple(place for item in delivered for place in item.places),
+    )
