@@ -12,6 +12,7 @@ import os
 from builder.errors import BuildInputError
 from builder.fastpath import BuildRecord, ContextScans, find_record, fingerprint
 from builder.inputs import read_inputs
+from builder.progress.events import DefinitionRead
 from builder.request import BuildRequest, BuildResult, StepVerdict
 from builder.storage import CacheTable, state_directory
 from images.platform import Platform
@@ -70,6 +71,7 @@ def build(
         KeyboardInterrupt: interrupted; every running step has been killed.
     """
     inputs = read_inputs(request)
+    tracker.send(DefinitionRead(inputs.name, inputs.dockerfile))
     try:
         platform = request.platform or Platform.host()
         values = CacheTable(store)

@@ -19,12 +19,14 @@ from builder.needs import check_entitlements, contexts_read, materials, revalida
 from builder.plan.model import Plan, PlanWarning
 from builder.plan.ops import SourceScratch
 from builder.plan.options import PlanOptions
+from builder.progress.events import ContextRead, MaterialFound
 from builder.request import BuildRequest, BuildResult, Material, StepVerdict
 from builder.runner import Cancellation, FailureInspector, Resources, StepRunner
 from builder.secrets import by_id, digests
 from builder.solver.common import CommonWork
 from builder.solver.identity import Identities
 from builder.solver.records import KeyValueStore, StepRecords
+from builder.solver.runnable import check_runnable
 from builder.solver.session import Session, SolveOptions
 from builder.solver.solver import Solution, solve
 from builder.solver.verdicts import Verdicts
@@ -148,6 +150,9 @@ def run_build(
         )
         check_entitlements(plan, request)
         seen = {key: scans.of(key).settled() for key in contexts_read(plan, inputs)}
+        context = seen.get(None)
+        if context is not None:
+            shop.tracker.send(ContextRead(*context.measure()))
         solution, extra = _solve(request, inputs, plan, shop, files)
         image = _export(request, plan, solution, shop, extra)
         found = materials(plan, request, inputs)
@@ -262,6 +267,7 @@ def _solve(
             common=shop.common,
             sharing=sharing,
         )
+        check_runnable(session)
         solution = solve(session)
     if sharing is not None:
         sharing.solved(executed=solution.executed > 0)
@@ -376,6 +382,7 @@ class _ShownResolver:
             vertex.failed(str(error))
             raise
         vertex.done()
+        self._tracker.send(MaterialFound(str(reference), str(resolved.descriptor.digest)))
         return resolved
 
     def pin(self, reference: Reference, platform: Platform) -> str | None:

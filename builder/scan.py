@@ -38,6 +38,7 @@ _OPEN_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _FORMAT: Final = 0o170000
 _DIRECTORY: Final = 0o040000
 _SOCKET: Final = 0o140000
+_REGULAR: Final = 0o100000
 """inode(7), named here because this loop is most of a build in which nothing changed."""
 _WORD: Final = (1 << 64) - 1
 _ROW: Final = Struct("<IQQQQ")
@@ -67,6 +68,16 @@ class ContextScan(Record):
         """How long before ``started_ns`` was safe, in nanoseconds; negative when it was."""
         tick = COARSE_TICK_NS if self.coarse else FINE_TICK_NS
         return self.newest_ns + tick - self.started_ns
+
+    def measure(self) -> tuple[int, int]:
+        """How many regular files there are, and their bytes."""
+        sizes = [
+            status.st_size
+            for listing in self.directories.values()
+            for status in listing.values()
+            if status.st_mode & _FORMAT == _REGULAR
+        ]
+        return len(sizes), sum(sizes)
 
 
 def scan_context(

@@ -101,6 +101,13 @@ class MaterialFound(Record):
     digest: str
 
 
+class ContextRead(Record):
+    """A build context was looked at: its files, as the ignore file leaves them, and their bytes."""
+
+    files: int
+    size: int
+
+
 class WarningRaised(Record):
     """Something the author should know; ``where`` is ``file:line`` or empty."""
 
@@ -116,6 +123,7 @@ Event: TypeAlias = (
     | VertexFailed
     | LayerStored
     | DefinitionRead
+    | ContextRead
     | MaterialFound
     | WarningRaised
 )

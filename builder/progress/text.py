@@ -6,8 +6,6 @@ have been through here. ECMA-48 for the sequences.
 
 from __future__ import annotations
 
-import re
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
@@ -17,14 +15,14 @@ LINE_LIMIT: Final = 4096
 TAB: Final = 8
 ELLIPSIS: Final = "…"
 
-_SEQUENCE = re.compile(
+_SEQUENCE: Final = (
     r"\x1b\[[0-?]*[ -/]*[@-~]?"  # control sequences
     r"|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # strings: titles, links, images
     r"|\x1b[ -/]*[0-~]?"  # other escapes
     r"|\x9b[0-?]*[ -/]*[@-~]?"  # the same, as one character
     r"|[\x90\x98\x9d-\x9f][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
 )
-_COLOUR = re.compile(r"\x1b\[[0-9;:]*m\Z")
+_COLOUR: Final = r"\x1b\[[0-9;:]*m\Z"
 
 
 def harmless(text: str, *, colours: bool = False) -> str:
@@ -35,12 +33,14 @@ def harmless(text: str, *, colours: bool = False) -> str:
     text = text[:LINE_LIMIT]
     if text.isascii() and text.isprintable():
         return text
+    import re  # a table of plain names does without
+
     if not colours:
-        return _printable(_SEQUENCE.sub("", text))
+        return _printable(re.sub(_SEQUENCE, "", text))
     kept, position = [], 0
-    for match in _SEQUENCE.finditer(text):
+    for match in re.finditer(_SEQUENCE, text):
         kept.append(_printable(text[position : match.start()]))
-        kept.append(match[0] if _COLOUR.match(match[0]) else "")
+        kept.append(match[0] if re.match(_COLOUR, match[0]) else "")
         position = match.end()
     kept.append(_printable(text[position:]))
     return "".join(kept)

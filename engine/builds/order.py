@@ -65,6 +65,8 @@ class BuildOutcome(Record):
 
     root: Descriptor
     images: tuple[BuildResult, ...]
+    ref: str = ""
+    """Under which the build is on record, as in buildx' history."""
     named: tuple[Reference, ...] = ()
     """Names that stand for it in the local store now,"""
     pushed: tuple[Reference, ...] = ()

@@ -6,9 +6,13 @@ asks for nothing special costs nothing special.
 
 from __future__ import annotations
 
+import os
+
 from builder.progress.tracker import Tracker
 from engine.builds import building
+from engine.builds.history.recorder import Recorder
 from engine.builds.order import BuildOutcome
+from records import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,11 +61,38 @@ def fulfil(
 ) -> BuildOutcome:
     """Build what was ordered, shown by a tracker that several orders may share.
 
-    ``lock`` is written when all of it is done.
+    ``lock`` is written when all of it is done. However it ends, it is on record then.
 
     Raises:
         BuildError, DockerfileError, ImagesError, TrustError: as ``building.build``.
     """
+    recorder = Recorder.of(order, yard.store.directory, tracker.now, os.environ)
+    try:
+        outcome = _by_stations(
+            order,
+            yard,
+            tracker.seen_by(recorder),
+            cancellation=cancellation,
+            on_failure=on_failure,
+            lock=lock,
+        )
+    except BaseException as error:
+        recorder.failed(error)
+        raise
+    recorder.finished(outcome)
+    return replace(outcome, ref=recorder.ref)
+
+
+def _by_stations(
+    order: BuildOrder,
+    yard: Yard,
+    tracker: Tracker,
+    *,
+    cancellation: Cancellation | None,
+    on_failure: FailureInspector | None,
+    lock: BuildLock | None,
+) -> BuildOutcome:
+    """The stations themselves; raises as ``fulfil``."""
     if order.plain:
         image = building.build(
             order.request,
