@@ -1,4 +1,4 @@
-"""Layers made for travelling: recompressed ones, and cache mounts as layers of their own."""
+"""Layers that travel besides those of steps: what cache mounts hold. And what came, checked."""
 
 from __future__ import annotations
 
@@ -10,51 +10,20 @@ from typing import TYPE_CHECKING
 from builder.errors import BuildInputError
 from builder.solver.mounts import cache_directory
 from builder.solver.records import StoredLayer
-from images.descriptor import Descriptor
 from images.digest import Digest
 from images.errors import DigestMismatchError, InputError
-from images.layers.compress import Decompressed, compressor
+from images.layers.compress import Decompressed
 from images.layers.entry import HARDLINK, WHITEOUT_PREFIX
 from images.layers.merged import MergedTree, entry_of
-from images.layers.pack import LAYER_TYPES, pack_layer
+from images.layers.pack import pack_layer
 from images.layers.unpack import unpack
 from images.mediatype import layer_compression
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Protocol
 
     from images.blobs import BlobStore
     from images.layers.entry import Entry
-
-    class Sink(Protocol):
-        """What takes decompressed bytes."""
-
-        def __call__(self, data: memoryview, /) -> object:
-            """Take a piece."""
-
-
-def recompress(
-    layer: StoredLayer, blobs: BlobStore, compression: str, *, level: int | None = None
-) -> StoredLayer:
-    """The same layer as a blob of another ``compression``, which is in the store then.
-
-    Raises:
-        DigestMismatchError: its content is not what its diff id says.
-        ImagesError: the blob is missing or damaged, or the disk is full.
-    """
-    with blobs.writer() as writer:
-        stream = compressor(compression, writer.write, level=level)
-        try:
-            _feed(layer, blobs, stream.write)
-            stream.close()
-        except BaseException:
-            stream.abort()
-            raise
-        size = writer.written
-        digest = writer.commit()
-    blob = Descriptor(LAYER_TYPES[compression], digest, size)
-    return StoredLayer(layer.diff_id, blob, layer.created)
 
 
 def check_layer(layer: StoredLayer, blobs: BlobStore) -> None:
@@ -64,16 +33,11 @@ def check_layer(layer: StoredLayer, blobs: BlobStore) -> None:
         DigestMismatchError: its content is something else.
         ImagesError: the blob is missing or damaged.
     """
-    _feed(layer, blobs, len)
-
-
-def _feed(layer: StoredLayer, blobs: BlobStore, sink: Sink) -> None:
     hasher = layer.diff_id.hasher()
     with blobs.open(layer.descriptor.digest) as file:
         plain = Decompressed(file, layer_compression(layer.descriptor.media_type))
         while piece := plain.read():
             hasher.update(piece)
-            sink(piece)
     found = Digest.from_hash(hasher)
     if found != layer.diff_id:
         raise DigestMismatchError(
@@ -88,10 +52,10 @@ def pack_mount(
 ) -> StoredLayer | None:
     """What a cache mount holds as a layer, the same bytes for the same content.
 
-    None when it is not there, or when somebody works in it and it has no one state.
+    None when it is not there.
 
     Raises:
-        BuildInputError: its files change although nobody has it mounted.
+        BuildInputError: somebody works in it, so that it has no one state.
         EnvironmentFault: the disk is full or failing.
     """
     root = cache_directory(state, mount)
@@ -105,8 +69,8 @@ def pack_mount(
         if not content.is_dir():
             return None
         packed = pack_layer(_entries(content), blobs, compression=compression)
-    except BlockingIOError:
-        return None
+    except BlockingIOError as error:
+        raise BuildInputError(f"cache mount {mount} is in use") from error
     except OSError as error:
         raise BuildInputError(
             f"cache mount {mount} changed while it was read: {error.strerror}"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from builder.solver.common import CommonWork
     from engine.access import Access
     from engine.builds.lock import BuildLock
+    from engine.builds.remote_cache.cache import RemoteCaches
     from engine.builds.source_rules import SourceRules
     from images.client.progress import Event
     from images.store import ImageStore
@@ -36,6 +37,8 @@ class Yard(Record):
     store: ImageStore
     access: Access
     runtime_dir: str
+    caches: RemoteCaches | None = None
+    """Caches elsewhere; they come with a store that brings in what they know."""
 
 
 class LazyRunner:
@@ -78,17 +81,25 @@ def build(
 
     ``lock`` is obeyed and told; writing it is the caller's, and so is closing the display.
     """
-    return api.build(
-        request,
-        store=yard.store,
-        runner=LazyRunner(yard),
-        resolver=_resolver(request, yard, lock),
-        tracker=tracker,
-        cancellation=cancellation,
-        common=common,
-        on_failure=on_failure,
-        judge=_judge(yard, lock),
-    )
+
+
+    def attempt(cancellation: Cancellation | None) -> BuildResult:
+        return api.build(
+            request,
+            store=yard.store,
+            runner=LazyRunner(yard),
+            resolver=_resolver(request, yard, lock),
+            tracker=tracker,
+            cancellation=cancellation,
+            common=common,
+            on_failure=on_failure,
+            judge=_judge(yard, lock),
+            elsewhere=yard.caches,
+        )
+
+    if yard.caches is None:
+        return attempt(cancellation)
+    return yard.caches.attempt(attempt, cancellation)
 
 
 def show_plan(
@@ -152,6 +163,8 @@ def check(request: BuildRequest, yard: Yard) -> LintReport:
 
 
 def _resolver(request: BuildRequest, yard: Yard, lock: BuildLock | None) -> PullingResolver:
+    if yard.caches is not None:
+        return yard.caches.resolver(yard.access, progress=_ignore, always=request.pull, lock=lock)
     return PullingResolver(
         yard.store, yard.access, progress=_ignore, always=request.pull, lock=lock
     )

@@ -7,6 +7,7 @@ asks for nothing special costs nothing special.
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 
 from builder.progress.tracker import Tracker
 from engine.builds import building
@@ -16,6 +17,8 @@ from records import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from builder.progress.events import ProgressSink
     from builder.runner import Cancellation, FailureInspector
     from engine.builds.building import Yard
@@ -68,19 +71,30 @@ def fulfil(
     """
     recorder = Recorder.of(order, yard.store.directory, tracker.now, os.environ)
     try:
-        outcome = _by_stations(
-            order,
-            yard,
-            tracker.seen_by(recorder),
-            cancellation=cancellation,
-            on_failure=on_failure,
-            lock=lock,
-        )
+        seen = tracker.seen_by(recorder)
+        with _caches(order, yard, seen) as cached:
+            outcome = _by_stations(
+                order,
+                cached,
+                seen,
+                cancellation=cancellation,
+                on_failure=on_failure,
+                lock=lock,
+            )
     except BaseException as error:
         recorder.failed(error)
         raise
     recorder.finished(outcome)
     return replace(outcome, ref=recorder.ref)
+
+
+def _caches(order: BuildOrder, yard: Yard, tracker: Tracker) -> AbstractContextManager[Yard]:
+    """The yard with the caches elsewhere that an order names; few name any."""
+    if not (order.cache_from or order.cache_to):
+        return nullcontext(yard)
+    from engine.builds.remote_cache.station import remote_caches
+
+    return remote_caches(order, yard, tracker)
 
 
 def _by_stations(

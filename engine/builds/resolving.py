@@ -78,6 +78,9 @@ class PullingResolver:
                 return stored
             # The other platforms of the same index: what a tag means now is another matter.
             reference = reference.with_digest(stored.digest)
+        return self._pull(reference, platform)
+
+    def _pull(self, reference: Reference, platform: Platform) -> Descriptor:
         from engine.registries import pull
 
         # What is here already is not sent again; a digest that is here is not even asked for.

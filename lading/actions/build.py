@@ -7,6 +7,7 @@ import sys
 
 from lading.actions.build_request import make_request
 from lading.errors import UsageError
+from records import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from builder.runner import FailureInspector
     from engine.builds.building import Yard
     from engine.builds.lock import BuildLock
-    from engine.builds.order import BuildOutcome
+    from engine.builds.order import BuildOrder, BuildOutcome
     from images.platform import Platform
     from lading.app import App
 
@@ -40,6 +41,8 @@ def build(
     lock: Path | None,
     locked: bool,
     platforms: tuple[str, ...],
+    cache_from: tuple[str, ...],
+    cache_to: tuple[str, ...],
     **flags: Any,
 ) -> int:
     """Build an image from a Dockerfile; the flags are those of ``lading.flags.build``.
@@ -84,6 +87,8 @@ def build(
         return 0
     _check_bounds()
     order = BuildOrder(request, platforms=targets)
+    if cache_from or cache_to:
+        order = _with_caches(order, cache_from, cache_to)
     outcome = carry_out(order, yard, sink, on_failure=on_failure, lock=held)
     if iidfile is not None:
         from lading.render.atomic import write_whole
@@ -105,6 +110,20 @@ def _platforms(values: tuple[str, ...]) -> tuple[Platform, ...]:
     from images.platform import Platform
 
     return Platform.parse_list(values)
+
+
+def _with_caches(
+    order: BuildOrder, cache_from: tuple[str, ...], cache_to: tuple[str, ...]
+) -> BuildOrder:
+    from engine.builds.remote_cache.options import parse_sources, parse_targets
+
+    targets, inline = parse_targets(cache_to)
+    return replace(
+        order,
+        request=replace(order.request, inline_cache=inline),
+        cache_from=parse_sources(cache_from),
+        cache_to=targets,
+    )
 
 
 def _lock(path: Path | None, *, locked: bool, refresh: bool) -> BuildLock | None:

@@ -49,6 +49,20 @@ BUILD: Final = Line(
         ),
         Flag("pull", "--pull", SWITCH, "Pull the base images even when they are here"),
         Flag(
+            "cache_from",
+            "--cache-from",
+            LIST,
+            "Cache to look steps up in: an image's, a registry's, a directory's",
+            "NAME|type=...",
+        ),
+        Flag(
+            "cache_to",
+            "--cache-to",
+            LIST,
+            "Cache to fill: type=registry,ref=NAME, type=local,dest=DIR or type=inline",
+            "NAME|type=...",
+        ),
+        Flag(
             "lock",
             "--lock",
             PATH,

@@ -1,0 +1,348 @@
+"""One order's remote caches, as its builds see them: steps looked up, layers brought in when they
+are opened, results sent out.
+
+A layer that was fetched has the digest that its record says. That its content has the diff id shows
+where it is unpacked. Either may fail in the middle of a build; then the cache that is at fault is
+not asked any more, and the build goes on from where it was.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from builder.errors import BuildCancelledError, StepFailedError
+from builder.remote.packing import check_layer, unpack_mount
+from builder.runner import Cancellation
+from builder.solver.records import StepRecords
+from builder.storage import CacheTable
+from engine.builds.remote_cache.in_registry import RegistryCache
+from engine.builds.remote_cache.lazy_store import LazyStore
+from engine.builds.resolving import PullingResolver
+from images.blobs import BlobStore
+from images.errors import ImagesError
+from records import Record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from builder.progress.tracker import Tracker
+    from builder.solver.elsewhere import Solved
+    from builder.solver.records import StoredLayer
+    from engine.access import Access
+    from engine.builds.lock import BuildLock
+    from engine.builds.remote_cache.exports import Export
+    from engine.builds.remote_cache.imports import Import, Imports
+    from engine.builds.remote_cache.line import Line
+    from engine.builds.remote_cache.places import Origin
+    from images.client.progress import ProgressSink
+    from images.descriptor import Descriptor
+    from images.digest import Digest
+    from images.reference import Reference
+    from images.store import ImageStore
+
+FETCHES: Final = 6
+"""Layers of a finished image that are brought in at the same time."""
+_T = TypeVar("_T")
+
+
+class Wanted(Record):
+    """What becomes of the images: ``store`` means that their content is needed here.
+
+    ``pushes`` are the repositories they are pushed to as they are, which may have the layers.
+    """
+
+    store: bool = True
+    pushes: tuple[Reference, ...] = ()
+
+
+class RemoteCaches:
+    """An ``Elsewhere``; safe to use from several builds and threads at once."""
+
+    def __init__(
+        self, store: ImageStore, line: Line, imports: Imports, tracker: Tracker, wanted: Wanted
+    ) -> None:
+        self.store = LazyStore(store, self._bring_blob)
+        self.exporting: list[Export] = []
+        self._line = line
+        self._imports = imports
+        self._tracker = tracker
+        self._wanted = wanted
+        self._blobs = BlobStore(store.directory)
+        self._lock = threading.Lock()
+        self._flights: dict[Digest, Future[bool]] = {}
+        self._bases: dict[Digest, tuple[Origin, Descriptor]] = {}
+        self._fetched: dict[Digest, Import] = {}
+        self._used: dict[bytes, tuple[StoredLayer, ...]] = {}
+        self._finished: list[Solved] = []
+
+    # what the solver asks
+
+    @property
+    def exports(self) -> bool:
+        """As ``Elsewhere.exports``."""
+        return bool(self.exporting)
+
+    def find(self, key: bytes) -> tuple[StoredLayer, ...] | None:
+        """As ``Elsewhere.find``.
+
+        Raises:
+            CacheImportError: a cache that must be there is not.
+        """
+        for _, layers in self._imports.find(key):
+            blobs = [layer.descriptor.digest for layer in layers]
+            if all(self._blobs.has(blob) or self.has(blob) for blob in blobs):
+                with self._lock:
+                    self._used[key] = layers
+                return layers
+        return None
+
+    def has(self, digest: Digest) -> bool:
+        """As ``Elsewhere.has``."""
+        return digest in self._bases or any(self._imports.origins(digest))
+
+    def packed(self, layer: StoredLayer, *, final: bool) -> None:
+        """As ``Elsewhere.packed``."""
+        for export in self.exporting:
+            export.offer(layer, final=final)
+
+    def solved(self, solved: Solved) -> None:
+        """As ``Elsewhere.solved``."""
+        with self._lock:
+            self._finished.append(solved)
+        for export in self.exporting:
+            export.solved(solved)
+
+    def bring(self, layers: Sequence[StoredLayer]) -> bool:
+        """As ``Elsewhere.bring``: what is pushed goes from one repository to the other if it can,
+        and what nobody needs stays where it is.
+        """
+        missing = [layer.descriptor for layer in layers if self._is_missing(layer)]
+        if not missing:
+            return True
+        if self._wanted.store:
+            self._at_once(missing, self._bring_here)
+        else:
+            for target in self._wanted.pushes:
+                self._at_once(missing, partial(self._hand_over, target))
+        return not any(self._is_missing(layer) for layer in layers)
+
+    def fill_mount(self, mount: str, directory: Path) -> bool:
+        """As ``Elsewhere.fill_mount``."""
+        for one, found in self._imports.mount(mount):
+            vertex = self._tracker.start(f"restoring cache mount {mount} from {one.cache.label}")
+            try:
+                unpack_mount(found.layer, self.store.blobs, directory)
+            except ImagesError as error:
+                vertex.failed(str(error))
+                self._give_up(one, error)
+                _empty(directory)
+            else:
+                vertex.done()
+                return True
+        return False
+
+    # what the build's surroundings ask
+
+    def learn(self, reference: Reference, layers: Sequence[Descriptor]) -> None:
+        """Base layers can be had from a repository; they are not fetched before they are read."""
+        origin = RegistryCache(self._line, reference)
+        with self._lock:
+            self._bases.update((layer.digest, (origin, layer)) for layer in layers)
+
+    def resolver(
+        self,
+        access: Access,
+        *,
+        progress: ProgressSink,
+        always: bool,
+        lock: BuildLock | None,
+    ) -> PullingResolver:
+        """Where base images come from: without their layers, if steps can be looked up at all."""
+        if not any(True for _ in self._imports):
+            return PullingResolver(self.store, access, progress=progress, always=always, lock=lock)
+        from engine.builds.remote_cache.lazy_bases import LazyResolver
+
+        return LazyResolver(
+            self.store,
+            access,
+            progress=progress,
+            always=always,
+            lock=lock,
+            line=self._line,
+            learn=self.learn,
+        )
+
+    def near(self, digest: Digest) -> Reference | None:
+        """The repository that a blob can be had from, if one is known."""
+        for origin, _, _ in self._origins(digest):
+            if origin.reference is not None:
+                return origin.reference
+        return None
+
+    def attempt(
+        self, build: Callable[[Cancellation], _T], cancellation: Cancellation | None = None
+    ) -> _T:
+        """Build, and once more without a cache that turned out to be broken.
+
+        Raises:
+            ImagesError, KeyboardInterrupt: as ``build``.
+        """
+        outer = cancellation or Cancellation()
+        while True:
+            trusted = [one for one in self._imports if not one.broken]
+            own = Cancellation()
+            undo = outer.subscribe(own.cancel)
+            try:
+                return build(own)
+            except (StepFailedError, BuildCancelledError):
+                outer.cancel()
+                raise
+            except ImagesError:
+                self._check_fetched()
+                if outer.cancelled or not any(one.broken for one in trusted):
+                    outer.cancel()
+                    raise
+            finally:
+                undo()
+
+    def finish(self) -> None:
+        """Write the caches, and remember what was brought in as if it had been made here.
+
+        Raises:
+            CacheExportError: one cannot be written, and that is not to be ignored.
+        """
+        self._remember()
+        for export in self.exporting:
+            export.finish(self._finished)
+
+    def close(self) -> None:
+        """End what is under way."""
+        with ExitStack() as stack:
+            stack.callback(self._imports.close)
+            for export in self.exporting:
+                stack.callback(export.close)
+            stack.callback(self._line.close)
+
+    # content
+
+    def _is_missing(self, layer: StoredLayer) -> bool:
+        return not self._blobs.has(layer.descriptor.digest)
+
+    def _at_once(self, blobs: Sequence[Descriptor], work: Callable[[Descriptor], object]) -> None:
+        """Do something with several blobs at the same time; the first failure is raised."""
+        with ThreadPoolExecutor(min(FETCHES, len(blobs)), "cache-fetch") as pool:
+            for done in [pool.submit(work, blob) for blob in blobs]:
+                done.result()
+
+    def _bring_here(self, blob: Descriptor) -> None:
+        self.store.blobs.open(blob.digest).close()
+
+    def _hand_over(self, target: Reference, blob: Descriptor) -> None:
+        """Let a registry have a blob: by a mount, or through here."""
+        goal = RegistryCache(self._line, target)
+        goal.send(blob, lambda: self.store.blobs.open(blob.digest), near=self.near(blob.digest))
+
+    def _bring_blob(self, digest: Digest) -> bool:
+        """Fetch a blob once, whoever asks how often; False when nobody knows it."""
+        with self._lock:
+            flight = self._flights.get(digest)
+            mine = flight is None
+            if flight is None:
+                flight = self._flights[digest] = Future()
+        if not mine:
+            return flight.result()
+        try:
+            flight.set_result(self._fetch(digest))
+        except BaseException as error:
+            flight.set_exception(error)
+            raise
+        finally:
+            # It may be asked for again, when it has been collected or its cache was at fault.
+            with self._lock:
+                del self._flights[digest]
+        return flight.result()
+
+    def _fetch(self, digest: Digest) -> bool:
+        """Fetch from the first that has it.
+
+        Raises:
+            ImagesError: everybody who knows it failed; caches that did are given up.
+        """
+        failure: ImagesError | None = None
+        for origin, blob, source in self._origins(digest):
+            vertex = self._tracker.start(f"pulling {digest} {_size(blob.size)} from {origin.label}")
+            try:
+                origin.fetch(blob, self._blobs)
+            except ImagesError as error:
+                vertex.failed(str(error))
+                failure = error
+                if source is not None:
+                    self._give_up(source, error)
+            except BaseException as error:
+                vertex.failed(str(error))
+                raise
+            else:
+                vertex.done()
+                if source is not None:
+                    with self._lock:
+                        self._fetched[digest] = source
+                return True
+        if failure is not None:
+            raise failure
+        return False
+
+    def _origins(self, digest: Digest) -> list[tuple[Origin, Descriptor, Import | None]]:
+        """Who can be asked for a blob; the image's own repository first for a base's layers."""
+        found: list[tuple[Origin, Descriptor, Import | None]] = []
+        base = self._bases.get(digest)
+        if base is not None:
+            found.append((*base, None))
+        for one, layer in self._imports.origins(digest):
+            found.append((one.cache, layer.descriptor, one))
+        return found
+
+    # faults
+
+    def _check_fetched(self) -> None:
+        """Compare all that came from caches with its diff ids; who lied is given up."""
+        for layer in {it for layers in self._used.values() for it in layers}:
+            source = self._fetched.get(layer.descriptor.digest)
+            if source is not None and not source.broken:
+                try:
+                    check_layer(layer, self._blobs)
+                except ImagesError as fault:
+                    self._give_up(source, fault)
+
+    def _give_up(self, source: Import, error: ImagesError) -> None:
+        with self._lock:
+            first, source.broken = not source.broken, True
+        if first:
+            self._tracker.warn(f"cache {source.cache.label} is not used any more: {error}")
+
+    def _remember(self) -> None:
+        """Keep the records whose layers are all here, so that the next build needs no cache."""
+        records = StepRecords(CacheTable(self.store), self._blobs)
+        for key, layers in self._used.items():
+            if not any(self._is_missing(layer) for layer in layers):
+                records.save(key, layers)
+
+
+def _size(count: int) -> str:
+    """Bytes as people read them."""
+    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"
+
+
+def _empty(directory: Path) -> None:
+    """Remove what a failed restore left."""
+    from images.trees import remove_tree
+
+    for entry in directory.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            remove_tree(entry)
+        else:
+            entry.unlink()
