@@ -10,9 +10,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from records import Record, field
+
+if TYPE_CHECKING:
+    from images.platform import Platform
 
 STDOUT: Final = 1
 STDERR: Final = 2
@@ -177,6 +180,8 @@ class RunStep(Record):
     network: str = "default"
     security: str = "sandbox"
     hostname: str = "buildkitsandbox"
+    platform: Platform | None = None
+    """Whose programs they are, where it is not this machine's own."""
     extra_hosts: tuple[tuple[str, str], ...] = ()
     resources: Resources = field(default_factory=Resources)
 
@@ -187,6 +192,13 @@ FailureInspector: TypeAlias = Callable[[RunStep, str], None]
 
 class StepRunner(Protocol):
     """Runs steps, several at once from different threads."""
+
+    def check(self, platform: Platform) -> None:
+        """Return if commands of another platform than this machine's can be run.
+
+        Raises:
+            Exception: with attributes ``what where fix code``; they cannot.
+        """
 
     def run(self, step: RunStep) -> int:
         """Run to the end and return the exit code (128 + n for signal n).

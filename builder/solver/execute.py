@@ -126,7 +126,7 @@ def _stand(session: Session, task: Task, entries: Sequence[Entry]) -> Execution:
 
 
 def _run(session: Session, task: Task, op: Run) -> Execution:
-    _check_possible(session, op)
+    _check_possible(op)
     with ExitStack() as failed:
         with task.below.directories(session.store) as lower:
             workspace = failed.enter_context(session.store.snapshots.new_workspace(lower))
@@ -149,6 +149,7 @@ def _run(session: Session, task: Task, op: Run) -> Execution:
                     mounts=tuple(mounts.mounts),
                     network=op.network,
                     security=op.security,
+                    platform=None if op.platform.matches(session.options.host) else op.platform,
                     extra_hosts=op.extra_hosts,
                     resources=op.resources,
                 )
@@ -196,18 +197,12 @@ def _start(session: Session, step: Step, op: Run, run_step: RunStep) -> int:
         raise BuildEnvironmentError(message, source=step.source, fix=fix) from error
 
 
-def _check_possible(session: Session, op: Run) -> None:
+def _check_possible(op: Run) -> None:
     """Refuse what no runner of this machine can do."""
     if op.devices:
         raise BuildEnvironmentError(
             f"RUN --device={op.devices[0]}: devices cannot be given to a step",
             fix="build this image where the step needs no device",
-        )
-    host = session.options.host
-    if not op.platform.matches(host):
-        raise BuildEnvironmentError(
-            f"RUN for {op.platform} cannot be executed on this {host} machine",
-            fix=f"build for {host}, or keep RUN in stages FROM --platform=$BUILDPLATFORM",
         )
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from engine.builds.remote_cache.cache import RemoteCaches
     from engine.builds.source_rules import SourceRules
     from images.client.progress import Event
+    from images.platform import Platform
     from images.store import ImageStore
 
 
@@ -46,6 +47,12 @@ class LazyRunner:
 
     def __init__(self, yard: Yard) -> None:
         self._yard = yard
+
+    def check(self, platform: Platform) -> None:
+        """Whether commands of another platform can be run; raises as ``Emulation.check``."""
+        from engine.builds.emulation import Emulation
+
+        Emulation().check(platform)
 
     def run(self, step: RunStep) -> int:
         """Run one step in a container; raises as ``StepRunner.run``.

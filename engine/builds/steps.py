@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from builder import runner
 from engine.builds.agent_socket import AgentSocket
+from engine.builds.emulation import Emulation
 from engine.processes import Pipes, follow
 from records import replace
 from runtime import defaults
@@ -23,6 +24,7 @@ from runtime.spec import Mount, Resources, Rlimit, Spec, default_spec
 
 if TYPE_CHECKING:
     from builder.runner import OverlayMount, RunStep, SshMount, StepMount
+    from images.platform import Platform
 
 _KILL = 9
 _NETWORKS = {"default": "bridge"}
@@ -35,6 +37,10 @@ class ContainerSteps:
         """``stubs`` is a directory of the store that steps may share; see ``Rootfs``."""
         self._runtime_dir = runtime_dir
         self._stubs = stubs
+
+    def check(self, platform: Platform) -> None:
+        """Whether commands of another platform can be run; raises as ``Emulation.check``."""
+        Emulation().check(platform)
 
     def run(self, step: RunStep) -> int:
         """Run one step to its end; see ``StepRunner.run``.
@@ -99,8 +105,11 @@ def make_request(
 
 def make_spec(step: RunStep, sockets: dict[str, Path]) -> Spec:
     """The runtime configuration: Docker's default one, with the step's mounts and limits."""
+    emulator = () if step.platform is None else Emulation().mounts(step.platform)
     mounts = [
-        _mount(mount, sockets) for mount in step.mounts if not isinstance(mount, runner.SecretMount)
+        _mount(mount, sockets)
+        for mount in (*step.mounts, *emulator)
+        if not isinstance(mount, runner.SecretMount)
     ]
     limits = [
         Rlimit(f"RLIMIT_{limit.name.upper()}", limit.soft, limit.hard)

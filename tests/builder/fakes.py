@@ -11,8 +11,10 @@ from builder.plan.ops import Copy, Workdir
 from builder.progress.events import Event, VertexCached, VertexStarted, WarningRaised
 from builder.runner import STDOUT, RunStep
 from builder.solver.files import FilesOf, LazyTree, Selection
+from images.errors import EnvironmentFault
 from images.layers.entry import Entry
 from images.layers.merged import MergedTree, entry_of
+from images.platform import Platform
 
 Command = Callable[[RunStep], int | None]
 
@@ -22,12 +24,18 @@ class FakeRunner:
 
     def __init__(self, commands: Mapping[str, Command] | None = None) -> None:
         self.commands = dict(commands or {})
+        self.emulated: set[Platform] = set()
         self.steps: list[RunStep] = []
         self._lock = threading.Lock()
 
     @property
     def texts(self) -> list[str]:
         return [step.args[-1] for step in self.steps]
+
+    def check(self, platform: Platform) -> None:
+        """Runs what it was made for; a machine without emulators."""
+        if platform not in self.emulated:
+            raise EnvironmentFault(f"no emulator for {platform}", fix="install one")
 
     def run(self, step: RunStep) -> int:
         with self._lock:

@@ -51,6 +51,7 @@ class Workbench:
         self.runner = FakeRunner()
         self.progress = RecordingProgress()
         self.cancellation = Cancellation()
+        self.emulated: set[Platform] = set()
 
     def close(self) -> None:
         self.store.close()
@@ -63,6 +64,7 @@ class Workbench:
         inputs = read_inputs(request)
         platform = request.platform or Platform.host()
         self.runner = FakeRunner(commands)
+        self.runner.emulated = self.emulated
         self.progress = RecordingProgress()
         self.cancellation = Cancellation()
         shop = Workshop(
