@@ -38,6 +38,8 @@ _MACHINES: Final = {
 }
 """ELF class, byte order and machine by GOARCH (elf(5), e_ident and e_machine)."""
 
+ARCHITECTURES: Final = tuple(_MACHINES)
+
 _EXIT: Final = {
     "386": bytes.fromhex("b801000000 31db cd80"),
     "arm": bytes.fromhex("0170a0e3 0000a0e3 000000ef"),

@@ -11,6 +11,7 @@ from builder.runner import BindMount
 from engine.builds import binfmt
 from images.errors import EnvironmentFault
 from images.platform import Platform
+from records import Record
 
 if TYPE_CHECKING:
     from engine.builds.binfmt import Interpreter
@@ -20,6 +21,56 @@ class EmulatorMissingError(EnvironmentFault):
     """Nothing on this machine executes programs of a platform."""
 
     code = "emulator-missing"
+
+
+class Ability(Record):
+    """Whether a platform's commands run here: ``native``, ``emulated`` by ``path``, ``installed``
+    and not known to the kernel yet, or ``missing``. ``fixed`` is flag F of the entry.
+    """
+
+    platform: Platform
+    state: str
+    path: str = ""
+    fixed: bool = False
+
+
+def survey(host: Platform | None = None) -> tuple[Ability, ...]:
+    """What this machine can run, platform by platform."""
+    host = host or Platform.host()
+    entries, lines = binfmt.read_entries(), _emulators()
+    found = []
+    for architecture in binfmt.ARCHITECTURES:
+        platform = Platform.normalised("linux", architecture)
+        entry = binfmt.interpreter_of(platform, entries)
+        if binfmt.executes(platform, host):
+            found.append(Ability(platform, "native"))
+        elif entry is not None:
+            found.append(Ability(platform, "emulated", entry.path, entry.fixed))
+        elif offered := binfmt.interpreter_of(platform, tuple(lines)):
+            found.append(Ability(platform, "installed", offered.path, offered.fixed))
+        else:
+            found.append(Ability(platform, "missing"))
+    return tuple(found)
+
+
+def register_installed(host: Platform | None = None) -> tuple[Ability, ...]:
+    """Tell the kernel about installed emulators that it does not know; returns what is new.
+
+    Raises:
+        OSError: not root, or the kernel has no binfmt_misc.
+    """
+    lines = _emulators()
+    new = tuple(ability for ability in survey(host) if ability.state == "installed")
+    for ability in new:
+        entry = binfmt.interpreter_of(ability.platform, tuple(lines))
+        assert entry is not None
+        binfmt.register(lines[entry])
+    return new
+
+
+def _emulators() -> dict[Interpreter, str]:
+    """What packages offer, and the line for the kernel of each."""
+    return {binfmt.parse_line(line): line for line in binfmt.configured().values()}
 
 
 class Emulation:
@@ -72,9 +123,6 @@ class Emulation:
     def _remedy(self, platform: Platform) -> str:
         if platform.os != self._host.os:
             return f"build where {platform.os} runs"
-        header = binfmt.elf_header(platform.architecture)
-        if header and any(
-            binfmt.parse_line(line).takes(header) for line in binfmt.configured().values()
-        ):
+        if binfmt.interpreter_of(platform, tuple(_emulators())) is not None:
             return "run `lading builder binfmt --register` as root"
         return "install qemu-user-static and run `lading builder binfmt --register` as root"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from builder.usage import CacheEntry
 
 _TABLE = {
+    "binfmt": ("binfmt:binfmt", "List the platforms whose RUN steps can be executed here"),
     "du": ("builder:du", "Show what the build cache holds"),
     "prune": ("builder:prune", "Remove build cache"),
 }
