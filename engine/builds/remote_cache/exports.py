@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from builder.solver.elsewhere import Solved, SolvedStep
     from engine.builds.remote_cache.options import CacheTarget
     from engine.builds.remote_cache.places import Goal
+    from images.descriptor import Descriptor
     from images.reference import Reference
     from images.store import ImageStore
 
@@ -65,7 +66,7 @@ class Export:
         self._around = around
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(UPLOADS, "cache-export")
-        self._sent: dict[Digest, Future[StoredLayer]] = {}
+        self._sent: dict[Digest, Future[Descriptor]] = {}
 
     def offer(self, layer: StoredLayer, *, final: bool) -> None:
         """Begin to send a layer, if this cache is to have it."""
@@ -110,8 +111,8 @@ class Export:
     def _wanted(self, solved: Solved) -> Iterable[SolvedStep]:
         return (step for step in solved.steps if step.final or self.target.mode == "max")
 
-    def _send(self, layer: StoredLayer) -> Future[StoredLayer]:
-        """Begin, unless it was begun; the result is the layer as the cache has it."""
+    def _send(self, layer: StoredLayer) -> Future[Descriptor]:
+        """Begin, unless it was begun; the result is the blob that the cache has it in."""
         with self._lock:
             future = self._sent.get(layer.descriptor.digest)
             if future is None:
@@ -119,29 +120,32 @@ class Export:
                 self._sent[layer.descriptor.digest] = future
             return future
 
-    def _deliver(self, layer: StoredLayer) -> StoredLayer:
-        packed = self._packed(layer)
-        blob, blobs = packed.descriptor, self._around.store.blobs
+    def _deliver(self, layer: StoredLayer) -> Descriptor:
+        blob, blobs = self._packed(layer), self._around.store.blobs
         near = self._around.near(blob.digest)
         self._goal.send(blob, lambda: blobs.open(blob.digest), near=near)
-        return packed
+        return blob
 
-    def _packed(self, layer: StoredLayer) -> StoredLayer:
+    def _packed(self, layer: StoredLayer) -> Descriptor:
         """The layer in the form that is wanted: what is compressed stays so, unless forced."""
         now = layer_compression(layer.descriptor.media_type)
         wanted = self.target.compression or "zstd"
         if wanted == now or not (now == "none" or self.target.force):
-            return layer
+            return layer.descriptor
         from images.layers.convert import convert_layer
 
-        packed = convert_layer(
+        return convert_layer(
             layer.descriptor,
             layer.diff_id,
             self._around.store.blobs,
             compression=NAMES[wanted],
             level=self.target.level,
-        )
-        return StoredLayer(packed.diff_id, packed.descriptor, layer.created)
+        ).descriptor
+
+    def _as_sent(self, layer: StoredLayer) -> StoredLayer:
+        """The layer as the cache has it, once it is there."""
+        # Equal layers of several steps are one blob, and each has its own date.
+        return StoredLayer(layer.diff_id, self._send(layer).result(), layer.created)
 
     def _index(self, finished: Sequence[Solved], vertex: Vertex) -> CacheIndex:
         now = int(self._around.tracker.now())
@@ -150,7 +154,7 @@ class Export:
         for solved in finished:
             for step in self._wanted(solved):
                 layers = tuple(
-                    layer if layer.descriptor.digest in bases else self._send(layer).result()
+                    layer if layer.descriptor.digest in bases else self._as_sent(layer)
                     for layer in step.layers
                 )
                 found[step.keys] = CacheRecord(step.keys, layers, step.description, now)
@@ -171,7 +175,7 @@ class Export:
                 self._around.tracker.warn(f"{error}; the cache keeps what it has of it")
                 continue
             if layer is not None:
-                yield CachedMount(name, self._send(layer).result(), now)
+                yield CachedMount(name, self._as_sent(layer), now)
 
     def _write(self, index: CacheIndex, vertex: Vertex) -> None:
         now = int(self._around.tracker.now())
