@@ -47,6 +47,11 @@ class BuildOrder(Record):
         )
 
     @property
+    def to_stdout(self) -> bool:
+        """Whether standard output is the result's."""
+        return any(output.dest == "-" for output in self.outputs)
+
+    @property
     def targets(self) -> tuple[Platform, ...]:
         """The platforms of the images, in their order."""
         from images.platform import Platform
@@ -65,8 +70,6 @@ class BuildOutcome(Record):
 
     root: Descriptor
     images: tuple[BuildResult, ...]
-    ref: str = ""
-    """Under which the build is on record, as in buildx' history."""
     named: tuple[Reference, ...] = ()
     """Names that stand for it in the local store now,"""
     pushed: tuple[Reference, ...] = ()

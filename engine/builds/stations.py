@@ -13,7 +13,6 @@ from engine.builds.delivery.annotations import INDEX, INDEX_DESCRIPTOR, MANIFEST
 from engine.builds.delivery.delivering import Delivered, Goods, check_outputs, deliver
 from engine.builds.delivery.outputs import STORED, OutputError, Packing
 from engine.builds.order import BuildOutcome
-from images.mediatype import is_index
 from records import Record, replace
 
 if TYPE_CHECKING:
@@ -49,12 +48,13 @@ def pass_stations(
     """Build, finish and deliver; raises as ``engine.builds.pipeline.fulfil``."""
     outputs = order.outputs or ((STORED,) if order.request.register else ())
     check_outputs(outputs, order.request.tags, platforms=len(order.targets))
+    wanted = forms(order, outputs)
+    if not order.indexed:
+        _check_levels(item for form in wanted for item in form.annotations)
     order = replace(order, request=_unnamed(order, outputs))
     with yard.store.lease("build"):
         images = _build(order, yard, tracker, cancellation, on_failure, lock)
-        made = [
-            (form, _finish(order, form, images, yard, tracker)) for form in forms(order, outputs)
-        ]
+        made = [(form, _finish(order, form, images, yard, tracker)) for form in wanted]
         delivered = [
             deliver(output, goods, order.request.tags, yard.store, yard.access, tracker)
             for form, goods in made
@@ -72,9 +72,10 @@ def forms(order: BuildOrder, outputs: Iterable[Output]) -> list[Form]:
     files = []
     for output in outputs:
         if output.is_image:
-            packing = replace(output.packing, squash=order.squash)
-            key = (packing, (*order.annotations, *output.annotations))
-            found.setdefault(key, []).append(output)
+            annotations = (*order.annotations, *output.annotations)
+            docker = output.packing.docker_types and (output.types_asked or not annotations)
+            packing = replace(output.packing, squash=order.squash, docker_types=docker)
+            found.setdefault((packing, annotations), []).append(output)
         else:
             files.append(output)
     if not found:
@@ -136,8 +137,6 @@ def _finish(
         from engine.builds.combining import combine
 
         root = combine(packed, yard.store, annotations=form.annotations)
-    if not is_index(root.media_type):
-        _check_levels(form.annotations)
     return Goods(root, tuple(packed), form.annotations)
 
 

@@ -12,7 +12,7 @@ from records import replace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Any
+    from typing import Any, Final
 
     from builder.request import BuildRequest, StepVerdict
     from builder.runner import FailureInspector
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from engine.builds.order import BuildOrder, BuildOutcome
     from images.platform import Platform
     from lading.app import App
+
+ACCESS: Final = ("insecure_registry", "policy", "verify_key", "disable_content_trust")
+CACHES: Final = ("cache_from", "cache_to")
+DELIVERY: Final = ("outputs", "push", "load", "squash", "verify_reproducible", "annotations")
 
 
 def build(
@@ -34,15 +38,10 @@ def build(
     quiet: bool,
     progress: str,
     iidfile: Path | None,
-    insecure_registry: tuple[str, ...],
-    policy: Path | None,
-    verify_key: tuple[Path, ...],
-    disable_content_trust: str | None,
+    metadata_file: Path | None,
     lock: Path | None,
     locked: bool,
     platforms: tuple[str, ...],
-    cache_from: tuple[str, ...],
-    cache_to: tuple[str, ...],
     **flags: Any,
 ) -> int:
     """Build an image from a Dockerfile; the flags are those of ``lading.flags.build``.
@@ -57,14 +56,10 @@ def build(
     from engine.builds.order import BuildOrder
     from engine.builds.pipeline import carry_out
 
+    access = app.access(**_taken(flags, ACCESS))
+    caches, delivery = _taken(flags, CACHES), _taken(flags, DELIVERY)
     targets = _platforms(platforms)
     request = make_request(platform=targets[0] if len(targets) == 1 else None, **flags)
-    access = app.access(
-        insecure_registry,
-        policy=policy,
-        verify_key=verify_key,
-        disable_content_trust=disable_content_trust,
-    )
     on_failure = None if on_error == "fail" else _failed_step_shell(app)
     if on_failure is not None and progress in ("auto", "tty"):
         # A table that is redrawn and a shell cannot share a terminal.
@@ -87,14 +82,25 @@ def build(
         return 0
     _check_bounds()
     order = BuildOrder(request, platforms=targets)
-    if cache_from or cache_to:
-        order = _with_caches(order, cache_from, cache_to)
-    outcome = carry_out(order, yard, sink, on_failure=on_failure, lock=held)
-    if iidfile is not None:
-        from lading.render.atomic import write_whole
+    if any(caches.values()):
+        order = _with_caches(order, **caches)
+    if any(delivery.values()):
+        from lading.actions.build_delivery import with_delivery
 
-        write_whole(iidfile, str(outcome.image_id).encode())
-    _announce(outcome, quiet=quiet)
+        order = with_delivery(order, **delivery)
+    shown = not quiet and progress != "rawjson"
+    conclude = _conclusion(app, summary=summary, report=report, shown=shown)
+    outcome = carry_out(order, yard, sink, on_failure=on_failure, lock=held)
+    if outcome.pushed and access.content_trust:
+        from lading.actions.build_delivery import sign_names
+
+        sign_names(outcome, access)
+    if iidfile is not None or metadata_file is not None:
+        from lading.actions.build_delivery import write_files
+
+        write_files(outcome, iidfile=iidfile, metadata=metadata_file)
+    silent = progress == "none" or any(output.dest == "-" for output in order.outputs)
+    _announce(outcome, quiet=quiet, silent=order.to_stdout)
     if not outcome.cached:
         from engine.builds.bounds import collect_after_build
 
@@ -102,6 +108,11 @@ def build(
     if explain is not None:
         _explain(_all_steps(outcome), as_json=explain == "json")
     return 0
+
+
+def _taken(flags: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Take the flags of one purpose out of the rest."""
+    return {name: flags.pop(name) for name in names}
 
 
 def _platforms(values: tuple[str, ...]) -> tuple[Platform, ...]:
@@ -194,12 +205,16 @@ def _explain(steps: tuple[StepVerdict, ...], *, as_json: bool) -> None:
         print(explanation_text(steps), end="", file=sys.stderr)
 
 
-def _announce(outcome: BuildOutcome, *, quiet: bool) -> None:
+def _announce(outcome: BuildOutcome, *, quiet: bool, silent: bool) -> None:
+    """``silent`` says that standard output has the result itself."""
     if quiet:
-        print(outcome.image_id)
+        if not silent:
+            print(outcome.image_id)
         return
     images = outcome.images
-    lines = [f"named {tag.familiar}" for tag in images[0].tags]
+    lines = [f"named {name.familiar}" for name in outcome.named]
+    lines += [f"pushed {name.familiar}" for name in outcome.pushed]
+    lines += [f"wrote {place}" for place in outcome.places]
     if outcome.root == images[0].descriptor:
         lines += [f"image {outcome.image_id}", f"manifest {outcome.root.digest}"]
     else:

@@ -16,13 +16,8 @@ WARNINGS_VARIABLE = "BUILDX_METADATA_WARNINGS"
 """Warnings are left out unless it is set, as buildx does."""
 
 
-def metadata(
-    outcome: BuildOutcome, environment: Mapping[str, str], *, reference: str = ""
-) -> dict[str, Any]:
-    """The document; ``reference`` names the build in the history of this machine.
-
-    An index has no config, so the config's digest is missing for it.
-    """
+def describe(outcome: BuildOutcome, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The document. An index has no config, so the config's digest is missing for it."""
     root = outcome.root
     document: dict[str, Any] = {
         "containerimage.descriptor": root.to_json(),
@@ -33,8 +28,8 @@ def metadata(
     names = dict.fromkeys((*outcome.named, *outcome.pushed))
     if names:
         document["image.name"] = ",".join(map(str, names))
-    if reference:
-        document["buildx.build.ref"] = reference
+    if outcome.ref:
+        document["buildx.build.ref"] = outcome.ref
     if environment.get(WARNINGS_VARIABLE, "").lower() in ("1", "t", "true"):
         document["buildx.build.warnings"] = _warnings(outcome)
     return document

@@ -108,6 +108,8 @@ class Output(Record):
     delete: bool = False
     """What a directory has and the result has not is removed."""
     packing: Packing = Packing()
+    types_asked: bool = False
+    """Docker's media types were asked for by name; otherwise they give way to what needs OCI's."""
     rewrite_timestamps: bool | None = None
     artifact_statements: bool | None = None
     """Attestations as OCI artifacts (``oci-artifact``); None leaves the choice to who makes
@@ -217,6 +219,7 @@ class _Attributes:
             platform_split=self._optional("platform-split"),
             delete=self._mode() == "delete",
             packing=self._packing(loads=loads),
+            types_asked=self._optional("oci-mediatypes") is False,
             rewrite_timestamps=self._optional("rewrite-timestamp"),
             artifact_statements=self._optional("oci-artifact"),
             annotations=self._annotations(),
