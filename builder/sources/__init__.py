@@ -1,0 +1,1 @@
+"""Sources from elsewhere: git repositories and archives as directories that a build can read."""
