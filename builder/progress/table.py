@@ -17,7 +17,6 @@ from builder.progress.events import (
     WarningRaised,
 )
 from builder.progress.text import fit, harmless, last_overwrite, pad
-from builder.progress.warnings import Warnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Final, TypeAlias
 
     from builder.progress.events import Event
+    from builder.progress.warnings import Warnings
 
     Line: TypeAlias = tuple[str, str]
     """Text and the field of the palette that colours it."""
@@ -70,7 +70,7 @@ class Table:
 
     def __init__(self, *, log_lines: int = LOG_LINES) -> None:
         self.rows: dict[int, Row] = {}
-        self.warnings = Warnings()
+        self.warnings: Warnings | None = None
         self._log_lines = log_lines
         self._first: float | None = None
 
@@ -91,7 +91,7 @@ class Table:
                 row = self.rows[vertex]
                 row.ended, row.cancelled, row.error = time, cancelled, not cancelled
             case WarningRaised(message=message, where=where):
-                self.warnings.add(harmless(message), harmless(where))
+                self._warn(harmless(message), harmless(where))
             case LayerStored():
                 pass
 
@@ -103,8 +103,8 @@ class Table:
         yield self._head(last, width, "FINISHED" if well else "")
         for row in rows:
             yield _title(row, now, width)
-        for line in self.warnings.lines():
-            yield f" {line}", "warning"
+        if self.warnings is not None:
+            yield from ((f" {line}", "warning") for line in self.warnings.lines())
 
     def live(self, width: int, height: int, now: float) -> list[Line]:
         """What there is room for in ``height`` lines of ``width`` columns."""
@@ -132,6 +132,13 @@ class Table:
         if more > 0 and len(lines) < height:
             lines.append((fit(f" => and {more + 1} more", width), "dim"))
         return lines
+
+    def _warn(self, message: str, where: str) -> None:
+        if self.warnings is None:
+            from builder.progress.warnings import Warnings
+
+            self.warnings = Warnings()
+        self.warnings.add(message, where)
 
     def _head(self, now: float, width: int, state: str) -> Line:
         rows = self.rows.values()

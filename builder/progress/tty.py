@@ -11,7 +11,6 @@ import os
 import time
 from _thread import allocate_lock  # all of threading that is needed here
 
-from builder.progress.colours import PLAIN, palette_of
 from builder.progress.events import VertexStarted
 from builder.progress.table import LOG_LINES, Table
 from builder.progress.text import cells
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from threading import Thread
     from typing import Final, TextIO
 
+    from builder.progress.colours import Palette
     from builder.progress.events import Event
     from builder.progress.table import Line
 
@@ -58,7 +58,7 @@ class TtyProgress:
         environment = os.environ if environment is None else environment
         self._out = out
         self._clock = clock
-        self._palette = palette_of(environment) if _is_terminal(out) else PLAIN
+        self._palette = _palette(environment) if _is_terminal(out) else None
         self._table = Table(log_lines=_log_lines(environment))
         self._reflows = any(environment.get(name) for name in _REFLOWING)
         self._drawn: list[int] = []
@@ -106,7 +106,7 @@ class TtyProgress:
 
     def _draw(self, lines: Sequence[Line], width: int, *, final: bool = False) -> None:
         """Replace the latest frame; a terminal that has gone is nobody's loss."""
-        paint = self._palette.paint
+        paint = _unpainted if self._palette is None else self._palette.paint
         erase = "\x1b[K" if self._thread is not None else ""
         text = "".join(f"{paint(line, style)}{erase}\n" for line, style in lines)
         if self._thread is not None:
@@ -141,6 +141,16 @@ def _is_terminal(out: TextIO) -> bool:
         return out.isatty()
     except ValueError:
         return False
+
+
+def _palette(environment: Mapping[str, str]) -> Palette:
+    from builder.progress.colours import palette_of
+
+    return palette_of(environment)
+
+
+def _unpainted(text: str, style: str) -> str:
+    return text
 
 
 def _log_lines(environment: Mapping[str, str]) -> int:

@@ -17,11 +17,13 @@ from records import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from builder.progress.events import ProgressSink
     from builder.runner import Cancellation, FailureInspector
     from engine.builds.building import Yard
+    from engine.builds.history.document import Document
     from engine.builds.lock import BuildLock
     from engine.builds.order import BuildOrder
 
@@ -34,12 +36,16 @@ def carry_out(
     cancellation: Cancellation | None = None,
     on_failure: FailureInspector | None = None,
     lock: BuildLock | None = None,
+    on_record: Callable[[Document], None] | None = None,
 ) -> BuildOutcome:
     """Build what was ordered and show it; ``progress`` is closed at the end, however it ends.
+
+    After that ``on_record`` gets what was written down of the build.
 
     Raises:
         BuildError, DockerfileError, ImagesError, TrustError: as ``fulfil``.
     """
+    records: list[Document] = []
     try:
         return fulfil(
             order,
@@ -48,9 +54,13 @@ def carry_out(
             cancellation=cancellation,
             on_failure=on_failure,
             lock=lock,
+            on_record=records.append,
         )
     finally:
         progress.close()
+        for record in records:
+            if on_record is not None:
+                on_record(record)
 
 
 def fulfil(
@@ -61,6 +71,7 @@ def fulfil(
     cancellation: Cancellation | None = None,
     on_failure: FailureInspector | None = None,
     lock: BuildLock | None = None,
+    on_record: Callable[[Document], None] | None = None,
 ) -> BuildOutcome:
     """Build what was ordered, shown by a tracker that several orders may share.
 
@@ -84,7 +95,11 @@ def fulfil(
     except BaseException as error:
         recorder.failed(error)
         raise
-    recorder.finished(outcome)
+    else:
+        recorder.finished(outcome)
+    finally:
+        if on_record is not None:
+            on_record(recorder.document)
     return replace(outcome, ref=recorder.ref)
 
 

@@ -11,12 +11,14 @@ from records import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from typing import Any, Final
 
     from builder.request import BuildRequest, StepVerdict
     from builder.runner import FailureInspector
     from engine.builds.building import Yard
+    from engine.builds.history.document import Document
     from engine.builds.lock import BuildLock
     from engine.builds.order import BuildOrder, BuildOutcome
     from images.platform import Platform
@@ -37,6 +39,8 @@ def build(
     call: str,
     quiet: bool,
     progress: str,
+    summary: str | None,
+    report: Path | None,
     iidfile: Path | None,
     metadata_file: Path | None,
     lock: Path | None,
@@ -51,7 +55,7 @@ def build(
     Raises:
         UsageError, ImagesError: as ``make_request`` and ``engine.builds.pipeline.carry_out``.
     """
-    from builder.progress.render import make_progress
+    from builder.progress.render import chosen_name, make_progress
     from engine.builds import building
     from engine.builds.order import BuildOrder
     from engine.builds.pipeline import carry_out
@@ -64,6 +68,8 @@ def build(
     if on_failure is not None and progress in ("auto", "tty"):
         # A table that is redrawn and a shell cannot share a terminal.
         progress = "plain"
+    progress = chosen_name(progress, os.environ)
+    quiet = quiet or progress in ("quiet", "none")
     sink = make_progress("quiet" if quiet or plan else progress, sys.stderr)
     yard = building.Yard(app.store, access, app.runtime)
     held = _lock(lock, locked=locked, refresh=request.pull)
@@ -88,9 +94,9 @@ def build(
         from lading.actions.build_delivery import with_delivery
 
         order = with_delivery(order, **delivery)
-    shown = not quiet and progress != "rawjson"
-    conclude = _conclusion(app, summary=summary, report=report, shown=shown)
-    outcome = carry_out(order, yard, sink, on_failure=on_failure, lock=held)
+    visible = not quiet and progress != "rawjson"
+    conclude = _conclusion(app, summary=summary, report=report, shown=visible)
+    outcome = carry_out(order, yard, sink, on_failure=on_failure, lock=held, on_record=conclude)
     if outcome.pushed and access.content_trust:
         from lading.actions.build_delivery import sign_names
 
@@ -99,8 +105,7 @@ def build(
         from lading.actions.build_delivery import write_files
 
         write_files(outcome, iidfile=iidfile, metadata=metadata_file)
-    silent = progress == "none" or any(output.dest == "-" for output in order.outputs)
-    _announce(outcome, quiet=quiet, silent=order.to_stdout)
+    _announce(outcome, quiet=quiet, silent=progress == "none" or order.to_stdout)
     if not outcome.cached:
         from engine.builds.bounds import collect_after_build
 
@@ -108,6 +113,20 @@ def build(
     if explain is not None:
         _explain(_all_steps(outcome), as_json=explain == "json")
     return 0
+
+
+def _conclusion(
+    app: App, *, summary: str | None, report: Path | None, shown: bool
+) -> Callable[[Document], None]:
+    """What to do when the build is over; a cached one has nothing to say unless it is asked."""
+
+    def conclude(document: Document) -> None:
+        if report is not None or summary is not None or not document.get("cached"):
+            from lading.actions import build_report
+
+            build_report.conclude(app, document, summary=summary, report=report, shown=shown)
+
+    return conclude
 
 
 def _taken(flags: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

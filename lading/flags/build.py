@@ -105,7 +105,22 @@ BUILD: Final = Line(
         *LIMITS,
         Flag("iidfile", "--iidfile", PATH, "Write the image id to this file", "PATH"),
         Flag("metadata_file", "--metadata-file", PATH, "Write digests and names as JSON", "PATH"),
-        Flag("progress", "--progress", TEXT, "auto, tty, plain, quiet or rawjson", default="auto"),
+        Flag(
+            "progress",
+            "--progress",
+            TEXT,
+            "auto, tty, plain, quiet, rawjson or none",
+            default="auto",
+        ),
+        Flag(
+            "summary",
+            "--summary",
+            OPTIONAL,
+            "Say at the end what took the time; by default on a terminal, when something was done",
+            "[=always|auto|never]",
+            choices=("always", "auto", "never"),
+        ),
+        Flag("report", "--report", PATH, "Write a report of the build as HTML", "FILE"),
         Flag("quiet", "-q --quiet", SWITCH, "Only print the image id"),
         Flag(
             "plan",
@@ -137,6 +152,13 @@ BUILD: Final = Line(
             "Build twice, apart; deliver if the images are equal, else say which files differ",
         ),
         Flag("check", "--check", SWITCH, "Check the Dockerfile, build nothing; as --call=check"),
+        Flag(
+            "check_rules",
+            "--check-rules",
+            TEXT,
+            "Rules of the check, and those that warn in a build",
+            "SET|RULE|-RULE,...",
+        ),
         Flag(
             "call",
             "--call",

@@ -157,6 +157,11 @@ def find(root: str, ref: str) -> Entry:
     )
 
 
+def document_log(root: str, ref: str) -> list[LogLine]:
+    """What the steps of a build wrote; empty where there is no record of it."""
+    return [line for entry in entries(root) if entry.ref == ref for line in entry.log()]
+
+
 def prune(
     folder: str,
     *,
