@@ -86,6 +86,7 @@ def plan_request(
     """
     from builder.inputs import ignore_patterns
     from builder.lint.planning import plan_linted
+    from builder.lint.selection import selected
     from dockerfile_grammar.cache import parse_cached
     from dockerfile_grammar.excerpt import source_lines
 
@@ -118,6 +119,7 @@ def plan_request(
         options,
         _ShownResolver(resolver, tracker, common),
         ignore=ignore_patterns(inputs),
+        selection=selected(request.check_rules, usual="default"),
         warn=lambda warning: _warn(warning, tracker, common),
     )
 

@@ -204,6 +204,7 @@ def fingerprint(
             ("secret-digests", secrets or {}),
             ("precise-args", request.precise_args),
             ("rewrite", request.rewrite_timestamps),
+            ("check-rules", request.check_rules),
             ("name-platform", request.name_platform),
             *rare,
         ],

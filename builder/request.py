@@ -53,6 +53,8 @@ class BuildRequest(Record):
     allow: tuple[str, ...] = ()
     """Entitlements that a Dockerfile may use: ``network.host``, ``security.insecure``."""
     compression: str = "gzip"
+    check_rules: str | None = None
+    """The rules that lint asks, as ``builder.lint.selection`` reads them; None for the usual."""
     inline_cache: bool = False
     """The image's config says by which steps its layers were made."""
     contexts: Mapping[str, NamedContext] = field(default_factory=dict)

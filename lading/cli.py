@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "images": ("images:images", "List images"),
     "import": ("archives:import_", "Make an image of a root filesystem tarball"),
     "inspect": ("inspect:inspect", "Return low-level information on images"),
+    "lint": ("lint:lint", "Look for mistakes in Dockerfiles, and mend them"),
     "load": ("archives:load", "Load images from a tar archive or stdin"),
     "login": ("login:login", "Log in to a registry"),
     "logout": ("login:logout", "Log out from a registry"),

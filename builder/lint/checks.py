@@ -1,4 +1,4 @@
-"""Our own rules by the functions that look for them, so that only what is wanted is looked for."""
+"""The recommended and optional rules by the functions that look for them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,6 @@ def _check(look: Callable[[Survey], Iterator[Finding]], *rules: Rule) -> Check:
 
 
 CHECKS: Final = (
-    _check(commands.without_effect, own.RUN_WITHOUT_EFFECT),
-    _check(commands.ignored_cmd, own.ENTRYPOINT_IGNORES_CMD),
-    _check(copying.mistakes, own.SEVERAL_SOURCES_NEED_SLASH, own.CHMOD_HIDES_DIRECTORY),
-    _check(ordering.mistakes, own.PLATFORM_ARG_DEFAULT),
     _check(
         packages.findings,
         own.APT_ASSUME_YES,

@@ -1,4 +1,4 @@
-"""Rules about what RUN, CMD and ENTRYPOINT tell a shell to do."""
+"""Rules about what RUN, CMD and ENTRYPOINT tell a shell to do: what is recommended."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import Final
 
 from builder.lint import own, shell
 from builder.lint.invocations import Invocation, invocation
+from builder.lint.mistakes import STATE
 from builder.lint.rules import Change, Finding, Fix, Place
-from builder.lint.scripts import SHELLS, Script, is_set, set_options
+from builder.lint.scripts import Script, is_set, set_options
 from builder.lint.shell import Command, Pipeline
-from builder.lint.survey import Survey
+from builder.lint.survey import SHELLS, Survey, shown
 from dockerfile_grammar import nodes
 
-_STATE: Final = frozenset({"cd", "export", "alias", "umask", "ulimit", "unset", "pushd", "popd"})
-_MAY_BE_STATE = re.compile(r"\s*(?:cd|export|alias|umask|ulimit|unset|pushd|popd|\w+=)")
-"""Cheap to ask before a text is read as commands."""
 _HARMLESS: Final = frozenset(
     {"echo", "printf", "true", ":", "yes", "set", "export", "shopt", "trap", "tee"}
 )
@@ -25,8 +23,6 @@ _FETCHERS: Final = frozenset({"curl", "wget"})
 _INTERPRETERS: Final = SHELLS | {"python", "python3", "perl", "ruby", "node", "php"}
 _INLINE_FETCH = re.compile(r"(?:\$|<)\(\s*(curl|wget)\b|`\s*(curl|wget)\b")
 _TEMPORARY = re.compile(r"(?:/var)?/tmp(?:/|\Z)|/dev/shm")
-_SHOWN: Final = 40
-"""Characters of a command that a message quotes."""
 _CREDENTIALS: Final = (
     r"://[^\s/@'\"]*\$\{?%s\b\}?[^\s/@'\"]*@",
     r"--?(?:[\w-]+-)?(?:password|passwd|token|secret|api-?key|passphrase)[= ]['\"]?\$\{?%s\b",
@@ -35,42 +31,6 @@ _CREDENTIALS: Final = (
     r"(?:-u|--user)[ =]['\"]?[^\s'\":]*:\$\{?%s\b",
 )
 """Where a variable stands for a password or a token: in an address, a flag, a header."""
-
-
-def without_effect(survey: Survey) -> Iterator[Finding]:
-    """RUN instructions whose commands only change the shell that ends with them."""
-    for stage in survey.stages:
-        for script in survey.scripts(stage):
-            if script.heredoc is not None or not _MAY_BE_STATE.match(script.text):
-                continue
-            parsed = script.parsed
-            if not parsed.complete or any(command.depth for command in parsed.commands):
-                continue
-            pipelines = parsed.outermost
-            if pipelines and all(_only_state(pipeline) for pipeline in pipelines):
-                text = script.text.strip()
-                place = script.place(parsed.commands[0].start, parsed.commands[-1].end)
-                yield own.RUN_WITHOUT_EFFECT.at(
-                    script.node, _shown(text), _instead(parsed.commands[-1]), place=place
-                )
-
-
-def _only_state(pipeline: Pipeline) -> bool:
-    element = pipeline.elements[0]
-    return (
-        len(pipeline.elements) == 1
-        and isinstance(element, Command)
-        and not element.redirects
-        and (element.name in _STATE or (not element.words and bool(element.assignments)))
-    )
-
-
-def _instead(command: Command) -> str:
-    if command.name in ("cd", "pushd", "popd"):
-        return "use WORKDIR"
-    if command.name == "export" or not command.words:
-        return "use ENV"
-    return "put it into the RUN that needs it"
 
 
 def directories(survey: Survey) -> Iterator[Finding]:
@@ -172,7 +132,7 @@ def _hidden_failures(script: Script) -> Iterator[Finding]:
             continue
         for element in pipeline.elements[:-1]:
             if isinstance(element, Command) and invocation(script, element).name not in _HARMLESS:
-                text = _shown(script.text[element.start : element.end])
+                text = shown(script.text[element.start : element.end])
                 place = script.place(element.start, element.end)
                 yield own.PIPE_WITHOUT_PIPEFAIL.at(script.node, text, place=place)
                 break
@@ -234,7 +194,7 @@ def _unnoticed(script: Script, pipeline: Pipeline) -> Finding:
     change = Change(Place(start, start, script.heredoc), "set -e\n")
     return own.HEREDOC_WITHOUT_ERREXIT.at(
         script.node,
-        _shown(script.text[pipeline.start : pipeline.end]),
+        shown(script.text[pipeline.start : pipeline.end]),
         place=script.place(pipeline.start, pipeline.end),
         fix=Fix("begin with set -e", (change,), safe=False),
     )
@@ -309,31 +269,4 @@ def _not_replaced(words: tuple[str, ...]) -> str:
     element = last.elements[0]
     if len(last.elements) > 1 or not isinstance(element, Command) or last.joined == "||":
         return ""
-    return "" if element.name in _HARMLESS | _STATE else element.name
-
-
-def ignored_cmd(survey: Survey) -> Iterator[Finding]:
-    """A CMD beside an ENTRYPOINT in shell form, which takes no arguments."""
-    for stage in survey.stages:
-        entry = command = None
-        for node in stage.instructions:
-            if isinstance(node, nodes.Entrypoint):
-                entry = node
-            elif isinstance(node, nodes.Cmd):
-                command = node
-        if entry is None or command is None or not isinstance(entry.command, nodes.ShellForm):
-            continue
-        if posixpath.basename(survey.interpreter(stage)[0]) not in SHELLS or _is_empty(command):
-            continue
-        if not re.search(r"\$\{?[@*0-9]", entry.command.text) and entry.command.text:
-            yield own.ENTRYPOINT_IGNORES_CMD.at(command, entry.range.start)
-
-
-def _is_empty(node: nodes.Cmd) -> bool:
-    command = node.command
-    return not (command.args if isinstance(command, nodes.ExecForm) else command.text)
-
-
-def _shown(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
+    return "" if element.name in _HARMLESS | STATE else element.name

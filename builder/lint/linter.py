@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from builder.errors import BuildInputError
 from builder.lint import bases, files, rules, stages
-from builder.lint.selection import BUILDKIT, OWN_NAMES, Selection
+from builder.lint.selection import ASKED_NAMES, BUILDKIT, OWN_NAMES, Selection
 from builder.lint.settings import LintSettings, asked_in
 from builder.plan.observer import PlanObserver
 from dockerfile_grammar import nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from builder.ignore import IgnorePatterns
     from builder.lint.rules import Finding
@@ -33,7 +33,8 @@ class Linter(PlanObserver):
 
     Rules of the text speak about the whole file, rules of stages about those that are planned.
     ``ignore`` holds the patterns of the build context, None where there are none; ``listing`` tells
-    what is in it, as ``Survey`` wants it.
+    what is in it, as ``Survey`` wants it. ``unknown`` says of a base's name that its config is not
+    the real one.
 
     Raises:
         LintOptionError: the settings are malformed.
@@ -47,12 +48,15 @@ class Linter(PlanObserver):
         ignore: IgnorePatterns | None = None,
         selection: Selection = BUILDKIT,
         listing: Callable[[], frozenset[str]] | None = None,
+        unknown: Callable[[str], bool] | None = None,
     ) -> None:
         self.settings = LintSettings.of(dockerfile, options.build_args, filename=options.filename)
         self._escape = dockerfile.escape
         self._filename = options.filename
         self._ignore = ignore
         self._selection = selection
+        self._unknown = unknown
+        self._unsure: set[int] = set()
         self._found: list[Finding] = []
         self._with_workdir: set[int] = set()
         self._only_last: dict[tuple[int, type], nodes.Instruction] = {}
@@ -90,11 +94,16 @@ class Linter(PlanObserver):
         """A stage knows of the WORKDIRs of the stage it starts from."""
         if parent in self._with_workdir:
             self._with_workdir.add(stage.index)
+        if parent in self._unsure:
+            self._unsure.add(stage.index)
 
     def resolved(
         self, stage: nodes.Stage, name: str, *, expected: Platform, actual: Platform
     ) -> None:
         """Compare operating system and architecture; variants may differ."""
+        if self._unknown is not None and self._unknown(name):
+            self._unsure.add(stage.index)
+            return
         if (expected.os, expected.architecture) != (actual.os, actual.architecture):
             rule = rules.INVALID_BASE_IMAGE_PLATFORM
             self._keep([rule.at(stage.base, name, str(expected), str(actual))])
@@ -107,7 +116,11 @@ class Linter(PlanObserver):
         Raises:
             ExpansionError: a word of the instruction is malformed.
         """
-        self._keep(stages.findings(node, scope, draft, escape=self._escape, ignore=self._ignore))
+        found = stages.findings(node, scope, draft, escape=self._escape, ignore=self._ignore)
+        if stage in self._unsure:
+            # The base may define any variable.
+            found = (finding for finding in found if finding.rule is not rules.UNDEFINED_VAR)
+        self._keep(found)
         match node:
             case nodes.Workdir():
                 if stage not in self._with_workdir:
@@ -124,15 +137,20 @@ class Linter(PlanObserver):
         dockerfile: nodes.Dockerfile,
         options: PlanOptions,
         listing: Callable[[], frozenset[str]] | None,
-    ) -> Iterable[Finding]:
+    ) -> Iterator[Finding]:
         """What our own rules find, as far as they are wanted anywhere in the file."""
         wanted = self._selection.names | self.settings.experimental | _asked(dockerfile)
         if wanted.isdisjoint(OWN_NAMES):
-            return ()
-        from builder.lint.checks import findings
+            return
+        from builder.lint import mistakes
         from builder.lint.survey import Survey
 
-        return findings(Survey(dockerfile, options.build_args, files=listing), wanted)
+        survey = Survey(dockerfile, options.build_args, files=listing)
+        yield from mistakes.findings(survey)
+        if not wanted.isdisjoint(ASKED_NAMES):
+            from builder.lint.checks import findings
+
+            yield from findings(survey, wanted)
 
     def _keep(self, found: Iterable[Finding]) -> None:
         self._found += (

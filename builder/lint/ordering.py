@@ -11,14 +11,14 @@ from typing import Final
 
 from builder.lint import own
 from builder.lint.invocations import Invocation, invocations
+from builder.lint.mistakes import PLATFORM
 from builder.lint.packages import subcommand
-from builder.lint.rules import Change, Finding, Fix, Place
+from builder.lint.rules import Finding
 from builder.lint.survey import Survey, mentions, text_of
 from builder.plan.scope import CONTROL_ARGS, is_proxy
 from dockerfile_grammar import nodes
 
 STEPS: Final = (nodes.Run, nodes.Copy, nodes.Add, nodes.Workdir)
-_PLATFORM = re.compile(r"(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT|OSVERSION)\Z")
 _VOLATILE = re.compile(
     r"(?:^|_)(?:COMMIT|SHA|REVISION|REF|DATE|TIME|TIMESTAMP|CACHE_?BUST(?:ER)?|CACHEBUST)(?:_|$)"
     r"|^(?:GIT|CI|BUILD)_(?:\w+_)?(?:ID|NUMBER|NUM|TAG|BRANCH|HASH|DESCRIBE|VERSION)$",
@@ -27,15 +27,6 @@ _VOLATILE = re.compile(
 """Names of what is another value in each build."""
 _WHOLE: Final = frozenset({".", "./", "/", "*", "./*"})
 _LOCAL = re.compile(r"[./~]|file:|\$|-e\b|--editable")
-
-
-def mistakes(survey: Survey) -> Iterator[Finding]:
-    """Automatic platform arguments with a default."""
-    for node in _declarations(survey):
-        for pair in node.args:
-            if pair.value is not None and _PLATFORM.match(pair.key):
-                fix = _without_default(node, pair)
-                yield own.PLATFORM_ARG_DEFAULT.at(node, pair.key, pair.value, fix=fix)
 
 
 def findings(survey: Survey) -> Iterator[Finding]:
@@ -51,21 +42,6 @@ def findings(survey: Survey) -> Iterator[Finding]:
                     yield from _set_twice(stage, position, node)
                 case nodes.Copy(from_=None) | nodes.Add():
                     yield from _before_install(survey, stage, position, node)
-
-
-def _declarations(survey: Survey) -> Iterator[nodes.Arg]:
-    yield from survey.dockerfile.global_args
-    for stage in survey.stages:
-        yield from (node for node in stage.instructions if isinstance(node, nodes.Arg))
-
-
-def _without_default(node: nodes.Arg, pair: nodes.KeyValue) -> Fix | None:
-    written = f"{pair.key}={pair.value}"
-    start = node.original.find(written)
-    if start < 0:
-        return None
-    change = Change(Place(start, start + len(written)), pair.key)
-    return Fix("declare it without a default", (change,), safe=False)
 
 
 # What nothing reads.
@@ -150,7 +126,7 @@ def _early(stage: nodes.Stage, position: int, node: nodes.Arg) -> Iterator[Findi
     """RUN instructions between an argument that changes and the first instruction that names it."""
     below = stage.instructions[position + 1 :]
     for pair in node.args:
-        if not _VOLATILE.search(pair.key) or _PLATFORM.match(pair.key):
+        if not _VOLATILE.search(pair.key) or PLATFORM.match(pair.key):
             continue
         use = next((other for other in below if mentions(text_of(other), pair.key)), None)
         if use is None:

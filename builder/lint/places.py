@@ -6,6 +6,7 @@ again, by reading the file's lines once more.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from dockerfile_grammar.lines import read_source
@@ -96,6 +97,22 @@ class Locator:
     def whole_line(self, line: int) -> Edit:
         """The removal of a line with its end."""
         return Edit(self._starts[line - 1], min(self._starts[line], len(self.source)), b"")
+
+    def region_of(self, edit: Edit) -> Region:
+        """The lines and columns of an edit's bytes."""
+        return Region(*self._point_at(edit.start), *self._point_at(edit.end))
+
+    def _point_at(self, offset: int) -> tuple[int, int]:
+        line = max(1, min(bisect_right(self._starts, offset), len(self.physical)))
+        before = self.source[self._starts[line - 1] : offset]
+        return line, len(before.decode()) + 1
+
+    def blank_lines(self, node: Node) -> list[int]:
+        """The blank lines inside an instruction; those of its here-documents are their own."""
+        line = self._logical[node.range.start]
+        bodies = sum(doc.content.count("\n") + 1 for doc in line.heredocs)
+        inside = range(node.range.start + 1, node.range.end - bodies + 1)
+        return [number for number in inside if not self._line(number).strip()]
 
     def _line(self, number: int) -> str:
         return self.physical[number - 1]

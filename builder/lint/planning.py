@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from builder.errors import Source
 from builder.lint.linter import Linter
+from builder.lint.selection import BUILDKIT, Selection
 from builder.plan.model import PlanWarning
 from builder.plan.planner import plan
 from records import replace
@@ -28,6 +29,7 @@ def plan_linted(
     resolver: BaseResolver,
     *,
     ignore: IgnorePatterns | None = None,
+    selection: Selection = BUILDKIT,
     warn: Callable[[PlanWarning], None],
 ) -> Plan:
     """Plan and lint; ``warn`` gets every warning, also where planning ends in an error.
@@ -37,7 +39,7 @@ def plan_linted(
         LintViolationError: there are findings, and they were declared errors.
         PlanError, ImagesError: as ``builder.plan.planner.plan``.
     """
-    linter = Linter(dockerfile, options, ignore=ignore)
+    linter = Linter(dockerfile, options, ignore=ignore, selection=selection)
     planned: tuple[PlanWarning, ...] = ()
     try:
         made = plan(dockerfile, lines, options, resolver, observer=linter)

@@ -21,6 +21,8 @@ class BuildFault:
 
     message: str
     ranges: tuple[SourceRange, ...] = ()
+    parsed: bool = True
+    """False where the file is no Dockerfile at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ def report_text(report: LintReport) -> str:
             "",
             f"WARNING: {finding.rule.name} - {finding.rule.url}",
             finding.message,
+            *([f"  {finding.rule.advice}"] if finding.rule.advice else []),
             excerpt(report.filename, lines, [finding.range]),
         ]
     if report.fault is not None:
@@ -71,6 +74,7 @@ def report_json(report: LintReport) -> dict[str, Any]:
                 "url": finding.rule.url,
                 "detail": finding.message,
                 "location": _location([finding.range]),
+                **({"advice": finding.rule.advice} if finding.rule.advice else {}),
             }
             for finding in report.findings
         ],

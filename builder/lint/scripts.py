@@ -9,16 +9,14 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
-from typing import Final
 
 from builder.lint import shell
 from builder.lint.rules import Place
 from builder.lint.shell import Command
+from builder.lint.survey import SHELLS
 from dockerfile_grammar import nodes
 from records import Record
 
-SHELLS: Final = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"})
-DEFAULT_SHELL: Final = ("/bin/sh", "-c")
 _SHEBANG = re.compile(r"#!\s*(\S+)([^\n]*)")
 _ENV_SHEBANG = re.compile(r"#!\s*\S*/env\s+(?:-S\s+)?(\S+)([^\n]*)")
 

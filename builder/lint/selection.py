@@ -24,6 +24,8 @@ _ALIASES: Final[Mapping[str, frozenset[str]]] = {
 }
 OWN_NAMES: Final = frozenset(OWN) | frozenset(_ALIASES)
 """What our own rules answer to."""
+ASKED_NAMES: Final = OWN_NAMES - {r.name for r in OWN.values() if r.level is Level.DEFAULT}
+"""Those of rules that a plain build does not ask."""
 
 
 def _up_to(level: Level) -> frozenset[str]:
@@ -81,9 +83,16 @@ class Selection(Record):
         return rule.name in self.names
 
 
+def selected(text: str | None, *, usual: str) -> Selection:
+    """What was asked for, else the usual set.
+
+    Raises:
+        SelectionError: as ``Selection.parse``.
+    """
+    return Selection.of(usual) if text is None else Selection.parse(text, usual=usual)
+
+
 BUILDKIT: Final = Selection.of("buildkit")
-DEFAULT: Final = Selection.of("default")
-RECOMMENDED: Final = Selection.of("recommended")
 
 
 def _named(word: str) -> frozenset[str]:

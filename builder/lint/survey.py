@@ -9,15 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from builder.lint.scripts import DEFAULT_SHELL, Script, scripts
 from dockerfile_grammar import nodes
 from dockerfile_grammar.errors import ExpansionError
 from dockerfile_grammar.expand import expansion
 
+if TYPE_CHECKING:
+    from builder.lint.scripts import Script
+
 SCRATCH: Final = "scratch"
 BACKSLASH: Final = "\\"
+DEFAULT_SHELL: Final = ("/bin/sh", "-c")
+SHELLS: Final = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"})
+"""Programs that read the language of ``builder.lint.shell``."""
+DIRECTORY_NAMES: Final = frozenset({".", "..", ""})
+"""Last parts of paths that are surely directories."""
+_SHOWN: Final = 40
+"""Characters of a command that a message quotes."""
 
 
 class Survey:
@@ -126,6 +135,8 @@ class Survey:
     def _read(self, stage: nodes.Stage) -> Iterator[Script]:
         if self.dockerfile.escape != BACKSLASH:
             return
+        from builder.lint.scripts import scripts
+
         parent = self.parents[stage.index]
         words = DEFAULT_SHELL if parent is None else self.interpreter(self.stages[parent])
         for node in stage.instructions:
@@ -169,3 +180,9 @@ def cached(node: nodes.Run, *paths: str) -> bool:
             if any(f"{path}/".startswith(here) or here.startswith(f"{path}/") for path in paths):
                 return True
     return False
+
+
+def shown(text: str) -> str:
+    """The begin of a command, on one line, for a message."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."

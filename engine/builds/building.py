@@ -164,9 +164,14 @@ def _shown_plan(
 def check(request: BuildRequest, yard: Yard) -> LintReport:
     """Check a Dockerfile without building it; raises as ``builder.lint.check.check``."""
     from builder.lint.check import check as look
+    from builder.lint.selection import selected
     from engine.builds.peeking import PeekingResolver
 
-    return look(request, resolver=PeekingResolver(yard.store, yard.access, always=request.pull))
+    return look(
+        request,
+        resolver=PeekingResolver(yard.store, yard.access, always=request.pull),
+        selection=selected(request.check_rules, usual="recommended"),
+    )
 
 
 def _resolver(request: BuildRequest, yard: Yard, lock: BuildLock | None) -> PullingResolver:

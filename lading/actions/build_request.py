@@ -42,6 +42,7 @@ def make_request(
     hosts: tuple[str, ...],
     secrets: tuple[str, ...],
     agents: tuple[str, ...],
+    check_rules: str | None,
     platform: Platform | None = None,
     **limits: Any,
 ) -> BuildRequest:
@@ -72,6 +73,7 @@ def make_request(
         extra_hosts=_hosts(hosts),
         secrets=tuple(_secrets(secrets)),
         ssh=_agents(agents),
+        check_rules=check_rules,
         resources=_resources(limits),
     )
 

@@ -160,6 +160,13 @@ BUILD: Final = Line(
             "SET|RULE|-RULE,...",
         ),
         Flag(
+            "check_rules",
+            "--check-rules",
+            TEXT,
+            "Rules of the check, and those that warn in a build",
+            "SET|RULE|-RULE,...",
+        ),
+        Flag(
             "call",
             "--call",
             TEXT,
