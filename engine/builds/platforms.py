@@ -57,7 +57,7 @@ def build_each(
     calls = [
         partial(
             building.build,
-            _request(order, platform),
+            request_for(order, platform),
             yard,
             tracker,
             cancellation=cancellation,
@@ -89,7 +89,7 @@ def build_each(
     return tuple(future.result() for future in futures)
 
 
-def _request(order: BuildOrder, platform: Platform) -> BuildRequest:
+def request_for(order: BuildOrder, platform: Platform) -> BuildRequest:
     """What is asked of the builder for one of the platforms."""
     own = annotations_of(order.annotations, MANIFEST, platform)
     return replace(

@@ -54,6 +54,8 @@ def pass_stations(
     order = replace(order, request=_unnamed(order, outputs))
     with yard.store.lease("build"):
         images = _build(order, yard, tracker, cancellation, on_failure, lock)
+        if order.verify:
+            _verify(order, images, yard, tracker, cancellation, lock)
         made = [(form, _finish(order, form, images, yard, tracker)) for form in wanted]
         delivered = [
             deliver(output, goods, order.request.tags, yard.store, yard.access, tracker)
@@ -114,6 +116,22 @@ def _build(
         lock=lock,
     )
     return (image,)
+
+
+def _verify(
+    order: BuildOrder,
+    images: tuple[BuildResult, ...],
+    yard: Yard,
+    tracker: Tracker,
+    cancellation: Cancellation | None,
+    lock: BuildLock | None,
+) -> None:
+    from engine.builds.platforms import request_for
+    from engine.builds.reproducing import verify
+
+    for platform, image in zip(order.targets, images, strict=True):
+        request = request_for(order, platform) if order.indexed else order.request
+        verify(request, image, yard, tracker, cancellation=cancellation, lock=lock)
 
 
 def _finish(
