@@ -49,13 +49,26 @@ class Access(Record):
 
         return enabled(self.environ)
 
-    def client(self) -> RegistryClient:
-        """A client with the user's credentials, to be closed by ``async with``."""
+    def client(self, *, reading: bool = False) -> RegistryClient:
+        """A client with the user's credentials, to be closed by ``async with``.
+
+        ``reading`` means that it will not write, and may ask mirrors.
+
+        Raises:
+            RegistriesFileError: registries.conf cannot be used.
+        """
         from images.client import ClientOptions, RegistryClient
+        from images.client.mirrors import Registries
+        from images.client.registries_file import load
         from images.credentials import CredentialStore
 
-        credentials = CredentialStore.from_environment(self.environ)
-        return RegistryClient(credentials, ClientOptions(self.insecure, environ=self.environ))
+        known = load(self.environ)
+        options = ClientOptions(
+            self.insecure | known.insecure,
+            environ=self.environ,
+            registries=known if reading else Registries(),
+        )
+        return RegistryClient(CredentialStore.from_environment(self.environ), options)
 
     def trust_data(self) -> TrustData:
         """How the trust data is asked for that a policy wants; nothing of it is loaded before."""

@@ -100,6 +100,7 @@ def _pull(
             verify=verifier(client, policy, notary=notary),
             progress=progress,
         ),
+        reading=True,
     )
 
 
@@ -146,12 +147,20 @@ def login(registry: str, credentials: Credentials, access: Access) -> None:
     CredentialStore.from_environment(access.environ).store(registry, proven)
 
 
-def call(access: Access, action: Callable[[RegistryClient], Coroutine[Any, Any, _T]]) -> _T:
-    """Run one action with a client of its own, in an event loop of its own."""
+def call(
+    access: Access,
+    action: Callable[[RegistryClient], Coroutine[Any, Any, _T]],
+    *,
+    reading: bool = False,
+) -> _T:
+    """Run one action with a client of its own, in an event loop of its own.
+
+    ``reading`` is that of ``Access.client``.
+    """
     import asyncio
 
     async def run() -> _T:
-        async with access.client() as client:
+        async with access.client(reading=reading) as client:
             return await action(client)
 
     return asyncio.run(run())

@@ -49,6 +49,7 @@ class PeekingResolver:
             lambda client: peek(
                 client, reference, platform, verify=verifier(client, policy, notary=notary)
             ),
+            reading=True,
         )
 
     def pin(self, reference: Reference, platform: Platform) -> str | None:

@@ -112,6 +112,12 @@ class UnsafeHopError(RegistryError):
     code = "registry-unsafe-hop"
 
 
+class BlockedError(RegistryError):
+    """The machine's owner does not want this repository to be read."""
+
+    code = "registry-blocked"
+
+
 class ForeignLayerError(RegistryError):
     """The layer lives outside the registry and following such URLs was not allowed."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from images.client.mirrors import Registries
 from images.client.retry import RetryPolicy
 from images.client.tls import default_directories
 from images.errors import InputError
@@ -28,7 +29,8 @@ class ClientOptions:
     ``insecure`` lists hosts, host:port pairs or CIDR networks that may speak plain HTTP or show any
     certificate. ``certificate_dirs`` of None means Docker's and Podman's folders. ``chunk_size``
     set means that larger blobs are uploaded in pieces of it; else each goes up in one request.
-    ``resolver`` replaces the system's name resolution.
+    ``resolver`` replaces the system's name resolution. ``registries`` sends reads to mirrors; a
+    client that writes has none, lest it take what a mirror has for what is there.
     """
 
     insecure: frozenset[str] = frozenset()
@@ -42,6 +44,7 @@ class ClientOptions:
     read_timeout: float = 60.0
     user_agent: str = "lading"
     resolver: AbstractResolver | None = None
+    registries: Registries = field(default_factory=Registries)
 
     def __post_init__(self) -> None:
         for entry in self.insecure:

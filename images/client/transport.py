@@ -20,8 +20,11 @@ from images.client import limits
 from images.client.auth import Authenticator
 from images.client.challenge import parse_challenges
 from images.client.errors import (
+    HostUnknownError,
     ProtocolError,
+    RegistryConnectionError,
     RegistryError,
+    TlsError,
     error_from_response,
 )
 from images.client.faults import connection_error, is_final
@@ -80,6 +83,7 @@ class Transport:
         self._origins: dict[str, _Origin] = {}
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._reached: set[str] = set()
+        self._absent: set[str] = set()
         self._lock = asyncio.Lock()
         self._session: aiohttp.ClientSession | None = None
 
@@ -141,7 +145,38 @@ class Transport:
     async def _persist(
         self, request: Request, read: Callable[[aiohttp.ClientResponse], Awaitable[_T]]
     ) -> _T:
-        """Send and ``read``, repeated over failures that pass by themselves."""
+        """Send and ``read``: by each mirror once, at the registry itself with patience."""
+        if request.method not in ("GET", "HEAD"):
+            return await self._repeat(request, read)
+        *mirrored, own = self.options.registries.ways(request)
+        tried: list[str] = []
+        for way in mirrored:
+            if way.repository.registry in self._absent:
+                continue
+            try:
+                return await self._repeat(way, read, patient=False)
+            except RegistryError as error:
+                tried.append(f"{way.repository}: {error.what}")
+                if isinstance(error, HostUnknownError | RegistryConnectionError | TlsError):
+                    # It is not waited for again, at each of the many requests of a pull.
+                    self._absent.add(way.repository.registry)
+        try:
+            return await self._repeat(own, read)
+        except RegistryError as error:
+            if tried:
+                error.fix = "; ".join(
+                    [*filter(None, [error.fix]), *(f"mirror {it}" for it in tried)]
+                )
+            raise
+
+    async def _repeat(
+        self,
+        request: Request,
+        read: Callable[[aiohttp.ClientResponse], Awaitable[_T]],
+        *,
+        patient: bool = True,
+    ) -> _T:
+        """Send and ``read``; ``patient`` repeats it over failures that pass by themselves."""
         attempt = 1
         while True:
             asked: float | None = None
@@ -162,7 +197,8 @@ class Transport:
                 asked = retry_after(response.headers.get("Retry-After"), self.effects.wall())
                 transient, cause = response.status in RETRYABLE, None
                 failure = await self._failure(request, response, asked)
-            pause = self._pause(attempt, asked) if transient and request.replay else None
+            again = transient and patient and request.replay
+            pause = self._pause(attempt, asked) if again else None
             if pause is None:
                 raise failure from cause
             await self.effects.sleep(pause)
