@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 NO_REPOSITORY: Final = ""
 """For writes that change no answer a cache could hold: leases, facts, garbage."""
+
+_FAILED_COMMITS: Final = "failed_commits"
 
 
 @dataclass(slots=True)
@@ -112,7 +114,7 @@ class Database:
                         for write in writes:
                             self._attempt(write)
                         self.journal.flush(self._fact)
-                        self.writer.execute("COMMIT")
+                        self._commit()
                     finally:
                         self.journal.forget(0)
                         if self.writer.in_transaction:
@@ -166,6 +168,24 @@ class Database:
         # A lost upload session costs the client a retry, so it need not wait for the disk.
         self.writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         self.writer.execute("BEGIN IMMEDIATE")
+
+    def _commit(self) -> None:
+        """Commit; what cannot be made durable does not happen after a restart either.
+
+        After a failed fsync(2) the transaction lies in the log, complete, and whoever opens the
+        database next would find it there. So something harmless is written over its beginning.
+        """
+        try:
+            self.writer.execute("COMMIT")
+        except sqlite3.Error:
+            with suppress(sqlite3.Error):
+                if self.writer.in_transaction:
+                    self.writer.execute("ROLLBACK")
+                self.writer.execute("PRAGMA synchronous = OFF")
+                self.writer.execute("BEGIN IMMEDIATE")
+                self.set_fact(_FAILED_COMMITS, 1 + (self._fact(_FAILED_COMMITS) or 0))
+                self.writer.execute("COMMIT")
+            raise
 
     def _attempt(self, write: Write) -> None:
         said = self.journal.pending
