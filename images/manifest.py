@@ -146,6 +146,19 @@ class Index(Record):
         document["manifests"] = [manifest.to_json() for manifest in manifests]
         return cls.parse(strictjson.dumps(document), media_type)
 
+    @classmethod
+    def of_objects(
+        cls,
+        descriptors: Sequence[Mapping[str, Any]],
+        *,
+        media_type: str = OCI_INDEX,
+        annotations: Mapping[str, str] | None = None,
+    ) -> Self:
+        """As ``build``, from descriptors as they stand in other documents: every field is kept."""
+        document = _header(media_type, annotations, None, "")
+        document["manifests"] = [dict(descriptor) for descriptor in descriptors]
+        return cls.parse(strictjson.dumps(document), media_type)
+
     @property
     def digest(self) -> Digest:
         """The SHA-256 digest of the raw bytes."""

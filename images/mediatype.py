@@ -29,6 +29,10 @@ OCTET_STREAM: Final = "application/octet-stream"
 
 MANIFESTS: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEXES: Final = frozenset({OCI_INDEX, DOCKER_INDEX})
+FOREIGN_LAYERS: Final = frozenset(
+    {DOCKER_FOREIGN_LAYER_GZIP, OCI_FOREIGN_LAYER, OCI_FOREIGN_LAYER_GZIP}
+)
+"""Layers that may be kept outside of registries, where their descriptors have URLs."""
 ACCEPT_MANIFESTS: Final = (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
 """What a client asks for, best first."""
 

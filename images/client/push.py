@@ -20,11 +20,7 @@ from images.descriptor import Descriptor
 from images.digest import Digest
 from images.errors import ImagesError
 from images.manifest import Index, Manifest
-from images.mediatype import (
-    DOCKER_FOREIGN_LAYER_GZIP,
-    OCI_FOREIGN_LAYER,
-    OCI_FOREIGN_LAYER_GZIP,
-)
+from images.mediatype import FOREIGN_LAYERS
 
 if TYPE_CHECKING:
     from images.blobs import BlobStore
@@ -34,7 +30,6 @@ if TYPE_CHECKING:
 
 MOUNT_NAMES = 64
 """How many of the store's names are looked through for repositories to mount from."""
-_FOREIGN = frozenset({DOCKER_FOREIGN_LAYER_GZIP, OCI_FOREIGN_LAYER, OCI_FOREIGN_LAYER_GZIP})
 
 
 class PushStore(Protocol):
@@ -125,7 +120,7 @@ class _Push:
 
         repository = manifests.repository_of(self.reference)
         blobs = self.store.blobs
-        if descriptor.media_type in _FOREIGN and descriptor.urls:
+        if descriptor.media_type in FOREIGN_LAYERS and descriptor.urls:
             tell(LayerState.SKIPPED, 0)
             return
         tell(LayerState.WAITING, 0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 from images.client import limits, manifests
 from images.client.auth import scope
+from images.client.copying import CopyJob
 from images.client.download import BlobRequest, into_store, verified
 from images.client.errors import ManifestUnknownError, Target
 from images.client.login import login
@@ -164,6 +165,15 @@ class RegistryClient:
         """Send what ``descriptor`` points to under ``reference``; returns what is there now."""
         request = PushRequest(reference, descriptor, platform)
         return await push(self._transport, request, store, progress)
+
+    async def copy(
+        self, source: Reference, target: Reference, *, progress: ProgressSink = ignore
+    ) -> Descriptor:
+        """Bring what ``source`` names to the repository of ``target``, and give it the tag of that.
+
+        Blobs are mounted within a registry, and sent from one to another; what is there stays.
+        """
+        return await CopyJob(self._transport, source, target, progress).run()
 
     async def put_manifest(
         self,

@@ -6,7 +6,7 @@ bytes, or PATCHes of a fixed size when the user asks for them; these resume wher
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
@@ -41,13 +41,17 @@ _PASSING = (RegistryConnectionError, RegistryUnavailableError, TooManyRequestsEr
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One blob to one repository; ``open`` opens its bytes, ``mount_from`` may have it already."""
+    """One blob to one repository; ``open`` opens its bytes, ``mount_from`` may have it already.
+
+    ``prepare`` is awaited before the bytes are sent, if they have to be.
+    """
 
     repository: Repository
     descriptor: Descriptor
     open: Callable[[], BinaryIO]
     mount_from: str | None = None
     report: Callable[[int], None] = lambda _current: None
+    prepare: Callable[[], Awaitable[None]] | None = None
 
     @property
     def target(self) -> Target:
@@ -89,6 +93,8 @@ async def send(transport: Transport, upload: Upload) -> LayerState:
         session = await _begin(transport, upload)
         if session is None:
             return LayerState.MOUNTED
+        if upload.prepare is not None:
+            await upload.prepare()
         try:
             await _transfer(transport, upload, session)
         except _PASSING:
