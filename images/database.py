@@ -76,6 +76,14 @@ IMAGES_MIGRATIONS: Final = (
     ) WITHOUT ROWID;
     CREATE INDEX cache_by_kind ON cache (kind, used);
     """,
+    """
+    CREATE TABLE referrers (
+        subject TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        descriptor TEXT NOT NULL,
+        PRIMARY KEY (subject, digest)
+    ) WITHOUT ROWID;
+    """,
 )
 """The image store's schema; step N brings version N-1 to N. Steps are never edited, only added.
 

@@ -2,9 +2,10 @@
 
 Roots are names, stored images, pins (of leases, of containers) and the content that cache rows
 need. From a manifest the mark goes to its config and layers, from an index to its manifests, from a
-config to the unpacked layers. Swept is only what is older than the oldest live lease and than this
-collection, so whatever a running process wrote, or found to be there, stays (see ``images.blobs``
-for the locks behind that). Work is linear in what is stored, however indexes are nested.
+config to the unpacked layers, from a manifest to what refers to it. Swept is only what is older
+than the oldest live lease and than this collection, so whatever a running process wrote, or found
+to be there, stays (see ``images.blobs`` for the locks behind that). Work is linear in what is
+stored, however indexes are nested.
 """
 
 from __future__ import annotations
@@ -81,6 +82,9 @@ def mark(database: Database, blobs: BlobStore, *, threshold: float) -> set[Diges
     it.
     """
     kept: set[Digest] = set()
+    referring: dict[Digest, list[Digest]] = {}
+    for subject, digest in database.execute("SELECT subject, digest FROM referrers"):
+        referring.setdefault(Digest.parse(subject), []).append(Digest.parse(digest))
     young = (d for d in blobs.digests() if _is_young(blobs, d, threshold))
     stack = [*roots(database), *young]
     while stack:
@@ -88,6 +92,7 @@ def mark(database: Database, blobs: BlobStore, *, threshold: float) -> set[Diges
         if digest not in kept:
             kept.add(digest)
             stack.extend(references(blobs, digest))
+            stack.extend(referring.get(digest, ()))
     return kept
 
 
@@ -176,6 +181,7 @@ def _sweep(
         freed += blobs.sweep_stages()
         leftovers = snapshots.sweep_leftovers()
         _forget_layers(database, blobs)
+        _forget_referrers(database, blobs)
     return GcReport(removed, freed, unpacked, leftovers, expired, spared, len(ids) - unpacked)
 
 
@@ -192,3 +198,10 @@ def _forget_layers(database: Database, blobs: BlobStore) -> None:
             database.execute(
                 "DELETE FROM layers WHERE diff_id = ? AND digest = ?", (diff_id, digest)
             )
+
+
+def _forget_referrers(database: Database, blobs: BlobStore) -> None:
+    """Drop what is known of referrers that are gone."""
+    for (digest,) in database.execute("SELECT DISTINCT digest FROM referrers"):
+        if blobs.size(Digest.parse(digest)) is None:
+            database.execute("DELETE FROM referrers WHERE digest = ?", (digest,))

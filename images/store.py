@@ -356,6 +356,27 @@ class ImageStore:
 
         return CacheRows(self.db)
 
+    # referrers
+
+    def refer(self, subject: Digest, referrer: Descriptor) -> None:
+        """Remember a stored manifest that is about another one; ``gc`` keeps it as long as that.
+
+        The descriptor has the artifact type and annotations by which it will be listed.
+        """
+        with self.db.transaction(durable=True):
+            self._renew(referrer.digest)
+            self.db.execute(
+                "INSERT OR REPLACE INTO referrers VALUES (?, ?, ?)",
+                (str(subject), str(referrer.digest), _text(referrer)),
+            )
+
+    def referrers(self, subject: Digest) -> list[Descriptor]:
+        """The manifests in the store that are about ``subject``, sorted by digest."""
+        rows = self.db.execute(
+            "SELECT descriptor FROM referrers WHERE subject = ? ORDER BY digest", (str(subject),)
+        )
+        return [_descriptor(text) for (text,) in rows]
+
     # keeping and sweeping
 
     def lease(self, description: str, ttl: float | None = None) -> Lease:

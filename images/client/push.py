@@ -42,6 +42,9 @@ class PushStore(Protocol):
     def names(self) -> Iterable[tuple[Reference, Descriptor]]:
         """All names, to find repositories that have a blob already."""
 
+    def referrers(self, subject: Digest, /) -> Iterable[Descriptor]:
+        """Manifests about ``subject``, which go where it goes."""
+
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
@@ -87,7 +90,10 @@ class _Push:
     mounts: dict[Digest, str] = field(default_factory=dict)
 
     async def send_content(self, document: Manifest | Index) -> None:
-        """Send all that a manifest or index refers to, not the document itself."""
+        """Send all that a manifest or index refers to, and what refers to it, not itself.
+
+        So an image has its statements and signatures when its name appears.
+        """
         if isinstance(document, Manifest):
             unique = {item.digest: item for item in (*document.layers, document.config)}
             jobs = [
@@ -95,12 +101,14 @@ class _Push:
                 for item in unique.values()
             ]
             await run_bounded(jobs, self.transport.options.parallel)
-            return
-        for child in document.manifests:
-            await self._child(child)
+        else:
+            for child in document.manifests:
+                await self._child(child)
+        for referrer in await in_thread(lambda: list(self.store.referrers(document.digest))):
+            await self._child(referrer)
 
     async def _child(self, child: Descriptor) -> None:
-        """Send one manifest of an index under its digest, or find that it is there already."""
+        """Send a manifest under its digest, or find that it is there already."""
         target = self.reference.with_digest(child.digest)
         if not await in_thread(lambda: self.store.blobs.has(child.digest)):
             try:

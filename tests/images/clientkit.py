@@ -72,6 +72,7 @@ class SmallStore:
     tagged: dict[Reference, Descriptor] = field(default_factory=dict)
     images: list[Descriptor] = field(default_factory=list)
     leases: list[str] = field(default_factory=list)
+    about: dict[Digest, list[Descriptor]] = field(default_factory=dict)
 
     @classmethod
     def at(cls, root: Path) -> SmallStore:
@@ -95,6 +96,9 @@ class SmallStore:
 
     def names(self) -> Iterable[tuple[Reference, Descriptor]]:
         return list(self.tagged.items())
+
+    def referrers(self, subject: Digest, /) -> Iterable[Descriptor]:
+        return self.about.get(subject, [])
 
     def everything(self) -> set[Digest]:
         """All blobs, and a check that nothing unfinished lies around."""
