@@ -294,7 +294,9 @@ def _export(
     shop: Workshop,
     extra: Mapping[str, Any],
 ) -> AssembledImage:
-    vertex = shop.tracker.start("exporting to image")
+    vertex = shop.tracker.start(
+        "exporting to image" if request.register else "assembling the image"
+    )
     try:
         image = assemble(
             plan.image,

@@ -146,6 +146,9 @@ def _rows(store: ImageStore) -> Iterator[CacheEntry]:
             digest = json.loads(row.value)["digest"]
             size = sum(store.blobs.size(needed) or 0 for needed in row.digests)
             yield _row(row, DOWNLOAD, size, f"downloaded file {digest}")
+        elif row.kind == "packed":
+            size = sum(store.blobs.size(needed) or 0 for needed in row.digests)
+            yield _row(row, LAYER, size, decode_description(row.value))
         elif row.kind != "step":
             yield _row(row, INTERNAL, len(row.value), _ROWS.get(row.kind, row.kind))
 

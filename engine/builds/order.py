@@ -76,6 +76,8 @@ class BuildOutcome(Record):
     """at registries,"""
     places: tuple[str, ...] = ()
     """and the files and directories it was written to."""
+    titles: tuple[Reference, ...] = ()
+    """Names that archives and layouts among these have for it."""
     ref: str = ""
     """Under which the build is on record, as in buildx' history."""
 

@@ -17,6 +17,7 @@ from records import Record, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import TypeVar
 
     from builder.progress.tracker import Tracker
     from builder.request import BuildRequest, BuildResult
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from engine.builds.delivery.outputs import Output
     from engine.builds.lock import BuildLock
     from engine.builds.order import BuildOrder
+
+    _T = TypeVar("_T")
 
 
 class Form(Record):
@@ -174,7 +177,12 @@ def _outcome(goods: Goods, delivered: Iterable[Delivered]) -> BuildOutcome:
     return BuildOutcome(
         root=goods.root,
         images=tuple(image for _, image in goods.images),
-        named=tuple(dict.fromkeys(name for item in delivered for name in item.named)),
-        pushed=tuple(dict.fromkeys(name for item in delivered for name in item.pushed)),
-        places=tuple(place for item in delivered for place in item.places),
+        named=_once(name for item in delivered for name in item.named),
+        pushed=_once(name for item in delivered for name in item.pushed),
+        places=_once(place for item in delivered for place in item.places),
+        titles=_once(name for item in delivered for name in item.titles),
     )
+
+
+def _once(items: Iterable[_T]) -> tuple[_T, ...]:
+    return tuple(dict.fromkeys(items))

@@ -54,7 +54,9 @@ class Delivered(Record):
     named: tuple[Reference, ...] = ()
     pushed: tuple[Reference, ...] = ()
     places: tuple[str, ...] = ()
-    """Files and directories that were written."""
+    """Files and directories that were written,"""
+    titles: tuple[Reference, ...] = ()
+    """and names for it that are written in there."""
 
 
 def check_outputs(outputs: Sequence[Output], tags: Sequence[Reference], *, platforms: int) -> None:
@@ -102,7 +104,8 @@ def deliver(
     if output.dest:
         with _shown(tracker, f"exporting to {output.type} {output.dest}") as vertex:
             _write(output, goods, names, store, vertex)
-        return Delivered(places=() if output.dest == STDOUT else (output.dest,))
+        places = () if output.dest == STDOUT else (output.dest,)
+        return Delivered(places=places, titles=names if output.is_image else ())
     pushed = _push(output, goods, names, store, access, tracker) if output.push else ()
     if not output.store:
         return Delivered(pushed=pushed)

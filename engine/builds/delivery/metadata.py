@@ -25,7 +25,7 @@ def describe(outcome: BuildOutcome, environment: Mapping[str, str]) -> dict[str,
     }
     if not is_index(root.media_type):
         document["containerimage.config.digest"] = str(outcome.images[0].image_id)
-    names = dict.fromkeys((*outcome.named, *outcome.pushed))
+    names = dict.fromkeys((*outcome.named, *outcome.pushed, *outcome.titles))
     if names:
         document["image.name"] = ",".join(map(str, names))
     if outcome.ref:
