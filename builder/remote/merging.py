@@ -40,28 +40,28 @@ def merge(new: CacheIndex, old: CacheIndex, bounds: Bounds, *, now: int) -> Cach
     """``new``, and of ``old`` what it does not replace: the last used first, within ``bounds``."""
     new = _cut(new)
     known = {key for record in new.records for key in record.keys}
-    room = _Room(bounds, new, old.bases)
+    # What was just sent is there, whatever it was to others.
+    bases = new.bases | (old.bases - new.kept().keys())
+    room = _Room(bounds, new, bases)
     records = list(new.records)
     for record in sorted(old.records, key=lambda it: -it.used):
         rest = tuple(key for key in record.keys if key not in known)
         recent = record.used >= now - bounds.age
+        if len(records) >= bounds.records:
+            break
         if rest and recent and room.take(layer.descriptor for layer in record.layers):
             known.update(rest)
             records.append(replace(record, keys=rest))
-        if len(records) >= bounds.records:
-            break
     mounts = list(new.mounts)
     taken = {mount.id for mount in mounts}
     for mount in sorted(old.mounts, key=lambda it: -it.used):
-        recent = mount.used >= now - bounds.age
-        if mount.id not in taken and recent and room.take([mount.layer.descriptor]):
+        blob = mount.layer.descriptor
+        wanted = mount.id not in taken and blob.digest not in bases
+        if wanted and mount.used >= now - bounds.age and room.take([blob]):
             mounts.append(mount)
             taken.add(mount.id)
-    return CacheIndex(
-        tuple(records[: max(len(new.records), bounds.records)]),
-        tuple(mounts[:MOUNTS]),
-        new.bases | old.bases,
-    )
+    named = {layer.descriptor.digest for record in records for layer in record.layers}
+    return CacheIndex(tuple(records), tuple(mounts[:MOUNTS]), bases & named)
 
 
 class _Room:
