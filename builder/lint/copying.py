@@ -6,11 +6,12 @@ import posixpath
 import re
 from collections.abc import Iterator
 
+from builder.copying.selection import has_wildcard
 from builder.lint import own
 from builder.lint.rules import Change, Finding, Fix, Place
 from builder.lint.survey import DIRECTORY_NAMES, Survey
 from builder.plan.sources import is_git, is_url
-from builder.wildcards import is_wild, tokens
+from builder.wildcards import Walker, tokens
 from dockerfile_grammar import nodes
 
 _ARCHIVE = re.compile(r"\.(?:tar|tgz|tbz2?|txz|tzst|tar\.\w+|gz|bz2|xz|zst|lzma)\Z", re.IGNORECASE)
@@ -63,15 +64,22 @@ def _nothing(survey: Survey, node: nodes.Add | nodes.Copy) -> Iterator[Finding]:
     for source in node.sources:
         if "$" in source or is_url(source) or is_git(source):
             return
+        path = posixpath.normpath(f"/{source}").lstrip("/")
         try:
-            found = tokens(posixpath.normpath(source).lstrip("/"))
+            parts = [Walker(tokens(part)) for part in path.split("/")]
         except ValueError:
             return
-        if not is_wild(found) or _matches(found, survey.files):
+        if not has_wildcard(path) or _matches(parts, survey.files):
             return
     yield own.WILDCARD_MATCHES_NOTHING.at(node, " ".join(node.sources))
 
 
-def _matches(found: list[tuple[str, str]], files: frozenset[str]) -> bool:
-    pattern = re.compile("".join(text for _, text in found))
-    return any(pattern.fullmatch(path.rstrip("/")) for path in files)
+def _matches(parts: list[Walker], files: frozenset[str]) -> bool:
+    """Wildcards match part by part (Go, path/filepath.Match)."""
+    for file in files:
+        names = file.rstrip("/").split("/")
+        if len(names) == len(parts) and all(
+            part.matches(name) for part, name in zip(parts, names, strict=True)
+        ):
+            return True
+    return False
