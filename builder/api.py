@@ -89,20 +89,23 @@ def build(
             if record is not None:
                 return _repeat(record, request, store, tracker)
         from builder.build import run_build
-        from builder.downloads import Downloads
-        from builder.placement import PlacedFiles
+        from builder.placement import placed_files
         from builder.solver.common import CommonWork
 
         common = common or CommonWork()
         shop = _workshop(
             store, values, runner, resolver, tracker, cancellation, common, on_failure, elsewhere
         )
-        downloads = Downloads(values, store.blobs, judge=judge)
-        now_ns = int(tracker.now() * 1e9)
-        files = PlacedFiles(inputs, downloads, shop.state / "digests", now_ns, scans)
-        result = run_build(request, inputs, platform, key, shop, files, scans)
-        files.remember()
-        return result
+        with placed_files(
+            request,
+            inputs,
+            store,
+            now_ns=int(tracker.now() * 1e9),
+            scans=scans,
+            judge=judge,
+            cancellation=shop.cancellation,
+        ) as files:
+            return run_build(request, inputs, platform, key, shop, files, scans)
     except OSError as error:
         if not _of_context(error, inputs):
             raise
@@ -152,17 +155,13 @@ def predict(
         DockerfileError, BuildInputError, ImagesError: as ``build``.
     """
     from builder.build import predict_plan
-    from builder.downloads import Downloads
-    from builder.placement import PlacedFiles
+    from builder.placement import placed_files
 
     inputs = read_inputs(request)
     planned = _plan(request, inputs, store, resolver, tracker)
-    values, state = CacheTable(store), state_directory(store)
-    downloads = Downloads(values, store.blobs, judge=judge)
-    files = PlacedFiles(inputs, downloads, state / "digests", int(tracker.now() * 1e9))
-    verdicts = predict_plan(request, inputs, planned, files, values, store)
-    files.remember()
-    return planned, verdicts
+    now_ns = int(tracker.now() * 1e9)
+    with placed_files(request, inputs, store, now_ns=now_ns, judge=judge) as files:
+        return planned, predict_plan(request, inputs, planned, files, CacheTable(store), store)
 
 
 def _plan(

@@ -157,7 +157,7 @@ def run_build(
             shop.tracker.send(ContextRead(*context.measure()))
         solution, extra = _solve(request, inputs, plan, shop, files)
         image = _export(request, plan, solution, shop, extra)
-        found = materials(plan, request, inputs)
+        found = materials(plan, request, inputs, files.fetched())
         if not revalidates(plan):
             _record(key, plan, image, seen, found, shop)
     # Builds that were killed leave stages behind; no command need be given for them to go.

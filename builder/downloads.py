@@ -13,10 +13,14 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import urlsplit
 
-from builder.errors import BuildInputError, DownloadError
+from builder.errors import DownloadError
 from builder.keys import key_of
 from builder.plan.sources import file_name
+from builder.request import Material
+from builder.sources.credentials import Credentials
+from builder.sources.public import public_url
 from images.digest import Digest
 from images.errors import DigestMismatchError, ImagesError
 
@@ -60,12 +64,14 @@ class Downloads:
         blobs: BlobStore,
         *,
         judge: DownloadJudge | None = None,
+        credentials: Credentials | None = None,
         opener: Callable[..., Any] | None = None,
     ) -> None:
-        """``opener`` stands in for ``urllib.request.urlopen``."""
+        """``credentials`` open servers; ``opener`` stands in for ``urllib.request.urlopen``."""
         self._values = values
         self._blobs = blobs
         self._judge = judge
+        self._credentials = credentials or Credentials()
         self._opener = opener
         self._lock = threading.Lock()
         self._done: dict[tuple[str, str | None], Download] = {}
@@ -87,6 +93,12 @@ class Downloads:
                 if self._judge is not None and checksum is None:
                     self._judge.fetched(url, known.digest)
             return known
+
+    def materials(self) -> tuple[Material, ...]:
+        """What was fetched, or would have been if it had changed."""
+        with self._lock:
+            done = [(url, download.digest) for (url, _), download in self._done.items()]
+        return tuple(Material("http", public_url(url), str(digest)) for url, digest in done)
 
     def path(self, download: Download) -> Path:
         """Where the bytes are."""
@@ -117,11 +129,12 @@ class Downloads:
         from http import HTTPStatus
         from http.client import HTTPException
 
-        request = urllib.request.Request(url)
+        request = urllib.request.Request(public_url(url))
+        _authorize(request, self._credentials.for_http(url))
         for header, field in (("If-None-Match", "etag"), ("If-Modified-Since", "last-modified")):
             if record.get(field) and expected is None:
                 request.add_header(header, record[field])
-        opener = self._opener or (urllib.request.urlopen if self._judge is None else _careful())
+        opener = self._opener or _opener(self._credentials, careful=self._judge is not None)
         try:
             with opener(request, timeout=TIMEOUT_SECONDS) as response:
                 return self._store(key, url, response, expected)
@@ -130,18 +143,21 @@ class Downloads:
             if error.code == HTTPStatus.NOT_MODIFIED and kept is not None:
                 return Download(kept, file_name(url), record["modified"])
             raise DownloadError(
-                f"{url}: the server answered {error.code} {error.reason}", fix="check the URL"
+                f"{public_url(url)}: the server answered {error.code} {error.reason}",
+                fix=_advice(url, error.code),
             ) from error
         except DigestMismatchError as error:
             raise DownloadError(
-                f"{url}: {error.what}",
+                f"{public_url(url)}: {error.what}",
                 fix="find out who changed it, then correct --checksum, or lock it anew with --pull",
             ) from error
         except ImagesError:
             raise
         except (OSError, HTTPException) as error:
             reason = getattr(error, "reason", error)
-            raise DownloadError(f"{url}: {reason}", fix="check the URL and the network") from error
+            raise DownloadError(
+                f"{public_url(url)}: {reason}", fix="check the URL and the network"
+            ) from error
 
     def _store(self, key: bytes, url: str, response: Any, expected: Digest | None) -> Download:
         with self._blobs.writer(expected=expected, limit=SIZE_LIMIT) as writer:
@@ -160,32 +176,42 @@ class Downloads:
         return Download(digest, file_name(url), modified)
 
 
-def _careful() -> Callable[..., Any]:
-    """``urlopen`` that follows no redirect from TLS to plain HTTP, where anybody could answer."""
+def _opener(credentials: Credentials, *, careful: bool) -> Callable[..., Any]:
+    """``urlopen`` that gives each host its own secret on redirects, and no other's.
+
+    A ``careful`` one follows no redirect from TLS to plain HTTP, where anybody could answer.
+    """
     import urllib.error
     import urllib.request
 
-    class Careful(urllib.request.HTTPRedirectHandler):
+    class Redirects(urllib.request.HTTPRedirectHandler):
         """Refuses such a redirect as what the server answered."""
 
         def redirect_request(
             self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
         ) -> Any:
             """See ``urllib.request``; ``newurl`` is absolute."""
-            if req.type == "https" and not newurl.lower().startswith("https:"):
+            if careful and req.type == "https" and not newurl.lower().startswith("https:"):
                 reason = f"and redirects to {newurl}, without TLS"
                 raise urllib.error.HTTPError(req.full_url, code, reason, headers, fp)
-            return super().redirect_request(req, fp, code, msg, headers, newurl)
+            following = super().redirect_request(req, fp, code, msg, headers, newurl)
+            _authorize(following, credentials.for_http(newurl))
+            return following
 
-    return urllib.request.build_opener(Careful).open
+    return urllib.request.build_opener(Redirects).open
 
 
-def refuse_git(source: str) -> BuildInputError:
-    """The error for a source that is a repository."""
-    return BuildInputError(
-        f"cannot add {source}: git repositories are not supported",
-        fix="clone it in a RUN step, or add an archive of it by URL",
-    )
+def _advice(url: str, status: int) -> str:
+    if status not in (401, 403):
+        return "check the URL"
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    return f"pass a token: --secret id=HTTP_AUTH_TOKEN_{host},env=VARIABLE"
+
+
+def _authorize(request: Any, header: str | None) -> None:
+    """Add a header that no redirect takes along."""
+    if request is not None and header is not None:
+        request.add_unredirected_header("Authorization", header)
 
 
 def _seconds(date: str) -> int:

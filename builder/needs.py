@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from builder.errors import BuildInputError, PlanError
@@ -33,11 +33,11 @@ def contexts_read(plan: Plan, inputs: BuildInputs) -> tuple[ContextKey | None, .
 
 
 def revalidates(plan: Plan) -> bool:
-    """Whether a step has to ask a server on every build: ADD of a URL without a checksum."""
-    unchecked = (
-        op for op in _needed(plan) if isinstance(op, Copy) and op.archives and not op.checksum
-    )
-    return any(is_url(source) for op in unchecked for source in op.sources)
+    """Whether a step has to ask a server on every build: ADD of a URL without a checksum, or of a
+    repository without a commit.
+    """
+    added = (op for op in _needed(plan) if isinstance(op, Copy) and op.archives)
+    return any(_moves(source, op.checksum) for op in added for source in op.sources)
 
 
 def check_entitlements(plan: Plan, request: BuildRequest) -> None:
@@ -58,8 +58,10 @@ def check_entitlements(plan: Plan, request: BuildRequest) -> None:
                 )
 
 
-def materials(plan: Plan, request: BuildRequest, inputs: BuildInputs) -> tuple[Material, ...]:
-    """The images and contexts that the target is made from, without what ADD fetches."""
+def materials(
+    plan: Plan, request: BuildRequest, inputs: BuildInputs, fetched: Iterable[Material]
+) -> tuple[Material, ...]:
+    """What the target is made from: images, contexts, and what ADD ``fetched``."""
     images = (op for op in _needed(plan) if isinstance(op, SourceImage))
     found = [
         Material(
@@ -76,7 +78,17 @@ def materials(plan: Plan, request: BuildRequest, inputs: BuildInputs) -> tuple[M
         if not (request.origin if key is None else origins[key]):
             path = inputs.context if key is None else inputs.named[key].path
             found.append(Material("local", path or "", name=key or "context"))
-    return tuple(dict.fromkeys((*request.materials, *found)))
+    return tuple(dict.fromkeys((*request.materials, *found, *fetched)))
+
+
+def _moves(source: str, checksum: str | None) -> bool:
+    """Whether another build may find something else there."""
+    if not is_git(source):
+        return is_url(source) and not checksum
+    from builder.sources.git_url import is_commit, parse_git_url
+
+    url = parse_git_url(source)
+    return url is None or not (url.commit or is_commit(checksum or url.checksum))
 
 
 def _name_of(op: SourceImage, request: BuildRequest) -> str:

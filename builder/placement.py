@@ -10,20 +10,25 @@ import os
 import posixpath
 import re
 from collections.abc import ItemsView, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from builder.context import ContextTree
 from builder.copying.plan import plan_copy, plan_workdir
 from builder.copying.request import CopyRequest, InlineSource
 from builder.copying.tree import SourceTree, StageTree
 from builder.digests import FileDigests, Seen, node_digest, selection_digest
-from builder.downloads import Download, Downloads, refuse_git
+from builder.downloads import Download, Downloads
 from builder.errors import BuildInputError
 from builder.hostfiles import HostFiles
 from builder.keys import frame
 from builder.plan.sources import is_git, is_url
+from builder.runner import Cancellation
 from builder.solver.files import Directories, FilesOf, LazyTree, Selection
+from builder.sources.added import AddedRepositories, Checkout
+from builder.storage import CacheTable, state_directory
 from images.layers.entry import FILE, Entry
 from images.layers.merged import MergedTree, Node, open_node
 
@@ -31,9 +36,13 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
+    from builder.downloads import DownloadJudge
     from builder.fastpath import ContextScans
     from builder.inputs import BuildInputs, LocalInputs
     from builder.plan.ops import ContextKey, Copy, Workdir
+    from builder.request import BuildRequest, Material
+    from builder.sources.git import GitRepositories
+    from images.store import ImageStore
 
 DOWNLOAD_MODE: Final = 0o600
 SHOWN_DIGITS: Final = 16
@@ -51,12 +60,16 @@ class PlacedFiles:
         digests: Path,
         now_ns: int,
         scans: ContextScans | None = None,
+        *,
+        repositories: AddedRepositories | None = None,
     ) -> None:
         """``digests`` is a directory for remembered digests, ``now_ns`` the time of the build.
 
-        ``scans`` have the walks of the contexts that were made already.
+        ``scans`` have the walks of the contexts that were made already. Without ``repositories``
+        no ADD may name one.
         """
         self._downloads = downloads
+        self._repositories = repositories
         contexts: dict[ContextKey | None, LocalInputs | None] = {None: inputs.main}
         contexts.update(inputs.named)
         self._contexts = {
@@ -93,8 +106,12 @@ class PlacedFiles:
         planned = []
         if local or op.heredocs:
             planned = plan_copy(replace(request, sources=local), self._tree(None), below_it)
-        for download in remote.values():
-            planned += self._place_download(download, request, op, below_it)
+        for found in remote.values():
+            if isinstance(found, Checkout):
+                whole = replace(request, sources=("/",), inline=(), unpack=False, parents=False)
+                planned += plan_copy(whole, ContextTree(found.path), below_it)
+            else:
+                planned += self._place_download(found, request, op, below_it)
         return sorted(
             {entry.path: entry for entry in planned}.values(),
             key=lambda entry: os.fsencode(entry.path).split(b"/"),
@@ -133,6 +150,11 @@ class PlacedFiles:
         strip = len(top.path) + 1 if top.path else 0
         return [tree.entry(node, node.path[strip:]) for node in _walk(tree, top)]
 
+    def fetched(self) -> tuple[Material, ...]:
+        """As ``FilePlanner.fetched``."""
+        found = self._repositories.materials() if self._repositories is not None else ()
+        return (*self._downloads.materials(), *found)
+
     def remember(self) -> None:
         """Keep the digests of the contexts' files for the next build."""
         for host in self._contexts.values():
@@ -144,18 +166,21 @@ class PlacedFiles:
         # Unpacked layers come and go under new names, so their digests are not worth keeping.
         return self._stage_digests
 
-    def _remote(self, op: Copy) -> dict[str, Download]:
+    def _remote(self, op: Copy) -> dict[str, Download | Checkout]:
         """The sources of an ADD that come from elsewhere, fetched.
 
         Raises:
             DownloadError: one of them cannot be had.
-            BuildInputError: one of them is a git repository.
+            BuildInputError: the URL of a repository is malformed.
         """
-        found: dict[str, Download] = {}
+        found: dict[str, Download | Checkout] = {}
         for source in op.sources if op.archives else ():
             if is_git(source):
-                raise refuse_git(source)
-            if is_url(source):
+                assert self._repositories is not None
+                found[source] = self._repositories.fetch(
+                    source, op.checksum, keep_git_dir=op.keep_git_dir
+                )
+            elif is_url(source):
                 found[source] = self._downloads.fetch(source, op.checksum)
         return found
 
@@ -177,6 +202,44 @@ class PlacedFiles:
             return self._host(source).tree
         # Layers do not change, so what a directory holds is asked of the disk once per build.
         return self._stages.setdefault(tuple(source), _KeptTree(source))
+
+
+@contextmanager
+def placed_files(
+    request: BuildRequest,
+    inputs: BuildInputs,
+    store: ImageStore,
+    *,
+    now_ns: int,
+    scans: ContextScans | None = None,
+    judge: DownloadJudge | None = None,
+    cancellation: Cancellation | None = None,
+) -> Iterator[PlacedFiles]:
+    """The files of one build, with the secrets of the request; what was learned of them is kept
+    when the block ends well.
+    """
+    from builder.secrets import by_id
+    from builder.sources.credentials import Credentials
+
+    state = state_directory(store)
+    credentials = Credentials(by_id(request.secrets))
+
+    def reach() -> GitRepositories:
+        from builder.sources.git import GitRepositories
+
+        stopped = cancellation or Cancellation()
+        return GitRepositories(
+            state, credentials, ssh=request.ssh, cancelled=lambda: stopped.cancelled
+        )
+
+    downloads = Downloads(CacheTable(store), store.blobs, judge=judge, credentials=credentials)
+    repositories = AddedRepositories(reach, judge=judge)
+    files = PlacedFiles(
+        inputs, downloads, state / "digests", now_ns, scans, repositories=repositories
+    )
+    with closing(repositories):
+        yield files
+    files.remember()
 
 
 class _KeptTree(StageTree):
@@ -226,10 +289,13 @@ class _DownloadTree:
         return "", None
 
 
-def _downloaded(remote: Mapping[str, Download], digest: bytes) -> Selection:
-    """A selection of local files, whose digest is given, and of downloads."""
-    files = {url: str(download.digest) for url, download in remote.items()}
-    rows = [(url, files[url], download.name) for url, download in remote.items()]
+def _downloaded(remote: Mapping[str, Download | Checkout], digest: bytes) -> Selection:
+    """A selection of local files, whose digest is given, and of what was fetched."""
+    files = {
+        url: found.commit if isinstance(found, Checkout) else str(found.digest)
+        for url, found in remote.items()
+    }
+    rows = [(url, files[url], found.name) for url, found in remote.items()]
     return Selection(hashlib.sha256(frame((digest, rows))).digest(), files)
 
 

@@ -12,11 +12,11 @@ import os
 import tempfile
 import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from images.errors import ImagesError, InvalidArchiveError
+from builder.sources.compressed import decompressed
+from images.errors import ImagesError
 from images.layers import entry as kinds
-from images.layers.compress import Decompressed, sniff
 from images.layers.tar_read import read_tar
 
 if TYPE_CHECKING:
@@ -25,17 +25,12 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from builder.copying.tree import SourceTree
+    from builder.sources.compressed import Readable
     from images.layers.entry import Entry
     from images.layers.merged import Node
     from images.layers.tar_read import Body
 
-_BZIP2: Final = b"BZh"
-_XZ: Final = b"\xfd7zXZ\x00"
 _PIECE: Final = 1 << 20
-
-
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes | memoryview: ...
 
 
 def is_archive(tree: SourceTree, node: Node) -> bool:
@@ -63,43 +58,14 @@ def archive_entries(tree: SourceTree, node: Node) -> Iterator[Entry]:
 
 
 @contextmanager
-def _decompressed(tree: SourceTree, node: Node) -> Iterator[_Readable]:
+def _decompressed(tree: SourceTree, node: Node) -> Iterator[Readable]:
     """The tar bytes of a file, by the magic numbers it begins with."""
-    with tree.open(node) as raw, io.BufferedReader(cast("io.RawIOBase", raw), 1 << 16) as file:
-        start = file.peek(6)[:6]
-        if start.startswith(_BZIP2):
-            import bz2
-
-            with _readable_errors(node, OSError, EOFError), bz2.BZ2File(file) as stream:
-                yield _Piecewise(stream.read1)
-        elif start.startswith(_XZ):
-            import lzma
-
-            with _readable_errors(node, lzma.LZMAError, EOFError), lzma.LZMAFile(file) as stream:
-                yield _Piecewise(stream.read1)
-        else:
-            yield Decompressed(cast("BinaryIO", file), sniff(start[:4]))
-
-
-class _Piecewise:
-    """Gives what could be decompressed before it reports damage behind it."""
-
-    def __init__(self, read: Callable[[int], bytes]) -> None:
-        self._read = read
-
-    def read(self, size: int, /) -> bytes:
-        return self._read(size)
-
-
-@contextmanager
-def _readable_errors(node: Node, *kinds_of_damage: type[Exception]) -> Iterator[None]:
-    """Name the archive where a decompressor of the standard library gives up."""
-    try:
-        yield
-    except kinds_of_damage as error:
-        raise InvalidArchiveError(
-            f"the archive is damaged: {error}", where=f"/{node.path}"
-        ) from error
+    with (
+        tree.open(node) as raw,
+        io.BufferedReader(cast("io.RawIOBase", raw), 1 << 16) as file,
+        decompressed(file, f"/{node.path}") as stream,
+    ):
+        yield stream
 
 
 class _Spool:

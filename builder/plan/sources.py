@@ -9,7 +9,10 @@ import re
 from urllib.parse import unquote, urlsplit
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
-_GIT = re.compile(r"(git@|ssh://|git://|https?://[^#?]+\.git(?:[#?]|\Z))", re.IGNORECASE)
+_GIT = re.compile(
+    r"(?:[a-z0-9_-]+@[a-z0-9.-]+:|ssh://|git://|https?://[^#?]+\.git(?:[#?]|\Z))", re.IGNORECASE
+)
+"""As ``builder.sources.git_url`` reads them."""
 
 
 def is_git(source: str) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from builder.plan.ops import ContextKey, Copy, Workdir
+    from builder.request import Material
     from images.layers.entry import Entry
     from images.layers.merged import MergedTree
 
@@ -57,6 +58,9 @@ class FilePlanner(Protocol):
         Raises:
             BuildInputError: nothing is there.
         """
+
+    def fetched(self) -> tuple[Material, ...]:
+        """What copies took from elsewhere so far."""
 
     def tree(self, path: str, source: FilesOf) -> list[Entry]:
         """Everything at and below ``path``, named relative to it; a file alone is named ``""``.

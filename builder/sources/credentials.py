@@ -35,7 +35,6 @@ class Credentials:
         Raises:
             BuildInputError: a secret holds what no header can.
         """
-        parts = urlsplit(remote)
         host = _host(remote)
         for suffix in (f".{host}", ""):
             header = self._text(f"GIT_AUTH_HEADER{suffix}")
@@ -44,9 +43,7 @@ class Credentials:
             token = self._text(f"GIT_AUTH_TOKEN{suffix}")
             if token:
                 return _guarded(remote, _basic(_GIT_USER, token))
-        if parts.username or parts.password:
-            return _basic(unquote(parts.username or ""), unquote(parts.password or ""))
-        return None
+        return _of_url(remote)
 
     def for_http(self, url: str) -> str | None:
         """The Authorization header for a file; raises as ``for_git``."""
@@ -55,7 +52,7 @@ class Credentials:
         if header:
             return _guarded(url, header)
         token = self._text(f"HTTP_AUTH_TOKEN_{host}")
-        return _guarded(url, f"Bearer {token}") if token else None
+        return _guarded(url, f"Bearer {token}") if token else _of_url(url)
 
     def _text(self, name: str) -> str:
         content = self._secrets.get(name)
@@ -69,6 +66,14 @@ class Credentials:
                 fix="store the token alone in it",
             )
         return text
+
+
+def _of_url(url: str) -> str | None:
+    """What stands before ``@`` in a host is a user name and a password."""
+    parts = urlsplit(url)
+    if not (parts.username or parts.password):
+        return None
+    return _basic(unquote(parts.username or ""), unquote(parts.password or ""))
 
 
 def _guarded(url: str, header: str) -> str | None:

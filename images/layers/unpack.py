@@ -37,7 +37,7 @@ from images.syscalls import (
 from images.trees import remove_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from images.layers.tar_read import Limits, Readable
@@ -98,10 +98,12 @@ def unpack(
     *,
     limits: Limits | None = None,
     moves: Sequence[tuple[str, str]] = (),
+    check: Callable[[Entry], None] | None = None,
 ) -> UnpackResult:
     """Unpack an uncompressed tar stream into ``target``, an existing directory.
 
     ``moves`` are pairs of directories: what the archive has in the first is put into the second.
+    ``check`` sees each entry first and may raise.
 
     Stops at the end of the archive; what the stream has after it is left to the caller. On an error
     the target is left as it is, half filled, inside its root.
@@ -111,13 +113,23 @@ def unpack(
         SizeLimitError: more than ``limits`` allow.
         EnvironmentFault: the disk is full, or the file system cannot hold this layer.
     """
-    items = read_tar(stream, limits=limits)
+    items: Iterator[tuple[Entry, Content]] = read_tar(stream, limits=limits)
+    if check is not None:
+        items = _checked(items, check)
     return _unpack(((_moved(e, moves), c) for e, c in items) if moves else items, target)
 
 
 def unpack_entries(entries: Iterable[Entry], target: Path | str) -> UnpackResult:
     """Make real the entries of a COPY, a scan or another layer; raises as ``unpack`` does."""
     return _unpack(((entry, _EntryContent(entry)) for entry in entries), target)
+
+
+def _checked(
+    items: Iterator[tuple[Entry, Content]], check: Callable[[Entry], None]
+) -> Iterator[tuple[Entry, Content]]:
+    for entry, content in items:
+        check(entry)
+        yield entry, content
 
 
 def _unpack(items: Iterable[tuple[Entry, Content]], target: Path | str) -> UnpackResult:

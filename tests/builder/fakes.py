@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from builder.errors import BuildInputError
 from builder.plan.ops import Copy, Workdir
 from builder.progress.events import Event, VertexCached, VertexStarted, WarningRaised
+from builder.request import Material
 from builder.runner import STDOUT, RunStep
 from builder.solver.files import FilesOf, LazyTree, Selection
 from images.errors import EnvironmentFault
@@ -94,6 +95,9 @@ class FakeFiles:
 
     def content(self, path: str, source: FilesOf) -> Selection:
         return _select(self.tree(path, source))
+
+    def fetched(self) -> tuple[Material, ...]:
+        return ()
 
     def _sources(self, op: Copy, source: FilesOf) -> list[Entry]:
         found = []

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from builder.errors import BuildInputError, DownloadError
+from builder.errors import DownloadError
 from builder.plan.sources import file_name, is_git, is_url
 from tests.builder.test_api import Site
 
@@ -158,14 +158,6 @@ def test_local_and_remote_sources_together(site: Site, web: Web) -> None:
     site.put("near", "near")
     site.put("Dockerfile", f"FROM scratch\nADD near {web.url}/far%5B1%5D /d/\n")
     assert site.tree(site.build()).listdir("/d") == ["far[1]", "near"]
-
-
-def test_repositories_are_refused_in_words(site: Site) -> None:
-    site.put("Dockerfile", "FROM scratch\nADD https://example.com/a/b.git /x\n")
-    with pytest.raises(BuildInputError) as caught:
-        site.build()
-    assert "git repositories are not supported" in caught.value.what
-    assert caught.value.fix is not None
 
 
 @pytest.mark.parametrize(

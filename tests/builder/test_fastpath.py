@@ -180,7 +180,8 @@ def test_the_scan_that_was_compared_makes_the_next_record(
 ) -> None:
     time.sleep(FINE_TICK_NS / 1e9)
     walks = _count_walks(monkeypatch)
-    scans = ContextScans(read_inputs(BuildRequest(built.directory, TEXT.encode())), time.time_ns)
+    inputs = read_inputs(BuildRequest(built.directory, TEXT.encode()))
+    scans = ContextScans(inputs, time.time_ns).main
     assert scans.latest() is scans.settled()
     assert len(walks) == 1
 
@@ -189,7 +190,8 @@ def test_a_scan_too_near_to_a_change_is_repeated_before_it_is_recorded(
     built: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     walks = _count_walks(monkeypatch)
-    scans = ContextScans(read_inputs(BuildRequest(built.directory, TEXT.encode())), time.time_ns)
+    inputs = read_inputs(BuildRequest(built.directory, TEXT.encode()))
+    scans = ContextScans(inputs, time.time_ns).main
     (built.directory / "a.txt").write_text("2")
     first = scans.latest()
     second = scans.settled()
