@@ -30,9 +30,7 @@ from builder.plan.ops import SCRATCH, Op, Origin, StepId
 from builder.plan.options import PlanOptions
 from builder.plan.roots import WHOLE, RootSteps
 from builder.plan.scope import (
-    CONTROL_ARGS,
     StageScope,
-    is_proxy,
     split_environment,
 )
 from builder.plan.stage import ENTRY_WEIGHT, StageReader
@@ -384,14 +382,15 @@ class _Planner:
         return self._roots.image(reference, platform, resolved, name, self.source(location))
 
     def _warn_unused(self) -> None:
-        everything_planned = len(self._stages) == len(self._dockerfile.stages)
-        for name in self.options.build_args:
-            if name in self._globals.used or name in CONTROL_ARGS or is_proxy(name):
-                continue
-            if name in self._globals.values or not everything_planned:
-                continue
-            message = f"build argument {name} is not used by any ARG"
-            self._warnings.append(PlanWarning(message))
+        if self.options.build_args:
+            from builder.plan.unused import unused_arguments
+
+            self._warnings += unused_arguments(
+                self._dockerfile,
+                self.options.build_args,
+                used=self._globals.used,
+                known=self._globals.values,
+            )
 
 
 def _date(epoch: int | None) -> str | None:

@@ -387,7 +387,8 @@ def test_epoch_fixes_every_date(based: Workbench) -> None:
 
 def test_unused_build_arguments_are_told(based: Workbench) -> None:
     result = based.build("FROM base\nARG USED\n", build_args={"USED": "1", "UNUSED": "2"})
-    assert result.warnings == ("build argument UNUSED is not used by any ARG",)
+    message = "build argument UNUSED is not used by any ARG (did you mean USED?)"
+    assert result.warnings == (message,)
     assert based.progress.warnings == list(result.warnings)
 
 
