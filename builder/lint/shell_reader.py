@@ -9,13 +9,10 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from builder.lint.shell import Command, Compound, Pipeline, Redirect, Word
-from builder.lint.shell_words import NotUnderstood, WordScanner
+from builder.lint.shell_words import NESTING_LIMIT, NotUnderstood, WordScanner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-NESTING_LIMIT: Final = 40
-"""Substitutions and compound commands within one another, at most."""
 
 _BLANKS = re.compile(r"(?:[ \t\r]|\\\n)+")
 _COMMENT = re.compile(r"#[^\n]*")

@@ -11,6 +11,8 @@ _PLAIN = re.compile(r"""[^\s\\'"`$&|;()<>]+""")
 _QUOTED_PLAIN = re.compile(r"""[^"\\`$]+""")
 _NAME = re.compile(r"[A-Za-z_]\w*|[0-9@*#?$!-]")
 _GLOB = re.compile(r"[*?\[~]")
+NESTING_LIMIT: Final = 40
+"""Substitutions, expansions and compound commands within one another, at most."""
 _DOUBLE_ESCAPED: Final = frozenset('"\\$`')
 
 
@@ -23,6 +25,7 @@ class WordScanner:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self._braces = 0
 
     def substitution(self, position: int) -> int:
         """Read the commands that begin here; returns the position behind their parenthesis.
@@ -105,7 +108,12 @@ class WordScanner:
         if text.startswith("(", position + 1):
             return self.substitution(position + 2)
         if text.startswith("{", position + 1):
-            return self._braced(position + 2)
+            self._braces += 1
+            if self._braces > NESTING_LIMIT:
+                raise NotUnderstood
+            end = self._braced(position + 2)
+            self._braces -= 1
+            return end
         if text.startswith("'", position + 1) and not quoted:
             return self._ansi(position + 2)
         name = _NAME.match(text, position + 1)
