@@ -20,6 +20,7 @@ from lading.errors import INTERRUPTED_STATUS, USAGE_STATUS, status_of
 from lading.flags import GLOBAL
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "attestation": ("attestation:attestation", "Show statements attached to images: provenance, SBOMs and others"),
     "build": ("build:build", "Build an image from a Dockerfile"),
     "builder": ("builder:builder", "Manage the build cache"),
     "history": ("history:history", "Show the history of an image"),
@@ -36,6 +37,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "registry": ("registry:registry", "Serve and look after a registry"),
     "rmi": ("images:rmi", "Remove one or more images"),
     "run": ("run:run", "Create and run a new container from an image"),
+    "sbom": ("sbom:sbom", "List the packages of an image"),
     "save": ("archives:save", "Save one or more images to a tar archive"),
     "system": ("system:system", "Check, measure and clean the local store"),
     "tag": ("images:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
