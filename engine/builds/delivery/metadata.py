@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from images.mediatype import is_index
+from records import replace
 
 if TYPE_CHECKING:
     from engine.builds.order import BuildOutcome
@@ -27,7 +28,9 @@ def describe(outcome: BuildOutcome, environment: Mapping[str, str]) -> dict[str,
         document["containerimage.config.digest"] = str(outcome.images[0].image_id)
     names = dict.fromkeys((*outcome.named, *outcome.pushed, *outcome.titles))
     if names:
-        document["image.name"] = ",".join(map(str, names))
+        # Who pushes by digest finds that under its own key.
+        plain = (str(replace(name, digest=None)) for name in names)
+        document["image.name"] = ",".join(plain)
     if outcome.ref:
         document["buildx.build.ref"] = outcome.ref
     if environment.get(WARNINGS_VARIABLE, "").lower() in ("1", "t", "true"):

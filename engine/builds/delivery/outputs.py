@@ -165,13 +165,13 @@ def parse_output(text: str, *, where: str = "--output") -> Output:
     Raises:
         OutputError, ImagesError: as ``parse_outputs``.
     """
+    if not text:
+        raise OutputError("empty", where=where, fix="write -o DIR or -o type=...,dest=...")
     try:
         (fields,) = csv.reader([text], strict=True)
     except (csv.Error, ValueError) as error:
         raise OutputError(f"{text!r} is not comma-separated: {error}", where=where) from error
     if len(fields) == 1 and "=" not in fields[0]:
-        if not text:
-            raise OutputError("empty", where=where, fix="write -o DIR or -o type=...,dest=...")
         return Output(TAR, STDOUT) if text == STDOUT else Output(LOCAL, text)
     pairs: dict[str, str] = {}
     for field in fields:

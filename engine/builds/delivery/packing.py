@@ -92,7 +92,7 @@ def pack_image(
     history = [entry.to_json() for entry in image.config.history]
     if packing.squash and len(layers) - base > 1:
         merged = shop.merged(layers[base:], packing, alone=base == 0)
-        history = squashed_history(history, base, len(layers) - base, image.config.created)
+        history = squashed_history(history, len(layers) - base, image.config.created)
         layers = [*layers[:base], merged]
     if packing.compression:
         layers = shop.converted(layers, packing)
@@ -104,22 +104,23 @@ def pack_image(
 
 
 def squashed_history(
-    history: Sequence[dict[str, Any]], base: int, merged: int, created: str | None
+    history: Sequence[dict[str, Any]], merged: int, created: str | None
 ) -> list[dict[str, Any]]:
     """What docker writes: the entries of merged layers are empty ones, and a last one has the
     layer.
+
+    Counted from the end, since a base may come without a history.
     """
-    left, result = base, []
-    for entry in history:
-        if not entry.get("empty_layer"):
-            if left <= 0:
-                entry = {**entry, "empty_layer": True}
+    left, result = merged, []
+    for entry in reversed(history):
+        if left and not entry.get("empty_layer"):
             left -= 1
+            entry = {**entry, "empty_layer": True}
         result.append(entry)
     last: dict[str, Any] = {"comment": f"merged {merged} layers"}
     if created is not None:
         last["created"] = created
-    return [*result, last]
+    return [*reversed(result), last]
 
 
 class _Shop:
