@@ -160,7 +160,7 @@ def test_what_is_not_understood_is_not_complete(text: str) -> None:
 
 def test_depth_has_a_limit() -> None:
     assert not parse("$(" * 500 + ")" * 500).complete
-    assert not parse("(" * 500 + ")" * 500).complete
+    assert not parse("( " * 500 + ") " * 500).complete
     assert not parse('"${a:-' * 3000).complete
 
 
