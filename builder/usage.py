@@ -40,6 +40,7 @@ _ROWS = {
 _FILES = {
     "parsed": (INTERNAL, "parsed Dockerfile"),
     "digests": (LOCAL, "digests of a context's files"),
+    "history": (INTERNAL, "record of a build"),
 }
 
 

@@ -23,7 +23,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "attestation": ("attestation:attestation", "Show statements attached to images: provenance, SBOMs and others"),
     "build": ("build:build", "Build an image from a Dockerfile"),
     "builder": ("builder:builder", "Manage the build cache"),
-    "history": ("history:history", "Show the history of an image"),
+    "history": ("history:history_or_builds", "Show the history of an image, or earlier builds"),
     "image": ("image:image", "Manage images"),
     "images": ("images:images", "List images"),
     "import": ("archives:import_", "Make an image of a root filesystem tarball"),

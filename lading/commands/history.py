@@ -1,4 +1,4 @@
-"""``lading history``."""
+"""``lading history``: of an image, and behind the word ``builds`` of what was built here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from images.platform import Platform
 from lading.app import App
+from lading.cli import LazyGroup
 from lading.render.table import listing
 from lading.render.units import human_ago, human_size
 
@@ -41,7 +42,11 @@ def history(
     platform: str | None,
     quiet: bool,
 ) -> None:
-    """Show the history of an image."""
+    """Show the history of an image.
+
+    `lading history builds` is about earlier builds; the image of that name is shown by
+    `lading image history builds`.
+    """
     from engine.images import history as entries
 
     now = datetime.now(UTC)
@@ -73,3 +78,21 @@ def _row(item: dict[str, Any], now: datetime, *, human: bool, whole: bool) -> di
         "Size": human_size(item["Size"]) if human else item["Size"],
         "Comment": item["Comment"],
     }
+
+
+class _HistoryOrBuilds(LazyGroup):
+    """The command above, unless the first word is ``builds``."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **_: Any
+    ) -> click.Context:
+        """A context of the command that is meant; the caller invokes that one."""
+        if args[:1] == ["builds"]:
+            return super().make_context(info_name, args, parent)
+        return history.make_context(info_name, args, parent)
+
+
+history_or_builds = _HistoryOrBuilds(
+    name="history",
+    table={"builds": ("history_builds:builds", "Look at earlier builds")},
+)

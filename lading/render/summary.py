@@ -39,7 +39,8 @@ def summary_text(document: Document, *, width: int, everything: bool = False) ->
     chain = slowest_chain(steps)
     if len(chain) > 1:
         total = seconds(sum(step.seconds for step in chain))
-        names = " > ".join(f"{short_name(step)} {seconds(step.seconds)}" for step in chain)
+        slow = [step for step in chain if step.seconds >= 0.05]
+        names = " > ".join(f"{short_name(step)} {seconds(step.seconds)}" for step in slow)
         lines.append(fit(f"  slowest chain {total}: {names}", width))
     return "\n".join(lines) + "\n"
 

@@ -64,5 +64,7 @@ def file_rows(layers: Sequence[LayerContents], names: Mapping[str, str]) -> list
 def _made_by(layer: LayerContents, names: Mapping[str, str]) -> str:
     """The step, with what it says in the image's history; for layers of a base only that."""
     step = names.get(layer.digest)
-    line = harmless(" ".join(layer.created_by.split()))
-    return f"{harmless(step)} {line}".strip() if step else line or layer.digest
+    line = harmless(" ".join(layer.created_by.split())).removesuffix("# buildkit").rstrip()
+    if step:
+        return f"{harmless(step)} {line}".strip()
+    return line or f"base layer {layer.digest.partition(':')[2][:12]}"

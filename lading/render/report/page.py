@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 LOG_LINES: Final = 2000
 """Lines of a step's log that the page shows: the last ones."""
 CHANGES: Final = 20
+CHAIN_SHARE: Final = 0.05
+"""Of the slowest chain's time, from which a step of it is named."""
 NARROWEST: Final = 0.3
 """Percent of the lane that the shortest step takes, so that it can be seen."""
 TICKS: Final = 6
@@ -76,11 +78,7 @@ def _view(document: Document, log: Sequence[LogLine], store: ImageStore) -> dict
         "cards": _cards(document, totals, steps, sum(layer.size for layer in layers)),
         "ticks": _ticks(totals.wall),
         "steps": rows,
-        "misses": [
-            row
-            for row, step in zip(rows, steps, strict=True)
-            if step.outcome != "cached" and not step.internal
-        ],
+        "misses": _misses(steps),
         "layers": layer_rows(layers, names),
         "files": files,
         "warnings": [[_text(part) for part in item] for item in document["warnings"]],
@@ -90,6 +88,22 @@ def _view(document: Document, log: Sequence[LogLine], store: ImageStore) -> dict
         "source": source,
     }
     return view | {"sections": _sections(view)}
+
+
+def _misses(steps: Sequence[TracedStep]) -> list[dict[str, Any]]:
+    """The reasons why the cache did not answer, each with all its steps."""
+    found: dict[str, list[TracedStep]] = {}
+    for step in steps:
+        if step.outcome != "cached" and not step.internal:
+            found.setdefault(step.reason, []).append(step)
+    return [
+        {
+            "reason": _text(reason) or "not asked",
+            "steps": [(step.number, _text(short_name(step))) for step in group],
+            "time": took(sum(step.seconds for step in group)),
+        }
+        for reason, group in found.items()
+    ]
 
 
 def _sections(view: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -126,14 +140,17 @@ def _cards(
     document: Document, totals: Totals, steps: Sequence[TracedStep], image_size: int
 ) -> list[dict[str, Any]]:
     chain = slowest_chain(steps)
+    total = sum(step.seconds for step in chain)
+    # What took next to no time is not what made the chain slow.
+    named = [_text(short_name(step)) for step in chain if step.seconds >= total * CHAIN_SHARE]
     share = None if not totals.steps else round(100 * totals.cached / totals.steps, 1)
     cards = [
-        _card("Time", seconds(totals.wall), f"{seconds(totals.work)} of work in all steps"),
+        _card("Time", took(totals.wall), f"{took(totals.work)} of work in all steps"),
         _card("Cached", f"{totals.cached} of {totals.steps}", "steps of the Dockerfile", share),
         _card(
             "Slowest chain",
-            seconds(sum(step.seconds for step in chain)),
-            " → ".join(_text(short_name(step)) for step in chain) or "nothing was done",
+            took(total),
+            " → ".join(named) or "nothing was done",
         ),
         _card("New layers", human_size(totals.made), "as they are stored"),
     ]
@@ -191,7 +208,7 @@ def _step_rows(
                 "left": round(left, 3),
                 "width": round(width, 3),
                 "chain": step.number in chain and len(chain) > 1,
-                "time": seconds(step.seconds),
+                "time": took(step.seconds),
                 "size": "" if step.size is None else human_size(step.size),
                 "where": _text(step.where),
                 "line": _line_of(step),
@@ -279,7 +296,7 @@ def _source_rows(document: Document, steps: Sequence[TracedStep]) -> list[dict[s
         found = by_line.get(number)
         row = {"number": number, "text": _text(line), "step": 0, "time": "", "outcome": ""}
         if found is not None:
-            time = "cached" if found.outcome == "cached" else seconds(found.seconds)
+            time = "cached" if found.outcome == "cached" else took(found.seconds)
             row |= {"step": found.number, "time": time, "outcome": found.outcome}
         rows.append(row)
     return rows
@@ -288,6 +305,11 @@ def _source_rows(document: Document, steps: Sequence[TracedStep]) -> list[dict[s
 def _line_of(step: TracedStep) -> int:
     line = step.where.rpartition(":")[2]
     return int(line) if line.isdecimal() else 0
+
+
+def took(value: float) -> str:
+    """As ``seconds``, and in milliseconds what is less than one."""
+    return seconds(value) if value >= 1 else f"{value * 1000:.0f}ms"
 
 
 def _text(text: str) -> str:
