@@ -5,7 +5,7 @@ One that is missing or broken is a warning, unless it must not be.
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from builder.errors import BuildError
@@ -77,6 +77,10 @@ class Import:
                 self._index.set_exception(failure)
                 return
             tracker.warn(f"cache {self.cache.label} is not used: {error}")
+            self._index.set_result(CacheIndex())
+        except CancelledError:
+            # Everything was here, and nobody waited.
+            vertex.done()
             self._index.set_result(CacheIndex())
         except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the index
             vertex.failed(str(error))

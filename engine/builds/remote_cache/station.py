@@ -34,9 +34,9 @@ def remote_caches(order: BuildOrder, yard: Yard, tracker: Tracker) -> Iterator[Y
     """
     access = _access(yard.access, order)
     line = Line(access)
+    sources = () if order.request.no_cache else order.cache_from
     imports = Imports(
-        [Import(_source(it, line), ignore_error=it.ignore_error) for it in order.cache_from],
-        tracker,
+        [Import(_source(it, line), ignore_error=it.ignore_error) for it in sources], tracker
     )
     caches = RemoteCaches(yard.store, line, imports, tracker, wanted(order))
     around = Surroundings(caches.store, tracker, caches.near, Bounds())

