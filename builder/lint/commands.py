@@ -183,7 +183,9 @@ def errexit(survey: Survey) -> Iterator[Finding]:
 
 def _may_fail(script: Script, pipeline: Pipeline) -> bool:
     last = pipeline.elements[-1]
-    if pipeline.tested or not isinstance(last, Command) or not last.words:
+    if pipeline.tested or pipeline.joined == "||" or not isinstance(last, Command):
+        return False
+    if not last.words:
         return False
     return invocation(script, last).name not in _HARMLESS
 
