@@ -94,5 +94,6 @@ class _HistoryOrBuilds(LazyGroup):
 
 history_or_builds = _HistoryOrBuilds(
     name="history",
+    help="Show the history of an image, or earlier builds.",
     table={"builds": ("history_builds:builds", "Look at earlier builds")},
 )
