@@ -1,0 +1,99 @@
+"""What ``docker buildx imagetools inspect`` shows of an image or a list in a registry."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from engine.manifests.entries import Entry
+from engine.manifests.sources import entries_of
+from images import strictjson
+from images.manifest import Index, Manifest
+from images.mediatype import DOCKER_CONFIG, OCI_CONFIG
+from images.platform import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from images.client import RegistryClient
+    from images.client.manifests import Fetched
+    from images.reference import Reference
+
+
+async def raw(client: RegistryClient, reference: Reference) -> bytes:
+    """The document itself."""
+    return (await client.read_manifest(reference)).raw
+
+
+async def text(client: RegistryClient, reference: Reference) -> str:
+    """For people: what it is, and the manifests of a list."""
+    fetched = await client.read_manifest(reference)
+    lines = _aligned(
+        [
+            ("Name:", str(reference)),
+            ("MediaType:", fetched.document.media_type),
+            ("Digest:", str(fetched.descriptor.digest)),
+        ]
+    )
+    if not isinstance(fetched.document, Index):
+        return "\n".join(lines) + "\n"
+    lines += ["", "Manifests:"]
+    for number, entry in enumerate(entries_of(reference, fetched.document)):
+        rows = _entry_rows(reference, entry)
+        lines += ([""] if number else []) + [f"  {line}" for line in _aligned(rows)]
+        notes = entry.descriptor.get("annotations") or {}
+        if notes:
+            pairs = [(f"{key}:", str(value)) for key, value in notes.items()]
+            lines += ["  Annotations:", *(f"    {line}" for line in _aligned(pairs))]
+    return "\n".join(lines) + "\n"
+
+
+async def fields(client: RegistryClient, reference: Reference, *, configs: bool) -> dict[str, Any]:
+    """For templates: ``Name``, ``Manifest`` and, with ``configs``, ``Image``."""
+    fetched = await client.read_manifest(reference)
+    descriptor = fetched.descriptor.to_json()
+    found: dict[str, Any] = {
+        "Name": str(reference),
+        "Manifest": {**json.loads(fetched.raw), **descriptor},
+    }
+    if configs:
+        found["Image"] = await _configs(client, reference, fetched)
+    return found
+
+
+async def _configs(client: RegistryClient, reference: Reference, fetched: Fetched) -> Any:
+    if not isinstance(fetched.document, Index):
+        return await _config(client, reference, fetched.document)
+    found = {}
+    for entry in entries_of(reference, fetched.document):
+        if entry.platform and entry.platform.get("os") != "unknown":
+            child = (await client.read_manifest(entry.reference)).document
+            if isinstance(child, Manifest):
+                name = str(Platform.from_json(entry.platform))
+                found[name] = await _config(client, entry.reference, child)
+    return found
+
+
+async def _config(
+    client: RegistryClient, reference: Reference, manifest: Manifest
+) -> dict[str, Any] | None:
+    if manifest.config.media_type not in (OCI_CONFIG, DOCKER_CONFIG):
+        return None
+    return strictjson.loads(await client.read_blob(reference, manifest.config), what="image config")
+
+
+def _entry_rows(reference: Reference, entry: Entry) -> list[tuple[str, str]]:
+    rows = [
+        ("Name:", str(reference.with_digest(entry.digest))),
+        ("MediaType:", entry.media_type),
+    ]
+    if entry.platform:
+        rows.append(("Platform:", str(Platform.from_json(entry.platform))))
+    if features := entry.platform.get("os.features"):
+        rows.append(("OSFeatures:", ", ".join(features)))
+    return rows
+
+
+def _aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
+    width = max(len(key) for key, _ in rows)
+    return [f"{key:<{width}} {value}" for key, value in rows]

@@ -1,0 +1,147 @@
+"""``lading imagetools``: lists made of what registries have, as buildx's command of that name."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from images.platform import Platform
+from images.reference import Reference
+from lading.app import App
+from lading.commands.declared import access_options
+from lading.errors import UsageError
+
+if TYPE_CHECKING:
+    from engine.manifests.assembling import Assembled
+
+
+@click.group()
+def imagetools() -> None:
+    """Look at images in registries, and put lists of them together without pulling any."""
+
+
+@imagetools.command()
+@click.argument("sources", metavar="[SOURCE...]", nargs=-1)
+@click.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="What to call the result")
+@click.option(
+    "-f", "--file", "files", multiple=True, metavar="FILE", help="Read a source from a file"
+)
+@click.option("--append", is_flag=True, help="Add to what the first tag names")
+@click.option("--annotation", "annotations", multiple=True, metavar="LEVEL:K=V")
+@click.option("--dry-run", is_flag=True, help="Print the result, push nothing")
+@click.option(
+    "--prefer-index/--no-prefer-index",
+    default=True,
+    help="Make a list of a single image, too, rather than copy it as it is",
+)
+@click.option("--platform", "platforms", multiple=True, metavar="OS/ARCH", help="Take only these")
+@access_options
+@click.pass_obj
+def create(
+    app: App,
+    sources: tuple[str, ...],
+    *,
+    tags: tuple[str, ...],
+    files: tuple[str, ...],
+    append: bool,
+    annotations: tuple[str, ...],
+    dry_run: bool,
+    prefer_index: bool,
+    platforms: tuple[str, ...],
+    insecure_registry: tuple[str, ...],
+) -> None:
+    """Make a list of images and lists that are at registries.
+
+    A source is a name, a digest in the repository of the tags, or a descriptor in JSON.
+    """
+    from engine.builds.delivery.annotations import parse_annotations
+    from engine.manifests import assembling
+    from engine.registries import call
+    from images.client import RegistryClient
+
+    names = [Reference.parse(tag) for tag in tags]
+    if not (names or dry_run):
+        raise UsageError(
+            "can't push with no tags specified", where="imagetools create", fix="add -t NAME"
+        )
+    texts = [*sources, *(_read(file) for file in files)]
+    found = [assembling.parse_source(text, names) for text in texts]
+    if append and not names:
+        raise UsageError("--append needs a tag to add to", where="--append", fix="add -t NAME")
+    if not (found or append):
+        raise UsageError("no sources specified", where="imagetools create")
+    notes = parse_annotations(annotations)
+    chosen = Platform.parse_list(platforms)
+
+    async def work(client: RegistryClient) -> Assembled:
+        before = await assembling.existing(client, names[0]) if append else ()
+        return await assembling.assemble(
+            client,
+            [*before, *found],
+            annotations=notes,
+            prefer_index=prefer_index,
+            platforms=chosen,
+        )
+
+    async def work_and_publish(client: RegistryClient) -> Assembled:
+        assembled = await work(client)
+        for name in names:
+            await assembling.publish(client, assembled, name, told=_tell)
+            click.echo(f"pushed {assembled.digest} to {name}", err=True)
+        return assembled
+
+    assembled = call(app.access(insecure_registry), work if dry_run else work_and_publish)
+    if dry_run:
+        click.echo(json.dumps(json.loads(assembled.raw), indent=2))
+
+
+@imagetools.command()
+@click.argument("name")
+@click.option("--format", "template", metavar="TEMPLATE", help="Go template, or json")
+@click.option("--raw", is_flag=True, help="The document as it is, byte for byte")
+@access_options
+@click.pass_obj
+def inspect(
+    app: App,
+    name: str,
+    *,
+    template: str | None,
+    raw: bool,
+    insecure_registry: tuple[str, ...],
+) -> None:
+    """Show an image or a list in a registry.
+
+    Fields of a template are .Name, .Manifest and .Image: the config, or those of a list by
+    platform.
+    """
+    from engine.manifests import looking
+    from engine.registries import call
+    from lading.render.gonames import go_names
+    from lading.render.gotemplate import Template
+
+    if raw and template is not None:
+        raise UsageError("--raw and --format exclude each other", where="--raw")
+    reference, access = Reference.parse(name), app.access(insecure_registry)
+    if raw:
+        sys.stdout.buffer.write(call(access, lambda client: looking.raw(client, reference)))
+        return
+    if template is None:
+        click.echo(call(access, lambda client: looking.text(client, reference)), nl=False)
+        return
+    text = "{{json .}}" if template == "json" else template
+    configs = text == "{{json .}}" or ".Image" in text
+    compiled = Template.parse(text)
+    data = call(access, lambda client: looking.fields(client, reference, configs=configs))
+    click.echo(compiled.render(go_names(data)))
+
+
+def _read(file: str) -> str:
+    return sys.stdin.read() if file == "-" else Path(file).read_text()
+
+
+def _tell(target: Reference) -> None:
+    click.echo(f"copied {target}", err=True)

@@ -1,0 +1,177 @@
+"""``lading manifest`` and ``lading imagetools``, and docker's own command beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from images.client import RegistryClient
+from images.config import ImageConfig
+from images.manifest import Manifest
+from images.mediatype import OCI_CONFIG, OCI_LAYER_GZIP
+from images.platform import Platform
+from images.reference import Reference
+from lading.main import main
+from registry.config import RegistryConfig
+from tests.conftest import require_program
+from tests.registry.running import Running
+
+Run = Callable[..., str]
+PLATFORMS = Platform.parse_list(["linux/amd64,linux/arm64"])
+
+
+async def serve_images(host: str) -> None:
+    """Push ``app:amd64`` and ``app:arm64``, two images of one blob that is no real layer."""
+    async with RegistryClient() as client:
+        for platform in PLATFORMS:
+            name = Reference.parse(f"{host}/app:{platform.architecture}")
+            layer = await client.put_blob(name, b"layer", OCI_LAYER_GZIP)
+            config = ImageConfig.build(platform, [layer.digest])
+            described = await client.put_blob(name, config.raw, OCI_CONFIG)
+            manifest = Manifest.build(described, [layer])
+            await client.put_manifest(name, manifest.raw, manifest.media_type)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[str]:
+    """A registry of ours with the images of ``serve_images``."""
+    with Running(RegistryConfig(root=tmp_path / "registry", port=0)) as bound:
+        asyncio.run(serve_images(f"127.0.0.1:{bound.port}"))
+        yield f"127.0.0.1:{bound.port}"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Run:
+    monkeypatch.setenv("LADING_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+
+    def call(*words: str, status: int = 0) -> str:
+        assert main(list(words)) == status, capsys.readouterr().err
+        answer = capsys.readouterr()
+        return answer.out if status == 0 else answer.err
+
+    return call
+
+
+def begun(run: Run, host: str) -> str:
+    name = f"{host}/app:list"
+    run("manifest", "create", name, f"{host}/app:amd64", f"{host}/app:arm64")
+    return name
+
+
+def test_a_list_is_begun_annotated_pushed_and_forgotten(run: Run, host: str) -> None:
+    name = f"{host}/app:list"
+    words = ("manifest", "create", name, f"{host}/app:amd64")
+    assert run(*words) == f"Created manifest list {name}\n"
+    assert "refusing to amend an existing manifest list" in run(*words, status=1)
+    run("manifest", "create", "--amend", name, f"{host}/app:arm64")
+    arm64 = f"{host}/app:arm64"
+    run("manifest", "annotate", name, arm64, "--variant", "v9", "--os-features", "a,b")
+    run("manifest", "create", "-a", name, arm64)
+    shown = json.loads(run("manifest", "inspect", name))
+    assert shown["manifests"][1]["platform"] == {
+        "architecture": "arm64",
+        "os": "linux",
+        "os.features": ["a", "b"],
+        "variant": "v9",
+    }
+    digest = run("manifest", "push", "--purge", name).strip()
+    assert "No such manifest" in run("manifest", "rm", name, status=1)
+    served = json.loads(run("imagetools", "inspect", "--raw", name))
+    assert served["manifests"][1]["platform"]["os.features"] == ["a", "b"]
+    assert digest in run("imagetools", "inspect", name)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("annotate", "{name}", "{host}/other:1", "--arch", "arm64"), "does not exist in"),
+        (("annotate", "{name}", "{host}/app:arm64", "--arch", "z80"), "os/arch combination"),
+        (("annotate", "{host}/no:1", "{host}/app:arm64"), "No such manifest"),
+        (("push", "{host}/no:1"), "No such manifest"),
+        (("inspect", "{host}/no:1"), "no such manifest"),
+        (("inspect", "{name}", "{host}/no:1"), "No such manifest"),
+        (("create", "{host}/x:1", "{host}/app:both"), "is a manifest list"),
+        (("create", "{host}/x:1", "{host}/no:1"), "no such manifest"),
+    ],
+)
+def test_mistakes_are_told(run: Run, host: str, words: tuple[str, ...], message: str) -> None:
+    name = begun(run, host)
+    run("imagetools", "create", "-t", f"{host}/app:both", f"{host}/app:arm64")
+    filled = [word.format(name=name, host=host) for word in words]
+    assert message in run("manifest", *filled, status=1)
+
+
+def test_images_of_another_repository_come_along(run: Run, host: str) -> None:
+    name = f"{host}/elsewhere/list:1"
+    run("manifest", "create", name, f"{host}/app:amd64", f"{host}/app:arm64")
+    lines = run("manifest", "push", name).splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"Pushed ref {host}/elsewhere/list@sha256:") for line in lines[:2])
+
+
+def test_imagetools_make_a_list_that_can_be_looked_at(run: Run, host: str, tmp_path: Path) -> None:
+    name, source = f"{host}/made:1", tmp_path / "source"
+    source.write_text(f"{host}/app:arm64\n")
+    dry = run("imagetools", "create", "--dry-run", f"{host}/app:amd64")
+    assert len(json.loads(dry)["manifests"]) == 1
+    assert "no tags" in run("imagetools", "create", f"{host}/app:amd64", status=125)
+    assert "no sources" in run("imagetools", "create", "-t", name, status=125)
+    run("imagetools", "create", "-t", name, f"{host}/app:amd64")
+    notes = ("--annotation", "index:org.example=1")
+    run("imagetools", "create", "-t", name, "--append", "-f", str(source), *notes)
+    form = "{{.Name}} {{len .Manifest.Manifests}} {{.Manifest.MediaType}}"
+    assert run("imagetools", "inspect", "--format", form, name) == (
+        f"{name} 2 application/vnd.oci.image.index.v1+json\n"
+    )
+    images = json.loads(run("imagetools", "inspect", "--format", "{{json .Image}}", name))
+    assert set(images) == {"linux/amd64", "linux/arm64"}
+    assert json.loads(run("imagetools", "inspect", "--raw", name))["annotations"] == {
+        "org.example": "1"
+    }
+
+
+@pytest.mark.peer
+def test_docker_says_the_same(run: Run, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = require_program("docker")
+    version = subprocess.run([docker, "--version"], capture_output=True, text=True, check=True)
+    if int(version.stdout.split()[2].split(".")[0]) < 24:
+        pytest.skip("needs docker 24: earlier ones know no OCI manifests here")
+    monkeypatch.setenv("DOCKER_CLI_EXPERIMENTAL", "enabled")
+
+    def both(*words: str) -> None:
+        done = subprocess.run(
+            [docker, "manifest", *words], capture_output=True, text=True, check=True
+        )
+        assert run("manifest", *words) == done.stdout
+
+    name, one, two = (f"{host}/app:{tag}" for tag in ("list", "amd64", "arm64"))
+    both("create", "--insecure", name, one, two)
+    both("annotate", name, two, "--variant", "v8", "--os-version", "6")
+    for words in ((name,), ("-v", name), (name, two), ("-v", name, two)):
+        both("inspect", *words)
+    for words in ((one,), ("-v", one)):
+        both("inspect", "--insecure", *words)
+    run("manifest", "push", "--purge", name)
+    subprocess.run([docker, "manifest", "rm", name], check=True)
+    both("inspect", "--insecure", name)
+    both("inspect", "--insecure", "-v", name)
+
+
+@pytest.mark.peer
+def test_skopeo_copies_all_of_a_list_from_here_to_there(
+    run: Run, host: str, tmp_path: Path
+) -> None:
+    skopeo = require_program("skopeo")
+    name = begun(run, host)
+    digest = run("manifest", "push", name).strip()
+    layout = tmp_path / "layout"
+    words = [skopeo, "copy", "--all", "--preserve-digests", "--src-tls-verify=false"]
+    subprocess.run([*words, f"docker://{name}", f"oci:{layout}:x"], check=True)
+    index = json.loads((layout / "index.json").read_text())
+    assert index["manifests"][0]["digest"] == digest
