@@ -63,7 +63,8 @@ def read_inputs(request: BuildRequest) -> BuildInputs:
     """
     context = _context(request.context)
     if isinstance(request.dockerfile, bytes):
-        name, content, path = "Dockerfile", request.dockerfile, None
+        name = request.dockerfile_name or "Dockerfile"
+        content, path = request.dockerfile, None
     else:
         path = _find(context) if request.dockerfile is None else os.fspath(request.dockerfile)
         content, name = _read(path), os.path.basename(path)

@@ -59,6 +59,8 @@ class BuildRequest(Record):
     """The image's config says by which steps its layers were made."""
     contexts: Mapping[str, NamedContext] = field(default_factory=dict)
     """Named contexts by their normalised names, as ``builder.contexts.context_name`` gives them."""
+    dockerfile_name: str = ""
+    """How messages call a Dockerfile that is given as bytes."""
     materials: tuple[Material, ...] = ()
     """What the contexts were made from, by whoever brought them in."""
     origin: str = ""

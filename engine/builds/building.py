@@ -89,7 +89,6 @@ def build(
     ``lock`` is obeyed and told; writing it is the caller's, and so is closing the display.
     """
 
-
     def attempt(cancellation: Cancellation | None) -> BuildResult:
         return api.build(
             request,
@@ -100,7 +99,7 @@ def build(
             cancellation=cancellation,
             common=common,
             on_failure=on_failure,
-            judge=_judge(yard, lock),
+            judge=judge_of(yard, lock),
             elsewhere=yard.caches,
         )
 
@@ -149,7 +148,7 @@ def _shown_plan(
             store=yard.store,
             resolver=resolver,
             tracker=tracker,
-            judge=_judge(yard, lock),
+            judge=judge_of(yard, lock),
         )
         if form == "json":
             document = {**plan_json(plan), "cache": explanation_json(steps)}
@@ -165,11 +164,13 @@ def check(request: BuildRequest, yard: Yard) -> LintReport:
     """Check a Dockerfile without building it; raises as ``builder.lint.check.check``."""
     from builder.lint.check import check as look
     from builder.lint.selection import selected
+    from builder.named_images import with_named_images
     from engine.builds.peeking import PeekingResolver
 
+    peeking = PeekingResolver(yard.store, yard.access, always=request.pull)
     return look(
         request,
-        resolver=PeekingResolver(yard.store, yard.access, always=request.pull),
+        resolver=with_named_images(peeking, request.contexts, yard.store),
         selection=selected(request.check_rules, usual="recommended"),
     )
 
@@ -182,7 +183,8 @@ def _resolver(request: BuildRequest, yard: Yard, lock: BuildLock | None) -> Pull
     )
 
 
-def _judge(yard: Yard, lock: BuildLock | None) -> SourceRules | None:
+def judge_of(yard: Yard, lock: BuildLock | None) -> SourceRules | None:
+    """What decides about files and repositories from elsewhere; None where all may be used."""
     if lock is None and not yard.access.explicit:
         return None
     from engine.builds.source_rules import SourceRules

@@ -7,9 +7,11 @@ from records import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from builder.request import BuildRequest, BuildResult
+    from engine.builds.attesting.options import Attesting
     from engine.builds.delivery.annotations import Annotation
     from engine.builds.delivery.outputs import Output
     from engine.builds.remote_cache.options import CacheSource, CacheTarget
+    from engine.builds.sources.wanted import Sources
     from images.descriptor import Descriptor
     from images.digest import Digest
     from images.platform import Platform
@@ -32,8 +34,12 @@ class BuildOrder(Record):
     """Where the result goes; none means the local store, under the request's tags."""
     squash: bool = False
     """Ship the layers that the build made as one; the cache has them one by one."""
+    attesting: Attesting | None = None
+    """What is to be stated about the images."""
     verify: bool = False
     """Build everything once more, apart, and deliver only what came out the same."""
+    sources: Sources | None = None
+    """What has to be brought in before the request can be built; None if all of it is here."""
 
     @property
     def plain(self) -> bool:
@@ -42,6 +48,7 @@ class BuildOrder(Record):
             self.indexed
             or self.outputs
             or self.squash
+            or self.attesting
             or self.verify
             or any(item.level != "manifest" for item in self.annotations)
         )

@@ -83,7 +83,10 @@ def fulfil(
     recorder = Recorder.of(order, yard.store.directory, tracker.now, os.environ)
     try:
         seen = tracker.seen_by(recorder)
-        with _caches(order, yard, seen) as cached:
+        with (
+            sourced(order, yard, seen, cancellation=cancellation, lock=lock) as order,
+            _caches(order, yard, seen) as cached,
+        ):
             outcome = _by_stations(
                 order,
                 cached,
@@ -101,6 +104,27 @@ def fulfil(
         if on_record is not None:
             on_record(recorder.document)
     return replace(outcome, ref=recorder.ref)
+
+
+def sourced(
+    order: BuildOrder,
+    yard: Yard,
+    tracker: Tracker,
+    *,
+    cancellation: Cancellation | None = None,
+    lock: BuildLock | None = None,
+) -> AbstractContextManager[BuildOrder]:
+    """The order with all its contexts on this machine for the block; most have them there already.
+
+    Raises:
+        BuildError, ImagesError: as ``engine.builds.sources.station.bring_in``.
+    """
+    if order.sources is None:
+        return nullcontext(order)
+    from engine.builds.sources.station import sourced_order
+
+    judge = building.judge_of(yard, lock)
+    return sourced_order(order, yard.store, tracker, judge=judge, cancellation=cancellation)
 
 
 def _caches(order: BuildOrder, yard: Yard, tracker: Tracker) -> AbstractContextManager[Yard]:

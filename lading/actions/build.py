@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from lading.actions.build_request import make_request
+from lading.actions.build_order import make_order
 from lading.errors import UsageError
-from records import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,18 +14,16 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any, Final
 
+    from builder.progress.events import ProgressSink
     from builder.request import BuildRequest, StepVerdict
     from builder.runner import FailureInspector
     from engine.builds.building import Yard
     from engine.builds.history.document import Document
     from engine.builds.lock import BuildLock
     from engine.builds.order import BuildOrder, BuildOutcome
-    from images.platform import Platform
     from lading.app import App
 
 ACCESS: Final = ("insecure_registry", "policy", "verify_key", "disable_content_trust")
-CACHES: Final = ("cache_from", "cache_to")
-DELIVERY: Final = ("outputs", "push", "load", "squash", "verify_reproducible", "annotations")
 
 
 def build(
@@ -45,7 +42,6 @@ def build(
     metadata_file: Path | None,
     lock: Path | None,
     locked: bool,
-    platforms: tuple[str, ...],
     **flags: Any,
 ) -> int:
     """Build an image from a Dockerfile; the flags are those of ``lading.flags.build``.
@@ -53,17 +49,15 @@ def build(
     The status of a check that found something is 1.
 
     Raises:
-        UsageError, ImagesError: as ``make_request`` and ``engine.builds.pipeline.carry_out``.
+        UsageError, ImagesError: as ``make_order`` and ``engine.builds.pipeline.carry_out``.
     """
     from builder.progress.render import chosen_name, make_progress
+    from builder.progress.tracker import Tracker
     from engine.builds import building
-    from engine.builds.order import BuildOrder
-    from engine.builds.pipeline import carry_out
+    from engine.builds.pipeline import carry_out, sourced
 
     access = app.access(**_taken(flags, ACCESS))
-    caches, delivery = _taken(flags, CACHES), _taken(flags, DELIVERY)
-    targets = _platforms(platforms)
-    request = make_request(platform=targets[0] if len(targets) == 1 else None, **flags)
+    order = make_order(**flags)
     on_failure = None if on_error == "fail" else _failed_step_shell(app)
     if on_failure is not None and progress in ("auto", "tty"):
         # A table that is redrawn and a shell cannot share a terminal.
@@ -72,28 +66,12 @@ def build(
     quiet = quiet or progress in ("quiet", "none")
     sink = make_progress("quiet" if quiet or plan else progress, sys.stderr)
     yard = building.Yard(app.store, access, app.runtime)
-    held = _lock(lock, locked=locked, refresh=request.pull)
-    if check or call != "build":
-        return _check(request, yard, as_json=call == "check,format=json")
-    if plan is not None:
-        if len(targets) > 1:
-            raise UsageError("a plan is of one platform", where="--plan", fix="name only one")
-        if plan == "dot" and explain is not None:
-            raise UsageError("a graph explains nothing", where="--plan", fix="use text or json")
-        form = "json" if explain == "json" else plan
-        shown = building.show_plan(
-            request, yard, sink, form=form, explain=explain is not None, lock=held
-        )
-        print(shown, end="")
-        return 0
+    held = _lock(lock, locked=locked, refresh=order.request.pull)
+    call = "check" if check and call == "build" else call
+    if plan is not None or call != "build":
+        with sourced(order, yard, Tracker(sink), lock=held) as ready:
+            return _preview(ready, yard, sink, call=call, plan=plan, explain=explain, lock=held)
     _check_bounds()
-    order = BuildOrder(request, platforms=targets)
-    if any(caches.values()):
-        order = _with_caches(order, **caches)
-    if any(delivery.values()):
-        from lading.actions.build_delivery import with_delivery
-
-        order = with_delivery(order, **delivery)
     visible = not quiet and progress != "rawjson"
     conclude = _conclusion(app, summary=summary, report=report, shown=visible)
     outcome = carry_out(order, yard, sink, on_failure=on_failure, lock=held, on_record=conclude)
@@ -134,28 +112,6 @@ def _taken(flags: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     return {name: flags.pop(name) for name in names}
 
 
-def _platforms(values: tuple[str, ...]) -> tuple[Platform, ...]:
-    if not values:
-        return ()
-    from images.platform import Platform
-
-    return Platform.parse_list(values)
-
-
-def _with_caches(
-    order: BuildOrder, cache_from: tuple[str, ...], cache_to: tuple[str, ...]
-) -> BuildOrder:
-    from engine.builds.remote_cache.options import parse_sources, parse_targets
-
-    targets, inline = parse_targets(cache_to)
-    return replace(
-        order,
-        request=replace(order.request, inline_cache=inline),
-        cache_from=parse_sources(cache_from),
-        cache_to=targets,
-    )
-
-
 def _lock(path: Path | None, *, locked: bool, refresh: bool) -> BuildLock | None:
     if path is None:
         if locked:
@@ -186,6 +142,32 @@ def _failed_step_shell(app: App) -> FailureInspector:
     from engine.builds.failed_step import FailedStepShell
 
     return FailedStepShell(app.runtime_dir)
+
+
+def _preview(
+    order: BuildOrder,
+    yard: Yard,
+    sink: ProgressSink,
+    *,
+    call: str,
+    plan: str | None,
+    explain: str | None,
+    lock: BuildLock | None,
+) -> int:
+    """Show what would be built, or check it; nothing is built."""
+    if plan is None or call != "build":
+        sink.close()
+        return _check(order.request, yard, as_json=call == "check,format=json")
+    from engine.builds import building
+
+    if len(order.platforms) > 1:
+        raise UsageError("a plan is of one platform", where="--plan", fix="name only one")
+    if plan == "dot" and explain is not None:
+        raise UsageError("a graph explains nothing", where="--plan", fix="use text or json")
+    form = "json" if explain == "json" else plan
+    request, explained = order.request, explain is not None
+    print(building.show_plan(request, yard, sink, form=form, explain=explained, lock=lock), end="")
+    return 0
 
 
 def _check(request: BuildRequest, yard: Yard, *, as_json: bool) -> int:

@@ -27,6 +27,10 @@ def make_order(
     verify_reproducible: bool,
     annotations: tuple[str, ...],
     build_contexts: tuple[str, ...],
+    attest: tuple[str, ...] = (),
+    provenance: str | None = None,
+    sbom: str | None = None,
+    attest_as: str = "referrers",
     **flags: Any,
 ) -> BuildOrder:
     """The order; ``flags`` are those of the request.
@@ -55,6 +59,11 @@ def make_order(
             verify_reproducible=verify_reproducible,
             annotations=annotations,
         )
+    if attest or provenance is not None or sbom is not None:
+        from engine.builds.attesting.options import parse_attesting
+
+        wanted = parse_attesting(attest, provenance=provenance, sbom=sbom, form=attest_as)
+        order = replace(order, attesting=wanted)
     return order
 
 

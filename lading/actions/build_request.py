@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from images.reference import Reference
 from lading.errors import UsageError
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from builder.secrets import Secret
     from images.platform import Platform
 
-ENTITLEMENTS = ("network.host", "security.insecure")
+ENTITLEMENTS = ("network.host", "security.insecure", "fs", "fs.read", "fs.write")
 
 EPOCH = "SOURCE_DATE_EPOCH"
 """https://reproducible-builds.org/specs/source-date-epoch/"""
@@ -46,7 +45,9 @@ def make_request(
     platform: Platform | None = None,
     **limits: Any,
 ) -> BuildRequest:
-    """Turn the flags into a request; ``limits`` are those of ``lading.actions.build_limits``.
+    """Turn the flags into a request, whose context and Dockerfile are as they were typed.
+
+    ``limits`` are those of ``lading.actions.build_limits``.
 
     ``platform`` is the only one, None for the machine's own or when there are several.
 
@@ -56,8 +57,8 @@ def make_request(
     from builder.request import BuildRequest
 
     return BuildRequest(
-        context=None if context == "-" else context,
-        dockerfile=_dockerfile(context, file),
+        context=context,
+        dockerfile=file,
         tags=tuple(Reference.parse(tag) for tag in tags),
         build_args=_build_args(build_args),
         labels=_pairs(labels, "--label"),
@@ -80,19 +81,13 @@ def make_request(
 
 def _entitlements(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
-        if name not in ENTITLEMENTS:
+        if name.partition("=")[0] not in ENTITLEMENTS:
             raise UsageError(
                 f"unknown entitlement {name}",
                 where="--allow",
                 fix=f"use one of {', '.join(ENTITLEMENTS)}",
             )
     return names
-
-
-def _dockerfile(context: str, file: str | None) -> str | bytes | None:
-    if context == "-" or file == "-":
-        return sys.stdin.buffer.read()
-    return file
 
 
 def _pairs(values: tuple[str, ...], flag: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BUILD: Final = Line(
     (
         Flag("tags", "-t --tag", LIST, "Name for the image", "NAME"),
-        Flag("file", "-f --file", TEXT, "Dockerfile  [default: CONTEXT/Dockerfile]", "PATH"),
+        Flag("file", "-f --file", TEXT, "Dockerfile  [default: CONTEXT/Dockerfile]", "PATH|URL|-"),
         Flag("build_args", "--build-arg", LIST, "Build argument", "K[=V]"),
         Flag("labels", "--label", LIST, "Label of the image", "K=V"),
         Flag(
@@ -89,7 +89,7 @@ BUILD: Final = Line(
         Flag(
             "network", "--network", TEXT, "Network of RUN: default, none or host", default="default"
         ),
-        Flag("allow", "--allow", LIST, "Let RUN use network.host or security.insecure", "NAME"),
+        Flag("allow", "--allow", LIST, "network.host, security.insecure or fs.read=PATH", "NAME"),
         Flag("hosts", "--add-host", LIST, "Entry of /etc/hosts", "NAME:IP"),
         Flag(
             "secrets",
@@ -152,13 +152,6 @@ BUILD: Final = Line(
             "Build twice, apart; deliver if the images are equal, else say which files differ",
         ),
         Flag("check", "--check", SWITCH, "Check the Dockerfile, build nothing; as --call=check"),
-        Flag(
-            "check_rules",
-            "--check-rules",
-            TEXT,
-            "Rules of the check, and those that warn in a build",
-            "SET|RULE|-RULE,...",
-        ),
         Flag(
             "check_rules",
             "--check-rules",

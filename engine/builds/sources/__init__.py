@@ -1,0 +1,1 @@
+"""The first station of an order: contexts and Dockerfiles from elsewhere become local."""
