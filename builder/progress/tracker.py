@@ -69,13 +69,29 @@ class Tracker:
         self._sinks: tuple[ProgressSink, ...] = (sink,)
         self._lock = allocate_lock()
         self._number = count(1)
+        self._label = ""
+
+    def labelled(self, label: str) -> Tracker:
+        """A tracker of the same display whose steps say whose they are: ``[label build 1/2]``."""
+        tracker = self._like(self._sinks)
+        tracker._label = label
+        return tracker
 
     def seen_by(self, sink: ProgressSink) -> Tracker:
         """A tracker of the same display, whose own events ``sink`` sees too."""
-        tracker = Tracker(sink, self.now)
-        tracker._sinks = (*self._sinks, sink)
-        tracker._lock, tracker._number = self._lock, self._number
+        return self._like((*self._sinks, sink))
+
+    def _like(self, sinks: tuple[ProgressSink, ...]) -> Tracker:
+        tracker = Tracker(sinks[0], self.now)
+        tracker._sinks = sinks
+        tracker._lock, tracker._number, tracker._label = self._lock, self._number, self._label
         return tracker
+
+    def _named(self, name: str) -> str:
+        if not self._label:
+            return name
+        rest = f" {name[1:]}" if name.startswith("[") else f"] {name}"
+        return f"[{self._label}{rest}"
 
     def start(
         self,
@@ -92,7 +108,9 @@ class Tracker:
         """
         with self._lock:
             vertex = next(self._number)
-            self._emit(VertexStarted(vertex, name, self.now(), reason, where, inputs, changes))
+            self._emit(
+                VertexStarted(vertex, self._named(name), self.now(), reason, where, inputs, changes)
+            )
             return Vertex(self, vertex)
 
     def cached(
@@ -101,7 +119,7 @@ class Tracker:
         """A step was answered from the cache; returns its number."""
         with self._lock:
             vertex = next(self._number)
-            self._emit(VertexCached(vertex, name, self.now(), reason, where, inputs))
+            self._emit(VertexCached(vertex, self._named(name), self.now(), reason, where, inputs))
             return vertex
 
     def warn(self, message: str, where: str = "") -> None:
