@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from builder.lint import rules, shell
+from builder.lint import rules
 from builder.lint.rules import Change, Finding, Fix, Place
 from dockerfile_grammar import nodes
 
@@ -120,9 +120,8 @@ def _json_arguments(finding: Finding, node: nodes.Node, dockerfile: nodes.Docker
     command = node.command
     if not isinstance(command, nodes.ShellForm) or not _PLAIN_COMMAND.match(command.text):
         return None
-    parsed = shell.parse(command.text)
-    words = [word.value for item in parsed.commands for word in item.words]
-    if not words or _BUILTINS.fullmatch(words[0]) or "=" in words[0]:
+    words = command.text.split()
+    if _BUILTINS.fullmatch(words[0]) or "=" in words[0]:
         return None
     partner = nodes.Entrypoint if isinstance(node, nodes.Cmd) else nodes.Cmd
     if any(
