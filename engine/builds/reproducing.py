@@ -213,7 +213,9 @@ def _layers(old: Image, new: Image, store: ImageStore, apart: ImageStore) -> lis
         if before.digest == after.digest:
             continue
         files = compare_layers(_opener(before, store), _opener(after, apart))
-        said = commands[number - 1] if len(commands) == count else ""
+        # Counted from the end, since a base may come without a history.
+        place = len(commands) - count + number - 1
+        said = commands[place] if place >= 0 else ""
         found.append(LayerDifferences(number, count, said, tuple(files)))
     return found
 

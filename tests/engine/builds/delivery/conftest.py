@@ -59,12 +59,12 @@ class Bench:
         **order: Any,
     ) -> BuildOutcome:
         self.progress = RecordingProgress()
+        more = {"build_args": {"SOURCE_DATE_EPOCH": "1700000000"}, **(request or {})}
         asked = BuildRequest(
             self.context,
             dockerfile.encode(),
             tags=tuple(map(Reference.parse, tags)),
-            build_args={"SOURCE_DATE_EPOCH": "1700000000"},
-            **(request or {}),
+            **more,
         )
         wanted = BuildOrder(
             asked,
