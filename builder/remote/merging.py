@@ -43,7 +43,8 @@ def merge(new: CacheIndex, old: CacheIndex, bounds: Bounds, *, now: int) -> Cach
     # What was just sent is there, whatever it was to others.
     bases = new.bases | (old.bases - new.kept().keys())
     room = _Room(bounds, new, bases)
-    records = list(new.records)
+    # The same result under more keys, which need not be looked for in every build.
+    records = _with_keys(new.records, old.records, known)
     for record in sorted(old.records, key=lambda it: -it.used):
         rest = tuple(key for key in record.keys if key not in known)
         recent = record.used >= now - bounds.age
@@ -62,6 +63,21 @@ def merge(new: CacheIndex, old: CacheIndex, bounds: Bounds, *, now: int) -> Cach
             taken.add(mount.id)
     named = {layer.descriptor.digest for record in records for layer in record.layers}
     return CacheIndex(tuple(records), tuple(mounts[:MOUNTS]), bases & named)
+
+
+def _with_keys(
+    new: Iterable[CacheRecord], old: Iterable[CacheRecord], known: set[bytes]
+) -> list[CacheRecord]:
+    """``new`` with the keys that equal results had before; they are ``known`` then."""
+    more: dict[tuple[StoredLayer, ...], list[bytes]] = {}
+    for record in old:
+        more.setdefault(record.layers, []).extend(key for key in record.keys if key not in known)
+    found = []
+    for record in new:
+        keys = tuple(dict.fromkeys((*record.keys, *more.pop(record.layers, ()))))[:KEYS]
+        known.update(keys)
+        found.append(replace(record, keys=keys))
+    return found
 
 
 class _Room:

@@ -92,9 +92,11 @@ def test_merging_loses_nothing_of_the_new_and_adds_no_key_twice(
     new: CacheIndex, old: CacheIndex
 ) -> None:
     merged = merge(new, old, Bounds(), now=NOW)
-    assert merged.records[: len(new.records)] == new.records
-    added = [key for record in merged.records[len(new.records) :] for key in record.keys]
-    known = {key for record in new.records for key in record.keys}
+    first, rest = merged.records[: len(new.records)], merged.records[len(new.records) :]
+    assert [it.layers for it in first] == [it.layers for it in new.records]
+    assert all(set(was.keys) <= set(now.keys) for was, now in zip(new.records, first, strict=True))
+    added = [key for record in rest for key in record.keys]
+    known = {key for record in first for key in record.keys}
     assert len(added) == len(set(added))
     assert known.isdisjoint(added)
     assert decode(encode(merged)) == merged

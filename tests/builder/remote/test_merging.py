@@ -23,6 +23,12 @@ def test_a_key_means_what_the_latest_build_says() -> None:
     assert found == {key("a"): layer("after"), key("b"): layer("before")}
 
 
+def test_keys_of_the_same_result_stay_with_it() -> None:
+    old = CacheIndex((replace(record("a", used=NOW - 5), keys=(key("a"), key("by content"))),))
+    (merged,) = merge(index("a"), old, WIDE, now=NOW).records
+    assert (merged.keys, merged.used) == ((key("a"), key("by content")), NOW)
+
+
 def test_what_was_used_last_is_kept() -> None:
     old = CacheIndex(tuple(record(str(n), used=NOW - n) for n in range(10)))
     merged = merge(index("new"), old, Bounds(layers=4), now=NOW)
