@@ -74,7 +74,7 @@ class Entry(Record):
     def _from_record(self) -> Document | None:
         with open(self.stem + RECORD_SUFFIX, "rb") as file:
             document: Document = json.load(file)
-        return document if document.get("format") == FORMAT else None
+        return document if document["format"] == FORMAT else None
 
     def _from_journal(self) -> Document | None:
         path = self.stem + SUFFIX

@@ -124,30 +124,27 @@ def _dockerfile(before: Document, after: Document) -> list[str]:
 
 
 def _pairs(first: Sequence[TracedStep], second: Sequence[TracedStep]) -> list[StepPair]:
-    left = {_place(step): step for step in first}
-    pairs = []
-    by_text = {_instruction(step): step for step in first}
-    taken: set[int] = set()
-    for step in second:
-        match = left.get(_place(step))
-        if match is None or _instruction(match) != _instruction(step):
-            match = by_text.get(_instruction(step), match)
-        if match is not None and match.number not in taken:
-            taken.add(match.number)
-            pairs.append(StepPair(match, step))
-        else:
-            pairs.append(StepPair(None, step))
+    """By instruction where it is the same, then by place; what is left is new or gone."""
+    matches: dict[int, TracedStep] = {}
+    for key in (_instruction, _place):
+        taken = {step.number for step in matches.values()}
+        known = {key(step): step for step in reversed(first) if step.number not in taken}
+        for step in second:
+            if step.number not in matches and (match := known.pop(key(step), None)) is not None:
+                matches[step.number] = match
+    taken = {step.number for step in matches.values()}
+    pairs = [StepPair(matches.get(step.number), step) for step in second]
     return [*pairs, *(StepPair(step, None) for step in first if step.number not in taken)]
 
 
 def _place(step: TracedStep) -> str:
-    """``[build 2/3]``, or the whole name of what the builder does for itself."""
-    head, bracket, _ = step.name.partition("]")
-    return head if bracket and not step.internal else step.name
+    """Stage and number: ``build 2`` of ``[build 2/3] RUN make``, else the whole name."""
+    head, bracket, _ = step.name.removeprefix("[").partition("] ")
+    return head.rpartition("/")[0] if bracket and not step.internal else step.name
 
 
 def _instruction(step: TracedStep) -> str:
-    stage = _place(step).partition(" ")[0]
+    stage = _place(step).rpartition(" ")[0]
     return f"{stage} {step.name.partition('] ')[2] or step.name}"
 
 

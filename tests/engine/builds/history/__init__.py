@@ -1,0 +1,1 @@
+"""The record of builds: written, read, compared, forgotten."""
