@@ -45,6 +45,13 @@ BUILD: Final = Line(
         Flag("push", "--push", SWITCH, "To its names' registries; as -o type=registry"),
         Flag("load", "--load", SWITCH, "Into the local store, as without -o"),
         Flag("squash", "--squash", SWITCH, "Ship the layers that the build makes as one"),
+        Flag(
+            "build_contexts",
+            "--build-context",
+            LIST,
+            "Named context: a directory, docker-image://, oci-layout://, git or http URL",
+            "NAME=VALUE",
+        ),
         Flag("target", "--target", TEXT, "Stage to build", "STAGE"),
         Flag("platforms", "--platform", LIST, "Platforms to build for", "OS/ARCH[,...]"),
         Flag("no_cache", "--no-cache", SWITCH, "Run every step anew"),
