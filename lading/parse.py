@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lading.flags import LIST, ON_OFF, OPTIONAL, PATH, PATHS, SWITCH, Flag, Line
+from lading.flags import (
+    LIST,
+    ON_OFF,
+    OPTIONAL,
+    OPTIONAL_TEXT,
+    PATH,
+    PATHS,
+    SWITCH,
+    Flag,
+    Line,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,8 +61,8 @@ def _long(word: str, rest: list[str], names: dict[str, Flag], values: dict[str, 
     if flag.kind in (SWITCH, ON_OFF):
         values[flag.field] = flag.kind == SWITCH or name == flag.names.split()[0]
         return not equals
-    if flag.kind == OPTIONAL:
-        value = value if equals else flag.choices[0]
+    if flag.kind in (OPTIONAL, OPTIONAL_TEXT):
+        value = value if equals else [*flag.choices, "true"][0]
     elif not equals:
         if not rest:
             return False

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from engine.builds.delivery.outputs import Output
     from engine.builds.lock import BuildLock
     from engine.builds.order import BuildOrder
+    from images.descriptor import Descriptor
+    from images.digest import Digest
 
     _T = TypeVar("_T")
 
@@ -52,14 +54,15 @@ def pass_stations(
     outputs = order.outputs or ((STORED,) if order.request.register else ())
     check_outputs(outputs, order.request.tags, platforms=len(order.targets))
     wanted = forms(order, outputs)
-    if not order.indexed:
+    if not order.indexed and not _listed(order):
         _check_levels(item for form in wanted for item in form.annotations)
     order = replace(order, request=_unnamed(order, outputs))
+    started = tracker.now()
     with yard.store.lease("build"):
         images = _build(order, yard, tracker, cancellation, on_failure, lock)
         if order.verify:
             _verify(order, images, yard, tracker, cancellation, lock)
-        made = [(form, _finish(order, form, images, yard, tracker)) for form in wanted]
+        made = [(form, _finish(order, form, images, yard, tracker, started)) for form in wanted]
         delivered = [
             deliver(output, goods, order.request.tags, yard.store, yard.access, tracker)
             for form, goods in made
@@ -143,8 +146,9 @@ def _finish(
     images: tuple[BuildResult, ...],
     yard: Yard,
     tracker: Tracker,
+    started: float,
 ) -> Goods:
-    """The images in one form, under one root."""
+    """The images in one form, with what is stated about them, under one root."""
     packed = []
     for platform, image in zip(order.targets, images, strict=True):
         own = annotations_of(form.annotations, MANIFEST, platform)
@@ -154,11 +158,30 @@ def _finish(
             image = pack_image(image, form.packing, yard.store, tracker, annotations=own)
         packed.append((platform, image))
     root = packed[0][1].descriptor
-    if order.indexed:
+    stated: dict[Digest, Descriptor] = {}
+    if order.attesting is not None:
+        from engine.builds.attesting.station import Occasion, attest
+
+        names = tuple(name for output in form.outputs for name in output.names)
+        stated = attest(
+            packed,
+            order.attesting,
+            order.request,
+            Occasion(started),
+            yard.store,
+            tracker,
+            names=names or order.request.tags,
+        )
+    if order.indexed or stated:
         from engine.builds.combining import combine
 
-        root = combine(packed, yard.store, annotations=form.annotations)
+        root = combine(packed, yard.store, annotations=form.annotations, attestations=stated)
     return Goods(root, tuple(packed), form.annotations)
+
+
+def _listed(order: BuildOrder) -> bool:
+    """Whether statements make an index of what would be a single manifest."""
+    return order.attesting is not None and order.attesting.form == "index"
 
 
 def _check_levels(annotations: Iterable[Annotation]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from images.store import Image, ImageStore
 
 _SHELL: Final = "/bin/sh -c "
+_ARGUMENTS: Final = re.compile(r"(?P<run>RUN )?\|(?P<n>\d{1,4}) (?P<rest>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,16 +186,17 @@ def _steps(history: Sequence[HistoryEntry], layers: int) -> list[tuple[int, str]
 
 
 def without_arguments(text: str) -> str:
-    """A history text without the build arguments before it: ``|2 A=1 B=2 /bin/sh -c make``.
+    """A history text without the build arguments in it: ``RUN |2 A=1 B=2 /bin/sh -c make``.
 
     Their values are nobody's business who asks which step brought a package.
     """
-    count, _, rest = text.removeprefix("|").partition(" ")
-    if not text.startswith("|") or not count.isdigit():
+    found = _ARGUMENTS.match(text)
+    if found is None:
         return text
     # Values may hold blanks, so the shell is looked for before words are counted.
-    _, shell, command = rest.partition(_SHELL)
-    return f"{shell}{command}" if shell else " ".join(rest.split(" ")[int(count) :])
+    _, shell, command = found["rest"].partition(_SHELL)
+    words = f"{shell}{command}" if shell else " ".join(found["rest"].split(" ")[int(found["n"]) :])
+    return f"{found['run'] or ''}{words}"
 
 
 def by_layer(inventory: Inventory) -> Iterator[tuple[LayerUse, list[Found]]]:

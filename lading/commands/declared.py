@@ -14,6 +14,7 @@ from lading.flags import (
     NO_CONTENT_TRUST,
     ON_OFF,
     OPTIONAL,
+    OPTIONAL_TEXT,
     PATH,
     PATHS,
     POLICY,
@@ -49,7 +50,7 @@ class TableCommand(click.Command):
 
 
 def spelled_out(line: Line, words: Sequence[str]) -> list[str]:
-    """``words`` with the first choice written behind every ``OPTIONAL`` flag that stands alone."""
+    """``words`` with what is meant written behind every optional flag that stands alone."""
     names = {name: flag for flag in line.flags for name in flag.names.split()}
     rest, result = list(reversed(words)), list[str]()
     while rest:
@@ -57,8 +58,8 @@ def spelled_out(line: Line, words: Sequence[str]) -> list[str]:
         flag = names.get(word)
         if word == "--" or not (line.interspersed or word.startswith("-")):
             return [*result, word, *reversed(rest)]
-        if flag is not None and flag.kind == OPTIONAL:
-            word = f"{word}={flag.choices[0]}"
+        if flag is not None and flag.kind in (OPTIONAL, OPTIONAL_TEXT):
+            word = f"{word}={[*flag.choices, 'true'][0]}"
         result.append(word)
         if rest and _wants_next(word, names):
             result.append(rest.pop())

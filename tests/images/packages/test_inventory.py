@@ -202,6 +202,7 @@ def test_a_damaged_layer_is_an_error(store: ImageStore) -> None:
     [
         ("|2 TOKEN=a b=c d /bin/sh -c make", "/bin/sh -c make"),
         ("|1 TOKEN=x npm ci", "npm ci"),
+        ("RUN |1 TOKEN=x y /bin/sh -c make # buildkit", "RUN /bin/sh -c make # buildkit"),
         ("COPY a b", "COPY a b"),
         ("| x", "| x"),
     ],

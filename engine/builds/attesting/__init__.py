@@ -1,0 +1,1 @@
+"""What a build states about its images: provenance and SBOMs, on request."""
