@@ -325,11 +325,21 @@ class RemoteCaches:
             self._tracker.warn(f"cache {source.cache.label} is not used any more: {error}")
 
     def _remember(self) -> None:
-        """Keep the records whose layers are all here, so that the next build needs no cache."""
+        """Keep what was of use and is here, and the steps below it: the next build may need no
+        cache.
+        """
+        if not self._used:
+            return
         records = StepRecords(CacheTable(self.store), self._blobs)
-        for key, layers in self._used.items():
-            if not any(self._is_missing(layer) for layer in layers):
-                records.save(key, layers)
+        chains = {
+            layers[:end] for layers in self._used.values() for end in range(1, len(layers) + 1)
+        }
+        here = {layers for layers in chains if not any(self._is_missing(it) for it in layers)}
+        for one in self._imports:
+            for record in one.index.records:
+                if record.layers in here:
+                    for key in record.keys:
+                        records.save(key, record.layers, record.description)
 
 
 def _size(count: int) -> str:
