@@ -191,7 +191,7 @@ def identify(request: BuildRequest, plan: Plan, files: FilePlanner, state: Path)
 
 
 def name_image(
-    image: AssembledImage | BuildRecord, tags: tuple[Reference, ...], store: ImageStore
+    image: AssembledImage | BuildRecord | BuildResult, tags: tuple[Reference, ...], store: ImageStore
 ) -> None:
     """Register the stored image and point the names at it."""
     store.add_image(image.descriptor)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from engine.builds.lock import BuildLock
     from engine.builds.remote_cache.cache import RemoteCaches
     from engine.builds.source_rules import SourceRules
+    from engine.remote.placing import Elsewhere
     from images.client.progress import Event
     from images.platform import Platform
     from images.store import ImageStore
@@ -40,6 +41,8 @@ class Yard(Record):
     runtime_dir: str
     caches: RemoteCaches | None = None
     """Caches elsewhere; they come with a store that brings in what they know."""
+    elsewhere: Elsewhere | None = None
+    """Machines that build in place of this one."""
 
 
 class LazyRunner:
@@ -88,6 +91,13 @@ def build(
 
     ``lock`` is obeyed and told; writing it is the caller's, and so is closing the display.
     """
+
+    if yard.elsewhere is not None:
+        from engine.remote import placing
+
+        return placing.build(
+            request, yard, tracker, cancellation=cancellation, on_failure=on_failure, lock=lock
+        )
 
     def attempt(cancellation: Cancellation | None) -> BuildResult:
         return api.build(

@@ -131,6 +131,9 @@ def _caches(order: BuildOrder, yard: Yard, tracker: Tracker) -> AbstractContextM
     """The yard with the caches elsewhere that an order names; few name any."""
     if not (order.cache_from or order.cache_to):
         return nullcontext(yard)
+    if yard.elsewhere is not None:
+        own = replace(yard.elsewhere, cache_from=order.cache_from, cache_to=order.cache_to)
+        return nullcontext(replace(yard, elsewhere=own))
     from engine.builds.remote_cache.station import remote_caches
 
     return remote_caches(order, yard, tracker)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from engine.builds.history.document import Document
     from engine.builds.lock import BuildLock
     from engine.builds.order import BuildOrder, BuildOutcome
+    from engine.remote.placing import Elsewhere
     from lading.app import App
 
 ACCESS: Final = ("insecure_registry", "policy", "verify_key", "disable_content_trust")
@@ -42,6 +43,7 @@ def build(
     metadata_file: Path | None,
     lock: Path | None,
     locked: bool,
+    builder: str | None,
     **flags: Any,
 ) -> int:
     """Build an image from a Dockerfile; the flags are those of ``lading.flags.build``.
@@ -65,7 +67,7 @@ def build(
     progress = chosen_name(progress, os.environ)
     quiet = quiet or progress in ("quiet", "none")
     sink = make_progress("quiet" if quiet or plan else progress, sys.stderr)
-    yard = building.Yard(app.store, access, app.runtime)
+    yard = building.Yard(app.store, access, app.runtime, elsewhere=elsewhere(app, builder))
     held = _lock(lock, locked=locked, refresh=order.request.pull)
     call = "check" if check and call == "build" else call
     if plan is not None or call != "build":
@@ -91,6 +93,22 @@ def build(
     if explain is not None:
         _explain(_all_steps(outcome), as_json=explain == "json")
     return 0
+
+
+def elsewhere(app: App, builder: str | None) -> Elsewhere | None:
+    """The machines to build at; None for this one.
+
+    Raises:
+        NodeError: there is no builder of that name.
+    """
+    named = builder or os.environ.get("LADING_BUILDER") or os.environ.get("BUILDX_BUILDER")
+    if not named and not os.path.exists(f"{app.state}/builder/builders.json"):
+        return None
+    from engine.remote.nodes import Builders
+    from engine.remote.placing import Elsewhere
+
+    chosen = Builders(app.state).chosen(builder, os.environ)
+    return None if chosen is None else Elsewhere(chosen)
 
 
 def _conclusion(

@@ -1,4 +1,4 @@
-"""``lading builder``: what the build cache holds, and making it smaller."""
+"""``lading builder``: what the build cache holds, and making it smaller; other verbs by name."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from builder.usage import CacheEntry
 
 _TABLE = {
+    "create": ("builder_nodes:create", "Set up a builder on another machine, or add a node to it"),
+    "dial-stdio": ("builder_nodes:dial_stdio", "Build for a client on stdin and stdout"),
+    "inspect": ("builder_nodes:inspect_builder", "Ask the nodes of a builder what they can build"),
+    "ls": ("builder_nodes:list_builders", "List builders"),
+    "rm": ("builder_nodes:remove", "Forget builders"),
+    "serve": ("builder_nodes:serve", "Build for clients on other machines"),
+    "use": ("builder_nodes:use", "Choose the builder that is used"),
     "binfmt": ("binfmt:binfmt", "List the platforms whose RUN steps can be executed here"),
     "du": ("builder:du", "Show what the build cache holds"),
     "prune": ("builder:prune", "Remove build cache"),
@@ -52,7 +59,7 @@ _VERBOSE = (
 
 @click.group(cls=LazyGroup, table=_TABLE)
 def builder() -> None:
-    """Manage the build cache."""
+    """Manage the build cache and the machines that build."""
 
 
 @click.command()

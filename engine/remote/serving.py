@@ -1,0 +1,190 @@
+"""The other end of a remote build: one session is one build of one platform.
+
+The client is one that may build, which is to say, one that may run commands here as the store's
+owner: ssh's login or a certificate decides. Its sources go to a replica, its secrets stay in
+memory, and when it goes away the build is stopped.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import TYPE_CHECKING, Any, Final
+
+from builder.progress.tracker import Tracker
+from builder.runner import Cancellation
+from engine.builds import building
+from engine.builds.binfmt import executes, interpreter_of, read_entries
+from engine.builds.order import BuildOrder
+from engine.remote.channel import PIECE, Channel
+from engine.remote.errors import ChannelError
+from engine.remote.listing import read_rows
+from engine.remote.replica import replica
+from engine.remote.values import decode, encode
+from images.digest import Digest
+from images.errors import ImagesError
+from images.platform import Platform
+from records import replace
+
+if TYPE_CHECKING:
+    from builder.progress.events import Event
+    from builder.request import BuildRequest, BuildResult
+    from engine.builds.building import Yard
+
+PROTOCOL: Final = 1
+PLATFORMS: Final = ("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/riscv64", "linux/s390x")
+"""Those that a node is asked about; others are built where a user said so."""
+
+
+def serve_session(channel: Channel, yard: Yard) -> None:
+    """Build for the client at the other end; what goes wrong with the build is told to it.
+
+    Raises:
+        ChannelError: the client went away, or is no client of ours.
+    """
+    channel.send("hello", protocol=PROTOCOL, native=str(Platform.host()), platforms=platforms())
+    order = channel.receive("build", "bye")
+    if order["kind"] == "bye":
+        return
+    try:
+        with ExitStack() as stack:
+            request = _take_sources(order, channel, yard, stack)
+            stack.enter_context(yard.store.lease("build for a client"))
+            client = _Client(channel)
+            tracker = Tracker(_Forwarded(channel))
+            with _caches(order, request, yard, tracker) as cached:
+                result = building.build(request, cached, tracker, cancellation=client.cancellation)
+            blobs = _blobs(result, yard)
+            channel.send("result", result=encode(result), blobs=[str(digest) for digest in blobs])
+            for digest in client.wanted(blobs):
+                channel.send_stream(_read(digest, yard))
+    except ChannelError:
+        raise
+    except ImagesError as error:
+        channel.send("error", **_told(error))
+    except OSError as error:
+        channel.send("error", what=str(error), where=None, fix=None, code="environment", shown="")
+
+
+def platforms() -> list[str]:
+    """The platforms whose RUN steps this machine can execute."""
+    host, entries = Platform.host(), read_entries()
+    asked = [Platform.parse(text) for text in PLATFORMS]
+    return [
+        str(platform)
+        for platform in asked
+        if executes(platform, host) or interpreter_of(platform, entries) is not None
+    ]
+
+
+def _take_sources(
+    order: dict[str, Any], channel: Channel, yard: Yard, stack: ExitStack
+) -> BuildRequest:
+    """The client's request, with its contexts in replicas here."""
+    request: BuildRequest = decode(order["request"])
+    base = yard.store.root / "builder/replicas"
+    places: dict[str, str] = {}
+    for name, path in order["contexts"]:
+        rows = read_rows(channel.receive("files")["rows"])
+        copy = stack.enter_context(replica(base, str(order["client"]), str(path)))
+        wanted = copy.begin(rows)
+        channel.send("want", numbers=wanted)
+        copy.complete(wanted, channel.receive_stream())
+        places[name] = str(copy.files)
+    contexts = {
+        key: replace(context, path=places[context.path]) if hasattr(context, "path") else context
+        for key, context in request.contexts.items()
+    }
+    main = None if request.context is None else places[str(request.context)]
+    return replace(request, context=main, contexts=contexts, register=False)
+
+
+def _caches(
+    order: dict[str, Any], request: BuildRequest, yard: Yard, tracker: Tracker
+) -> AbstractContextManager[Yard]:
+    """The yard with the caches that the client named."""
+    sources, targets = decode(order["caches"])
+    if not (sources or targets):
+        return nullcontext(yard)
+    from engine.builds.remote_cache.station import remote_caches
+
+    # The client gets every layer, so all must be here.
+    whole = replace(request, register=True)
+    return remote_caches(BuildOrder(whole, cache_from=sources, cache_to=targets), yard, tracker)
+
+
+class _Client:
+    """What the client says while the build runs: stop, or that it is gone."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.cancellation = Cancellation()
+        self._channel = channel
+        self._wish: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, name="client", daemon=True).start()
+
+    def wanted(self, offered: list[Digest]) -> list[Digest]:
+        """What the client lacks of what it was offered.
+
+        Raises:
+            ChannelError: it is gone, or asks for something else.
+        """
+        message = self._wish.get()
+        if message is None:
+            raise ChannelError("the client went away")
+        known = {str(digest): digest for digest in offered}
+        try:
+            return [known[text] for text in message["blobs"]]
+        except (KeyError, TypeError) as error:
+            raise ChannelError("the client asks for what it was not offered") from error
+
+    def _listen(self) -> None:
+        try:
+            while (message := self._channel.receive("cancel", "want"))["kind"] == "cancel":
+                self.cancellation.cancel()
+            self._wish.put(message)
+        except ChannelError:
+            self.cancellation.cancel()
+            self._wish.put(None)
+
+
+class _Forwarded:
+    """A progress sink at the other end of a channel."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def emit(self, event: Event) -> None:
+        """Send it on; a client that is gone is noticed by who listens."""
+        try:
+            self._channel.send("event", event=encode(event))
+        except ChannelError:
+            return
+
+    def close(self) -> None:
+        """Nothing: the session goes on."""
+
+
+def _blobs(result: BuildResult, yard: Yard) -> list[Digest]:
+    image = yard.store.image(result.descriptor)
+    layers = [layer.digest for layer in image.manifest.layers]
+    return list(dict.fromkeys([*layers, image.manifest.config.digest, result.descriptor.digest]))
+
+
+def _read(digest: Digest, yard: Yard) -> Iterator[bytes]:
+    with yard.store.blobs.open(digest) as file:
+        while piece := file.read(PIECE):
+            yield piece
+
+
+def _told(error: ImagesError) -> dict[str, Any]:
+    """An error as it travels."""
+    excerpt = getattr(error, "excerpt", None)
+    return {
+        "what": error.what,
+        "where": error.where,
+        "fix": error.fix,
+        "code": error.code,
+        "shown": excerpt() if callable(excerpt) else "",
+    }
