@@ -11,13 +11,14 @@ import pytest
 
 from builder.errors import BuildCancelledError, StepFailedError
 from builder.progress.events import ContextRead, DefinitionRead, LayerStored, MaterialFound
+from builder.request import BuildRequest
 from builder.secrets import Secret
 from engine.builds.history import journal
 from engine.builds.history.archive import entries
 from engine.builds.history.recorder import FOLDER, Recorder
 from engine.builds.order import BuildOrder
 from images.reference import Reference
-from tests.engine.builds.history.kit import DIGEST, Clock, Story, log_of
+from tests.engine.builds.history.kit import DIGEST, OUTCOME, Clock, Story, log_of
 
 
 def files(root: Path) -> list[str]:
@@ -45,10 +46,7 @@ def test_a_whole_build(tmp_path: Path) -> None:
     assert files(tmp_path) == [f"{story.recorder.ref}.json", f"{story.recorder.ref}.log.gz"]
     document = story.entry().document()
     assert document is not None
-    assert (document["name"], document["status"]) == (
-        "shop:latest".replace("latest", "1"),
-        "completed",
-    )
+    assert (document["name"], document["status"]) == ("shop:1", "completed")
     assert document["ended"] - document["started"] == 2.5
     assert document["request"] == {
         "context": "/src/shop",
@@ -228,18 +226,10 @@ def test_cached_builds_are_bounded_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["0", "7", "nonsense", ""])
 def test_the_limit_of_the_environment(tmp_path: Path, text: str) -> None:
-    order = BuildOrder(Story(tmp_path).recorder and _request())
+    order = BuildOrder(BuildRequest("/src"))
     recorder = Recorder.of(order, str(tmp_path), Clock(), {"LADING_HISTORY_BUILDS": text})
-    from tests.engine.builds.history.kit import OUTCOME
-
     recorder.finished(OUTCOME)
     assert (tmp_path / FOLDER).exists() == (text != "0")
-
-
-def _request() -> object:
-    from builder.request import BuildRequest
-
-    return BuildRequest("/src")
 
 
 def test_a_record_that_cannot_be_written_is_no_trouble_of_the_build(tmp_path: Path) -> None:
