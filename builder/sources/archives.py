@@ -24,10 +24,13 @@ from images.layers.tar_read import Limits, read_tar
 from images.layers.unpack import unpack
 
 if TYPE_CHECKING:
+    from builder.sources.compressed import Readable
     from images.layers.entry import Entry
 
 LIMITS: Final = Limits(entries=2_000_000, total_size=64 << 30, file_size=64 << 30)
 """What a context may hold; sizes in bytes."""
+TRAILER: Final = 64 << 20
+"""Bytes that may follow the end of an archive: padding."""
 _PIECE: Final = 1 << 20
 _DEVICES: Final = frozenset({kinds.CHARACTER, kinds.BLOCK})
 
@@ -85,9 +88,19 @@ def unpacked(
             decompressed(file, name) as stream,
         ):
             unpack(stream, tree, limits=LIMITS, check=lambda entry: _check(entry, name))
+            _finish(stream, name)
 
     with Shelf(state / TREES, cancelled).item(f"archive\0{digest}", name, fill) as tree:
         yield tree
+
+
+def _finish(stream: Readable, name: str) -> None:
+    """Read what is behind the last entry: a checksum of the compression is at the very end."""
+    left = TRAILER
+    while piece := stream.read(_PIECE):
+        left -= len(piece)
+        if left < 0:
+            raise InvalidArchiveError("there is too much behind its end", where=name)
 
 
 def _check(entry: Entry, name: str) -> None:
