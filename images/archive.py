@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from images import docker_archive, manifest, oci_layout
@@ -44,6 +44,9 @@ class ArchiveStore(Protocol):
 
     def add_image(self, descriptor: Descriptor, /) -> object:
         """Register a manifest or index whose content is complete."""
+
+    def refer(self, subject: Digest, referrer: Descriptor, /) -> object:
+        """Remember a manifest that is about another one."""
 
     def tag(self, reference: Reference, descriptor: Descriptor, /) -> object:
         """Point a name to it."""
@@ -82,12 +85,30 @@ def load(stream: BinaryIO, store: ArchiveStore) -> list[LoadedImage]:
             LoadedImage(descriptor, references, _image_id(store.blobs, descriptor))
             for descriptor, references in found
         ]
-        for image in loaded:
-            store.add_image(image.descriptor)
+        about = _register(loaded, store)
+        loaded = [image for image in loaded if image.descriptor.digest not in about]
         for image in loaded:
             for reference in image.references:
                 store.tag(reference, image.descriptor)
     return loaded
+
+
+def _register(loaded: Iterable[LoadedImage], store: ArchiveStore) -> set[Digest]:
+    """Make images known, and statements about them; returns the digests of those."""
+    about: set[Digest] = set()
+    for image in loaded:
+        document = _document(store.blobs, image.descriptor)
+        if document.subject is None or image.references:
+            store.add_image(image.descriptor)
+        else:
+            store.refer(document.subject.digest, listed_referrer(document))
+            about.add(image.descriptor.digest)
+    return about
+
+
+def listed_referrer(document: Manifest | Index) -> Descriptor:
+    """A manifest with a subject as a list of referrers names it, annotations and all."""
+    return replace(document.descriptor, annotations=document.annotations)
 
 
 def save(

@@ -370,6 +370,12 @@ class ImageStore:
                 (str(subject), str(referrer.digest), _text(referrer)),
             )
 
+    def unrefer(self, subject: Digest, referrer: Digest) -> None:
+        """Forget that a manifest is about ``subject``; ``gc`` frees its space."""
+        self.db.execute(
+            "DELETE FROM referrers WHERE subject = ? AND digest = ?", (str(subject), str(referrer))
+        )
+
     def referrers(self, subject: Digest) -> list[Descriptor]:
         """The manifests in the store that are about ``subject``, sorted by digest."""
         rows = self.db.execute(

@@ -66,6 +66,8 @@ def put_referrers(
 ) -> list[Descriptor]:
     """Store each statement as a referrer of the image ``subject``, where pushes will find it.
 
+    It takes the place of an earlier one of its type: that was about another way to the same image.
+
     Raises:
         ImagesError: the disk is full.
     """
@@ -83,6 +85,10 @@ def put_referrers(
         )
         store.blobs.put(manifest.raw)
         listed = replace(manifest.descriptor, annotations=annotations)
+        for earlier in store.referrers(subject.digest):
+            ours = earlier.artifact_type == MEDIA_TYPE and earlier.digest != listed.digest
+            if ours and earlier.annotations.get(PREDICATE) == statement.predicate_type:
+                store.unrefer(subject.digest, earlier.digest)
         store.refer(subject.digest, listed)
         found.append(listed)
     return found

@@ -184,11 +184,16 @@ def _write_layout(
     if docker and is_index(listed.media_type):
         # Statements about the image do not fit into the format, the image does.
         listed = goods.images[0][1].descriptor
+    contents: list[tuple[Descriptor, tuple[Reference, ...]]] = [(listed, names)]
+    if not docker:
+        # As other tools keep them in a layout: listed, without a name, known by their subject.
+        subjects = dict.fromkeys([goods.root.digest, *(it.digest for _, it in _files_of(goods))])
+        contents += [(it, ()) for subject in subjects for it in store.referrers(subject)]
     if not output.tar:
-        save_directory([(listed, names)], store, output.dest, docker=docker)
+        save_directory(contents, store, output.dest, docker=docker)
         return
     with _file(output.dest) as write:
-        save([(listed, names)], store, write, docker=docker)
+        save(contents, store, write, docker=docker)
 
 
 def _files_of(goods: Goods) -> list[tuple[Platform, Descriptor]]:
