@@ -21,6 +21,7 @@ from lading.flags import GLOBAL
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "attestation": ("attestation:attestation", "Show statements attached to images: provenance, SBOMs and others"),
+    "bake": ("bake:bake", "Build the targets of a bake file or a compose file"),
     "build": ("build:build", "Build an image from a Dockerfile"),
     "builder": ("builder:builder", "Manage the build cache"),
     "history": ("history:history_or_builds", "Show the history of an image, or earlier builds"),

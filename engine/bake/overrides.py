@@ -42,14 +42,6 @@ class Override(Record):
     values: tuple[str, ...]
     append: bool
 
-    def grants(self) -> tuple[tuple[str, str], ...]:
-        """Paths that were named on the command line, and are allowed by that: kind and path."""
-        if self.key == "context" or self.key == "contexts":
-            return tuple(("fs.read", value) for value in self.values)
-        if self.key == "entitlements":
-            return tuple((value, "") for value in self.values)
-        return ()
-
 
 def parse_overrides(
     settings: Sequence[str], targets: Sequence[str], environment: Mapping[str, str]

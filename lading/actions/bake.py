@@ -1,0 +1,275 @@
+"""``lading bake``: definitions into targets, targets into orders, the answers onto the screen."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from engine.bake.entitlements import Grants, missing, named_on_command_line
+from engine.bake.entries import canonical_attestation, fields_of, parse_bool
+from engine.bake.errors import BakeDeniedError
+from engine.bake.overrides import parse_overrides
+from engine.bake.render import list_targets, list_variables, selection_json
+from engine.bake.resolve import cleaned, select
+from engine.bake.variables import Surroundings
+from images.platform import Platform
+from lading.errors import UsageError
+from records import Record, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from builder.progress.events import ProgressSink
+    from engine.bake.model import Config
+    from engine.bake.resolve import Selection
+    from engine.builds.building import Yard
+    from engine.builds.order import BuildOutcome
+    from lading.app import App
+
+EPOCH: Final = "SOURCE_DATE_EPOCH"
+NO_LOOKUP: Final = "BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP"
+FILES: Final = "BUILDX_BAKE_FILE"
+SEPARATOR: Final = "BUILDX_BAKE_PATH_SEPARATOR"
+NO_FILE_CHECKS: Final = "BUILDX_BAKE_ENTITLEMENTS_FS"
+
+
+class Asked(Record):
+    """What the command line says of the definition."""
+
+    files: tuple[str, ...]
+    names: tuple[str, ...]
+    overrides: tuple[str, ...]
+    variables: tuple[str, ...]
+    allow: tuple[str, ...]
+
+
+def bake(
+    app: App,
+    *,
+    files: tuple[str, ...],
+    sets: tuple[str, ...],
+    variables: tuple[str, ...],
+    allow: tuple[str, ...],
+    names: tuple[str, ...],
+    print_only: bool,
+    listed: str | None,
+    check: bool,
+    call: str | None,
+    metadata_file: Path | None,
+    progress: str,
+    push: bool,
+    load: bool,
+    no_cache: str | None,
+    pull: str | None,
+    provenance: str | None,
+    sbom: str | None,
+    **access: Any,
+) -> int:
+    """Build the targets of a definition; the flags are those of ``lading.flags.bake``.
+
+    The status of a check that found something is 1.
+
+    Raises:
+        UsageError, BakeError, ImagesError: the command line, the definition or a build is at fault.
+    """
+    from builder.progress.render import chosen_name, make_progress
+    from engine.builds import building
+
+    if print_only and listed is not None:
+        raise UsageError("--print and --list exclude one another", where="--list")
+    shorthands = _shorthands(
+        push=push, load=load, no_cache=no_cache, pull=pull, provenance=provenance, sbom=sbom
+    )
+    if check or call is not None:
+        shorthands += (f"*.call={'check' if check else call}",)
+    asked = Asked(files or _files_of(os.environ), names, (*sets, *shorthands), variables, allow)
+    yard = building.Yard(app.store, app.access(**access), app.runtime)
+    progress = chosen_name(progress, os.environ)
+    sink = make_progress("quiet" if print_only or listed else progress, sys.stderr)
+    from lading.actions.bake_definition import defined
+
+    with defined(asked, yard, sink) as (config, asked):
+        if listed is not None:
+            print(_listing(config, listed), end="")
+            return 0
+        selection, grants = _selected(config, asked)
+        _warn(config)
+        if print_only:
+            print(selection_json(selection), end="")
+            return 0
+        _allowed(selection, grants, json=progress == "rawjson")
+        return _build(selection, yard, sink, progress=progress, metadata_file=metadata_file)
+
+
+def _shorthands(
+    *,
+    push: bool,
+    load: bool,
+    no_cache: str | None,
+    pull: str | None,
+    provenance: str | None,
+    sbom: str | None,
+) -> tuple[str, ...]:
+    """Flags that stand for a ``--set`` of all targets."""
+    found = []
+    if push:
+        found.append("*.push=true")
+    if load:
+        found.append("*.load=true")
+    found += [f"*.no-cache={no_cache}"] if no_cache is not None else []
+    found += [f"*.pull={pull}"] if pull is not None else []
+    for kind, text in (("sbom", sbom), ("provenance", provenance)):
+        if text is not None:
+            found.append(f"*.attest={canonical_attestation(kind, text)}")
+    return tuple(found)
+
+
+def _files_of(environment: Mapping[str, str]) -> tuple[str, ...]:
+    separator = environment.get(SEPARATOR) or os.pathsep
+    names = environment.get(FILES, "").split(separator)
+    return tuple(name.strip() for name in names if name.strip())
+
+
+def surroundings(asked: Asked, context: str) -> Surroundings:
+    """What a definition may ask about: the environment, ``--var``, the built-in variables.
+
+    Raises:
+        UsageError: ``--var`` is malformed.
+    """
+    given = {}
+    for text in asked.variables:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise UsageError(f"{text!r} is no NAME=VALUE", where="--var")
+        given[name] = value
+    silent = parse_bool(os.environ.get(NO_LOOKUP, "") or "false", NO_LOOKUP)
+    return Surroundings(
+        environment={} if silent else dict(os.environ),
+        variables=given,
+        builtin={"BAKE_CMD_CONTEXT": context, "BAKE_LOCAL_PLATFORM": str(Platform.host())},
+        clock=time.time,
+        home=os.path.expanduser("~"),
+    )
+
+
+def _listing(config: Config, text: str) -> str:
+    """``--list targets`` or ``--list type=variables,format=json``."""
+    options = {"type": text, "format": "table"}
+    if "=" in text:
+        options |= dict(one.partition("=")[::2] for one in fields_of(text))
+    kind, form = options["type"], options["format"]
+    if kind not in ("targets", "variables") or form not in ("table", "json") or len(options) > 2:
+        raise UsageError(
+            f"cannot list {text!r}", where="--list", fix="use targets or variables, format=json"
+        )
+    return (list_targets if kind == "targets" else list_variables)(config, as_json=form == "json")
+
+
+def _selected(config: Config, asked: Asked) -> tuple[Selection, Grants]:
+    targets = [target.name for target in config.targets]
+    overrides = parse_overrides(asked.overrides, targets, os.environ)
+    selection = cleaned(select(config, asked.names, overrides))
+    named = [grant for one in overrides.values() for grant in named_on_command_line(one)]
+    grants = Grants.parse([*asked.allow, *named], os.getcwd())
+    epoch = os.environ.get(EPOCH)
+    if not epoch:
+        return selection, grants
+    dated = {
+        name: replace(target, args={EPOCH: epoch, **(target.args or {})})
+        for name, target in selection.targets.items()
+    }
+    return replace(selection, targets=dated), grants
+
+
+def _warn(config: Config) -> None:
+    for text, where in config.warnings:
+        print(f"lading: warning: {where}: {text}", file=sys.stderr)
+
+
+def _allowed(selection: Selection, grants: Grants, *, json: bool) -> None:
+    """Refuse what the definition may not do; on a terminal, ask.
+
+    Raises:
+        BakeDeniedError: with the flags that would allow it.
+    """
+    files = parse_bool(os.environ.get(NO_FILE_CHECKS) or "true", NO_FILE_CHECKS)
+    needed = missing(selection.targets.values(), grants, files=files)
+    if not needed:
+        return
+    flags = " ".join(f"--allow={one}" for one in needed)
+    if not json and sys.stdin.isatty() and sys.stderr.isatty():
+        print("The definition asks for what it may not do by itself:\n", file=sys.stderr)
+        print("\n".join(f"  {one}" for one in needed), file=sys.stderr)
+        print(f"\nNext time, allow it with {flags}", file=sys.stderr)
+        print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            return
+    raise BakeDeniedError(
+        f"the definition asks for what it may not do by itself: {', '.join(needed)}",
+        fix=f"if you trust it, add {flags}",
+    )
+
+
+def _build(
+    selection: Selection,
+    yard: Yard,
+    sink: ProgressSink,
+    *,
+    progress: str,
+    metadata_file: Path | None,
+) -> int:
+    from engine import baking
+    from lading.actions.bake_orders import order_of
+
+    calls = {name: target.call or "build" for name, target in selection.targets.items()}
+    orders = {name: order_of(target) for name, target in selection.targets.items()}
+    checked = [name for name in sorted(orders) if calls[name] != "build"]
+    if checked:
+        from lading.actions.bake_check import check_targets
+
+        return check_targets({name: (orders[name], calls[name]) for name in checked}, yard, sink)
+    outcomes = baking.bake(orders, yard, sink)
+    _conclude(outcomes, yard, metadata_file)
+    shown = {name: one for name, one in outcomes.items() if not selection.targets[name].linked}
+    if progress not in ("none", "rawjson"):
+        _announce(shown, quiet=progress == "quiet")
+    return 0
+
+
+def _conclude(outcomes: Mapping[str, BuildOutcome], yard: Yard, metadata_file: Path | None) -> None:
+    """Signatures, metadata, and the cache brought into its bounds."""
+    if yard.access.content_trust:
+        from lading.actions.build_delivery import sign_names
+
+        for outcome in outcomes.values():
+            sign_names(outcome, yard.access)
+    if metadata_file is not None:
+        from engine.builds.delivery.metadata import describe, encode
+        from lading.render.atomic import write_whole
+
+        described = {name: describe(one, os.environ) for name, one in outcomes.items()}
+        write_whole(metadata_file, encode(described))
+    if not all(outcome.cached for outcome in outcomes.values()):
+        from engine.builds.bounds import collect_after_build
+
+        collect_after_build(yard.store, os.environ)
+
+
+def _announce(outcomes: Mapping[str, BuildOutcome], *, quiet: bool) -> None:
+    """A line for each target: its result, and where that went."""
+    if quiet:
+        for outcome in outcomes.values():
+            print(outcome.image_id)
+        return
+    from lading.render.table import tabulate
+
+    rows = [("TARGET", "STATE", "IMAGE ID", "NAMES")]
+    for name, outcome in sorted(outcomes.items()):
+        names = dict.fromkeys(one.familiar for one in (*outcome.named, *outcome.pushed))
+        went = ", ".join([*names, *outcome.places])
+        state = "cached" if outcome.cached else "built"
+        rows.append((name, state, outcome.image_id.hex[:12], went))
+    print(tabulate(rows), end="", file=sys.stderr)
