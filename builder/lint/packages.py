@@ -62,11 +62,14 @@ def cache_mounts(survey: Survey) -> Iterator[Finding]:
         for script in survey.scripts(stage):
             told = set[str]()
             for run in invocations(script):
-                target = _download_cache(run)
-                if target and target not in told and not cached(script.node, target):
+                verb = subcommand(run)
+                target = None if verb is None else _CACHES.get((run.name, verb.value))
+                if verb is None or target is None or run.has("--no-cache", "--no-cache-dir"):
+                    continue
+                if target not in told and not cached(script.node, target):
                     told.add(target)
+                    command = f"{run.name} {verb.value}"
                     place = script.place(run.command.start, run.command.end)
-                    command = " ".join(word.value for word in run.words[:2])
                     yield own.CACHE_MOUNT_RECOMMENDED.at(script.node, command, target, place=place)
 
 
@@ -270,8 +273,3 @@ _CACHES: Final = {
     ("apt", "install"): "/var/cache/apt",
 }
 """Where tools keep what they have downloaded when they run as root."""
-
-
-def _download_cache(run: Invocation) -> str | None:
-    verb = subcommand(run)
-    return None if verb is None else _CACHES.get((run.name, verb.value))
