@@ -160,7 +160,7 @@ def _layers(
         if id(file) in owners and id(file) not in seen:
             seen.add(id(file))
             owned[file.layer] += file.size
-    steps = _steps(image.config.history, len(scan.layers))
+    steps = steps_of_layers(image.config.history, len(scan.layers))
     pairs = zip(image.manifest.layers, image.config.diff_ids, scan.layers, steps, strict=True)
     for number, (layer, diff_id, bytes_, (entry, text)) in enumerate(pairs):
         yield LayerUse(
@@ -175,14 +175,19 @@ def _layers(
         )
 
 
-def _steps(history: Sequence[HistoryEntry], layers: int) -> list[tuple[int, str]]:
-    """The number and text of the step behind each layer; (0, "") where history does not fit."""
+def steps_of_layers(history: Sequence[HistoryEntry], layers: int) -> list[tuple[int, str]]:
+    """The number and text of the step behind each layer; (0, "") where history does not say.
+
+    A base without history is below all that has one.
+    """
     made = [
         (number, without_arguments(entry.created_by))
         for number, entry in enumerate(history, 1)
         if not entry.empty_layer
     ]
-    return made if len(made) == layers else [(0, "")] * layers
+    if len(made) > layers:
+        return [(0, "")] * layers
+    return [(0, "")] * (layers - len(made)) + made
 
 
 def without_arguments(text: str) -> str:

@@ -13,7 +13,7 @@ from engine.attestations.statement import docker_url
 from engine.builds.attesting.options import MAX
 from engine.builds.attesting.redaction import shown_argument
 from images.errors import ImagesError
-from images.packages.inventory import without_arguments
+from images.packages.inventory import steps_of_layers
 from images.reference import Reference
 from records import Record
 
@@ -170,9 +170,8 @@ def _build_config(facts: Facts, redactor: Redactor) -> dict[str, Any]:
 def _layers(facts: Facts, redactor: Redactor) -> list[dict[str, Any]]:
     """The image's layers, bottom first, with the step that made each."""
     image = facts.image
-    made = [entry for entry in image.config.history if not entry.empty_layer]
     layers, diff_ids = image.manifest.layers, image.config.diff_ids
-    fits = len(made) == len(layers)
+    steps = steps_of_layers(image.config.history, len(layers))
     found = []
     for number, (layer, diff_id) in enumerate(zip(layers, diff_ids, strict=True)):
         item: dict[str, Any] = {
@@ -182,7 +181,7 @@ def _layers(facts: Facts, redactor: Redactor) -> list[dict[str, Any]]:
             "size": layer.size,
             "inBaseImage": number < facts.result.base_layers,
         }
-        if fits:
-            item["createdBy"] = redactor.text(without_arguments(made[number].created_by))
+        if steps[number][1]:
+            item["createdBy"] = redactor.text(steps[number][1])
         found.append(item)
     return found

@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from images.config import HistoryEntry
 from images.errors import ImagesError
 from images.layers.entry import Entry, opaque, whiteout
-from images.packages.inventory import by_layer, take_inventory, without_arguments
+from images.packages.inventory import (
+    by_layer,
+    steps_of_layers,
+    take_inventory,
+    without_arguments,
+)
 from images.packages.model import Package
 from images.packages.purl import purl
 from images.packages.release import Release
@@ -228,3 +234,9 @@ def test_build_arguments_are_cut_off(text: str, shown: str) -> None:
 )
 def test_package_urls(package: Package, url: str) -> None:
     assert purl(package, Release()) == url
+
+
+def test_layers_without_history_are_below_those_that_have_one() -> None:
+    entries = [HistoryEntry(created_by="ENV a=b", empty_layer=True), HistoryEntry(created_by="RUN")]
+    assert steps_of_layers(entries, 3) == [(0, ""), (0, ""), (2, "RUN")]
+    assert steps_of_layers(entries * 2, 1) == [(0, "")]
