@@ -37,16 +37,19 @@ class ContextTree:
         *,
         ignore_name: str = ".dockerignore",
         name: str = "",
+        place: str = "",
         scan: Callable[[], ContextScan | None] | None = None,
     ) -> None:
         """Take ``root`` as it is when first looked at.
 
-        ``ignore`` hides paths; ``ignore_name`` is how messages call its file, and ``name`` is that
-        of a named context. ``scan`` gives what a walk has found already, or None.
+        ``ignore`` hides paths. For messages, ``ignore_name`` is its file, ``name`` that of a named
+        context, and ``place`` what the directory was made from, if not by the user. ``scan`` gives
+        what a walk has found already, or None.
         """
         self.root = os.path.realpath(root)
         self._ignore = ignore or IgnorePatterns(())
         self._ignore_name = ignore_name
+        self._place = "standard input" if place == "-" else place or self.root
         self._called = f"the named context {name}" if name else "the build context"
         self._scan = scan
         self._children: dict[str, list[Node]] = {}
@@ -160,7 +163,7 @@ class ContextTree:
             return f" in {self._called}", f"did you mean {near}?"
         if clean != _lexical(path, clamp=False):
             return f" in {self._called}", "a context holds nothing above its root"
-        return f" in {self._called}", f"the context is {self.root}"
+        return f" in {self._called}", f"the context is {self._place}"
 
     def _node(self, path: str) -> Node | None:
         if not path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,8 @@ class HostFiles:
         self._scan = scan
         name = hashlib.sha256(os.fsencode(inputs.path)).hexdigest()[:32]
         self._digest_file = digests / name
+        self.lock = threading.RLock()
+        """Held while files are looked at: builds that share them hash each of them once."""
 
     @cached_property
     def tree(self) -> ContextTree:
@@ -57,6 +60,7 @@ class HostFiles:
             ignore,
             ignore_name=inputs.ignore_name,
             name=inputs.name,
+            place=inputs.origin,
             scan=self._scan,
         )
 

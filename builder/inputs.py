@@ -34,6 +34,8 @@ class LocalInputs(Record):
     ignore_name: str = ".dockerignore"
     name: str = ""
     """How messages call it: the name of a named context, empty for the build context."""
+    origin: str = ""
+    """What it was made from, if the user named no directory."""
 
 
 class BuildInputs(Record):
@@ -46,13 +48,15 @@ class BuildInputs(Record):
     ignore_name: str = ".dockerignore"
     named: Mapping[str, LocalInputs] = field(default_factory=dict)
     """The named contexts that are directories, by key."""
+    origin: str = ""
+    """As ``LocalInputs.origin``, of the build context."""
 
     @property
     def main(self) -> LocalInputs | None:
         """The build context, if there is one."""
         if self.context is None:
             return None
-        return LocalInputs(self.context, self.ignore, self.ignore_name)
+        return LocalInputs(self.context, self.ignore, self.ignore_name, "", self.origin)
 
 
 def read_inputs(request: BuildRequest) -> BuildInputs:
@@ -70,7 +74,7 @@ def read_inputs(request: BuildRequest) -> BuildInputs:
         content, name = _read(path), os.path.basename(path)
     ignore, ignore_name = (None, "") if request.origin else _ignore(context, path)
     named = _named(request.contexts) if request.contexts else {}
-    return BuildInputs(name, content, context, ignore, ignore_name, named)
+    return BuildInputs(name, content, context, ignore, ignore_name, named, request.origin)
 
 
 def ignore_patterns(inputs: BuildInputs) -> IgnorePatterns | None:
@@ -94,7 +98,7 @@ def _named(contexts: Mapping[str, NamedContext]) -> dict[str, LocalInputs]:
         if isinstance(context, LocalContext):
             path = _directory(context.path, f"the named context {key}")
             ignore, ignore_name = (None, "") if context.origin else _ignore(path, None)
-            found[key] = LocalInputs(path, ignore, ignore_name, key)
+            found[key] = LocalInputs(path, ignore, ignore_name, key, context.origin)
     return found
 
 
