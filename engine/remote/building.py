@@ -121,7 +121,7 @@ def portable(request: BuildRequest, inputs: BuildInputs, caches: Caches = ((), (
     contexts: dict[str, NamedContext] = {}
     for key, context in request.contexts.items():
         if isinstance(context, LocalContext):
-            contexts[key] = LocalContext(f"{MAIN}:{key}", context.origin or "client")
+            contexts[key] = LocalContext(f"{MAIN}:{key}", context.origin or context.path)
         elif isinstance(context, ImageContext) and context.stored is None:
             contexts[key] = context
         else:
@@ -136,8 +136,8 @@ def portable(request: BuildRequest, inputs: BuildInputs, caches: Caches = ((), (
         dockerfile=inputs.dockerfile,
         contexts=contexts,
         materials=(*request.materials, *local),
-        # What is sent is filtered already.
-        origin=request.origin or "client",
+        # What is sent is filtered already, and is called by its name here.
+        origin=request.origin or inputs.context or "",
         tags=(),
         register=False,
     )

@@ -11,6 +11,7 @@ import json
 import struct
 import threading
 from collections.abc import Iterable, Iterator
+from io import RawIOBase
 from typing import Any, BinaryIO, Final
 
 from engine.remote.errors import ChannelError
@@ -27,8 +28,11 @@ _MESSAGE, _DATA, _END = b"m", b"d", b"e"
 class Channel:
     """One end. Closing the streams is for who opened them."""
 
-    def __init__(self, reader: BinaryIO, writer: BinaryIO, *, peer: str) -> None:
-        """``peer`` is how errors call the other end."""
+    def __init__(self, reader: RawIOBase, writer: BinaryIO, *, peer: str) -> None:
+        """``peer`` is how errors call the other end.
+
+        ``reader`` has no buffer: a thread that waits in one keeps a process from ending.
+        """
         self._reader = reader
         self._writer = writer
         self._peer = peer

@@ -13,7 +13,8 @@ import ssl
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import BinaryIO, Final, cast
+from io import BufferedWriter, RawIOBase
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 from engine.remote.channel import Channel
@@ -39,13 +40,13 @@ def connected(node: Node, environ: Mapping[str, str] = os.environ) -> Iterator[C
 @contextmanager
 def _by_ssh(node: Node, environ: Mapping[str, str]) -> Iterator[Channel]:
     process = subprocess.Popen(
-        ssh_command(node, environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ssh_command(node, environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
     )
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        reader, writer = cast("BinaryIO", process.stdout), cast("BinaryIO", process.stdin)
-        yield Channel(reader, writer, peer=node.endpoint)
+        with BufferedWriter(cast("RawIOBase", process.stdin)) as writer:
+            yield Channel(cast("RawIOBase", process.stdout), writer, peer=node.endpoint)
     finally:
         for stream in (process.stdin, process.stdout):
             try:
@@ -89,7 +90,10 @@ def _by_tls(node: Node) -> Iterator[Channel]:
             raise _unreachable(node, error) from error
         with stream:
             stream.settimeout(None)
-            with stream.makefile("rb") as reader, stream.makefile("wb") as writer:
+            with (
+                stream.makefile("rb", buffering=0) as reader,
+                stream.makefile("wb") as writer,
+            ):
                 yield Channel(reader, writer, peer=node.endpoint)
 
 

@@ -138,7 +138,7 @@ def _converse(
     with context.wrap_socket(connection, server_side=True) as stream:
         stream.settimeout(None)
         log.info("%s builds as %s", peer, _common_name(stream))
-        with stream.makefile("rb") as reader, stream.makefile("wb") as writer:
+        with stream.makefile("rb", buffering=0) as reader, stream.makefile("wb") as writer:
             session(Channel(reader, writer, peer=peer))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +24,7 @@ from engine.remote.listing import read_rows
 from engine.remote.replica import replica
 from engine.remote.values import decode, encode
 from images.digest import Digest
-from images.errors import ImagesError
+from images.errors import EnvironmentFault, ImagesError
 from images.platform import Platform
 from records import replace
 
@@ -48,9 +48,10 @@ def serve_session(channel: Channel, yard: Yard) -> None:
     order = channel.receive("build", "bye")
     if order["kind"] == "bye":
         return
+    places: dict[str, str] = {}
     try:
         with ExitStack() as stack:
-            request = _take_sources(order, channel, yard, stack)
+            request = _take_sources(order, channel, yard, stack, places)
             stack.enter_context(yard.store.lease("build for a client"))
             client = _Client(channel)
             tracker = Tracker(_Forwarded(channel))
@@ -63,9 +64,9 @@ def serve_session(channel: Channel, yard: Yard) -> None:
     except ChannelError:
         raise
     except ImagesError as error:
-        channel.send("error", **_told(error))
+        channel.send("error", **_told(error, places))
     except OSError as error:
-        channel.send("error", what=str(error), where=None, fix=None, code="environment", shown="")
+        channel.send("error", **_told(EnvironmentFault(str(error)), places))
 
 
 def platforms() -> list[str]:
@@ -80,24 +81,32 @@ def platforms() -> list[str]:
 
 
 def _take_sources(
-    order: dict[str, Any], channel: Channel, yard: Yard, stack: ExitStack
+    order: dict[str, Any],
+    channel: Channel,
+    yard: Yard,
+    stack: ExitStack,
+    places: dict[str, str],
 ) -> BuildRequest:
-    """The client's request, with its contexts in replicas here."""
+    """The client's request, with its contexts in replicas here.
+
+    ``places`` is told which directory of the client each replica stands for.
+    """
     request: BuildRequest = decode(order["request"])
     base = yard.store.root / "builder/replicas"
-    places: dict[str, str] = {}
+    copies: dict[str, str] = {}
     for name, path in order["contexts"]:
         rows = read_rows(channel.receive("files")["rows"])
         copy = stack.enter_context(replica(base, str(order["client"]), str(path)))
         wanted = copy.begin(rows)
         channel.send("want", numbers=wanted)
         copy.complete(wanted, channel.receive_stream())
-        places[name] = str(copy.files)
+        copies[name] = str(copy.files)
+        places[str(copy.files)] = str(path)
     contexts = {
-        key: replace(context, path=places[context.path]) if hasattr(context, "path") else context
+        key: replace(context, path=copies[context.path]) if hasattr(context, "path") else context
         for key, context in request.contexts.items()
     }
-    main = None if request.context is None else places[str(request.context)]
+    main = None if request.context is None else copies[str(request.context)]
     return replace(request, context=main, contexts=contexts, register=False)
 
 
@@ -178,13 +187,15 @@ def _read(digest: Digest, yard: Yard) -> Iterator[bytes]:
             yield piece
 
 
-def _told(error: ImagesError) -> dict[str, Any]:
-    """An error as it travels."""
+def _told(error: ImagesError, places: Mapping[str, str]) -> dict[str, Any]:
+    """An error as it travels, in the client's names."""
     excerpt = getattr(error, "excerpt", None)
-    return {
+    texts = {
         "what": error.what,
         "where": error.where,
         "fix": error.fix,
-        "code": error.code,
         "shown": excerpt() if callable(excerpt) else "",
     }
+    for here, there in places.items():
+        texts = {key: text and text.replace(here, there) for key, text in texts.items()}
+    return {**texts, "code": error.code}

@@ -149,7 +149,8 @@ def dial_stdio(app: App, /) -> None:
     """Build for the client at the other end of stdin and stdout; what ssh starts."""
     from engine.remote.channel import Channel
 
-    _session(app)(Channel(sys.stdin.buffer, sys.stdout.buffer, peer="the client"))
+    with open(0, "rb", buffering=0, closefd=False) as stdin:
+        _session(app)(Channel(stdin, sys.stdout.buffer, peer="the client"))
 
 
 @click.command()

@@ -1,0 +1,234 @@
+"""Whole builds at another machine: here that is another store, over ssh's server or TLS."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from socket import create_connection, create_server
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.conftest import require_program
+from tests.engine.conftest import small_rootfs
+
+pytestmark = pytest.mark.root
+
+LADING = Path(sys.executable).with_name("lading")
+DOCKERFILE = """FROM base:1
+COPY . /app
+ARG WORD=none
+RUN echo "$WORD $(cat /app/word)" > /said
+CMD ["cat", "/said"]
+"""
+
+
+@dataclass
+class Machine:
+    """One store and run-time directory, used by the command."""
+
+    folder: Path
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {
+            "LADING_ROOT": str(self.folder / "root"),
+            "LADING_RUNTIME_DIR": str(self.folder / "run"),
+            "DOCKER_CONFIG": str(self.folder / "docker"),
+            "HOME": str(self.folder),
+            "PATH": os.environ["PATH"],
+            **self.environ,
+        }
+
+    def lading(self, *words: object, status: int = 0) -> str:
+        command = [str(word) for word in (LADING, *words)]
+        done = subprocess.run(
+            command, env=self.variables, capture_output=True, text=True, timeout=120, check=False
+        )
+        text = done.stdout + done.stderr
+        assert done.returncode == status, text
+        return text
+
+
+@pytest.fixture(scope="module")
+def far() -> Iterator[Machine]:
+    """The machine that builds; it has the base image."""
+    with TemporaryDirectory(prefix="far-") as folder:
+        machine = Machine(Path(folder))
+        (machine.folder / "base.tar").write_bytes(small_rootfs().read())
+        machine.lading("import", machine.folder / "base.tar", "base:1")
+        yield machine
+        from runtime.client import stop_launcher
+
+        stop_launcher(machine.folder / "run")
+
+
+@pytest.fixture
+def near(tmp_path: Path) -> Machine:
+    """The machine of the user."""
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context/Dockerfile").write_text(DOCKERFILE)
+    (tmp_path / "context/word").write_text("hello\n")
+    return Machine(tmp_path)
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def answers(port: int) -> bool:
+    try:
+        create_connection(("127.0.0.1", port), 5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+@pytest.fixture
+def over_ssh(near: Machine, far: Machine) -> Iterator[Machine]:
+    """A real sshd, a key, and a builder named ``far``."""
+    server = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin") or require_program("sshd")
+    folder = near.folder / "ssh"
+    folder.mkdir(mode=0o700)
+    for name in ("host", "user"):
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True
+        )
+    Path("/run/sshd").mkdir(exist_ok=True)
+    with create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (folder / "config").write_text(
+        f"ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nPidFile none\nStrictModes no\n"
+        f"AuthorizedKeysFile {folder}/user.pub\nPasswordAuthentication no\nUsePAM no\n"
+    )
+    far_lading = folder / "far-lading"
+    settings = " ".join(f"{key}={value}" for key, value in far.variables.items() if key != "PATH")
+    far_lading.write_text(f'#!/bin/sh\nexec env {settings} {LADING} "$@"\n')
+    far_lading.chmod(0o755)
+    near.environ["LADING_SSH"] = (
+        f"ssh -i {folder}/user -F none -o StrictHostKeyChecking=no"
+        f" -o UserKnownHostsFile={folder}/known -o LogLevel=ERROR"
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([server, "-D", "-e", "-f", folder / "config"], stderr=log)
+    try:
+        wait_for(lambda: answers(port))
+        endpoint = f"ssh://{getpass.getuser()}@127.0.0.1:{port}"
+        near.lading("builder", "create", "--use", "--command", far_lading, "far", endpoint)
+        yield near
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.peer
+def test_over_ssh(over_ssh: Machine) -> None:
+    near = over_ssh
+    context = near.folder / "context"
+    assert "running" in near.lading("builder", "inspect")
+    said = near.lading("build", "-t", "app:1", "--build-arg", "WORD=well", context)
+    assert "RUN echo" in said
+    assert near.lading("run", "--rm", "app:1") == "well hello\n"
+    assert (
+        near.lading("build", "-t", "app:1", "--build-arg", "WORD=well", context).count("CACHED")
+        == 3
+    )
+    (context / "word").write_text("bye\n")
+    near.lading("build", "-t", "app:1", context)
+    assert near.lading("run", "--rm", "app:1") == "none bye\n"
+
+
+@pytest.mark.peer
+def test_what_goes_wrong_there_is_told_here(over_ssh: Machine) -> None:
+    near = over_ssh
+    context = near.folder / "context"
+    (context / "Dockerfile").write_text("FROM base:1\nRUN echo reason; exit 3\n")
+    said = near.lading("build", context, status=1)
+    assert "reason" in said
+    assert ">>> RUN echo reason; exit 3" in said
+    assert "exit code: 3" in said
+    (context / "Dockerfile").write_text("FROM base:1\nCOPY absent /\n")
+    said = near.lading("build", context, status=1)
+    assert f"the context is {context}" in said
+    said = near.lading("build", "--ssh", "default=/nowhere", context, status=1)
+    assert "cannot be forwarded" in said
+    assert "no builder" in near.lading("build", "--builder", "other", context, status=1)
+
+
+def sleeping() -> bool:
+    found = subprocess.run(["pgrep", "-f", "^sleep 4321$"], capture_output=True, check=False)
+    return found.returncode == 0
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_client_that_goes_away_stops_the_build(over_ssh: Machine, number: int) -> None:
+    context = over_ssh.folder / "context"
+    (context / "Dockerfile").write_text("FROM base:1\nRUN sleep 4321\n")
+    command = [LADING, "build", context]
+    with (over_ssh.folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=over_ssh.variables, stdout=log, stderr=log)
+    wait_for(sleeping)
+    process.send_signal(number)
+    process.wait(20)
+    wait_for(lambda: not sleeping())
+
+
+def test_over_tls_with_certificates_of_both_sides(near: Machine, far: Machine) -> None:
+    folder = near.folder / "tls"
+    folder.mkdir()
+    for name in ("ca", "server", "client", "stranger"):
+        make_certificate(folder, name)
+    flags = ("--tls-cert", folder / "server.pem", "--tls-key", folder / "server.key")
+    command = [LADING, "builder", "serve", "--addr", "127.0.0.1:0", *flags]
+    command += ["--tls-client-ca", folder / "ca.pem"]
+    process = subprocess.Popen(
+        [str(word) for word in command], env=far.variables, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        endpoint = process.stdout.readline().removeprefix("building at ").strip()
+        for name in ("client", "stranger"):
+            own = ("--tls-cert", folder / f"{name}.pem", "--tls-key", folder / f"{name}.key")
+            near.lading("builder", "create", *own, "--tls-ca", folder / "ca.pem", name, endpoint)
+        context = near.folder / "context"
+        platforms = "linux/amd64,linux/arm64"
+        (context / "Dockerfile").write_text("FROM scratch\nCOPY word /\n")
+        output = f"type=oci,tar=false,dest={near.folder}/layout"
+        client = ("build", "--builder", "client", "--platform", platforms, "-o", output)
+        near.lading(*client, context)
+        layout = near.folder / "layout"
+        (top,) = json.loads((layout / "index.json").read_bytes())["manifests"]
+        index = json.loads((layout / "blobs" / top["digest"].replace(":", "/")).read_bytes())
+        images = index["manifests"]
+        assert [it["platform"]["architecture"] for it in images] == ["amd64", "arm64"]
+        assert "ended" in near.lading("build", "--builder", "stranger", context, status=1)
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+        process.stdout.close()
+
+
+def make_certificate(folder: Path, name: str) -> None:
+    """A certificate for 127.0.0.1 by our authority; the stranger's and the authority's own."""
+    run = lambda *words: subprocess.run(  # noqa: E731
+        ["openssl", *map(str, words)], check=True, capture_output=True, cwd=folder
+    )
+    new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    about = ("-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "9", "-subj", f"/CN={name}")
+    name_of = ("-addext", "subjectAltName=IP:127.0.0.1")
+    by = () if name in ("ca", "stranger") else ("-CA", "ca.pem", "-CAkey", "ca.key")
+    run("req", "-x509", *new, *about, *(name_of if by else ()), *by)
