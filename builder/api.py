@@ -80,7 +80,7 @@ def build(
 
             resolver = with_named_images(resolver, request.contexts, store)
         key = fingerprint(request, inputs, platform, _secret_digests(request, store))
-        scans = ContextScans(inputs, lambda: int(tracker.now() * 1e9))
+        scans = ContextScans(inputs, lambda: int(tracker.now() * 1e9), common)
         exports = elsewhere is not None and elsewhere.exports
         if not (request.no_cache or request.no_cache_stages or request.pull or judge or exports):
             record = find_record(
@@ -104,6 +104,7 @@ def build(
             scans=scans,
             judge=judge,
             cancellation=shop.cancellation,
+            common=common,
         ) as files:
             return run_build(request, inputs, platform, key, shop, files, scans)
     except OSError as error:

@@ -7,7 +7,7 @@ consistent store and whatever it had finished in the cache.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from builder.scan import ContextScan
     from builder.solver.elsewhere import Elsewhere
     from builder.solver.files import FilePlanner
+    from dockerfile_grammar.nodes import Dockerfile
     from images.platform import Platform
     from images.reference import Reference
     from images.store import ImageStore
@@ -87,17 +88,9 @@ def plan_request(
     from builder.inputs import ignore_patterns
     from builder.lint.planning import plan_linted
     from builder.lint.selection import selected
-    from dockerfile_grammar.cache import parse_cached
-    from dockerfile_grammar.excerpt import source_lines
 
-    vertex = tracker.start(f"[internal] load build definition from {inputs.name}")
-    try:
-        tree = parse_cached(inputs.dockerfile, cache_dir=state / "parsed", filename=inputs.name)
-        lines = source_lines(inputs.dockerfile)
-    except BaseException as error:
-        vertex.failed(str(error))
-        raise
-    vertex.done()
+    key = (inputs.name, inputs.dockerfile)
+    tree, lines = common.definitions.get(key, lambda: _load_definition(inputs, state, tracker))
     options = PlanOptions(
         platform=platform,
         build_platform=host,
@@ -122,6 +115,23 @@ def plan_request(
         selection=selected(request.check_rules, usual="default"),
         warn=lambda warning: _warn(warning, tracker, common),
     )
+
+
+def _load_definition(
+    inputs: BuildInputs, state: Path, tracker: Tracker
+) -> tuple[Dockerfile, Sequence[str]]:
+    from dockerfile_grammar.cache import parse_cached
+    from dockerfile_grammar.excerpt import source_lines
+
+    vertex = tracker.start(f"[internal] load build definition from {inputs.name}")
+    try:
+        tree = parse_cached(inputs.dockerfile, cache_dir=state / "parsed", filename=inputs.name)
+        lines = source_lines(inputs.dockerfile)
+    except BaseException as error:
+        vertex.failed(str(error))
+        raise
+    vertex.done()
+    return tree, lines
 
 
 def run_build(
@@ -373,9 +383,8 @@ class _ShownResolver:
         self._common = common
 
     def resolve(self, reference: Reference, platform: Platform) -> ResolvedBase:
-        return self._common.bases.get(
-            reference, platform, lambda: self._resolve(reference, platform)
-        )
+        key = (reference, platform)
+        return self._common.bases.get(key, lambda: self._resolve(reference, platform))
 
     def _resolve(self, reference: Reference, platform: Platform) -> ResolvedBase:
         name = f"[internal] load metadata for {reference.name}:{reference.wire_reference}"

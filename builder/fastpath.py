@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from _thread import allocate_lock
 from collections.abc import Callable, Mapping
 
 from builder.errors import BuildError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from builder.inputs import BuildInputs, LocalInputs
     from builder.keys import KeyField
     from builder.request import BuildRequest
+    from builder.solver.common import CommonWork
     from builder.solver.records import BlobIndex, KeyValueStore
 
 RECORD_FORMAT: Final = 4
@@ -96,10 +98,18 @@ class BuildRecord(Record):
 class ContextScans:
     """The scans of one build's contexts, each made when it is first asked for."""
 
-    def __init__(self, inputs: BuildInputs, now_ns: Callable[[], int]) -> None:
-        """``now_ns`` tells the time in nanoseconds since the epoch."""
-        self.main = DirectoryScans(inputs.main, now_ns)
-        self._named = {key: DirectoryScans(local, now_ns) for key, local in inputs.named.items()}
+    def __init__(
+        self, inputs: BuildInputs, now_ns: Callable[[], int], common: CommonWork | None = None
+    ) -> None:
+        """``now_ns`` tells the time in nanoseconds since the epoch; ``common`` may have them."""
+
+        def scans(local: LocalInputs | None) -> DirectoryScans:
+            if common is None:
+                return DirectoryScans(local, now_ns)
+            return common.scans.get(local, lambda: DirectoryScans(local, now_ns))
+
+        self.main = scans(inputs.main)
+        self._named = {key: scans(local) for key, local in inputs.named.items()}
 
     def of(self, context: str | None) -> DirectoryScans:
         """The scans of the named context; None for the build context."""
@@ -116,24 +126,37 @@ class ContextScans:
 
 class DirectoryScans:
     """The scans of one directory. What is compared with a record need not be walked again to make
-    the next one, since whatever is read is read after it.
+    the next one, since whatever is read is read after it. Builds that share them share the one that
+    was settled, because they read the same files.
     """
 
     def __init__(self, inputs: LocalInputs | None, now_ns: Callable[[], int]) -> None:
         """``inputs`` are None where there is no directory."""
         self._inputs = inputs
         self._now_ns = now_ns
+        self._lock = allocate_lock()
         self._latest: ContextScan | None = None
+        self._settled: tuple[ContextScan | None] | None = None
 
     def latest(self) -> ContextScan | None:
         """The context as its ignore file shows it; None when it cannot be read."""
+        with self._lock:
+            return self._first()
+
+    def settled(self) -> ContextScan | None:
+        """One that a later scan can be compared with; None when files are changing just now."""
+        with self._lock:
+            if self._settled is None:
+                self._settled = (self._settle(),)
+            return self._settled[0]
+
+    def _first(self) -> ContextScan | None:
         if self._latest is None:
             self._latest = self._scan()
         return self._latest
 
-    def settled(self) -> ContextScan | None:
-        """One that a later scan can be compared with; None when files are changing just now."""
-        scan = self.latest()
+    def _settle(self) -> ContextScan | None:
+        scan = self._first()
         if scan is None or scan.settled:
             return scan
         # Time has passed since, perhaps enough.

@@ -10,9 +10,9 @@ import os
 import posixpath
 import re
 from collections.abc import ItemsView, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
 from builder.context import ContextTree
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from builder.inputs import BuildInputs, LocalInputs
     from builder.plan.ops import ContextKey, Copy, Workdir
     from builder.request import BuildRequest, Material
+    from builder.solver.common import CommonWork
     from builder.sources.git import GitRepositories
     from images.store import ImageStore
 
@@ -62,18 +63,26 @@ class PlacedFiles:
         scans: ContextScans | None = None,
         *,
         repositories: AddedRepositories | None = None,
+        common: CommonWork | None = None,
     ) -> None:
         """``digests`` is a directory for remembered digests, ``now_ns`` the time of the build.
 
         ``scans`` have the walks of the contexts that were made already. Without ``repositories``
-        no ADD may name one.
+        no ADD may name one. ``common`` may have the contexts' files.
         """
         self._downloads = downloads
         self._repositories = repositories
         contexts: dict[ContextKey | None, LocalInputs | None] = {None: inputs.main}
         contexts.update(inputs.named)
+
+        def host(key: ContextKey | None, local: LocalInputs) -> HostFiles:
+            scan = None if scans is None else scans.of(key).latest
+            return HostFiles(local, digests, now_ns, scan)
+
         self._contexts = {
-            key: HostFiles(local, digests, now_ns, None if scans is None else scans.of(key).latest)
+            key: host(key, local)
+            if common is None
+            else common.hosts.get(local, partial(host, key, local))
             for key, local in contexts.items()
             if local is not None
         }
@@ -129,16 +138,18 @@ class PlacedFiles:
         if remote and not local:
             return _downloaded(remote, b"")
         seen: Seen = []
-        digest = selection_digest(request, self._tree(source), self._digests(source), seen)
+        with self._looking(source):
+            digest = selection_digest(request, self._tree(source), self._digests(source), seen)
         if remote:
             return _downloaded(remote, digest)
         return Selection(digest, _Listing(seen))
 
     def content(self, path: str, source: FilesOf) -> Selection:
         """As ``FilePlanner.content``."""
-        tree = self._tree(source)
         seen: Seen = []
-        digest = node_digest(tree, _find(tree, path), self._digests(source), seen)
+        with self._looking(source):
+            tree = self._tree(source)
+            digest = node_digest(tree, _find(tree, path), self._digests(source), seen)
         return Selection(digest, _Listing(seen))
 
     def tree(self, path: str, source: FilesOf) -> list[Entry]:
@@ -159,6 +170,12 @@ class PlacedFiles:
         """Keep the digests of the contexts' files for the next build."""
         for host in self._contexts.values():
             host.remember()
+
+    def _looking(self, source: FilesOf) -> AbstractContextManager[object]:
+        """For the block nobody else looks at the files of a context."""
+        if source is None or isinstance(source, str):
+            return self._host(source).lock
+        return nullcontext()
 
     def _digests(self, source: FilesOf) -> FileDigests:
         if source is None or isinstance(source, str):
@@ -214,6 +231,7 @@ def placed_files(
     scans: ContextScans | None = None,
     judge: DownloadJudge | None = None,
     cancellation: Cancellation | None = None,
+    common: CommonWork | None = None,
 ) -> Iterator[PlacedFiles]:
     """The files of one build, with the secrets of the request; what was learned of them is kept
     when the block ends well.
@@ -235,7 +253,13 @@ def placed_files(
     downloads = Downloads(CacheTable(store), store.blobs, judge=judge, credentials=credentials)
     repositories = AddedRepositories(reach, judge=judge)
     files = PlacedFiles(
-        inputs, downloads, state / "digests", now_ns, scans, repositories=repositories
+        inputs,
+        downloads,
+        state / "digests",
+        now_ns,
+        scans,
+        repositories=repositories,
+        common=common,
     )
     with closing(repositories):
         yield files

@@ -2,21 +2,29 @@
 
 Builds of several platforms, or of several targets, have steps with equal keys: the stages that run
 on the machine itself, the files that each of them copies. Locks by key let one of them do such a
-step; this adds what is no record: places for commands, caches to be emptied, work done anew.
+step; this adds what is no record: places for commands, caches to be emptied, work done anew, what
+was read of contexts.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from builder.bases import ResolvedBase
+    from builder.fastpath import DirectoryScans
+    from builder.hostfiles import HostFiles
+    from builder.inputs import LocalInputs
+    from dockerfile_grammar.nodes import Dockerfile
     from images.platform import Platform
     from images.reference import Reference
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 MINIMUM_COMMANDS: Final = 4
 """Commands run at the same time, even on a small machine: most of them wait."""
@@ -54,24 +62,21 @@ class FreshSteps:
             return key in self._keys
 
 
-class ResolvedOnce:
-    """Base images by name and platform, each resolved by whoever asks first."""
+class MadeOnce(Generic[K, V]):
+    """Things by key, each made by whoever asks first."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._locks: dict[tuple[Reference, Platform], threading.Lock] = {}
-        self._known: dict[tuple[Reference, Platform], ResolvedBase] = {}
+        self._locks: dict[K, threading.Lock] = {}
+        self._known: dict[K, V] = {}
 
-    def get(
-        self, reference: Reference, platform: Platform, resolve: Callable[[], ResolvedBase]
-    ) -> ResolvedBase:
-        """What ``resolve`` says, or said before; raises what it raises, to each who asks."""
-        key = (reference, platform)
+    def get(self, key: K, make: Callable[[], V]) -> V:
+        """What ``make`` gives, or gave before; raises what it raises, to each who asks."""
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
             if key not in self._known:
-                self._known[key] = resolve()
+                self._known[key] = make()
             return self._known[key]
 
 
@@ -90,6 +95,11 @@ class CommonWork:
         self.shown = OnceEach()
         """Vertices that are the same for all builds."""
         self.fresh = FreshSteps()
-        self.bases = ResolvedOnce()
+        self.bases: MadeOnce[tuple[Reference, Platform], ResolvedBase] = MadeOnce()
+        self.definitions: MadeOnce[tuple[str, bytes], tuple[Dockerfile, Sequence[str]]] = MadeOnce()
+        self.scans: MadeOnce[LocalInputs | None, DirectoryScans] = MadeOnce()
+        """Walks of context directories,"""
+        self.hosts: MadeOnce[LocalInputs, HostFiles] = MadeOnce()
+        """and what was read of their files."""
         self.inspection = threading.Lock()
         """Held while somebody looks at a failed step."""

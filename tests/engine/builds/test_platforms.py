@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from builder import fastpath
+from builder.digests import FileDigests
 from builder.errors import StepFailedError
 from builder.progress.events import VertexFailed
 from builder.request import BuildRequest
@@ -47,7 +49,7 @@ class Site:
 
     def build(self, text: str, *, platforms=TARGETS, annotations=(), **options) -> BuildOutcome:
         self.progress = RecordingProgress()
-        request = BuildRequest(None, text.encode(), **options)
+        request = BuildRequest(options.pop("context", None), text.encode(), **options)
         order = BuildOrder(request, platforms, parse_annotations(annotations))
         return carry_out(order, self.yard, self.progress)
 
@@ -135,6 +137,46 @@ def test_a_mistake_is_told_once_and_names_a_platform(site: Site) -> None:
     with pytest.raises(DockerfileError) as caught:
         site.build("FROM scratch\nRNU x\n")
     assert caught.value.__notes__[0].startswith("while building for linux/")
+
+
+def test_a_context_is_walked_and_read_once_for_all(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = tmp_path / "context"
+    (context / "src").mkdir(parents=True)
+    for name in "abc":
+        (context / "src" / name).write_text(name)
+    walked, hashed = [], []
+    walk, learn = fastpath.scan_context, FileDigests._learn
+
+    def walking(*args, **options):
+        walked.append(args)
+        return walk(*args, **options)
+
+    def learning(self, node, digest):
+        hashed.append(node.path)
+        learn(self, node, digest)
+
+    monkeypatch.setattr(fastpath, "scan_context", walking)
+    monkeypatch.setattr(FileDigests, "_learn", learning)
+    outcome = site.build("FROM scratch\nCOPY . /app\n", context=context)
+    assert len(walked) <= 2, "one, and one more when files had just been written"
+    assert sorted(hashed) == ["src/a", "src/b", "src/c"]
+    assert len({image.descriptor.digest for image in outcome.images}) == len(TARGETS)
+    definitions = [name for name in site.progress.names if "load build definition" in name]
+    assert len(definitions) == 1
+
+
+def test_a_change_is_seen_by_all_platforms(site: Site, tmp_path: Path) -> None:
+    context = tmp_path / "context"
+    context.mkdir()
+    for content in ("first", "second"):
+        (context / "file").write_text(content)
+        outcome = site.build("FROM scratch\nCOPY file /\n", context=context)
+        for platform in TARGETS:
+            image = site.yard.store.image(outcome.root, platform)
+            (top,) = site.yard.store.lowerdirs(image)
+            assert (top / "file").read_text() == content
 
 
 @pytest.mark.root
