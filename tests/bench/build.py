@@ -161,9 +161,9 @@ def large_layer(bench: Bench, *, quick: bool) -> Iterator[Case | Reading]:
     """Debian's files as one gzip layer."""
     size = (40 if quick else 800) * MEGABYTE
     context = bench.folder / "large"
-    real = _copy_of_usr(context / "files", size) / MEGABYTE
+    real = copy_of_usr(context / "files", size) / MEGABYTE
     (context / "Dockerfile").write_text("FROM scratch\nCOPY files /\n")
-    registry = bench.stack.enter_context(_registry(bench.folder))
+    registry = bench.stack.enter_context(docker_registry(bench.folder))
     name = f"127.0.0.1:{registry}/bench/large"
     bench.docker.command("build", "-q", "-t", name, context)()
     yield Case(
@@ -197,7 +197,7 @@ def _empty(folder: Path) -> None:
 
 
 @contextmanager
-def _registry(folder: Path) -> Iterator[int]:
+def docker_registry(folder: Path) -> Iterator[int]:
     """Debian's registry on a free port of loopback, its content in ``folder``/registry."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -223,7 +223,7 @@ def _registry(folder: Path) -> Iterator[int]:
         process.wait(30)
 
 
-def _copy_of_usr(target: Path, size: int) -> int:
+def copy_of_usr(target: Path, size: int) -> int:
     """Copy about ``size`` bytes of regular files of /usr; returns how many it was."""
     done = 0
     for folder, names, files in os.walk("/usr"):

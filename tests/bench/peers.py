@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.harness import Action, quietly
+
+LADING = Path(sys.executable).with_name("lading")
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,79 @@ class Buildah:
         self.command("rmi", "--all", "--force")()
         subprocess.run(["umount", self.folder / "root/overlay"], capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class BuildKit:
+    """A buildkitd of our own, from PATH, that can be made anew; not running before ``fresh``.
+
+    Registries of ``insecure`` are spoken to in plain HTTP.
+    """
+
+    def __init__(self, folder: Path, *, insecure: Sequence[str] = ()) -> None:
+        self._folder = folder
+        self._insecure = insecure
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def _address(self) -> str:
+        return f"unix://{self._folder}/buildkitd.sock"
+
+    def command(self, *argv: str | Path) -> Action:
+        """A callable that runs one buildctl command against this daemon."""
+        return quietly("buildctl", "--addr", self._address, *argv)
+
+    def fresh(self) -> None:
+        """Start it, or start it anew, without anything it knew."""
+        self.stop()
+        self._folder.mkdir()
+        config = self._folder / "buildkitd.toml"
+        plain = (f'[registry."{host}"]\nhttp = true\n' for host in self._insecure)
+        config.write_text("[worker.containerd]\nenabled = false\n" + "".join(plain))
+        with (self._folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    "buildkitd",
+                    f"--addr={self._address}",
+                    f"--root={self._folder}/root",
+                    f"--config={config}",
+                    "--oci-worker-net=host",
+                    "--oci-worker-snapshotter=overlayfs",
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        probe = ["buildctl", "--addr", self._address, "debug", "workers"]
+        for _ in range(300):
+            if subprocess.run(probe, capture_output=True).returncode == 0:
+                return
+            time.sleep(0.05)
+        raise RuntimeError(f"no buildkitd: {(self._folder / 'log').read_text()[-2000:]}")
+
+    def stop(self) -> None:
+        """End it and remove what it has."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+            self._process = None
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextmanager
+def lading_registry(folder: Path) -> Iterator[str]:
+    """Our registry as it is without configuration, on a free port of loopback; its address."""
+    process = subprocess.Popen(
+        [LADING, "registry", "serve", "--addr", "127.0.0.1:0", "--storage", folder],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().split()[1].removeprefix("http://")
+    finally:
+        process.terminate()
+        process.wait(30)
+        process.stdout.close()
 
 
 @contextmanager

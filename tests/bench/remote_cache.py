@@ -1,0 +1,192 @@
+"""A CI job on an empty machine with a warm remote cache, beside BuildKit's registry cache, in turn.
+
+``python -m tests.bench.remote_cache [--quick] [--json FILE]``
+
+The image stands on a base with a toolchain in it; a step installs that, sources are copied, and a
+step works on them. Before each run the machine is emptied: our store is removed and the launcher
+ended, and ``buildkitd`` starts anew on an empty root, which is not timed. Both push the image and,
+where something changed, write the cache back, each with mode=max. BuildKit works on Debian's
+docker-registry; ours on our registry, and on that one too.
+
+``buildkitd`` and ``buildctl`` are taken from PATH (``go build ./cmd/...`` in a module of
+github.com/moby/buildkit makes them). Without them the peer is Debian's dockerd 20.10 with an inline
+cache, which has no other for registries; its store is emptied by prune.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from tests.bench.build import MEGABYTE, copy_of_usr, docker_registry
+from tests.bench.harness import Action, Case, main, quietly
+from tests.bench.main_job import LADING
+from tests.bench.peers import BuildKit, busybox_rootfs, dockerd, lading_registry
+
+SOURCES = 200
+DOCKERFILE = """\
+ARG BASE
+FROM $BASE AS build
+RUN mkdir /installed && tar -xf /toolchain.tar -C /installed
+COPY src /src
+RUN cat /src/* > /app
+FROM $BASE
+COPY --from=build /installed /installed
+COPY --from=build /app /app
+RUN test -s /app
+"""
+
+
+class Job:
+    """The same job for everybody, on one scratch folder."""
+
+    def __init__(self, stack: ExitStack, folder: Path, *, quick: bool) -> None:
+        self.folder = folder
+        self.context = folder / "context"
+        self.edits = 0
+        os.environ["LADING_ROOT"] = str(folder / "root")
+        os.environ["LADING_RUNTIME_DIR"] = str(folder / "run")
+        self.lading = partial(quietly, LADING)
+        stack.callback(self.lading("system", "shutdown"))
+        self.theirs = f"127.0.0.1:{stack.enter_context(docker_registry(folder))}"
+        self.ours = stack.enter_context(lading_registry(folder / "lading-registry"))
+        self._make_base((20 if quick else 120) * MEGABYTE)
+        self._make_context()
+
+    def _make_base(self, size: int) -> None:
+        """A base image with the toolchain, in both registries."""
+        copy_of_usr(self.folder / "toolchain", size)
+        base = self.folder / "base"
+        base.mkdir()
+        busybox_rootfs(self.folder).rename(base / "busybox.tar")
+        archive = base / "toolchain.tar"
+        quietly("tar", "-C", self.folder / "toolchain", "-cf", archive, ".")()
+        shutil.rmtree(self.folder / "toolchain")
+        (base / "Dockerfile").write_text("FROM scratch\nADD busybox.tar /\nCOPY toolchain.tar /\n")
+        names = [f"{host}/base" for host in (self.ours, self.theirs)]
+        self.lading("build", "-q", "-t", names[0], "-t", names[1], base)()
+        for name in names:
+            self.lading("push", name)()
+
+    def _make_context(self) -> None:
+        (self.context / "src").mkdir(parents=True)
+        for number in range(SOURCES):
+            (self.context / "src" / f"file{number}").write_bytes(os.urandom(3000))
+        (self.context / "Dockerfile").write_text(DOCKERFILE)
+
+    def edit(self) -> None:
+        """Change one source file."""
+        self.edits += 1
+        (self.context / "src" / "file7").write_text(f"edit {self.edits}")
+
+    def with_lading(self, host: str, *, write: bool) -> Action:
+        """Our job against a registry."""
+        cache = f"type=registry,ref={host}/app:cache"
+        flags = ("--cache-to", f"{cache},mode=max") if write else ()
+        return self.lading(
+            "build", "-q", "--push", "-t", f"{host}/app:latest", "--cache-from", cache, *flags,
+            "--build-arg", f"BASE={host}/base", self.context,
+        )  # fmt: skip
+
+    def empty(self) -> None:
+        """Our machine as it is before the first job."""
+        self.lading("system", "shutdown")()
+        shutil.rmtree(self.folder / "root", ignore_errors=True)
+
+    def after_an_edit(self, empty: Action) -> Action:
+        """What comes before a job that has something to do."""
+
+        def prepare() -> None:
+            empty()
+            self.edit()
+
+        return prepare
+
+
+def peer(stack: ExitStack, job: Job) -> tuple[str, Callable[..., Action], Action]:
+    """The name of the peer that there is, its job, and what empties its machine."""
+    if shutil.which("buildkitd") and shutil.which("buildctl"):
+        buildkit = BuildKit(job.folder / "buildkit", insecure=(job.theirs,))
+        stack.callback(buildkit.stop)
+
+        def their_job(*, write: bool) -> Action:
+            cache = f"type=registry,ref={job.theirs}/app:buildkit-cache"
+            flags = ("--export-cache", f"{cache},mode=max") if write else ()
+            return buildkit.command(
+                "build", "--progress=quiet", "--frontend", "dockerfile.v0",
+                "--local", f"context={job.context}", "--local", f"dockerfile={job.context}",
+                "--opt", f"build-arg:BASE={job.theirs}/base",
+                "--output", f"type=image,name={job.theirs}/app:buildkit,push=true",
+                "--import-cache", cache, *flags,
+            )  # fmt: skip
+
+        return "buildkit", their_job, buildkit.fresh
+    docker = stack.enter_context(dockerd())
+
+    def inline_job(*, write: bool) -> Action:
+        name = f"{job.theirs}/app:buildkit"
+        build = docker.command(
+            "build", "-q", "-t", name, "--cache-from", name, "--build-arg",
+            "BUILDKIT_INLINE_CACHE=1", "--build-arg", f"BASE={job.theirs}/base", job.context,
+        )  # fmt: skip
+        push = docker.command("push", name)
+
+        def both() -> None:
+            build()
+            push()
+
+        return both
+
+    return "dockerd inline", inline_job, docker.command("system", "prune", "-af")
+
+
+def cases(stack: ExitStack, quick: bool) -> Iterator[Case]:
+    """Warm the caches and describe the comparisons."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-cache-"))
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    job = Job(stack, folder, quick=quick)
+    name, their_job, their_empty = peer(stack, job)
+    empties = {
+        "lading": job.empty,
+        name: their_empty,
+        "lading on docker-registry": job.empty,
+    }
+
+    def contestants(*, write: bool) -> dict[str, Action]:
+        return {
+            "lading": job.with_lading(job.ours, write=write),
+            name: their_job(write=write),
+            "lading on docker-registry": job.with_lading(job.theirs, write=write),
+        }
+
+    for contestant, action in contestants(write=True).items():
+        empties[contestant]()
+        action()
+    runs = 2 if quick else 7
+    yield Case(
+        "empty machine, nothing changed",
+        contestants(write=False),
+        f"<= 0.5 x {name}",
+        runs,
+        prepare=empties,
+    )
+    yield Case(
+        "empty machine, one source file changed",
+        contestants(write=True),
+        f"<= 0.5 x {name}",
+        runs,
+        prepare={who: job.after_an_edit(empty) for who, empty in empties.items()},
+    )
+
+
+if __name__ == "__main__":
+    if not shutil.which("docker-registry"):
+        sys.exit("needs docker-registry")
+    with ExitStack() as stack:
+        main(partial(cases, stack), __doc__ or "")
