@@ -32,6 +32,7 @@ def build(
     *,
     plan: str | None,
     explain: str | None,
+    context_report: str | None,
     on_error: str,
     check: bool,
     call: str,
@@ -70,6 +71,9 @@ def build(
     yard = building.Yard(app.store, access, app.runtime, elsewhere=elsewhere(app, builder))
     held = _lock(lock, locked=locked, refresh=order.request.pull)
     call = "check" if check and call == "build" else call
+    if context_report is not None:
+        with sourced(order, yard, Tracker(sink), lock=held) as ready:
+            return _report_context(ready, sink, as_json=context_report == "json")
     if plan is not None or call != "build":
         with sourced(order, yard, Tracker(sink), lock=held) as ready:
             return _preview(ready, yard, sink, call=call, plan=plan, explain=explain, lock=held)
@@ -185,6 +189,21 @@ def _preview(
     form = "json" if explain == "json" else plan
     request, explained = order.request, explain is not None
     print(building.show_plan(request, yard, sink, form=form, explain=explained, lock=lock), end="")
+    return 0
+
+
+def _report_context(order: BuildOrder, sink: ProgressSink, *, as_json: bool) -> int:
+    from builder.context_report import report_json, report_text
+    from engine.builds.sources.reporting import report_of
+
+    sink.close()
+    report = report_of(order.request)
+    if as_json:
+        import json
+
+        print(json.dumps(report_json(report), indent=2))
+    else:
+        print(report_text(report), end="")
     return 0
 
 

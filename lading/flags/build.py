@@ -176,6 +176,14 @@ BUILD: Final = Line(
             choices=("text", "json"),
         ),
         Flag(
+            "context_report",
+            "--context-report",
+            OPTIONAL,
+            "Say what makes the context big and what to leave out, build nothing",
+            "[=text|json]",
+            choices=("text", "json"),
+        ),
+        Flag(
             "on_error",
             "--on-error",
             TEXT,
