@@ -33,6 +33,15 @@ SHOWN_ALONE = {
     "insecure_registry",
     "policy",
     "verify_key",
+    "attest",
+    "attest_as",
+    "provenance",
+    "sbom",
+    "builder",
+    "build_contexts",
+    "context_report",
+    "cache_from",
+    "cache_to",
 }
 """Flags that are not part of a request."""
 
