@@ -52,7 +52,7 @@ _ALIASES: Final = {
 }
 _GNU: Final = re.compile(r"(a|l)?gpl(?:-|v)([123](?:\.[01])?)(\+|-only|-or-later)?\Z")
 """Debian's ``GPL-2+``, Fedora's ``LGPLv2+``, SPDX's own deprecated ``GPL-2.0+``."""
-_WORD: Final = re.compile(r"\s*([()]|[^\s()]+)")
+_WORD: Final = re.compile(r"[()]|[^\s()]+")
 _BY_LOWER: Final = {name.lower(): name for name in LISTED}
 _EXCEPTIONS_BY_LOWER: Final = {name.lower(): name for name in EXCEPTIONS}
 _OPERATORS: Final = frozenset({"and", "or"})

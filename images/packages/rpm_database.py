@@ -93,7 +93,7 @@ def _sqlite_blobs(data: bytes) -> Iterator[bytes]:
             if not isinstance(blob, bytes):
                 raise DamagedPackageDataError("a package of the rpm database is not a blob")
             yield blob
-    except (sqlite3.Error, OverflowError, MemoryError) as error:
+    except (sqlite3.Error, UnicodeDecodeError, OverflowError, MemoryError) as error:
         raise DamagedPackageDataError(f"the rpm database cannot be read: {error}") from error
     finally:
         connection.close()

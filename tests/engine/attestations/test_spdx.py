@@ -120,6 +120,7 @@ def test_the_table_leaves_the_image_itself_out(store: ImageStore) -> None:
         ("", None),
         ("MIT OR", None),
         ("(" * 1000, None),
+        (" " * 100_000, None),
     ],
 )
 def test_only_what_is_certain_becomes_an_expression(text: str, expression: str | None) -> None:
