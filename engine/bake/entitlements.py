@@ -164,4 +164,9 @@ def missing(targets: Iterable[Target], grants: Grants, *, files: bool = True) ->
                     found.add(SSH)
             elif kind not in grants.plain:
                 found.add(kind)
-    return sorted(found)
+    return sorted(one for one in found if not _within_another(one, found))
+
+
+def _within_another(one: str, found: set[str]) -> bool:
+    """Whether a path is asked for by a directory above it."""
+    return any(one.startswith(other.rstrip("/") + "/") for other in found if "=" in other)

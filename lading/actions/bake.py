@@ -16,6 +16,7 @@ from engine.bake.render import list_targets, list_variables, selection_json
 from engine.bake.resolve import cleaned, select
 from engine.bake.variables import Surroundings
 from images.platform import Platform
+from lading.actions.build import elsewhere
 from lading.errors import UsageError
 from records import Record, replace
 
@@ -66,6 +67,7 @@ def bake(
     pull: str | None,
     provenance: str | None,
     sbom: str | None,
+    builder: str | None,
     **access: Any,
 ) -> int:
     """Build the targets of a definition; the flags are those of ``lading.flags.bake``.
@@ -86,7 +88,8 @@ def bake(
     if check or call is not None:
         shorthands += (f"*.call={'check' if check else call}",)
     asked = Asked(files or _files_of(os.environ), names, (*sets, *shorthands), variables, allow)
-    yard = building.Yard(app.store, app.access(**access), app.runtime)
+    places = elsewhere(app, builder)
+    yard = building.Yard(app.store, app.access(**access), app.runtime, elsewhere=places)
     progress = chosen_name(progress, os.environ)
     sink = make_progress("quiet" if print_only or listed else progress, sys.stderr)
     from lading.actions.bake_definition import defined

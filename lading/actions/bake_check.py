@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from builder.contexts import LocalContext, TargetContext
 from builder.lint.report import report_json, report_text
 from builder.progress.tracker import Tracker
 from engine.bake.errors import BakeValueError
 from engine.builds import building
 from engine.builds.pipeline import sourced
+from images.errors import ImagesError
+from records import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,13 +34,19 @@ def check_targets(
         BakeValueError: a target's ``call`` is none that is known.
     """
     reports = {}
-    for name, (order, call) in asked.items():
-        if call not in CALLS:
-            raise BakeValueError(
-                f"the target {name} calls {call!r}", fix=f"use {', '.join(CALLS)} or build"
-            )
-        with sourced(order, yard, Tracker(sink).labelled(name)) as ready:
-            reports[name] = building.check(ready.request, yard)
+    with TemporaryDirectory(prefix="lading-bake-") as empty:
+        for name, (order, call) in asked.items():
+            if call not in CALLS:
+                raise BakeValueError(
+                    f"the target {name} calls {call!r}", fix=f"use {', '.join(CALLS)} or build"
+                )
+            try:
+                ready = _without_targets(order, empty)
+                with sourced(ready, yard, Tracker(sink).labelled(name)) as ready:
+                    reports[name] = building.check(ready.request, yard)
+            except ImagesError as error:
+                error.add_note(f"while checking the target {name}")
+                raise
     sink.close()
     if any(call.endswith("format=json") for _, call in asked.values()):
         found = {name: {"check": report_json(report)} for name, report in reports.items()}
@@ -45,3 +55,12 @@ def check_targets(
         texts = [f"{name}\n\n{report_text(report)}" for name, report in reports.items()]
         print("\n".join(texts), end="")
     return 0 if all(report.clean for report in reports.values()) else 1
+
+
+def _without_targets(order: BuildOrder, empty: str) -> BuildOrder:
+    """The order with an empty directory for every context that only a build would make."""
+    contexts = {
+        key: LocalContext(empty) if isinstance(context, TargetContext) else context
+        for key, context in order.request.contexts.items()
+    }
+    return replace(order, request=replace(order.request, contexts=contexts))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _OF_THE_COMMAND = (
     "plan", "explain", "on_error", "check", "call", "quiet", "progress", "summary", "report",
     "iidfile", "metadata_file", "lock", "locked", "insecure_registry", "policy", "verify_key",
-    "disable_content_trust",
+    "disable_content_trust", "builder",
 )  # fmt: skip
 """Flags of a build that say nothing about the order."""
 

@@ -48,6 +48,7 @@ BAKE: Final = Line(
             "provenance", "--provenance", TEXT, "As --set=*.attest=type=provenance,...", "OPTIONS"
         ),
         Flag("sbom", "--sbom", TEXT, "As --set=*.attest=type=sbom,...", "OPTIONS"),
+        Flag("builder", "--builder", TEXT, "Build at the machines of this builder", "NAME"),
         Flag("metadata_file", "--metadata-file", PATH, "Write digests and names as JSON", "PATH"),
         Flag(
             "progress",

@@ -234,8 +234,15 @@ class Lexer:
             self._emit("CLOSE_OBJECT", text, at)
 
     def _close(self, frame: _Frame, opener: str, text: str, at: Place) -> None:
-        if frame.kind != opener or len(self._frames) == 1:
+        if len(self._frames) == 1:
             raise BakeSyntaxError(f"nothing is open that {text} could close", place=at)
+        if frame.kind != opener:
+            begin = frame.at
+            raise BakeSyntaxError(
+                f"{text} comes before what began in line {begin.line}, column {begin.column} is "
+                "closed",
+                place=at,
+            )
         self._frames.pop()
 
     def _heredoc(self, text: str, at: Place) -> None:
