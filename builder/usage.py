@@ -2,8 +2,9 @@
 
 A layer is one entry, however many keys lead to it; it counts as used when anything that stands on
 it was. Types have BuildKit's names: ``regular`` (layers), ``exec.cachemount``, ``source.http``
-(downloads), ``source.local`` (digests of a context's files) and ``internal`` (records and parsed
-Dockerfiles, which cost little).
+(downloads), ``source.git`` (fetched repositories), ``source.local`` (contexts that were brought in,
+and digests of a context's files) and ``internal`` (records and parsed Dockerfiles, which cost
+little).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.solver.records import decode_description, decode_layers
+from builder.sources.shelf import CONTENT, LOCK, REPOSITORIES, TREES, remove_item
 from builder.storage import state_directory
 from images.gc import references
 from images.trees import tree_size
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from images.store import ImageStore
 
 LAYER, CACHE_MOUNT = "regular", "exec.cachemount"
-DOWNLOAD, LOCAL, INTERNAL = "source.http", "source.local", "internal"
+DOWNLOAD, LOCAL, GIT, INTERNAL = "source.http", "source.local", "source.git", "internal"
 ID_DIGITS = 25
 """As many as BuildKit's ids have."""
 _ROWS = {
@@ -69,7 +71,8 @@ class CacheEntry(Record):
 
 def entries(store: ImageStore) -> list[CacheEntry]:
     """Everything, least recently used first, and what stands on something before that."""
-    found = [*_layers(store), *_rows(store), *_cache_mounts(store), *_files(store)]
+    shelves = (*_shelf(store, TREES, LOCAL), *_shelf(store, REPOSITORIES, GIT))
+    found = [*_layers(store), *_rows(store), *_cache_mounts(store), *shelves, *_files(store)]
     return sorted(found, key=lambda entry: (entry.used, -entry.depth, entry.id))
 
 
@@ -80,6 +83,8 @@ def remove(store: ImageStore, entry: CacheEntry) -> bool:
     """
     if entry.type == CACHE_MOUNT:
         return _remove_cache_mount(Path(entry.path))
+    if Path(entry.path, LOCK).exists():
+        return remove_item(Path(entry.path))
     if entry.path:
         Path(entry.path).unlink(missing_ok=True)
     for key in entry.keys:
@@ -150,6 +155,9 @@ def _rows(store: ImageStore) -> Iterator[CacheEntry]:
         elif row.kind == "packed":
             size = sum(store.blobs.size(needed) or 0 for needed in row.digests)
             yield _row(row, LAYER, size, decode_description(row.value))
+        elif row.kind == "layout":
+            size = sum(store.blobs.size(needed) or 0 for needed in row.digests)
+            yield _row(row, LOCAL, size, f"image of an OCI layout {row.value.decode()}")
         elif row.kind != "step":
             yield _row(row, INTERNAL, len(row.value), _ROWS.get(row.kind, row.kind))
 
@@ -203,6 +211,24 @@ def _cache_mount(content: Path) -> CacheEntry:
         mutable=True,
         path=str(root),
     )
+
+
+def _shelf(store: ImageStore, folder: str, kind: str) -> Iterator[CacheEntry]:
+    """Directories made from sources elsewhere, and the repositories that they are fetched to."""
+    for content in sorted(state_directory(store).glob(f"{folder}/*/{CONTENT}")):
+        root = content.parent
+        with suppress(FileNotFoundError):
+            lock = root / LOCK
+            yield CacheEntry(
+                id=root.name[:ID_DIGITS],
+                type=kind,
+                size=tree_size(content),
+                created=content.stat().st_ctime,
+                used=lock.stat().st_mtime,
+                description=lock.read_bytes().decode("utf-8", "replace"),
+                in_use=not _locked(lock, lambda: None),
+                path=str(root),
+            )
 
 
 def _remove_cache_mount(root: Path) -> bool:

@@ -1,0 +1,106 @@
+"""What was brought in stays while somebody reads it, is listed, and goes with the cache."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.errors import BuildCancelledError, BuildEnvironmentError
+from builder.pruning import prune
+from builder.sources.shelf import REPOSITORIES, TREES, Shelf
+from builder.storage import state_directory
+from builder.usage import entries
+from images.store import ImageStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ImageStore]:
+    made = ImageStore.open(tmp_path / "store")
+    yield made
+    made.close()
+
+
+def fill(path: Path) -> None:
+    (path / "file").write_text("content")
+
+
+def test_an_item_is_made_once(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "shelf")
+    made: list[Path] = []
+
+    def count(path: Path) -> None:
+        made.append(path)
+        fill(path)
+
+    for _ in range(2):
+        with shelf.item("key", "title", count) as path:
+            assert (path / "file").read_text() == "content"
+    with shelf.item("other", "title", count) as other:
+        assert other != path
+    assert len(made) == 2
+
+
+def test_threads_that_want_the_same_wait_for_one(tmp_path: Path) -> None:
+    shelf, made, begun = Shelf(tmp_path / "shelf"), [], threading.Event()
+    seen: list[str] = []
+
+    def slowly(path: Path) -> None:
+        made.append(path)
+        begun.wait(10)
+        fill(path)
+
+    def read() -> None:
+        with shelf.item("key", "title", slowly) as path:
+            seen.append((path / "file").read_text())
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    begun.set()
+    for thread in threads:
+        thread.join()
+    assert (len(made), seen) == (1, ["content"] * 3)
+
+
+def test_what_failed_is_thrown_away(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "shelf")
+
+    def half(path: Path) -> None:
+        fill(path)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(BuildEnvironmentError, match="No space left"), shelf.item("k", "t", half):
+        pass
+    with shelf.item("k", "t", lambda _: None) as path:
+        assert list(path.iterdir()) == []
+
+
+def test_waiting_ends_with_the_build(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "shelf")
+    with (
+        shelf.changing("key", "title", fill),
+        pytest.raises(BuildCancelledError),
+        Shelf(tmp_path / "shelf", lambda: True).item("key", "title", fill),
+    ):
+        pass
+
+
+def test_it_is_listed_and_pruned_when_nobody_reads(store: ImageStore) -> None:
+    state = state_directory(store)
+    trees, repositories = Shelf(state / TREES), Shelf(state / REPOSITORIES)
+    with repositories.changing("r", "https://example.com/a.git", fill):
+        pass
+    with trees.item("t", "https://example.com/a.git 0123", fill):
+        listed = {entry.type: entry for entry in entries(store)}
+        assert set(listed) == {"source.git", "source.local"}
+        assert listed["source.local"].in_use
+        assert listed["source.git"].description == "https://example.com/a.git"
+        prune(store)
+    assert [entry.type for entry in entries(store)] == ["source.local"]
+    prune(store)
+    assert entries(store) == []
+    with trees.item("t", "again", fill) as path:
+        assert (path / "file").exists()
