@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from images.errors import InvalidPlatformError
-from records import Record
+from records import Record, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,6 +112,10 @@ class Platform(Record, order=True):
             str(data.get("variant", "")),
             str(data.get("os.version", "")),
         )
+
+    def with_version(self, os_version: str) -> Self:
+        """This platform with the version of its system, unless it names one already."""
+        return self if self.os_version or not os_version else replace(self, os_version=os_version)
 
     def to_json(self) -> dict[str, str]:
         """The ``platform`` object of a descriptor."""

@@ -68,6 +68,7 @@ def adopt_config(draft: ConfigDraft, base: ResolvedBase) -> None:
     draft.inherit(base.config.config)
     draft.author = base.config.author
     draft.layers = len(base.layers)
+    draft.os_version = base.config.platform.os_version
     draft.history = [
         HistoryDraft(entry.created_by, inherited=entry) for entry in base.config.history
     ]

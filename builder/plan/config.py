@@ -37,6 +37,8 @@ class ConfigDraft:
     cmd_here: bool = False
     """Whether this stage section has set CMD, which protects it from ENTRYPOINT."""
     layers: int = 0
+    os_version: str = ""
+    """Of the base: Windows starts only what was made for its own version."""
 
     def fork(self) -> ConfigDraft:
         """A copy for a stage that starts from this one."""
@@ -46,6 +48,7 @@ class ConfigDraft:
             self.author,
             self.created,
             layers=self.layers,
+            os_version=self.os_version,
         )
 
     def inherit(self, config: Mapping[str, Any]) -> None:

@@ -142,6 +142,7 @@ class _Planner:
         outcome = self._outcome(self._target.index)
         draft = outcome.draft.fork()
         draft.set_labels(self.options.labels)
+        platform = outcome.platform.with_version(draft.os_version)
         self._warn_unused()
         return Plan(
             target=self._target.name or "",
@@ -149,7 +150,7 @@ class _Planner:
             steps=tuple(self._steps),
             stages=tuple(self._stages[index] for index in sorted(self._stages)),
             result=outcome.result,
-            image=ImageDraft(outcome.platform, draft.config, tuple(draft.history), draft.author),
+            image=ImageDraft(platform, draft.config, tuple(draft.history), draft.author),
             epoch=self._globals.epoch,
             bases=tuple(self._bases.pins),
             warnings=tuple(self._warnings),

@@ -76,7 +76,4 @@ def attestation_entry(subject: Digest, manifest: Descriptor) -> Descriptor:
 
 def _shown(platform: Platform, image: BuildResult, store: ImageStore) -> Platform:
     """What was asked for; the version of the system where only the image knows it (Windows)."""
-    actual = store.image(image.descriptor).config.platform
-    if actual.os == platform.os and not platform.os_version:
-        return replace(platform, os_version=actual.os_version)
-    return platform
+    return platform.with_version(store.image(image.descriptor).config.platform.os_version)

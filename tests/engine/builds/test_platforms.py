@@ -19,7 +19,8 @@ from engine.builds.building import Yard
 from engine.builds.delivery.annotations import parse_annotations
 from engine.builds.order import BuildOrder, BuildOutcome
 from engine.builds.pipeline import carry_out
-from images.manifest import Index, parse
+from images.config import ImageConfig
+from images.manifest import Index, Manifest, parse
 from images.mediatype import OCI_INDEX
 from images.platform import Platform
 from images.reference import Reference
@@ -131,6 +132,23 @@ def test_annotations_of_every_level(site: Site) -> None:
     assert [dict(entry.annotations) for entry in index.manifests] == [{}, {"b": "2"}, {}]
     manifests = [json.loads(site.yard.store.blobs.read(it.digest)) for it in index.manifests]
     assert [it.get("annotations") for it in manifests] == [{"c": "3"}, None, None]
+
+
+def test_the_version_of_windows_comes_from_the_base(site: Site) -> None:
+    store = site.yard.store
+    windows = Platform.parse("windows(10.0.20348)/amd64")
+    config = ImageConfig.build(windows, [])
+    manifest = Manifest.build(config.descriptor(), [])
+    store.blobs.put(config.raw)
+    store.blobs.put(manifest.raw)
+    store.tag(Reference.parse("nano"), manifest.descriptor)
+    text = "FROM scratch AS linux\nFROM nano AS windows\n"
+    text += "FROM ${TARGETOS}\nCOPY <<A /a\nx\nA\n"
+    platforms = Platform.parse_list(["linux/amd64,windows/amd64"])
+    outcome = site.build(text, platforms=platforms)
+    entries = site.index(outcome).manifests
+    assert [str(entry.platform) for entry in entries] == ["linux/amd64", str(windows)]
+    assert store.image(outcome.root, windows).config.platform == windows
 
 
 def test_a_mistake_is_told_once_and_names_a_platform(site: Site) -> None:
