@@ -6,9 +6,10 @@ flag is refused rather than ignored.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from engine.bake.entitlements import DELETE, dockerfile_path, local_path
+from engine.bake.entries import Output
 from engine.bake.errors import BakeError, BakeValueError
 from engine.bake.resolve import is_remote
 from images.errors import ImagesError
@@ -20,6 +21,7 @@ from records import replace
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from engine.bake.entries import Entry
     from engine.bake.model import Target
     from engine.builds.order import BuildOrder
 
@@ -29,6 +31,7 @@ _OF_THE_COMMAND = (
     "disable_content_trust", "builder",
 )  # fmt: skip
 """Flags of a build that say nothing about the order."""
+_PUSHED: Final = Output("image", options={"push": "true"})
 
 
 def order_of(target: Target) -> BuildOrder:
@@ -144,7 +147,12 @@ def _entries(target: Target) -> Iterator[str]:
         entries = entries or ()
         # A result that is only a context of others goes nowhere.
         if not (flag == "--output" and target.linked):
-            yield from (f"{flag}={entry.text()}" for entry in entries)
+            yield from (f"{flag}={_text(entry)}" for entry in entries)
+
+
+def _text(entry: Entry) -> str:
+    """As after its flag; what ``--push`` adds in buildx' words means type=registry here too."""
+    return "type=registry" if entry == _PUSHED else entry.text()
 
 
 def _singles(target: Target) -> Iterator[str]:
