@@ -252,4 +252,5 @@ def _repeat(
         steps=tuple(StepVerdict(name, "cached", WHOLE_BUILD) for name in record.steps),
         base_layers=record.base_layers,
         materials=record.materials,
+        entitlements=record.entitlements,
     )

@@ -160,7 +160,7 @@ def run_build(
             tracker=shop.tracker,
             common=shop.common,
         )
-        check_entitlements(plan, request)
+        used = check_entitlements(plan, request)
         seen = {key: scans.of(key).settled() for key in contexts_read(plan, inputs)}
         context = seen.get(None)
         if context is not None:
@@ -169,7 +169,7 @@ def run_build(
         image = _export(request, plan, solution, shop, extra)
         found = materials(plan, request, inputs, files.fetched())
         if not revalidates(plan):
-            _record(key, plan, image, seen, found, shop)
+            _record(key, plan, image, seen, found, used, shop)
     # Builds that were killed leave stages behind; no command need be given for them to go.
     shop.store.blobs.sweep_stages()
     shop.store.snapshots.sweep_leftovers()
@@ -182,6 +182,7 @@ def run_build(
         steps=solution.verdicts,
         base_layers=image.base_layers,
         materials=found,
+        entitlements=used,
     )
 
 
@@ -201,7 +202,9 @@ def identify(request: BuildRequest, plan: Plan, files: FilePlanner, state: Path)
 
 
 def name_image(
-    image: AssembledImage | BuildRecord | BuildResult, tags: tuple[Reference, ...], store: ImageStore
+    image: AssembledImage | BuildRecord | BuildResult,
+    tags: tuple[Reference, ...],
+    store: ImageStore,
 ) -> None:
     """Register the stored image and point the names at it."""
     store.add_image(image.descriptor)
@@ -336,6 +339,7 @@ def _record(
     image: AssembledImage,
     seen: Mapping[str | None, ContextScan | None],
     found: tuple[Material, ...],
+    used: tuple[str, ...],
     shop: Workshop,
 ) -> None:
     """Record the whole build, unless a context that was read cannot be compared later."""
@@ -359,6 +363,7 @@ def _record(
         base_layers=image.base_layers,
         contexts=tuple((name, digest) for name, digest in scans.items() if name is not None),
         materials=found,
+        entitlements=used,
     )
     shop.values.put(key, "build", record.encode())
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from builder.solver.common import CommonWork
     from builder.solver.records import BlobIndex, KeyValueStore
 
-RECORD_FORMAT: Final = 4
+RECORD_FORMAT: Final = 5
 
 
 class BuildRecord(Record):
@@ -56,6 +56,7 @@ class BuildRecord(Record):
     contexts: tuple[tuple[str, str], ...] = ()
     """Name and scan's digest of each named context that was read."""
     materials: tuple[Material, ...] = ()
+    entitlements: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         """As the bytes of a record."""
@@ -71,6 +72,7 @@ class BuildRecord(Record):
                 "warnings": self.warnings,
                 "base_layers": self.base_layers,
                 "contexts": self.contexts,
+                "entitlements": self.entitlements,
                 "materials": [values_of(material) for material in self.materials],
             }
         ).encode()
@@ -90,6 +92,7 @@ class BuildRecord(Record):
             steps=tuple(document["steps"]),
             warnings=tuple((text, where) for text, where in document["warnings"]),
             base_layers=document["base_layers"],
+            entitlements=tuple(document["entitlements"]),
             contexts=tuple((name, digest) for name, digest in document["contexts"]),
             materials=tuple(from_values(Material, values) for values in document["materials"]),
         )

@@ -40,13 +40,15 @@ def revalidates(plan: Plan) -> bool:
     return any(_moves(source, op.checksum) for op in added for source in op.sources)
 
 
-def check_entitlements(plan: Plan, request: BuildRequest) -> None:
-    """Refuse commands that leave their sandbox, unless whoever builds has allowed it.
+def check_entitlements(plan: Plan, request: BuildRequest) -> tuple[str, ...]:
+    """Refuse commands that leave their sandbox, unless whoever builds has allowed it; returns what
+    was allowed and is used.
 
     Raises:
         PlanError: a step asks for what was not allowed; carries its lines.
     """
     allowed = {*request.allow, *(("network.host",) if request.network == "host" else ())}
+    used: dict[str, None] = {}
     for index in plan.closure(plan.result):
         step = plan.steps[index]
         if not isinstance(step.op, Run):
@@ -56,6 +58,8 @@ def check_entitlements(plan: Plan, request: BuildRequest) -> None:
                 raise PlanError(
                     f"{name} is not allowed", source=step.source, fix=f"build with --allow {name}"
                 )
+            used[name] = None
+    return tuple(used)
 
 
 def materials(

@@ -129,6 +129,8 @@ class BuildResult(Record):
     warnings: tuple[str, ...] = ()
     steps: tuple[StepVerdict, ...] = ()
     """Base images and steps that the target needs, in the order of the plan."""
+    entitlements: tuple[str, ...] = ()
+    """Those of the request's that steps of the target make use of."""
     materials: tuple[Material, ...] = ()
     """What the target was made from: base images, files and repositories that ADD fetched, the
     contexts that were read."""

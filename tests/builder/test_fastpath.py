@@ -161,7 +161,7 @@ def test_a_record_of_another_format_is_no_record(built: Workbench) -> None:
     record = _find(built)
     assert record is not None
     assert BuildRecord.decode(record.encode()) == record
-    assert BuildRecord.decode(record.encode().replace(b'"format": 4', b'"format": 1')) is None
+    assert BuildRecord.decode(record.encode().replace(b'"format": 5', b'"format": 1')) is None
 
 
 def _count_walks(monkeypatch: pytest.MonkeyPatch) -> list[int]:

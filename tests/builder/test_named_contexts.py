@@ -247,3 +247,12 @@ def test_what_was_not_brought_in_is_an_error(site: Named) -> None:
     contexts = {"a": RemoteContext("https://example.com/a.git")}
     with pytest.raises(PlanError, match="named context a has not been brought in"):
         site.dockerfile("FROM a\n", contexts=contexts)
+
+
+def test_entitlements_that_are_used_are_recorded(site: Named) -> None:
+    add_image(site, "base", {"etc/x": ""})
+    text = "FROM base\nRUN --network=host x\n"
+    allowed = ("network.host", "security.insecure")
+    assert site.dockerfile(text, allow=allowed).entitlements == ("network.host",)
+    again = site.dockerfile(text, allow=allowed)
+    assert (again.cached, again.entitlements) == (True, ("network.host",))
