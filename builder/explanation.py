@@ -40,6 +40,8 @@ def explanation_json(steps: Sequence[StepVerdict]) -> list[dict[str, Any]]:
             "where": step.where,
             "outcome": step.outcome,
             "reason": step.reason,
+            "seconds": round(step.seconds, 3),
+            "size": step.size,
             "changes": [
                 {"kind": item.kind, "name": item.name, "how": item.how} for item in step.changes
             ],

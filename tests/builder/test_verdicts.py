@@ -151,3 +151,15 @@ def test_reports() -> None:
     assert "to do" in explanation_text(steps, planned=True)
     document = explanation_json(steps)
     assert document[1]["changes"][0] == {"kind": "file", "name": "f0", "how": "changed"}
+
+
+def test_verdicts_tell_time_and_size(place: Place) -> None:
+    first = place.build()
+    assert first["RUN make"].seconds > 0
+    assert first["COPY src /src/"].size is not None
+    (place.context / "src/a.c").write_text("other")
+    again = place.build()
+    assert again["COPY src /src/"].seconds > 0
+    assert again["RUN finish"].size == first["RUN finish"].size
+    told = explanation_json(list(again.values()))
+    assert {"seconds", "size"} <= set(told[0])

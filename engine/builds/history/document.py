@@ -61,9 +61,9 @@ def begin(order: BuildOrder, ref: str, started: float, mask: Mask) -> Document:
     """The document of a build that begins; no secret's value is in it."""
     request = order.request
     tags = [mask(tag.familiar) for tag in request.tags]
-    context = request.origin or ("" if request.context is None else str(request.context))
+    context = mask(origin_of(order) or ("" if request.context is None else str(request.context)))
     asked = {
-        "context": mask(context),
+        "context": context,
         "target": request.target or "",
         "platforms": [str(it) for it in order.platforms] or _listed(request.platform),
         "tags": tags,
@@ -93,6 +93,12 @@ def begin(order: BuildOrder, ref: str, started: float, mask: Mask) -> Document:
         "warnings": [],
         "materials": [],
     }
+
+
+def origin_of(order: BuildOrder) -> str:
+    """What the context is brought in from: a URL or ``-``; empty for a directory."""
+    far = order.sources.context if order.sources is not None else None
+    return far or order.request.origin
 
 
 def patch_of(event: Event, mask: Mask) -> tuple[str, Any] | None:

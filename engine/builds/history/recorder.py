@@ -11,7 +11,15 @@ from __future__ import annotations
 import os
 
 from builder.progress.events import VertexOutput, VertexStarted
-from engine.builds.history.document import begin, fail, finish, fold, patch_of, sounds_secret
+from engine.builds.history.document import (
+    begin,
+    fail,
+    finish,
+    fold,
+    origin_of,
+    patch_of,
+    sounds_secret,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,7 +160,7 @@ def _mask(order: BuildOrder) -> Mask:
     request = order.request
     args = request.build_args.items()
     delicate = any(sounds_secret(name) or "@" in value for name, value in args)
-    if delicate or request.secrets or "@" in request.origin:
+    if delicate or request.secrets or "@" in origin_of(order):
         from engine.builds.history.masking import mask_for
 
         return mask_for(order.request)

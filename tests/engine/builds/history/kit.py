@@ -51,8 +51,10 @@ class Story:
         self.root = root
         self.clock = clock or Clock()
         limit = options.pop("limit", 100)
+        sources = options.pop("sources", None)
         request = BuildRequest(options.pop("context", "/src/shop"), **options)
-        self.recorder = Recorder(BuildOrder(request), str(root), self.clock, limit=limit)
+        order = BuildOrder(request, sources=sources)
+        self.recorder = Recorder(order, str(root), self.clock, limit=limit)
         self.tracker = Tracker(Silent(), self.clock).seen_by(self.recorder)
 
     def step(self, name: str, seconds: float = 1.0, output: bytes = b"", **how: Any) -> int:

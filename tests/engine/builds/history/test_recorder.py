@@ -17,6 +17,7 @@ from engine.builds.history import journal
 from engine.builds.history.archive import entries
 from engine.builds.history.recorder import FOLDER, Recorder
 from engine.builds.order import BuildOrder
+from engine.builds.sources.wanted import Sources
 from images.reference import Reference
 from tests.engine.builds.history.kit import DIGEST, OUTCOME, Clock, Story, log_of
 
@@ -156,7 +157,7 @@ def test_no_secret_is_written_down(tmp_path: Path) -> None:
             "MIRROR": "https://me:hunter2@mirror/x",
             "PUBLIC_KEY": "this-is-public",
         },
-        origin="https://user:letmein@git/repo.git",
+        sources=Sources("https://user:letmein@git/repo.git"),
     )
     story.tracker.send(DefinitionRead("Dockerfile", f"RUN echo {SECRET}".encode()))
     vertex = story.tracker.start(f"[1/1] RUN curl -H tok-123456 {SECRET}", f"it was {SECRET}")
@@ -167,6 +168,7 @@ def test_no_secret_is_written_down(tmp_path: Path) -> None:
     story.recorder.failed(ValueError(f"no {SECRET}, no tok-123456"))
     entry = story.entry()
     told = json.dumps(entry.document()) + log_of(entry)
+    assert story.recorder.document["name"] == "repo.git"
     for word in (SECRET, "second-line-of-it", "tok-123456", '"pw"', "hunter2", "letmein", "a:b@"):
         assert word not in told
     assert "this-is-public" in told
