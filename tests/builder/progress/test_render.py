@@ -9,7 +9,8 @@ import json
 import pytest
 
 from builder.errors import BuildInputError
-from builder.progress.plain import PlainProgress
+from builder.progress.events import ContextRead, DefinitionRead, LayerStored, MaterialFound
+from builder.progress.plain import PARTIAL_LIMIT, PlainProgress
 from builder.progress.rawjson import RawJsonProgress
 from builder.progress.render import QuietProgress, make_progress
 from builder.progress.tracker import TAIL_LINES, Tracker
@@ -166,3 +167,123 @@ def test_the_tail_of_a_log_is_kept() -> None:
     vertex.output(2, b"last")
     assert vertex.tail()[-1] == "last"
     assert len(vertex.tail()) == TAIL_LINES
+
+
+def test_rawjson_has_the_fields_of_buildkit() -> None:
+    out = io.StringIO()
+    sink = RawJsonProgress(out, run=b"salt")
+    clock = Clock()
+    tracker = Tracker(sink, clock)
+    base = tracker.cached("[1/2] FROM base", "base image")
+    make = tracker.start("[2/2] RUN make", "no record", where="Dockerfile:2", inputs=(base,))
+    make.done()
+    tracker.send(LayerStored(make.number, "sha256:1", 99, clock.now))
+    tracker.warn("casing", "Dockerfile:1")
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [list(line) for line in lines] == [["vertexes"]] * 3 + [["statuses"], ["warnings"]]
+    first, second = lines[0]["vertexes"][0], lines[2]["vertexes"][0]
+    assert second["inputs"] == [first["digest"]]
+    assert set(second) - {"number", "reason", "where"} == {
+        *("digest", "inputs", "name", "started", "completed"),
+    }
+    assert lines[3]["statuses"] == [
+        {
+            "id": "layer sha256:1",
+            "vertex": second["digest"],
+            "name": "layer",
+            "total": 99,
+            "current": 99,
+            **dict.fromkeys(("timestamp", "started", "completed"), "1970-01-01T00:16:40Z"),
+        }
+    ]
+    (warning,) = lines[4]["warnings"]
+    assert warning["sourceInfo"] == {"filename": "Dockerfile"}
+    assert warning["range"] == [{"start": {"line": 1}, "end": {"line": 1}}]
+
+
+def test_vertices_of_two_builds_have_other_digests() -> None:
+    digests = set()
+    for _ in range(2):
+        out = io.StringIO()
+        Tracker(RawJsonProgress(out), Clock()).cached("[1/1] FROM base")
+        digests.add(json.loads(out.getvalue())["vertexes"][0]["digest"])
+    assert len(digests) == 2
+
+
+def test_equal_warnings_are_told_once_with_all_their_places() -> None:
+    out = io.StringIO()
+    sink = PlainProgress(out)
+    tracker = Tracker(sink, Clock())
+    for where in ("Dockerfile:3", "Dockerfile:9", "Dockerfile:3"):
+        tracker.warn("casing", where)
+    tracker.warn("unused", "")
+    sink.close()
+    sink.close()
+    assert out.getvalue() == "3 warnings:\n - casing (Dockerfile:3, Dockerfile:9)\n - unused\n"
+
+
+def test_plain_needs_no_more_memory_than_a_line_may_take() -> None:
+    out = io.StringIO()
+    tracker = Tracker(PlainProgress(out), Clock())
+    vertex = tracker.start("[1/1] RUN dots")
+    for _ in range(3):
+        vertex.output(1, b"." * PARTIAL_LIMIT)
+    assert out.getvalue().count("#1 0.000 ...") == 3
+
+
+def test_plain_on_a_terminal_keeps_colours_alone() -> None:
+    out = io.StringIO()
+    out.isatty = lambda: True  # type: ignore[method-assign]
+    vertex = Tracker(PlainProgress(out), Clock()).start("[1/1] RUN \x1b[2Jx")
+    vertex.output(1, b"\x1b[31mred\x1b[0m\x1b[2J\n")
+    assert "\x1b[31mred\x1b[0m\n" in out.getvalue()
+    assert "\x1b[2J" not in out.getvalue()
+    piped = io.StringIO()
+    Tracker(PlainProgress(piped), Clock()).start("[1/1] RUN x").output(1, b"\x1b[2J\n")
+    assert "\x1b[2J" in piped.getvalue(), "whoever reads a file knows better"
+
+
+class Gone(io.StringIO):
+    """A reader that has hung up."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("name", ["plain", "tty", "rawjson"])
+def test_a_display_that_has_gone_does_not_end_the_build(name: str) -> None:
+    _play(make_progress(name, Gone()))
+
+
+@pytest.mark.parametrize(
+    ("environment", "kind"),
+    [
+        ({"BUILDKIT_PROGRESS": "rawjson"}, RawJsonProgress),
+        ({"BUILDKIT_PROGRESS": "none"}, QuietProgress),
+        ({"BUILDKIT_PROGRESS": ""}, PlainProgress),
+        ({}, PlainProgress),
+    ],
+    ids=["rawjson", "none", "empty", "unset"],
+)
+def test_the_environment_says_what_auto_is(environment: dict[str, str], kind: type) -> None:
+    assert isinstance(make_progress("auto", io.StringIO(), environment=environment), kind)
+    plain = make_progress("plain", io.StringIO(), environment=environment)
+    assert isinstance(plain, PlainProgress)
+
+
+def test_a_dumb_terminal_gets_lines() -> None:
+    out = io.StringIO()
+    out.isatty = lambda: True  # type: ignore[method-assign]
+    assert isinstance(make_progress("auto", out, environment={"TERM": "dumb"}), PlainProgress)
+    assert isinstance(make_progress("auto", out, environment={}), TtyProgress)
+
+
+def test_events_that_a_display_has_no_use_for_are_passed_over() -> None:
+    for name in ("plain", "tty", "rawjson", "quiet"):
+        tracker = Tracker(make_progress(name, io.StringIO()), Clock())
+        tracker.send(DefinitionRead("Dockerfile", b"FROM x"))
+        tracker.send(MaterialFound("x", "sha256:1"))
+        tracker.send(ContextRead(1, 2))
