@@ -22,6 +22,7 @@ class _Build(TableCommand):
 def build(app: App, /, **values: Any) -> int:
     """Build an image from a Dockerfile.
 
-    CONTEXT is a directory; a single dash takes a Dockerfile from stdin, without a context.
+    CONTEXT is a directory, a git or http URL, or a single dash: a tar archive or a Dockerfile on
+    stdin.
     """
     return action.build(app, **values)
