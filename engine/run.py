@@ -26,7 +26,7 @@ from engine.containers.errors import (
 from engine.containers.names import random_identifier, random_name
 from engine.containers.terminal import size_of
 from engine.run_options import RunOptions, Streams
-from images.errors import ImagesError, ImageUnknownError
+from images.errors import BlobUnknownError, ImagesError, ImageUnknownError
 from runtime.errors import RuntimeFault
 from runtime.request import ContainerRequest, Rootfs
 
@@ -118,7 +118,15 @@ def find_image(options: RunOptions, store: ImageStore, pull: Puller | None) -> I
         if pull is not None:
             pull(reference, platform)
         descriptor = store.lookup(str(reference)).descriptor
-    image = store.image(descriptor, platform)
+    try:
+        image = store.image(descriptor, platform)
+    except BlobUnknownError:
+        # An index of which only other platforms were pulled.
+        if options.pull == "never" or pull is None:
+            raise
+        reference = Reference.parse(options.image)
+        pull(reference, platform)
+        image = store.image(store.lookup(str(reference)).descriptor, platform)
     if platform is not None and not image.config.platform.matches(platform):
         raise ContainerError(
             f"image with reference {options.image} was found but does not match the specified "
@@ -136,7 +144,7 @@ def _run_claimed(
     runtime_dir: str,
     streams: Streams,
 ) -> int:
-    with _refusals(), store.lease(f"container {claim.record.id}") as lease:
+    with _refusals(), _hinted(image), store.lease(f"container {claim.record.id}") as lease:
         lease.add(image.descriptor.digest)
         lowers = store.lower_names(image)
         mounts = _prepare_mounts(plan, claim, store, lowers) if plan.mounts else ()
@@ -297,3 +305,18 @@ def _refusals() -> Iterator[None]:
     except OSError as error:
         place = error.filename if isinstance(error.filename, str) else None
         raise ContainerError(error.strerror or str(error), where=place) from error
+
+
+@contextmanager
+def _hinted(image: Image) -> Iterator[None]:
+    """Say of a program that the kernel does not take that it is another machine's."""
+    try:
+        yield
+    except RuntimeFault as fault:
+        from images.platform import Platform
+
+        platform = image.config.platform
+        if fault.what.endswith("exec format error") and not platform.matches(Platform.host()):
+            about = f"the image is for {platform}"
+            fault.fix = f"{about}: `lading builder binfmt` shows what can run here"
+        raise

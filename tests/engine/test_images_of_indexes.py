@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 from engine import images
+from engine.run import _hinted, find_image
+from engine.run_options import RunOptions
 from images.config import HistoryEntry, ImageConfig
-from images.errors import PlatformUnknownError
+from images.errors import BlobUnknownError, PlatformUnknownError
 from images.manifest import Index, Manifest
 from images.platform import Platform
 from images.reference import Reference
-from images.store import ImageStore
+from images.store import Image, ImageStore
 from records import replace
+from runtime.errors import RuntimeFault
 
 HOST = Platform.host()
 FOREIGN = tuple(
@@ -77,3 +80,31 @@ def test_a_platform_may_be_named(store: ImageStore) -> None:
         assert entry["CreatedBy"] == f"for {platform}"
     with pytest.raises(PlatformUnknownError):
         images.inspect(store, "many", platform=Platform.parse("linux/riscv64"))
+
+
+def test_run_fetches_the_platform_that_is_missing_of_an_index(store: ImageStore) -> None:
+    index_of(store, (*FOREIGN, HOST), missing=1)
+    asked: list[tuple[Reference, Platform | None]] = []
+
+    def pull(reference: Reference, platform: Platform | None) -> None:
+        asked.append((reference, platform))
+        index_of(store, (*FOREIGN, HOST))
+
+    options = RunOptions(image="many", command=(), platform=str(FOREIGN[0]))
+    with pytest.raises(BlobUnknownError):
+        find_image(replace(options, pull="never"), store, pull)
+    image = find_image(options, store, pull)
+    assert image.config.platform == FOREIGN[0]
+    assert asked == [(Reference.parse("many"), FOREIGN[0])]
+
+
+def test_a_program_of_another_machine_is_explained() -> None:
+    config = ImageConfig.build(Platform.parse("linux/s390x"), [])
+    manifest = Manifest.build(config.descriptor(), [])
+    image = Image(manifest, config, manifest.descriptor)
+    with pytest.raises(RuntimeFault) as caught, _hinted(image):
+        raise RuntimeFault('exec: "/x": exec format error')
+    assert "linux/s390x" in (caught.value.fix or "")
+    with pytest.raises(RuntimeFault) as caught, _hinted(image):
+        raise RuntimeFault("another")
+    assert caught.value.fix is None
