@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -171,6 +172,22 @@ async def fetch_simple(client: RegistryClient, reference: Reference, digest: Dig
         return Found(damage=(damage,))
     _check_count(len(messages), reference)
     return Found(tuple(OpenPgpSignature(message) for message in messages))
+
+
+async def put_simple(
+    client: RegistryClient, reference: Reference, digest: Digest, message: bytes
+) -> None:
+    """Give the registry one more OpenPGP signature of ``digest``.
+
+    Raises:
+        RegistryError: it does not take it; 404 and 405 say that it has no signature extension.
+    """
+    name = f"{digest}@{os.urandom(16).hex()}"
+    content = base64.b64encode(message).decode()
+    document = {"schemaVersion": 2, "name": name, "type": "atomic", "content": content}
+    path = f"/extensions/v2/{reference.repository}/signatures/{digest}"
+    place = Repository(reference.registry, reference.repository)
+    await client.put(place, path, json.dumps(document).encode(), what="simple signatures")
 
 
 class _LayerOf(Protocol):

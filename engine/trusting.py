@@ -25,6 +25,7 @@ from engine.signatures import (
     fetch_notation,
     fetch_simple,
     fetch_tag_signatures,
+    put_simple,
     signature_tag,
 )
 from images import manifest as manifests
@@ -34,7 +35,7 @@ from images.digest import Digest
 from images.manifest import Index, Manifest
 from images.mediatype import OCI_MANIFEST, is_index
 from images.reference import Reference
-from trust import bundle, cosign
+from trust import bundle, cosign, simple
 from trust.claims import authenticate
 from trust.errors import (
     MalformedSignatureError,
@@ -130,6 +131,28 @@ async def sign(
     signer = _Signer(client, reference, key, annotations, tuple(formats), certified, now, pause)
     targets = await signed_manifests(client, reference, recursive=recursive)
     return tuple([await signer.sign(target) for target in targets])
+
+
+async def sign_simply(
+    client: RegistryClient,
+    reference: Reference,
+    key: str,
+    *,
+    now: Callable[[], datetime] = utc_now,
+) -> tuple[Digest, ...]:
+    """Sign with a key of gpg, by the registry's signature extension; returns what was signed.
+
+    Of an index, the manifests in it are signed as well.
+
+    Raises:
+        SigningError: gpg does not sign.
+        RegistryError: the registry's side; it may have no such extension.
+    """
+    targets = await signed_manifests(client, reference)
+    for target in targets:
+        message = await asyncio.to_thread(simple.sign, key, reference, target.digest, now=now())
+        await put_simple(client, reference, target.digest, message)
+    return tuple(target.digest for target in targets)
 
 
 async def verify_digest(

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 NOTARY = "notary"
 NOTATION = "notation"
+SIMPLE = "simple"
+GPG = "gpg:"
+"""Before the name of a key that gpg holds."""
 
 
 class Wishes(NamedTuple):
@@ -50,6 +53,9 @@ def sign(access: Access, reference: Reference, wishes: Wishes, *, store: KeyStor
     """
     from trust.signers.opening import open_signer
 
+    if wishes.formats == (SIMPLE,) or (wishes.key or "").startswith(GPG):
+        _by_gpg(access, reference, wishes)
+        return
     secret = passphrase(f"key {wishes.key}", descriptor=wishes.passphrase_fd)
     others = [form for form in wishes.formats if form != NOTARY]
     if others and wishes.key is None:
@@ -62,6 +68,23 @@ def sign(access: Access, reference: Reference, wishes: Wishes, *, store: KeyStor
         _in_notarys_format(access, reference, wishes, secret)
     elif not wishes.formats:
         _where_served(access, reference, wishes, secret)
+
+
+def _by_gpg(access: Access, reference: Reference, wishes: Wishes) -> None:
+    """Simple signatures of the image and of every platform's manifest, by a key that gpg holds."""
+    key = (wishes.key or "").removeprefix(GPG)
+    if not key or not (wishes.key or "").startswith(GPG) or wishes.formats not in ((), (SIMPLE,)):
+        raise InputError(
+            "simple signatures, and no others, are made with a key of gpg",
+            where="--key",
+            fix="lading trust sign --format simple --key gpg:ME@EXAMPLE.COM IMAGE",
+        )
+    if wishes.annotations:
+        raise InputError("simple signatures take no annotations", where="--annotation")
+    from engine.trusting import sign_simply
+
+    for digest in call(access, lambda client: sign_simply(client, reference, key)):
+        click.echo(f"signed {digest} ({SIMPLE})")
 
 
 def _where_served(

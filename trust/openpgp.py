@@ -1,4 +1,4 @@
-"""OpenPGP messages, judged by gpgv: the payload that one of these keys signed, or a refusal.
+"""OpenPGP messages: signed by gpg, with its agent and its keys, and judged by gpgv.
 
 gpgv is GnuPG's verifier for exactly this: it takes the keys it is given and no other, keeps no
 state, asks no agent and no network. What it says is read from its status lines, never from its
@@ -21,13 +21,17 @@ from typing import Final
 from trust.errors import (
     KeyFileError,
     MalformedSignatureError,
+    SigningError,
     UnsupportedSignatureError,
     WrongKeyError,
 )
 from trust.signature import MAX_PAYLOAD
 
 PROGRAM: Final = "gpgv"
+SIGNER: Final = "gpg"
 TIMEOUT: Final = 20.0
+SIGNING_TIMEOUT: Final = 120.0
+"""Seconds: somebody may have to type a passphrase into the agent's window."""
 MAX_MESSAGE: Final = 96 << 10
 """Bytes of one signature with its payload; they are about 1 KiB."""
 
@@ -65,6 +69,30 @@ def verified_payload(message: bytes, keyrings: Sequence[bytes]) -> bytes:
     if not payload:
         raise MalformedSignatureError("the signature carries no payload")
     return payload
+
+
+def signed_message(payload: bytes, key: str) -> bytes:
+    """The payload in a message signed by ``key``, as ``gpg --local-user`` takes it.
+
+    Raises:
+        SigningError: gpg is not there, has no such key, or was not given its passphrase.
+    """
+    program = shutil.which(SIGNER)
+    if program is None:
+        raise SigningError("OpenPGP signatures are made by gpg", fix="install gnupg")
+    arguments = [program, "--batch", "--no-tty", "--local-user", key, "--sign", "--output", "-"]
+    try:
+        done = subprocess.run(
+            arguments, input=payload, capture_output=True, timeout=SIGNING_TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise SigningError("gpg was given no passphrase in time", where=key) from error
+    if done.returncode != 0 or not done.stdout:
+        said = done.stderr.decode("utf-8", "replace").strip()[:500]
+        raise SigningError(
+            f"gpg does not sign: {said}", where=key, fix="`gpg --list-secret-keys` shows the keys"
+        )
+    return done.stdout
 
 
 def _run(arguments: Sequence[str], log: Path) -> tuple[bytes, tuple[int, bytes]]:

@@ -7,18 +7,44 @@ and timestamp. What is claimed is read from what was verified, and from nothing 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
 
 from images.errors import ImagesError
 from trust.cosign import read_payload
 from trust.errors import MalformedSignatureError
-from trust.fields import FieldError
-from trust.openpgp import verified_payload
-from trust.signature import Claim
+from trust.fields import FieldError, dump
+from trust.openpgp import signed_message, verified_payload
+from trust.signature import Claim, require_sha256, signed_name
+
+if TYPE_CHECKING:
+    from images.digest import Digest
+    from images.reference import Reference
 
 PAYLOAD_TYPE: Final = "atomic container signature"
 FORMAT: Final = "simple"
 """How explanations name this format."""
+
+
+CREATOR: Final = "lading"
+
+
+def sign(key: str, reference: Reference, digest: Digest, *, now: datetime) -> bytes:
+    """An OpenPGP message by which ``key`` (gpg's words: an id or an address) says so of ``digest``.
+
+    Raises:
+        SigningError: gpg is not there, has no such key, or does not sign; the digest is not sha256.
+    """
+    require_sha256(digest)
+    document = {
+        "critical": {
+            "identity": {"docker-reference": signed_name(reference)},
+            "image": {"docker-manifest-digest": str(digest)},
+            "type": PAYLOAD_TYPE,
+        },
+        "optional": {"creator": CREATOR, "timestamp": int(now.timestamp())},
+    }
+    return signed_message(dump(document), key)
 
 
 def claim_of(message: bytes, keyrings: Sequence[bytes]) -> Claim:

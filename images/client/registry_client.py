@@ -88,6 +88,22 @@ class RegistryClient:
         request = Request("GET", repository, path, target, scopes=scopes)
         return (await self._transport.fetch(request, limit)).body
 
+    async def put(self, repository: Repository, path: str, document: bytes, *, what: str) -> None:
+        """Send a small JSON document to ``path``, for which the right to push is asked for."""
+        request = Request(
+            "PUT",
+            repository,
+            path,
+            Target(repository.registry, what),
+            scopes=frozenset({scope(repository.name, "pull", "push")}),
+            expected=frozenset({200, 201, 204}),
+            headers={"Content-Type": "application/json"},
+            body=lambda: document,
+            length=len(document),
+        )
+        async with self._transport.send(request):
+            return
+
     async def resolve(self, reference: Reference) -> Descriptor:
         """What a name points to, without fetching it."""
         return await manifests.resolve(self._transport, reference)

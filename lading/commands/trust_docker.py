@@ -103,6 +103,33 @@ def remove(
         raise SignerError(f"error removing signer from: {', '.join(failed)}")
 
 
+@signer.command("list")
+@click.argument("repository")
+@click.option("--format", "template", metavar="TEMPLATE", help="Go template, table or json")
+@access_options
+@click.pass_obj
+def list_signers(
+    app: App, repository: str, *, template: str | None, insecure_registry: tuple[str, ...]
+) -> None:
+    """List who may sign for a repository, with the ids of their keys."""
+    from lading.content_trust import collection_report
+    from lading.render.table import listing
+
+    report = collection_report(app.access(insecure_registry), repository)
+    if report is None:
+        raise SignerError(
+            "no trust data: nobody may sign",
+            where=repository,
+            fix=f"lading trust signer add --key KEY.pub NAME {repository}",
+        )
+    rows = [
+        {"Signer": name, "KeyIDs": ", ".join(report.signers[name])}
+        for name in sorted(report.signers)
+    ]
+    headers = {"Signer": "SIGNER", "KeyIDs": "KEYS"}
+    click.echo(listing(rows, headers=headers, columns=tuple(headers), template=template), nl=False)
+
+
 def _succeeds(app: App, repository: str, insecure: tuple[str, ...], act: object) -> bool:
     from engine.content_trust import session
     from lading.content_trust import trust_keys

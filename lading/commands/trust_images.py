@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from images.client import RegistryClient
 
 
-FORMATS = ("notary", "cosign", "bundle", "notation")
+FORMATS = ("notary", "cosign", "bundle", "notation", "simple")
 
 
 def _annotations(
@@ -35,7 +35,7 @@ def _annotations(
 @click.option(
     "--key",
     "location",
-    help="Name in the key store, a private key file, pkcs11:URI or command:PROGRAM",
+    help="Name in the key store, a private key file, pkcs11:URI, command:PROGRAM or gpg:KEY",
 )
 @click.option(
     "--format",
@@ -73,6 +73,7 @@ def sign(
 
     What the name points to there is signed. In cosign's formats and notation's, which take --key,
     so is the manifest of every platform. In Notary's format, which docker reads, the tag is signed.
+    With --key gpg:KEY simple signatures are made, by the registry's signature extension.
     """
     from lading import signing
 

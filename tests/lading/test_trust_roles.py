@@ -136,3 +136,16 @@ def test_a_damaged_file_of_pins_refuses(name, lading, tmp_path):
     (tmp_path / "docker/trust/pins.json").write_text('{"cert": {}}')
     status, _, err = lading("pull", name)
     assert (status, "pins.json" in err) == (1, True)
+
+
+def test_signers_are_listed(name, lading, key):
+    repository = name.rpartition(":")[0]
+    assert ok(lading("trust", "signer", "list", repository)) == "SIGNER    KEYS\n"
+    for who in ("bob", "alice"):
+        ok(lading("trust", "signer", "add", "--key", key(who), who, repository))
+    rows = ok(lading("trust", "signer", "list", "--format", "json", repository)).splitlines()
+    found = [json.loads(row) for row in rows]
+    assert [row["Signer"] for row in found] == ["alice", "bob"]
+    assert all(len(row["KeyIDs"]) == 64 for row in found)
+    status, _, err = lading("trust", "signer", "list", repository.replace("app", "other"))
+    assert (status, "nobody may sign" in err) == (1, True)

@@ -1,6 +1,6 @@
 """Attacks and accidents that other registries fell for, one test or group per case.
 
-The numbers are those of ``test_abuse_index.py``, which also knows where the others are.
+The numbers are those of ``tests/test_abuses.py``, which also knows where the others are.
 """
 
 from __future__ import annotations

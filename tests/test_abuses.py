@@ -1,7 +1,6 @@
-"""The list of abuses: what other registries fell for, and the tests that stand against each.
+"""The list of abuses: what other registries and signers fell for, and the tests against each.
 
-The numbers are used in test names and docstrings all over. Abuses 25 to 29 concern the web page
-and the trust formats and have their tests with those.
+The numbers are used in test names and docstrings all over.
 """
 
 from __future__ import annotations
@@ -13,7 +12,29 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parent
+
+_UPDATES = (
+    "test_a_replayed_old_state_is_a_rollback",
+    "test_a_frozen_state_expires",
+    "test_mixed_states_do_not_fit",
+    "test_truncated_answers_are_refused",
+    "test_another_repositorys_data_is_refused",
+    "test_a_forged_link_in_the_chain_of_roots_is_refused",
+    "test_a_thousand_roots_are_not_walked",
+)
+_SETS = (
+    "test_an_old_root_is_a_rollback",
+    "test_a_skipped_version_is_refused_even_if_the_old_keys_signed",
+    "test_a_root_by_other_keys_is_refused",
+    "test_a_root_for_another_repository_is_refused",
+    "test_one_key_that_signs_twice_counts_once",
+    "test_one_key_in_two_certificates_counts_once",
+    "test_a_role_signed_by_another_key_is_refused",
+    "test_what_expired_is_refused",
+    "test_targets_of_another_snapshot_are_refused",
+    "test_an_oversized_timestamp_is_not_read",
+)
 
 ABUSES: dict[int, tuple[str, tuple[str, ...]]] = {
     1: (
@@ -152,6 +173,47 @@ ABUSES: dict[int, tuple[str, tuple[str, ...]]] = {
         "default and empty passwords",
         ("registry/test_access_abuse.py::test_24_a_default_password_of_an_administrator",),
     ),
+    26: (
+        "Notary metadata that is old, frozen, mixed, forged, oversized or somebody else's",
+        tuple(f"engine/content_trust/test_updating.py::{name}" for name in _UPDATES)
+        + tuple(f"trust/tuf/test_trusted.py::{name}" for name in _SETS)
+        + (
+            "registry/notary/test_requests.py::test_a_bad_upload_is_400_and_changes_nothing",
+            "registry/notary/test_requests.py::test_one_role_may_come_once",
+            "registry/notary/test_requests.py::test_a_broken_rule_names_notarys_error_once",
+            "property/test_tuf_tampering.py::test_no_byte_may_change_appear_or_go",
+        ),
+    ),
+    27: (
+        "two publishers at once, a deletion while one reads",
+        (
+            "registry/notary/test_service.py::test_concurrent_publishes_never_tear_a_set",
+            "registry/notary/test_requests.py::test_publishing_again_is_an_old_version",
+            "registry/notary/test_service.py::test_a_deleted_collection_is_gone_with_its_keys",
+        ),
+    ),
+    28: (
+        "valid signatures of something else, malformed payloads and bundles, damaged keys",
+        (
+            "trust/test_attacks.py::test_attack_is_refused_for_its_reason",
+            "trust/test_attacks.py::test_damaged_key_is_refused_before_any_work",
+            "trust/test_attacks.py::test_every_reason_has_an_attack",
+            "trust/test_bundle.py::test_two_kinds_of_signature_in_one_bundle_are_refused",
+            "trust/test_bundle.py::test_statement_that_says_something_else_is_refused",
+            "trust/test_notation_certificates.py::test_validity_is_judged_at_the_moment_given",
+            "trust/test_notation_certificates.py::test_a_chain_that_is_cut_is_refused",
+            "property/test_trust_tampering.py::test_every_byte_and_bit_of_a_bundle",
+        ),
+    ),
+    29: (
+        "a hundred thousand referrers or layers of signatures",
+        (
+            "engine/test_trusting.py"
+            "::test_a_hundred_thousand_layers_are_refused_before_any_is_fetched",
+            "engine/test_trusting.py::test_many_referrers_are_refused_before_any_is_fetched",
+            "registry/test_manifest_handling.py::test_referrers_are_paged",
+        ),
+    ),
     30: (
         "odd signature tags and subjects, a thousand appends at once",
         (
@@ -162,7 +224,10 @@ ABUSES: dict[int, tuple[str, tuple[str, ...]]] = {
     ),
 }
 
-NOT_OURS = {23: "there is no proxying, so no upstream to be lied to by or to lie for"}
+NOT_OURS = {
+    23: "there is no proxying, so no upstream to be lied to by or to lie for",
+    25: "there is no page, so nothing that could be injected into it",
+}
 
 
 @cache
@@ -174,7 +239,7 @@ def named_in(path: Path) -> frozenset[str]:
 
 
 def test_every_number_has_its_tests() -> None:
-    assert set(ABUSES) | set(NOT_OURS) == {*range(1, 25), 30}
+    assert set(ABUSES) | set(NOT_OURS) == set(range(1, 31))
     assert not set(ABUSES) & set(NOT_OURS)
 
 
