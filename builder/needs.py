@@ -92,7 +92,7 @@ def _moves(source: str, checksum: str | None) -> bool:
     from builder.sources.git_url import is_commit, parse_git_url
 
     url = parse_git_url(source)
-    return url is None or not (url.commit or is_commit(checksum or url.checksum))
+    return url is None or not (url.pin or is_commit(checksum or ""))
 
 
 def _name_of(op: SourceImage, request: BuildRequest) -> str:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from builder.contexts import LocalContext, context_name
+from builder.contexts import ImageContext, LocalContext, TargetContext, context_name
 from builder.errors import PlanError
+from builder.plan.model import PlanWarning
 from builder.plan.ops import SCRATCH
 from images.errors import ImagesError
 
 if TYPE_CHECKING:
-    from builder.contexts import ImageContext, NamedContext
+    from builder.contexts import NamedContext
     from dockerfile_grammar import nodes
     from images.platform import Platform
 
@@ -48,6 +49,16 @@ class ContextNames:
                 return key, _settled(key, context)
         return None
 
+    def unused(self) -> list[PlanWarning]:
+        """A warning for each name that nothing asked for, on any platform."""
+        found = {key.partition("::")[0] for key in self.used}
+        names = dict.fromkeys(key.partition("::")[0] for key in self._contexts)
+        return [
+            PlanWarning(f"named context {name} is not used by any FROM, --from or from=")
+            for name in names
+            if name not in found
+        ]
+
     def replaced(self, stages: Iterable[nodes.Stage]) -> frozenset[int]:
         """The numbers of stages that a context stands in for, on some platform at least."""
         names = {key.partition("::")[0] for key in self._contexts}
@@ -65,10 +76,13 @@ def _plain(name: str) -> str:
 
 
 def _settled(key: str, context: NamedContext) -> LocalContext | ImageContext:
-    from builder.contexts import ImageContext
-
     if isinstance(context, LocalContext | ImageContext):
         return context
+    if isinstance(context, TargetContext):
+        raise PlanError(
+            f"the named context {key} is the target {context.target} of a bake file",
+            fix="build it with lading bake",
+        )
     raise PlanError(
         f"the named context {key} has not been brought in",
         fix="plan it with the command that builds it",

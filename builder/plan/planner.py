@@ -392,6 +392,8 @@ class _Planner:
                 used=self._globals.used,
                 known=self._globals.values,
             )
+        if len(self._stages) == len(self._dockerfile.stages):
+            self._warnings += self._contexts.unused()
 
 
 def _date(epoch: int | None) -> str | None:

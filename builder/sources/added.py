@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from builder.errors import BuildInputError
 from builder.request import Material
-from builder.sources.git_url import is_commit, parse_git_url
+from builder.sources.git_url import parse_git_url
 from builder.sources.public import public_url
 from records import Record, replace
 
@@ -71,8 +71,7 @@ class AddedRepositories:
         if checksum is not None:
             url = _held(url, checksum.lower())
         if self._judge is not None:
-            pinned = url.commit or (url.checksum if is_commit(url.checksum) else None)
-            self._judge.admit(public_url(url.remote), pinned or None)
+            self._judge.admit(public_url(url.remote), url.pin)
         repositories = self._reach()
         commit = repositories.resolve(url)
         keep = keep_git_dir if url.keep_git_dir is None else url.keep_git_dir

@@ -52,6 +52,11 @@ class GitUrl(Record):
             return self.ref
         return self.checksum if is_commit(self.checksum) and self.fetch_by_commit else ""
 
+    @property
+    def pin(self) -> str | None:
+        """The whole commit that the URL holds the repository to, if it states one."""
+        return self.commit or (self.checksum if is_commit(self.checksum) else None)
+
     def __str__(self) -> str:
         """The short form, for people."""
         fragment = self.ref + (f":{self.subdir}" if self.subdir else "")

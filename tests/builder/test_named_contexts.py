@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from builder import api
-from builder.contexts import ImageContext, LocalContext, context_name, stored_image
+from builder.contexts import (
+    ImageContext,
+    LocalContext,
+    RemoteContext,
+    TargetContext,
+    context_name,
+    stored_image,
+)
 from builder.errors import BuildInputError, PlanError
 from builder.request import BuildResult, Material
 from builder.runner import BindMount, OverlayMount, RunStep
@@ -171,6 +178,14 @@ def test_one_platform_goes_before_all(site: Named) -> None:
     assert site.text(site.dockerfile(text, contexts=contexts), "f") == "all"
 
 
+def test_a_name_that_nothing_asks_for_is_told(site: Named) -> None:
+    contexts = {"asets": site.directory("other", {"f": "1"})}
+    result = site.dockerfile("FROM scratch\nENV A=b\n", contexts=contexts)
+    assert result.warnings == ("named context asets is not used by any FROM, --from or from=",)
+    partly = "FROM scratch AS a\nFROM scratch AS b\nCOPY --from=asets f /\n"
+    assert site.dockerfile(partly, contexts=contexts, target="a").warnings == ()
+
+
 def test_scratch_is_always_empty(site: Named) -> None:
     contexts = {"scratch": site.directory("other", {"f": "1"})}
     result = site.dockerfile("FROM scratch\nENV A=b\n", contexts=contexts)
@@ -241,9 +256,12 @@ def test_a_missing_directory_is_named(site: Named) -> None:
         site.dockerfile("FROM scratch\n", contexts=contexts)
 
 
-def test_what_was_not_brought_in_is_an_error(site: Named) -> None:
-    from builder.contexts import RemoteContext
+def test_targets_are_for_bake(site: Named) -> None:
+    with pytest.raises(PlanError, match="is the target app of a bake file"):
+        site.dockerfile("FROM a\n", contexts={"a": TargetContext("app")})
 
+
+def test_what_was_not_brought_in_is_an_error(site: Named) -> None:
     contexts = {"a": RemoteContext("https://example.com/a.git")}
     with pytest.raises(PlanError, match="named context a has not been brought in"):
         site.dockerfile("FROM a\n", contexts=contexts)

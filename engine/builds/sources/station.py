@@ -247,7 +247,7 @@ class _Porter:
 
     def _from_git(self, url: GitUrl) -> _Brought:
         if self._judge is not None:
-            self._judge.admit(public_url(url.remote), url.commit or url.checksum or None)
+            self._judge.admit(public_url(url.remote), url.pin)
         commit = self._repositories.resolve(url)
         keep = url.keep_git_dir
         if keep is None:

@@ -8,8 +8,12 @@ import pytest
 
 from builder import api
 from builder.errors import BuildInputError, DownloadError
-from builder.request import Material
+from builder.progress.tracker import Tracker
+from builder.request import BuildRequest, Material
 from builder.secrets import Secret
+from engine.builds.sources.station import bring_in
+from engine.builds.sources.wanted import Sources
+from images.digest import Digest
 from tests.builder.sources.git_site import GitSite, Repository
 from tests.engine.builds.sources.conftest import Builds
 
@@ -93,3 +97,39 @@ def test_a_secret_opens_it_and_is_nowhere_shown(
     for secret in (b"t0ken", b"pa55"):
         assert not any(secret in path.read_bytes() for path in kept)
         assert secret.decode() not in repr(builds.progress.events)
+
+
+class Strict:
+    """A judge that lets nothing in without the whole commit."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+
+    def admit(self, url: str, checksum: str | None) -> str | None:
+        self.asked.append((url, checksum))
+        if checksum is None:
+            raise DownloadError("not pinned")
+        return checksum
+
+    def fetched(self, url: str, digest: Digest) -> None:
+        raise AssertionError("a repository is no file")
+
+
+def test_a_judge_wants_the_whole_commit(
+    builds: Builds, git_site: GitSite, repository: Repository
+) -> None:
+    commit = repository.commit({"Dockerfile": DOCKERFILE})
+    url = f"{git_site.url}/repo.git"
+
+    def bring(text: str) -> None:
+        request, judge = BuildRequest(None), Strict()
+        tracker = Tracker(builds.progress)
+        with bring_in(request, Sources(text), builds.store, tracker, judge=judge) as ready:
+            assert ready.dockerfile == DOCKERFILE.encode()
+        assert judge.asked == [(url, commit)]
+
+    bring(f"{url}#{commit}")
+    bring(f"{url}?checksum={commit}#main")
+    for loose in (f"{url}#main", f"{url}?checksum={commit[:8]}#main"):
+        with pytest.raises(DownloadError, match="not pinned"):
+            bring(loose)
