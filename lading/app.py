@@ -76,6 +76,11 @@ class App:
         return Access(self.state, insecure, policy, verify_key, environ)
 
 
+def default_platform() -> str | None:
+    """$DOCKER_DEFAULT_PLATFORM, which docker takes where no --platform is given."""
+    return os.environ.get("DOCKER_DEFAULT_PLATFORM") or None
+
+
 def state_root(flag: str | None) -> str:
     """``--root``, $LADING_ROOT, else /var/lib/lading as root, $XDG_DATA_HOME/lading otherwise."""
     chosen = flag or os.environ.get("LADING_ROOT")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from engine.builds.order import BuildOrder
 from lading.actions.build_request import make_request
+from lading.app import default_platform
 from records import replace
 
 TYPE_CHECKING = False
@@ -74,11 +75,12 @@ def _is_elsewhere(context: str, file: str | None) -> bool:
 
 
 def _platforms(values: tuple[str, ...]) -> tuple[Platform, ...]:
-    if not values:
+    wanted = values or tuple(filter(None, [default_platform()]))
+    if not wanted:
         return ()
     from images.platform import Platform
 
-    return Platform.parse_list(values)
+    return Platform.parse_list(wanted)
 
 
 def _with_caches(

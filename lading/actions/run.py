@@ -32,7 +32,9 @@ def run(
     """
     from engine.run import run as start
     from engine.run_options import RunOptions
+    from lading.app import default_platform
 
+    flags["platform"] = flags["platform"] or default_platform()
     access = app.access(
         insecure_registry,
         policy=policy,

@@ -9,7 +9,7 @@ import click
 
 from images.platform import Platform
 from images.reference import Reference
-from lading.app import App
+from lading.app import App, default_platform
 from lading.commands.declared import (
     TrustingCommand,
     access_options,
@@ -44,6 +44,7 @@ def pull(
     from engine import registries
 
     reference = Reference.parse(image)
+    platform = platform or default_platform()
     if reference.tag == "latest" and ":" not in image.rpartition("/")[2] and not quiet:
         click.echo("Using default tag: latest")
     access = app.access(

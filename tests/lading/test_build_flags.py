@@ -9,6 +9,7 @@ import pytest
 from builder.request import BuildRequest
 from builder.runner import Dns, Ulimit
 from engine.options.errors import OptionError
+from lading.actions.build_order import _platforms
 from lading.actions.build_request import make_request
 from lading.flags.build import BUILD
 from lading.parse import parse
@@ -52,6 +53,15 @@ def request_of(*words: str) -> BuildRequest:
     return make_request(
         **{name: value for name, value in values.items() if name not in SHOWN_ALONE}
     )
+
+
+def test_the_default_platform_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DOCKER_DEFAULT_PLATFORM", raising=False)
+    assert _platforms(()) == ()
+    monkeypatch.setenv("DOCKER_DEFAULT_PLATFORM", "linux/arm64")
+    assert [str(platform) for platform in _platforms(())] == ["linux/arm64"]
+    given = _platforms(("linux/s390x,linux/amd64", "linux/s390x"))
+    assert [str(platform) for platform in given] == ["linux/s390x", "linux/amd64"]
 
 
 def test_limits_are_read_as_run_reads_them() -> None:
