@@ -25,7 +25,7 @@ from images.errors import ImagesError
 from images.manifest import Manifest
 from images.mediatype import OCI_EMPTY
 from images.reference import Reference
-from trust.errors import MalformedSignatureError, UnsupportedSignatureError
+from trust.errors import MalformedSignatureError, SigningError, UnsupportedSignatureError
 from trust.fields import FieldError, array, canonical_base64, dump, mapping, members, parse, text
 from trust.signature import (
     MAX_BUNDLE,
@@ -95,7 +95,15 @@ def sign(
     """Sign ``digest`` as the content of ``reference``; raises ``SigningError`` as ``statement``
     does.
     """
-    body = statement(reference, digest, annotations=annotations)
+    return enclose(key, statement(reference, digest, annotations=annotations))
+
+
+def enclose(key: Signer, body: bytes) -> BundleSignature:
+    """Sign the bytes of an in-toto statement, whatever they state.
+
+    Raises:
+        SigningError: the bundle would be larger than ``MAX_BUNDLE``, which verifiers refuse.
+    """
     signature = key.sign(pae(IN_TOTO, body))
     bundle = {
         "mediaType": BUNDLE,
@@ -106,7 +114,13 @@ def sign(
             "signatures": [{"sig": base64.b64encode(signature).decode()}],
         },
     }
-    return BundleSignature(dump(bundle))
+    made = BundleSignature(dump(bundle))
+    if len(made.raw) > MAX_BUNDLE:
+        raise SigningError(
+            f"a bundle of {len(made.raw)} bytes is over the limit of {MAX_BUNDLE}",
+            fix="attach a large statement unsigned, and sign the image",
+        )
+    return made
 
 
 def parse_bundle(raw: bytes) -> Envelope:
@@ -221,7 +235,11 @@ def _parse_statement(envelope: Envelope) -> Claim:
 
 
 def referrer(
-    bundle: BundleSignature, subject: Descriptor, *, created: datetime
+    bundle: BundleSignature,
+    subject: Descriptor,
+    *,
+    created: datetime,
+    predicate_type: str = COSIGN_SIGN,
 ) -> tuple[Manifest, bytes]:
     """The manifest that attaches ``bundle`` to ``subject``, and its config's bytes.
 
@@ -234,7 +252,7 @@ def referrer(
         artifact_type=BUNDLE,
         annotations={
             "dev.sigstore.bundle.content": "dsse-envelope",
-            "dev.sigstore.bundle.predicateType": COSIGN_SIGN,
+            "dev.sigstore.bundle.predicateType": predicate_type,
             "org.opencontainers.image.created": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
         },
     )

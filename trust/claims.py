@@ -57,6 +57,22 @@ def authenticate(signature: Signature, keys: Sequence[PublicKey]) -> tuple[Publi
     return key, cosign.parse_payload(payload)
 
 
+def open_statement(
+    signature: BundleSignature, keys: Sequence[PublicKey]
+) -> tuple[PublicKey, bytes]:
+    """Which of ``keys`` made a bundle, and the statement in it: any statement, not only approval.
+
+    Raises:
+        MalformedSignatureError, UnsupportedSignatureError, WrongKeyError
+    """
+    envelope = bundle.parse_bundle(signature.raw)
+    named = [key for key in keys if _hinted(envelope, key)]
+    key = _signer(named, envelope.signature, envelope.signed_bytes)
+    if envelope.payload_type != bundle.IN_TOTO:
+        raise MalformedSignatureError(f"what is signed is not {bundle.IN_TOTO}")
+    return key, envelope.payload
+
+
 def check_claim(
     claim: Claim, reference: Reference, digest: Digest, identity: SignedIdentity
 ) -> None:

@@ -13,7 +13,10 @@ TABLE = {
     "inspect": ("inspect:inspect", "Return low-level information on images"),
     "load": ("archives:load", "Load images from a tar archive or stdin"),
     "ls": ("images:images", "List images"),
-    "packages": ("sbom:packages", "Show which step brought which package, and how many bytes each takes"),
+    "packages": (
+        "sbom:packages",
+        "Show which step brought which package, and how many bytes each takes",
+    ),
     "pull": ("transfer:pull", "Download an image from a registry"),
     "push": ("transfer:push", "Upload an image to a registry"),
     "rm": ("images:rmi", "Remove one or more images"),
