@@ -23,14 +23,20 @@ _FETCHERS: Final = frozenset({"curl", "wget"})
 _INTERPRETERS: Final = SHELLS | {"python", "python3", "perl", "ruby", "node", "php"}
 _INLINE_FETCH = re.compile(r"(?:\$|<)\(\s*(curl|wget)\b|`\s*(curl|wget)\b")
 _TEMPORARY = re.compile(r"(?:/var)?/tmp(?:/|\Z)|/dev/shm")
-_CREDENTIALS: Final = (
-    r"://[^\s/@'\"]*\$\{?%s\b\}?[^\s/@'\"]*@",
-    r"--?(?:[\w-]+-)?(?:password|passwd|token|secret|api-?key|passphrase)[= ]['\"]?\$\{?%s\b",
-    r"(?i:authorization|private-token|x-api-key)['\"]?\s*:\s*[^'\"\n]*\$\{?%s\b",
-    r"_auth(?:Token)?[= ]['\"]?\$\{?%s\b",
-    r"(?:-u|--user)[ =]['\"]?[^\s'\":]*:\$\{?%s\b",
+_VARIABLE: Final = r"\$\{?(\w+)"
+_CREDENTIALS: Final = tuple(
+    re.compile(pattern + _VARIABLE)
+    for pattern in (
+        r"://[^\s/@'\"$]{0,100}",
+        r"--?(?:[\w-]{0,40}-)?(?:password|passwd|token|secret|api-?key|passphrase)[= ]['\"]?",
+        r"(?i:authorization|private-token|x-api-key)['\"]?\s{0,9}:[^'\"\n$]{0,100}",
+        r"_auth(?:Token)?[= ]['\"]?",
+        r"(?:-u|--user)[ =]['\"]?[^\s'\":$]{0,100}:",
+    )
 )
 """Where a variable stands for a password or a token: in an address, a flag, a header."""
+_ADDRESS_END = re.compile(r"\}?[^\s/@'\"]{0,100}@")
+"""What follows a variable in an address when it is no part of its path."""
 
 
 def directories(survey: Survey) -> Iterator[Finding]:
@@ -86,8 +92,8 @@ def _simple(script: Script) -> list[Command]:
 
 def sudo(survey: Survey) -> Iterator[Finding]:
     """``sudo`` where commands run as root anyway; not where it takes another user's place."""
+    root = _root_at(survey)
     for stage in survey.stages:
-        root = _root_at(survey, stage)
         for script in survey.scripts(stage):
             if id(script.node) not in root:
                 continue
@@ -99,15 +105,19 @@ def sudo(survey: Survey) -> Iterator[Finding]:
                     yield own.SUDO_IN_RUN.at(script.node, place=place)
 
 
-def _root_at(survey: Survey, stage: nodes.Stage) -> set[int]:
-    """The RUN instructions of a stage with no USER above them but root."""
-    root, found = True, set[int]()
-    for index in survey.lineage(stage.index):
-        for node in survey.stages[index].instructions:
+def _root_at(survey: Survey) -> set[int]:
+    """The RUN instructions with no USER above them but root."""
+    ends: list[bool] = []
+    found = set[int]()
+    for stage in survey.stages:
+        parent = survey.parents[stage.index]
+        root = True if parent is None else ends[parent]
+        for node in stage.instructions:
             if isinstance(node, nodes.User):
                 root = node.user.partition(":")[0] in ("root", "0")
-            elif root and index == stage.index:
+            elif root:
                 found.add(id(node))
+        ends.append(root)
     return found
 
 
@@ -123,8 +133,9 @@ def pipes(survey: Survey) -> Iterator[Finding]:
 def _hidden_failures(script: Script) -> Iterator[Finding]:
     if script.pipefail:
         return
+    pipefail = _option_from(script, "", "pipefail")
     for index, pipeline in enumerate(pipelines := script.parsed.outermost):
-        if _option_before(script, pipeline.start, "", "pipefail"):
+        if pipeline.start >= pipefail:
             return
         if len(pipeline.elements) < 2 or pipeline.tested:
             continue
@@ -173,8 +184,9 @@ def errexit(survey: Survey) -> Iterator[Finding]:
             if script.heredoc is None or script.errexit or not script.parsed.complete:
                 continue
             pipelines = script.parsed.outermost
+            strict = _option_from(script, "e", "errexit")
             for index, pipeline in enumerate(pipelines[:-1]):
-                if _option_before(script, pipeline.start, "e", "errexit"):
+                if pipeline.start >= strict:
                     break
                 if pipelines[index + 1].joined in (";", "\n") and _may_fail(script, pipeline):
                     yield _unnoticed(script, pipeline)
@@ -202,45 +214,46 @@ def _unnoticed(script: Script, pipeline: Pipeline) -> Finding:
     )
 
 
-def _option_before(script: Script, position: int, letter: str, name: str) -> bool:
-    return any(
-        is_set(set_options(command), letter, name)
-        for command in script.parsed.commands
-        if command.start <= position
-    )
+def _option_from(script: Script, letter: str, name: str) -> int:
+    """Where ``set`` turns an option on; behind the text where nothing does."""
+    for command in script.parsed.commands:
+        if is_set(set_options(command), letter, name):
+            return command.start
+    return len(script.text) + 1
 
 
 def credentials(survey: Survey) -> Iterator[Finding]:
     """Build arguments that stand where a password or a token stands."""
+    declared: list[frozenset[str]] = []
     for stage in survey.stages:
-        names = list(_declared(survey, stage))
-        if not names:
-            continue
-        for script in survey.scripts(stage):
-            for name in names:
-                match = _credential(script.text, name)
-                if match is not None and name not in _secrets(script.node):
+        parent = survey.parents[stage.index]
+        inherited = frozenset[str]() if parent is None else declared[parent]
+        declared.append(inherited | _declared(stage))
+        for script in survey.scripts(stage) if declared[-1] else ():
+            told = _secrets(script.node)
+            for match in _credentials(script.text):
+                if match[1] in declared[-1] and match[1] not in told:
+                    told.add(match[1])
                     place = script.place(match.start(), match.end())
-                    yield own.BUILD_ARG_AS_CREDENTIAL.at(script.node, name, place=place)
+                    yield own.BUILD_ARG_AS_CREDENTIAL.at(script.node, match[1], place=place)
 
 
-def _secrets(node: nodes.Run) -> set[str | None]:
+def _secrets(node: nodes.Run) -> set[str]:
     """The variables that secret mounts give a RUN, which are no build arguments there."""
-    return {dict(mount.options).get("env") for mount in node.mounts}
+    return {dict(mount.options).get("env") or "" for mount in node.mounts}
 
 
-def _declared(survey: Survey, stage: nodes.Stage) -> Iterator[str]:
-    for index in survey.lineage(stage.index):
-        for node in survey.stages[index].instructions:
-            if isinstance(node, nodes.Arg):
-                yield from (pair.key for pair in node.args)
+def _declared(stage: nodes.Stage) -> frozenset[str]:
+    arguments = (node for node in stage.instructions if isinstance(node, nodes.Arg))
+    return frozenset(pair.key for node in arguments for pair in node.args)
 
 
-def _credential(text: str, name: str) -> re.Match[str] | None:
-    if f"${name}" not in text and f"${{{name}" not in text:
-        return None
-    found = (re.search(pattern % re.escape(name), text) for pattern in _CREDENTIALS)
-    return next(filter(None, found), None)
+def _credentials(text: str) -> Iterator[re.Match[str]]:
+    for pattern in _CREDENTIALS:
+        for match in pattern.finditer(text):
+            address = match[0].startswith("://")
+            if not address or _ADDRESS_END.match(text, match.end()):
+                yield match
 
 
 def signals(survey: Survey) -> Iterator[Finding]:

@@ -6,11 +6,12 @@ whose result does not parse is not taken.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from builder.lint.places import Edit, Locator
-from builder.lint.repairs import edits_of
+from builder.lint.repairs import Repairs
 from builder.lint.report import LintReport
 from builder.lint.rules import Finding
 from dockerfile_grammar.errors import DockerfileError
@@ -56,37 +57,44 @@ def _round(report: LintReport, *, unsafe: bool) -> tuple[bytes, int]:
     chosen: list[Edit] = []
     mended = 0
     for _, is_safe, edits in _edits(report):
-        if not (is_safe or unsafe):
-            continue
-        new = [edit for edit in edits if edit not in chosen]
-        if not any(_meet(edit, other) for edit in new for other in chosen):
-            chosen += new
+        if (is_safe or unsafe) and not any(_is_taken(edit, chosen) for edit in edits):
+            for edit in edits:
+                insort(chosen, edit, key=_start)
             mended += 1
     return _apply(report.source, chosen), mended
 
 
 def _edits(report: LintReport) -> list[tuple[Finding, bool, tuple[Edit, ...]]]:
+    """What would mend each finding; findings that the same edits mend count once."""
     if not report.findings:
         return []
-    tree = parse(report.source)
-    locator = Locator(report.source)
-    found = []
+    repairs = Repairs(parse(report.source), Locator(report.source))
+    found: dict[tuple[Edit, ...], tuple[Finding, bool, tuple[Edit, ...]]] = {}
     for finding in report.findings:
-        repair = edits_of(finding, tree, locator)
+        repair = repairs.edits_of(finding)
         if repair is not None and repair[1]:
-            found.append((finding, repair[0].safe, repair[1]))
-    return found
+            found.setdefault(repair[1], (finding, repair[0].safe, repair[1]))
+    return list(found.values())
 
 
-def _meet(one: Edit, other: Edit) -> bool:
-    """Whether two edits touch; two insertions at one place do."""
-    return one.start <= other.end and other.start <= one.end
+def _is_taken(edit: Edit, chosen: Sequence[Edit]) -> bool:
+    """Whether an edit touches one of those, which are sorted and apart from one another."""
+    index = bisect_left(chosen, edit.start, key=_start)
+    near = chosen[max(0, index - 1) : index + 1]
+    return any(edit.start <= other.end and other.start <= edit.end for other in near)
+
+
+def _start(edit: Edit) -> int:
+    return edit.start
 
 
 def _apply(source: bytes, edits: Sequence[Edit]) -> bytes:
-    for edit in sorted(edits, key=lambda edit: edit.start, reverse=True):
-        source = source[: edit.start] + edit.text + source[edit.end :]
-    return source
+    pieces: list[bytes] = []
+    position = 0
+    for edit in edits:
+        pieces += (source[position : edit.start], edit.text)
+        position = edit.end
+    return b"".join((*pieces, source[position:]))
 
 
 def _parses(source: bytes) -> bool:

@@ -61,8 +61,9 @@ def _unused(survey: Survey) -> Iterator[Finding]:
     used = _references(survey)
     if used is None:
         return
+    bases = set(survey.parents)
     for stage in survey.stages[:-1]:
-        if stage.index in survey.parents or str(stage.index) in used:
+        if stage.index in bases or str(stage.index) in used:
             continue
         if stage.name is None:
             yield own.UNUSED_STAGE.at(stage.base)

@@ -140,7 +140,7 @@ class Linter(PlanObserver):
     ) -> Iterator[Finding]:
         """What our own rules find, as far as they are wanted anywhere in the file."""
         wanted = self._selection.names | self.settings.experimental | _asked(dockerfile)
-        if wanted.isdisjoint(OWN_NAMES):
+        if wanted.isdisjoint(OWN_NAMES) or not dockerfile.stages:
             return
         from builder.lint import mistakes
         from builder.lint.survey import Survey

@@ -61,7 +61,7 @@ def lines_github(report: LintReport) -> Iterator[str]:
 
 def report_list(report: LintReport) -> list[dict[str, Any]]:
     """The findings as plain data."""
-    safe = mendable(report)[0]
+    safe = {id(finding) for finding in mendable(report)[0]}
     found: list[dict[str, Any]] = [
         {
             "file": report.filename,
@@ -74,7 +74,7 @@ def report_list(report: LintReport) -> list[dict[str, Any]]:
             "level": finding.rule.level.name.lower(),
             "message": finding.message,
             "advice": finding.rule.advice,
-            "fixable": finding in safe,
+            "fixable": id(finding) in safe,
             "url": finding.rule.url,
         }
         for finding, region in _placed(report)

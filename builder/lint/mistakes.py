@@ -26,6 +26,8 @@ STATE: Final = frozenset({"cd", "export", "alias", "umask", "ulimit", "unset", "
 PLATFORM: Final = re.compile(r"(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT|OSVERSION)\Z")
 """Arguments that the builder sets by itself."""
 _MAY_BE_STATE = re.compile(r"\s*(?:cd|export|alias|umask|ulimit|unset|pushd|popd|\w+=)")
+LOOK_BACK: Final = 200
+"""Instructions that are searched for one that makes a directory; behind more it may be anywhere."""
 _OCTAL = re.compile(r"[0-7]{3,4}\Z")
 
 
@@ -153,8 +155,11 @@ def _is_known(survey: Survey, stage: nodes.Stage, position: int, path: str) -> b
     """Whether something above makes a directory of this name, or may do so."""
     wanted = posixpath.normpath(path).rstrip("/")
     for index in survey.lineage(stage.index):
-        nodes_here = survey.stages[index].instructions
-        for node in nodes_here[:position] if index == stage.index else nodes_here:
+        above = survey.stages[index].instructions
+        above = above[:position] if index == stage.index else above
+        if len(above) > LOOK_BACK:
+            return True
+        for node in above:
             match node:
                 case nodes.Workdir():
                     made = [node.path]

@@ -6,7 +6,9 @@ The cost of an order is counted in the steps below that a change invalidates.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterator
 from typing import Final
 
 from builder.lint import own
@@ -14,7 +16,7 @@ from builder.lint.invocations import Invocation, invocations
 from builder.lint.mistakes import PLATFORM
 from builder.lint.packages import subcommand
 from builder.lint.rules import Finding
-from builder.lint.survey import Survey, mentions, text_of
+from builder.lint.survey import Survey, words_of
 from builder.plan.scope import CONTROL_ARGS, is_proxy
 from dockerfile_grammar import nodes
 
@@ -25,6 +27,9 @@ _VOLATILE = re.compile(
     re.IGNORECASE,
 )
 """Names of what is another value in each build."""
+_WORD = re.compile(r"\w+")
+_SHOWN_LINES: Final = 5
+"""Lines that a message counts out."""
 _WHOLE: Final = frozenset({".", "./", "/", "*", "./*"})
 _LOCAL = re.compile(r"[./~]|file:|\$|-e\b|--editable")
 
@@ -33,15 +38,50 @@ def findings(survey: Survey) -> Iterator[Finding]:
     """What speaks in a check."""
     yield from _unused_globals(survey)
     for stage in survey.stages:
+        lines = _Lines(survey, stage)
+        yield from _set_twice(stage)
         for position, node in enumerate(stage.instructions):
             match node:
                 case nodes.Arg():
-                    yield from _unused(survey, stage, position, node)
-                    yield from _early(stage, position, node)
-                case nodes.Env():
-                    yield from _set_twice(stage, position, node)
+                    yield from _unused(lines, position, node)
+                    yield from _early(lines, position, node)
                 case nodes.Copy(from_=None) | nodes.Add():
-                    yield from _before_install(survey, stage, position, node)
+                    yield from _before_install(lines, position, node)
+
+
+class _Lines:
+    """What stands where in a stage, so that no rule has to walk it for every instruction."""
+
+    def __init__(self, survey: Survey, stage: nodes.Stage) -> None:
+        self.stage = stage
+        self.inherited = bool(survey.heirs(stage.index))
+        self.runs: list[int] = []
+        self.steps: list[int] = []
+        self.words: dict[str, list[int]] = {}
+        self.last_reader = -1
+        """The last instruction that may read any variable from its environment."""
+        for position, node in enumerate(stage.instructions):
+            if isinstance(node, nodes.Run):
+                self.runs.append(position)
+            if isinstance(node, nodes.Run | nodes.Onbuild):
+                self.last_reader = position
+            if isinstance(node, STEPS):
+                self.steps.append(position)
+            for word in words_of(node):
+                self.words.setdefault(word, []).append(position)
+        numbers = {id(node): position for position, node in enumerate(stage.instructions)}
+        self.installs = [
+            (numbers[id(script.node)], run)
+            for script in survey.scripts(stage)
+            for run in invocations(script)
+            if _installs_dependencies(run)
+        ]
+
+    def next_mention(self, word: str, position: int) -> int | None:
+        """The first instruction below ``position`` that has a word."""
+        found = self.words.get(word, [])
+        index = bisect_right(found, position)
+        return found[index] if index < len(found) else None
 
 
 # What nothing reads.
@@ -49,37 +89,27 @@ def findings(survey: Survey) -> Iterator[Finding]:
 
 def _unused_globals(survey: Survey) -> Iterator[Finding]:
     """Arguments before the first FROM that no FROM mentions and no stage takes over."""
-    taken = {
-        pair.key
-        for stage in survey.stages
-        for node in stage.instructions
-        if isinstance(node, nodes.Arg)
-        for pair in node.args
-    }
-    for position, node in enumerate(survey.dockerfile.global_args):
-        later = [text_of(other) for other in survey.dockerfile.global_args[position + 1 :]]
-        later += [stage.base.original for stage in survey.stages]
-        for pair in node.args:
-            alone = len(node.args) == 1
-            if pair.key in taken or _is_steering(pair.key) or not alone:
-                continue
-            if not any(mentions(text, pair.key) for text in later):
+    said = Counter(word for node in survey.dockerfile.global_args for word in words_of(node))
+    for stage in survey.stages:
+        said.update(words_of(stage.base))
+        for node in stage.instructions:
+            if isinstance(node, nodes.Arg):
+                said.update(pair.key for pair in node.args)
+    for node in survey.dockerfile.global_args:
+        for pair in node.args if len(node.args) == 1 else ():
+            if said[pair.key] == 1 and not _is_steering(pair.key):
                 yield own.UNUSED_ARG.at(node, pair.key)
 
 
-def _unused(
-    survey: Survey, stage: nodes.Stage, position: int, node: nodes.Arg
-) -> Iterator[Finding]:
+def _unused(lines: _Lines, position: int, node: nodes.Arg) -> Iterator[Finding]:
     """Arguments that no later text mentions, where no RUN could see them in its environment."""
-    later = list(stage.instructions[position + 1 :])
-    for heir in survey.heirs(stage.index):
-        later += survey.stages[heir].instructions
-    if any(isinstance(other, nodes.Run | nodes.Onbuild) for other in later):
+    if position < lines.last_reader or lines.inherited:
         return
     for pair in node.args:
-        own_text = node.original.replace(pair.key, "", 1)
-        texts = (own_text, *map(text_of, later))
-        if not _is_steering(pair.key) and not any(mentions(text, pair.key) for text in texts):
+        others = node.original.replace(pair.key, "", 1)
+        if _is_steering(pair.key) or pair.key in _WORD.findall(others):
+            continue
+        if lines.next_mention(pair.key, position) is None:
             yield own.UNUSED_ARG.at(node, pair.key)
 
 
@@ -88,77 +118,58 @@ def _is_steering(name: str) -> bool:
     return name in CONTROL_ARGS or is_proxy(name)
 
 
-def _set_twice(stage: nodes.Stage, position: int, node: nodes.Env) -> Iterator[Finding]:
-    keys = [pair.key for pair in node.pairs]
-    for key in dict.fromkeys(keys):
-        if keys.count(key) > 1:
-            yield own.DUPLICATE_ENV.at(node, key, node.range.start)
+def _set_twice(stage: nodes.Stage) -> Iterator[Finding]:
+    """One walk: what was set and not read yet, until a RUN reads all or a text mentions it."""
+    unread: dict[str, nodes.Env] = {}
+    for node in stage.instructions:
+        if isinstance(node, nodes.Run):
+            unread.clear()
             continue
-        earlier = _last_setting(stage.instructions[:position], key)
-        value = next(pair.value for pair in node.pairs if pair.key == key) or ""
-        others = (pair.value or "" for pair in node.pairs)
-        if (
-            earlier is not None
-            and not mentions(value, key)
-            and not any(mentions(text, key) for text in others)
-        ):
-            yield own.DUPLICATE_ENV.at(node, key, earlier.range.start)
-
-
-def _last_setting(above: Sequence[nodes.Instruction], key: str) -> nodes.Env | None:
-    """The ENV that set a key, if nothing since can have read it."""
-    for node in reversed(above):
-        match node:
-            case nodes.Env():
-                if any(pair.key == key for pair in node.pairs):
-                    return node
-            case nodes.Run():
-                return None
-        if mentions(text_of(node), key):
-            return None
-    return None
+        if not isinstance(node, nodes.Env):
+            for word in words_of(node) & unread.keys():
+                del unread[word]
+            continue
+        values = " ".join(pair.value or "" for pair in node.pairs)
+        for word in set(_WORD.findall(values)) & unread.keys():
+            del unread[word]
+        for pair in node.pairs:
+            if pair.key in unread:
+                yield own.DUPLICATE_ENV.at(node, pair.key, unread[pair.key].range.start)
+            unread[pair.key] = node
 
 
 # What a change does anew.
 
 
-def _early(stage: nodes.Stage, position: int, node: nodes.Arg) -> Iterator[Finding]:
+def _early(lines: _Lines, position: int, node: nodes.Arg) -> Iterator[Finding]:
     """RUN instructions between an argument that changes and the first instruction that names it."""
-    below = stage.instructions[position + 1 :]
     for pair in node.args:
         if not _VOLATILE.search(pair.key) or PLATFORM.match(pair.key):
             continue
-        use = next((other for other in below if mentions(text_of(other), pair.key)), None)
+        use = lines.next_mention(pair.key, position)
         if use is None:
             continue
-        between = below[: below.index(use)]
-        anew = [other for other in between if isinstance(other, nodes.Run)]
+        runs = lines.runs
+        anew = runs[bisect_right(runs, position) : bisect_left(runs, use)]
         if anew:
-            lines = ", ".join(str(other.range.start) for other in anew)
-            yield own.EARLY_ARG.at(node, pair.key, use.range.start, len(anew), lines)
+            below = lines.stage.instructions
+            shown = [str(below[run].range.start) for run in anew[:_SHOWN_LINES]]
+            shown += ["..."] if len(anew) > _SHOWN_LINES else []
+            where = below[use].range.start
+            yield own.EARLY_ARG.at(node, pair.key, where, len(anew), ", ".join(shown))
 
 
 def _before_install(
-    survey: Survey, stage: nodes.Stage, position: int, node: nodes.Copy | nodes.Add
+    lines: _Lines, position: int, node: nodes.Copy | nodes.Add
 ) -> Iterator[Finding]:
     if not _WHOLE.intersection(node.sources):
         return
-    below = stage.instructions[position + 1 :]
-    steps = [other for other in below if isinstance(other, STEPS)]
-    for script in survey.scripts(stage):
-        if not any(script.node is other for other in below):
-            continue
-        for run in invocations(script):
-            if _installs_dependencies(run):
-                later = (
-                    len(steps)
-                    - next(index for index, other in enumerate(steps) if other is script.node)
-                    - 1
-                )
-                command = " ".join(word.value for word in run.words[:3])
-                line = script.node.range.start
-                yield own.COPY_BEFORE_INSTALL.at(node, command, line, later)
-                return
+    index = bisect_right(lines.installs, position, key=lambda install: install[0])
+    if index < len(lines.installs):
+        at, run = lines.installs[index]
+        later = len(lines.steps) - bisect_right(lines.steps, at)
+        command = " ".join(word.value for word in run.words[:3])
+        yield own.COPY_BEFORE_INSTALL.at(node, command, run.script.node.range.start, later)
 
 
 def _installs_dependencies(run: Invocation) -> bool:

@@ -7,6 +7,7 @@ about the build. A cache mount, a setting or a clean-up in the same RUN is respe
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import chain
 from typing import Final
@@ -28,9 +29,7 @@ _APT_SAME: Final = frozenset(
 _APT_FETCHING: Final = frozenset(
     {"install", "upgrade", "dist-upgrade", "full-upgrade", "build-dep", "satisfy", "source"}
 )
-_APT_CLEANED = re.compile(
-    r"/var/lib/(?:apt|\{|\*)|\bdist-?clean\b|(?!apt)\b[\w./-]*clean[\w-]*\.sh"
-)
+_APT_CLEANED = re.compile(r"/var/lib/(?:apt|\{|\*)|\bdist-?clean\b|clean[\w-]{0,40}\.sh")
 _APK_CLEANED = re.compile(r"/var/cache/(?:apk|\{|\*)|/etc/apk/cache|apk\s+cache\s+clean")
 _DNF_CLEANED = re.compile(
     r"\bclean\s+(?:all|packages)\b|/var/cache/(?:yum|dnf|\{|\*)|/var/cache/?\s"
@@ -43,7 +42,9 @@ _YES: Final = frozenset({"-y", "--yes", "--assume-yes", "--force-yes", "-s", "-d
 
 def findings(survey: Survey) -> Iterator[Finding]:
     """What these rules say about a file, stage by stage."""
+    sparing = [_sets_pip(stage) for stage in survey.stages]
     for stage in survey.stages:
+        pip_spares = any(sparing[index] for index in survey.lineage(stage.index))
         for script in survey.scripts(stage):
             runs = list(invocations(script))
             yield from _apt(survey, runs)
@@ -52,7 +53,8 @@ def findings(survey: Survey) -> Iterator[Finding]:
                 yield from _apt_recommends(survey, runs)
                 yield from _apk_left(script, runs)
                 yield from _dnf_left(script, runs)
-                yield from _pip_left(survey, stage, script, runs)
+                if not pip_spares:
+                    yield from _pip_left(script, runs)
         yield from _stale_lists(survey, stage)
 
 
@@ -93,6 +95,8 @@ def insertion(script: Script, after: Word, text: str) -> Change:
 
 
 def _apt(survey: Survey, runs: list[Invocation]) -> Iterator[Finding]:
+    pipelines = runs[0].script.parsed.pipelines if runs else ()
+    piped = {id(element) for pipeline in pipelines for element in pipeline.elements[1:]}
     for run in runs:
         verb = subcommand(run) if run.name in APT else None
         if verb is None:
@@ -104,14 +108,14 @@ def _apt(survey: Survey, runs: list[Invocation]) -> Iterator[Finding]:
             change = Change(place, "apt-get")
             fix = Fix("write apt-get", (change,)) if name.text == "apt" else None
             yield own.APT_GET_INSTEAD_OF_APT.at(script.node, verb.value, place=place, fix=fix)
-        if verb.value == "install" and _asks(survey, run):
+        if verb.value == "install" and _asks(survey, run, fed=_fed(run, piped)):
             place = script.place(run.command.start, verb.end)
             fix = Fix("add -y", (insertion(script, verb, " -y"),))
             yield own.APT_ASSUME_YES.at(script.node, run.name, place=place, fix=fix)
 
 
-def _asks(survey: Survey, run: Invocation) -> bool:
-    if run.has(*_YES) or "ssume-" in survey.text or _fed(run):
+def _asks(survey: Survey, run: Invocation, *, fed: bool) -> bool:
+    if survey.assumes_yes or fed or run.has(*_YES):
         return False
     quiet = "".join(flag for flag in run.flags if re.fullmatch(r"-[A-Za-z]+", flag))
     levels = any(flag.startswith(("-q=2", "--quiet=2")) for flag in run.flags)
@@ -119,15 +123,14 @@ def _asks(survey: Survey, run: Invocation) -> bool:
     return quiet.count("q") < 2 and not levels and not dynamic
 
 
-def _fed(run: Invocation) -> bool:
+def _fed(run: Invocation, piped: set[int]) -> bool:
     """Whether something is piped into it, such as ``yes``."""
-    return any(
-        run.command in pipeline.elements[1:] for pipeline in run.script.parsed.pipelines
-    ) or any(redirect.operator.startswith("<") for redirect in run.command.redirects)
+    redirects = run.command.redirects
+    return id(run.command) in piped or any(item.operator.startswith("<") for item in redirects)
 
 
 def _apt_recommends(survey: Survey, runs: list[Invocation]) -> Iterator[Finding]:
-    if "nstall-Recommends" in survey.text:
+    if survey.spares_recommends:
         return
     for run in runs:
         verb = subcommand(run)
@@ -167,30 +170,38 @@ def _fetches(run: Invocation) -> bool:
 
 def _stale_lists(survey: Survey, stage: nodes.Stage) -> Iterator[Finding]:
     """An update alone, and a later RUN of the stage or its heirs that installs from its lists."""
+    alone = [
+        (position, script, run)
+        for position, script in enumerate(survey.scripts(stage))
+        for run in _lonely_update(script)
+    ]
+    if not alone:
+        return
     later = chain([stage.index], survey.heirs(stage.index))
     scripts = [script for index in later for script in survey.scripts(survey.stages[index])]
-    for position, script in enumerate(survey.scripts(stage)):
-        runs = list(invocations(script))
-        updates = [run for run in runs if _is_update(run)]
-        if not updates or any(_fetches(run) for run in runs):
-            continue
-        if cached(script.node, "/var/lib/apt/lists") or any(not run.name for run in runs):
-            continue
-        user = next(filter(None, map(_installs_stale, scripts[position + 1 :])), None)
-        if user is not None:
-            command = updates[0].command
+    users = [number for number, script in enumerate(scripts) if _installs_stale(script)]
+    for position, script, run in alone:
+        first = bisect_right(users, position)
+        if first < len(users):
             yield own.APT_UPDATE_ALONE.at(
                 script.node,
-                updates[0].name,
-                user.range.start,
-                place=script.place(command.start, command.end),
+                run.name,
+                scripts[users[first]].node.range.start,
+                place=script.place(run.command.start, run.command.end),
             )
 
 
-def _installs_stale(script: Script) -> nodes.Run | None:
+def _lonely_update(script: Script) -> list[Invocation]:
+    """The first update of a RUN that does nothing with it, as far as its commands are known."""
     runs = list(invocations(script))
-    fetches = any(apt_packages(run) for run in runs)
-    return script.node if fetches and not any(_is_update(run) for run in runs) else None
+    updates = [run for run in runs if _is_update(run)]
+    known = all(run.name for run in runs) and not cached(script.node, "/var/lib/apt/lists")
+    return updates[:1] if known and not any(map(_fetches, runs)) else []
+
+
+def _installs_stale(script: Script) -> bool:
+    runs = list(invocations(script))
+    return any(map(apt_packages, runs)) and not any(map(_is_update, runs))
 
 
 def _apk_left(script: Script, runs: list[Invocation]) -> Iterator[Finding]:
@@ -218,12 +229,8 @@ def _dnf_left(script: Script, runs: list[Invocation]) -> Iterator[Finding]:
             return
 
 
-def _pip_left(
-    survey: Survey, stage: nodes.Stage, script: Script, runs: list[Invocation]
-) -> Iterator[Finding]:
+def _pip_left(script: Script, runs: list[Invocation]) -> Iterator[Finding]:
     if _PIP_CLEANED.search(script.text) or any("cache" in value for value in _cached(script)):
-        return
-    if any(_sets_pip(survey.stages[index]) for index in survey.lineage(stage.index)):
         return
     for run in runs:
         verb = subcommand(run) if run.name == "pip" else None
@@ -243,12 +250,9 @@ def _cached(script: Script) -> Iterator[str]:
 
 
 def _sets_pip(stage: nodes.Stage) -> bool:
-    kinds = (nodes.Env, nodes.Arg, nodes.Run, nodes.Copy, nodes.Add)
-    words = ("PIP_NO_CACHE_DIR", "pip.conf", "no-cache-dir")
-    return any(
-        isinstance(node, kinds) and any(word in text_of(node) for word in words[:2])
-        for node in stage.instructions
-    )
+    """Whether a stage says in a variable or a file that pip keeps no cache."""
+    texts = map(text_of, stage.instructions)
+    return any("PIP_NO_CACHE_DIR" in text or "pip.conf" in text for text in texts)
 
 
 _CACHES: Final = {

@@ -50,6 +50,7 @@ class Locator:
         self.source = source
         self.physical = read.physical
         self._logical = {line.range.start: line for line in read.lines}
+        self._ends = {line.range.end: line for line in read.lines}
         self._starts = [len(BOM) if source.startswith(BOM) else 0]
         for line in read.physical:
             self._starts.append(self._starts[-1] + len(line.encode()) + 1)
@@ -107,11 +108,13 @@ class Locator:
         before = self.source[self._starts[line - 1] : offset]
         return line, len(before.decode()) + 1
 
-    def blank_lines(self, node: Node) -> list[int]:
-        """The blank lines inside an instruction; those of its here-documents are their own."""
-        line = self._logical[node.range.start]
+    def blank_lines(self, last: int) -> list[int]:
+        """The blank lines inside the instruction that ends at a line; those of its here-documents
+        are their own.
+        """
+        line = self._ends[last]
         bodies = sum(doc.content.count("\n") + 1 for doc in line.heredocs)
-        inside = range(node.range.start + 1, node.range.end - bodies + 1)
+        inside = range(line.range.start + 1, line.range.end - bodies + 1)
         return [number for number in inside if not self._line(number).strip()]
 
     def _line(self, number: int) -> str:

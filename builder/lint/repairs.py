@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from builder.lint import rules
 from builder.lint.rules import Change, Finding, Fix, Place
@@ -30,39 +30,41 @@ _PAIR = re.compile(r"\S+\s+(\S+)(\s+)(\S.*)", re.DOTALL)
 _UNSURE = re.compile(r"""['"\\`]|\A=""")
 
 
-def edits_of(
-    finding: Finding, dockerfile: nodes.Dockerfile, locator: Locator
-) -> tuple[Fix, tuple[Edit, ...]] | None:
-    """What mends a finding, and the edits that do so; None where a person has to."""
-    if finding.rule is rules.NO_EMPTY_CONTINUATION:
-        lines = _empty_lines(finding, dockerfile, locator)
-        return Fix("remove the empty lines", ()), tuple(map(locator.whole_line, lines))
-    fix, node = finding.fix, finding.node
-    if node is None:
-        return None
-    if fix is None:
-        repair = _REPAIRS.get(finding.rule.name)
-        fix = repair(finding, node, dockerfile) if repair is not None else None
-    if fix is None:
-        return None
-    edits = tuple(locator.edit(node, change) for change in fix.changes)
-    placed = tuple(edit for edit in edits if edit is not None)
-    return (fix, placed) if len(placed) == len(edits) else None
+class Repairs:
+    """What mends the findings of one file."""
+
+    def __init__(self, dockerfile: nodes.Dockerfile, locator: Locator) -> None:
+        self._locator = locator
+        kinds = {type(node) for stage in dockerfile.stages for node in stage.instructions}
+        self._file = _File(dockerfile.escape, both={nodes.Cmd, nodes.Entrypoint} <= kinds)
+
+    def edits_of(self, finding: Finding) -> tuple[Fix, tuple[Edit, ...]] | None:
+        """What mends a finding, and the edits that do so; None where a person has to."""
+        if finding.rule is rules.NO_EMPTY_CONTINUATION:
+            lines = self._locator.blank_lines(finding.range.end)
+            return Fix("remove the empty lines", ()), tuple(map(self._locator.whole_line, lines))
+        fix, node = finding.fix, finding.node
+        if node is None:
+            return None
+        if fix is None:
+            repair = _REPAIRS.get(finding.rule.name)
+            fix = repair(finding, node, self._file) if repair is not None else None
+        if fix is None:
+            return None
+        edits = tuple(self._locator.edit(node, change) for change in fix.changes)
+        placed = tuple(edit for edit in edits if edit is not None)
+        return (fix, placed) if len(placed) == len(edits) else None
 
 
-def _empty_lines(finding: Finding, dockerfile: nodes.Dockerfile, locator: Locator) -> list[int]:
-    """The blank lines of the instruction whose last line the finding names."""
-    for stage in dockerfile.stages:
-        for node in (stage.base, *stage.instructions):
-            if node.range.end == finding.range.end:
-                return locator.blank_lines(node)
-    for node in dockerfile.global_args:
-        if node.range.end == finding.range.end:
-            return locator.blank_lines(node)
-    return []
+class _File(NamedTuple):
+    """What a repair has to know of the whole file."""
+
+    escape: str
+    both: bool
+    """There are CMD and ENTRYPOINT."""
 
 
-def _stage_name(finding: Finding, node: nodes.Node, dockerfile: nodes.Dockerfile) -> Fix | None:
+def _stage_name(finding: Finding, node: nodes.Node, file: _File) -> Fix | None:
     if not isinstance(node, nodes.From) or node.alias_written is None:
         return None
     end = len(node.original.rstrip())
@@ -70,7 +72,7 @@ def _stage_name(finding: Finding, node: nodes.Node, dockerfile: nodes.Dockerfile
     return Fix("write it in lower case", (Change(place, node.alias_written.lower()),))
 
 
-def _as_keyword(finding: Finding, node: nodes.Node, dockerfile: nodes.Dockerfile) -> Fix | None:
+def _as_keyword(finding: Finding, node: nodes.Node, file: _File) -> Fix | None:
     if not isinstance(node, nodes.From) or node.as_keyword is None or node.alias_written is None:
         return None
     before = node.original.rstrip().removesuffix(node.alias_written).rstrip()
@@ -81,13 +83,13 @@ def _as_keyword(finding: Finding, node: nodes.Node, dockerfile: nodes.Dockerfile
     return Fix(f"write {word}", (Change(place, word),))
 
 
-def _keyword(finding: Finding, node: nodes.Node, dockerfile: nodes.Dockerfile) -> Fix | None:
+def _keyword(finding: Finding, node: nodes.Node, file: _File) -> Fix | None:
     lower = finding.message.endswith("(lowercase)")
     word = node.keyword.lower() if lower else node.keyword.upper()
     return Fix(f"write {word}", (Change(Place(0, len(node.keyword)), word),))
 
 
-def _legacy_pair(finding: Finding, node: nodes.Node, dockerfile: nodes.Dockerfile) -> Fix | None:
+def _legacy_pair(finding: Finding, node: nodes.Node, file: _File) -> Fix | None:
     """``ENV key some words`` is ``ENV key="some words"``; quotes and escapes are left to people."""
     if not isinstance(node, nodes.Env | nodes.Label):
         return None
@@ -101,16 +103,16 @@ def _legacy_pair(finding: Finding, node: nodes.Node, dockerfile: nodes.Dockerfil
     return Fix("write key=value", tuple(changes))
 
 
-def _maintainer(finding: Finding, node: nodes.Node, dockerfile: nodes.Dockerfile) -> Fix | None:
+def _maintainer(finding: Finding, node: nodes.Node, file: _File) -> Fix | None:
     if not isinstance(node, nodes.Maintainer) or re.search(r"[\\`\"]", node.name):
         return None
-    name = node.name.replace("$", f"{dockerfile.escape}$")
+    name = node.name.replace("$", f"{file.escape}$")
     keyword = "label" if node.keyword.islower() else "LABEL"
     place = Place(0, len(node.original.rstrip()))
     return Fix(f"write LABEL {AUTHORS}", (Change(place, f'{keyword} {AUTHORS}="{name}"'),))
 
 
-def _json_arguments(finding: Finding, node: nodes.Node, dockerfile: nodes.Dockerfile) -> Fix | None:
+def _json_arguments(finding: Finding, node: nodes.Node, file: _File) -> Fix | None:
     """Plain words alone: no variable, no quote, no operator, no word that only a shell knows.
 
     Beside one another CMD and ENTRYPOINT stay: a JSON array would change how they meet.
@@ -123,17 +125,14 @@ def _json_arguments(finding: Finding, node: nodes.Node, dockerfile: nodes.Docker
     words = command.text.split()
     if _BUILTINS.fullmatch(words[0]) or "=" in words[0]:
         return None
-    partner = nodes.Entrypoint if isinstance(node, nodes.Cmd) else nodes.Cmd
-    if any(
-        isinstance(other, partner) for stage in dockerfile.stages for other in stage.instructions
-    ):
+    if file.both:
         return None
     end = len(node.original.rstrip())
     change = Change(Place(end - len(command.text), end), json.dumps(words))
     return Fix("write a JSON array", (change,))
 
 
-def _protocol(finding: Finding, node: nodes.Node, dockerfile: nodes.Dockerfile) -> Fix | None:
+def _protocol(finding: Finding, node: nodes.Node, file: _File) -> Fix | None:
     if not isinstance(node, nodes.Expose):
         return None
     changes = [
@@ -144,14 +143,14 @@ def _protocol(finding: Finding, node: nodes.Node, dockerfile: nodes.Dockerfile) 
     return Fix("write it in lower case", tuple(changes)) if changes else None
 
 
-def _platform(finding: Finding, node: nodes.Node, dockerfile: nodes.Dockerfile) -> Fix | None:
+def _platform(finding: Finding, node: nodes.Node, file: _File) -> Fix | None:
     match = re.search(r"--platform=\$\{?TARGETPLATFORM\}?\s+", node.original)
     if match is None:
         return None
     return Fix("leave the flag out", (Change(Place(*match.span()), ""),))
 
 
-_Repair = Callable[[Finding, nodes.Node, nodes.Dockerfile], Fix | None]
+_Repair = Callable[[Finding, nodes.Node, _File], Fix | None]
 _REPAIRS: Final[Mapping[str, _Repair]] = {
     rules.STAGE_NAME_CASING.name: _stage_name,
     rules.FROM_AS_CASING.name: _as_keyword,

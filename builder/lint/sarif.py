@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from builder.lint.places import Edit, Locator, Region
-from builder.lint.repairs import edits_of
+from builder.lint.repairs import Repairs
 from builder.lint.report import BuildFault, LintReport
 from builder.lint.rules import Level, Rule
 from dockerfile_grammar.parser import parse
@@ -64,7 +64,8 @@ def _rule(rule: Rule, project: str) -> dict[str, Any]:
 
 def _results(report: LintReport, numbers: Mapping[str, int]) -> Iterable[dict[str, Any]]:
     if report.findings:
-        locator, tree = Locator(report.source), parse(report.source)
+        locator = Locator(report.source)
+        repairs = Repairs(parse(report.source), locator)
         for finding in report.findings:
             name = finding.rule.name
             result = {
@@ -74,7 +75,7 @@ def _results(report: LintReport, numbers: Mapping[str, int]) -> Iterable[dict[st
                 "message": {"text": finding.message},
                 "locations": [_location(report, _region(locator.region(finding)))],
             }
-            repair = edits_of(finding, tree, locator)
+            repair = repairs.edits_of(finding)
             if repair is not None and repair[1]:
                 result["fixes"] = [_fix(report, repair[0].what, repair[1], locator)]
             yield result

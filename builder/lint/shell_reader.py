@@ -59,6 +59,7 @@ class _Reader(WordScanner):
         self.depth = depth
         self.found = found
         self._bodies: list[tuple[str, bool]] = []
+        self._missing = set[str]()
         self._ahead: _Token | None = None
 
     # Lists and pipelines.
@@ -343,6 +344,8 @@ class _Reader(WordScanner):
     def _skip_bodies(self) -> None:
         """A line ends: the bodies of its here-documents follow; missing ones stand elsewhere."""
         for name, chomp in self._bodies:
+            if name in self._missing:
+                continue
             position = self.position
             while position < len(self.text):
                 end = self.text.find("\n", position)
@@ -352,4 +355,6 @@ class _Reader(WordScanner):
                 if (line.lstrip("\t") if chomp else line) == name:
                     self.position = min(position, len(self.text))
                     break
+            else:
+                self._missing.add(name)
         self._bodies.clear()

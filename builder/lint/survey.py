@@ -25,6 +25,7 @@ SHELLS: Final = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"})
 """Programs that read the language of ``builder.lint.shell``."""
 DIRECTORY_NAMES: Final = frozenset({".", "..", ""})
 """Last parts of paths that are surely directories."""
+_WORD = re.compile(r"\w+")
 _SHOWN: Final = 40
 """Characters of a command that a message quotes."""
 
@@ -73,17 +74,25 @@ class Survey:
         found: list[int] = []
         current: int | None = index
         while current is not None:
-            found.insert(0, current)
+            found.append(current)
             current = self.parents[current]
-        return found
+        return found[::-1]
 
     def heirs(self, index: int) -> list[int]:
         """The stages that start from a stage, directly or not."""
-        return [
-            stage.index
-            for stage in self.stages
-            if stage.index != index and index in self.lineage(stage.index)
-        ]
+        found, waiting = list[int](), list(self._children.get(index, ()))
+        while waiting:
+            found.append(waiting.pop())
+            waiting += self._children.get(found[-1], ())
+        return sorted(found)
+
+    @cached_property
+    def _children(self) -> dict[int, list[int]]:
+        found: dict[int, list[int]] = {}
+        for index, parent in enumerate(self.parents):
+            if parent is not None:
+                found.setdefault(parent, []).append(index)
+        return found
 
     def base(self, stage: nodes.Stage) -> str | None:
         """What FROM names with the arguments known; None where a value is missing."""
@@ -101,12 +110,29 @@ class Survey:
 
     def interpreter(self, stage: nodes.Stage) -> tuple[str, ...]:
         """The SHELL at the end of a stage."""
-        words: tuple[str, ...] = DEFAULT_SHELL
-        for index in self.lineage(stage.index):
-            for node in self.stages[index].instructions:
+        return self._interpreters[stage.index]
+
+    @cached_property
+    def _interpreters(self) -> list[tuple[str, ...]]:
+        found: list[tuple[str, ...]] = []
+        for stage in self.stages:
+            parent = self.parents[stage.index]
+            words = DEFAULT_SHELL if parent is None else found[parent]
+            for node in stage.instructions:
                 if isinstance(node, nodes.Shell):
                     words = node.args
-        return words
+            found.append(words)
+        return found
+
+    @cached_property
+    def assumes_yes(self) -> bool:
+        """Whether a setting of apt in this file answers its questions."""
+        return "ssume-" in self.text
+
+    @cached_property
+    def spares_recommends(self) -> bool:
+        """Whether a setting of apt in this file leaves recommended packages out."""
+        return "nstall-Recommends" in self.text
 
     @cached_property
     def text(self) -> str:
@@ -158,9 +184,9 @@ def text_of(node: nodes.Instruction) -> str:
     return "\n".join((node.original, *(doc.content for doc in docs)))
 
 
-def mentions(text: str, name: str) -> bool:
-    """Whether a variable's name stands in a text as a word."""
-    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
+def words_of(node: nodes.Instruction) -> frozenset[str]:
+    """The words of an instruction that could be names of variables."""
+    return frozenset(_WORD.findall(text_of(node)))
 
 
 def mounts(node: nodes.Run, kind: str) -> Iterator[str]:

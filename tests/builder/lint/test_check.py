@@ -12,6 +12,7 @@ import pytest
 from builder.errors import BuildInputError
 from builder.lint.check import check
 from builder.lint.report import LintReport, report_json, report_text
+from builder.lint.selection import Selection
 from builder.lint.settings import LintOptionError
 from builder.request import BuildRequest
 from tests.builder.plans import AMD64, StubResolver
@@ -139,3 +140,10 @@ def test_what_is_no_fault_of_the_file_is_raised(tmp_path: Path) -> None:
 def test_lines_end_at_line_feeds_alone() -> None:
     report = _check("FROM a\nRUN x\x0c\x0by\nMAINTAINER b\n")
     assert "   3 | >>> MAINTAINER b" in report_text(report)
+
+
+def test_a_file_without_stages_is_a_fault_whatever_is_asked() -> None:
+    request = BuildRequest(context=None, dockerfile=b"ARG A\n")
+    report = check(request, resolver=StubResolver(), host=AMD64, selection=Selection.of("all"))
+    assert report.fault is not None
+    assert report.fault.message == "dockerfile contains no stages to build"
