@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ASK_SECONDS: Final = 60.0
 FETCH_SECONDS: Final = 3600.0
+UMASK: Final = 0o022
+"""Modes of what is checked out do not depend on who builds."""
 LOOK_SECONDS: Final = 0.2
 """How often a cancelled build is noticed while git works."""
 SHOWN: Final = 2000
@@ -113,6 +115,7 @@ class Git:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
+                umask=UMASK,
             )
         except FileNotFoundError as error:
             raise BuildEnvironmentError(

@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+QUERY_FIELDS: Final = 64
+
 _SCP: Final = re.compile(
     r"([A-Za-z0-9_-]+@[A-Za-z0-9.-]+):([^?#]*)(?:\?([^#]*))?(?:#(.*))?\Z", re.S
 )
@@ -105,7 +107,7 @@ def _made(text: str, remote: str, query: str, fragment: str) -> GitUrl:
         raise _malformed(text, "its address holds what no address does")
     ref, _, subdir = unquote(fragment).partition(":")
     found = {"ref": ref, "subdir": subdir.strip("/")}
-    for key, values in parse_qs(query, keep_blank_values=True, max_num_fields=64).items():
+    for key, values in _queries(text, query).items():
         if len(values) > 1:
             raise _malformed(text, f'query "{key}" has multiple values')
         _take(text, found, key, values[0])
@@ -120,6 +122,13 @@ def _made(text: str, remote: str, query: str, fragment: str) -> GitUrl:
         found.get("mtime", "checkout"),
         _switch(text, found, "fetch-by-commit") is True,
     )
+
+
+def _queries(text: str, query: str) -> dict[str, list[str]]:
+    try:
+        return parse_qs(query, keep_blank_values=True, max_num_fields=QUERY_FIELDS)
+    except ValueError as error:
+        raise _malformed(text, "the query is too long") from error
 
 
 def _take(text: str, found: dict[str, str], key: str, value: str) -> None:

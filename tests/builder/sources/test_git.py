@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -219,6 +220,22 @@ def test_a_local_repository_by_its_file_url(repositories: GitRepositories, tmp_p
     repository = Repository(tmp_path / "here.git")
     repository.commit({"a": "1"})
     assert read(repositories, f"file://{repository.path}#main") == {"a": "1"}
+
+
+def test_modes_do_not_depend_on_who_builds(
+    git_site: GitSite, repository: Repository, repositories: GitRepositories
+) -> None:
+    (repository.path / "run").write_text("x")
+    (repository.path / "run").chmod(0o755)
+    repository.commit({"d/a": "1"})
+    url = parsed(f"{git_site.url}/repo.git")
+    before = os.umask(0o077)
+    try:
+        with repositories.checkout(url, repositories.resolve(url), keep_git_dir=False) as tree:
+            modes = {path.name: path.stat().st_mode & 0o777 for path in tree.rglob("*")}
+    finally:
+        os.umask(before)
+    assert modes == {"run": 0o755, "d": 0o755, "a": 0o644}
 
 
 def test_an_empty_commit_is_an_empty_directory(
