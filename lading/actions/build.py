@@ -89,7 +89,9 @@ def build(
         from lading.actions.build_delivery import write_files
 
         write_files(outcome, iidfile=iidfile, metadata=metadata_file)
-    _announce(outcome, quiet=quiet, silent=progress == "none" or order.to_stdout)
+    # Whoever reads JSON line by line finds what the build ended in there.
+    if progress not in ("none", "rawjson"):
+        _announce(outcome, quiet=quiet, silent=order.to_stdout)
     if not outcome.cached:
         from engine.builds.bounds import collect_after_build
 

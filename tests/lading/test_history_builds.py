@@ -146,7 +146,9 @@ def test_progress_of_the_environment(
     lading: Run, context: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BUILDKIT_PROGRESS", "rawjson")
-    assert json.loads(lading("build", context)[2].splitlines()[0])["vertexes"]
+    lines = [json.loads(line) for line in lading("build", context)[2].splitlines()]
+    assert all(line.keys() <= {"vertexes", "statuses", "logs", "warnings"} for line in lines)
+    assert lines[0]["vertexes"]
     monkeypatch.setenv("BUILDKIT_PROGRESS", "loud")
     status, _, err = lading("build", context)
     assert (status, "BUILDKIT_PROGRESS: invalid progress mode" in err) == (1, True)
