@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import io
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from images.layers.entry import Entry, opaque, whiteout
 from images.layers.merge import LayerMerge
 from images.layers.merged import MergedTree, entry_of
+from images.layers.overlay_diff import scan_tree, scan_upper
 from images.layers.tar_body import with_bodies
 from images.layers.tar_read import read_tar
 from images.layers.tar_write import write_tar
 from images.layers.unpack import unpack
-from tests.property.layers_strategies import make, owned, picture, trees
+from tests.property.layers_strategies import SECOND, make, owned, picture, trees
+from tests.property.test_layers_whiteouts import CHANGES, change, overlay
 
 SLOW = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -116,3 +120,29 @@ def test_merging_in_parts_is_merging_at_once(one, two, three, keep):
     at_once = tar_of(merge(layers)).getvalue()
     assert tar_of(merge([merge(layers[:2]), layers[2]])).getvalue() == at_once
     assert tar_of(merge([layers[0], merge(layers[1:])])).getvalue() == at_once
+
+
+def in_seconds(entries: Iterable[Entry]) -> list[Entry]:
+    """With times as archives have them."""
+    return [entry._replace(mtime=entry.mtime // SECOND * SECOND) for entry in entries]
+
+
+@pytest.mark.root
+@given(trees(size=8), CHANGES, CHANGES, CHANGES)
+@settings(SLOW, max_examples=25)
+def test_the_sum_of_what_steps_did_is_what_the_kernel_shows(
+    tmp_path: Path, old, one, two, three
+) -> None:
+    lower = make(tmp_path / "lower", old)
+    below, uppers = str(lower), []
+    for number, changes in enumerate((one, two, three)):
+        upper, work = tmp_path / f"upper{number}", tmp_path / f"work{number}"
+        with overlay(Path(below), upper, work, tmp_path / "mounted") as mounted:
+            # Numbers name what is made, and a round must not meet the names of another.
+            change(mounted, [("nothing", 0, 0)] * 20 * number + changes)
+            shown = picture(in_seconds(scan_tree(mounted)))
+        uppers.append(upper)
+        below = f"{upper}:{below}"
+    merged = merge([list(scan_upper(upper)) for upper in uppers])
+    both = [unpacked(tmp_path / "merged", merged), lower]
+    assert picture(in_seconds(entry_of(node) for node in MergedTree(both).walk())) == shown
