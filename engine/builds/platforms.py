@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, wait
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import BuildCancelledError
@@ -52,27 +51,43 @@ def build_each(
             error names the platform.
         KeyboardInterrupt: after every running step was killed.
     """
-    cancellation = cancellation or Cancellation()
+    stop = cancellation or Cancellation()
     common = CommonWork(several=True)
-    calls = [
-        partial(
-            building.build,
+
+    def build(platform: Platform) -> BuildResult:
+        return building.build(
             request_for(order, platform),
             yard,
             tracker,
-            cancellation=cancellation,
+            cancellation=stop,
             common=common,
             on_failure=on_failure,
             lock=lock,
         )
-        for platform in order.targets
-    ]
-    futures: list[Future[BuildResult]] = [Future() for _ in calls]
+
+    futures = _at_the_same_time(order.targets, build, stop)
+    _raise_first_cause(order.targets, futures)
+    return tuple(future.result() for future in futures)
+
+
+def _at_the_same_time(
+    platforms: tuple[Platform, ...],
+    build: Callable[[Platform], BuildResult],
+    stop: Cancellation,
+) -> list[Future[BuildResult]]:
+    """What became of each build, when all have ended; the first failure stops the others."""
+    futures: list[Future[BuildResult]] = [Future() for _ in platforms]
+
+    def work(platform: Platform, future: Future[BuildResult]) -> None:
+        try:
+            future.set_result(build(platform))
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the images
+            future.set_exception(error)
+            stop.cancel()
+
     threads = [
-        threading.Thread(
-            target=_build, args=(call, future, cancellation), name=f"build-{platform}", daemon=True
-        )
-        for platform, call, future in zip(order.targets, calls, futures, strict=True)
+        threading.Thread(target=work, args=pair, name=f"build-{pair[0]}", daemon=True)
+        for pair in zip(platforms, futures, strict=True)
     ]
     for thread in threads:
         thread.start()
@@ -80,13 +95,12 @@ def build_each(
         while wait(futures, timeout=WAKE_SECONDS).not_done:
             pass
     except BaseException:
-        cancellation.cancel()
+        stop.cancel()
         raise
     finally:
         for thread in threads:
             thread.join()
-    _raise_first_cause(order.targets, futures)
-    return tuple(future.result() for future in futures)
+    return futures
 
 
 def request_for(order: BuildOrder, platform: Platform) -> BuildRequest:
@@ -99,16 +113,6 @@ def request_for(order: BuildOrder, platform: Platform) -> BuildRequest:
         name_platform=True,
         register=False,
     )
-
-
-def _build(
-    call: Callable[[], BuildResult], future: Future[BuildResult], cancellation: Cancellation
-) -> None:
-    try:
-        future.set_result(call())
-    except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the images
-        future.set_exception(error)
-        cancellation.cancel()
 
 
 def _raise_first_cause(platforms: tuple[Platform, ...], futures: list[Future[BuildResult]]) -> None:

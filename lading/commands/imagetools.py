@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,9 @@ from lading.commands.declared import access_options
 from lading.errors import UsageError
 
 if TYPE_CHECKING:
+    from engine.access import Access
     from engine.manifests.assembling import Assembled
+    from images.client import RegistryClient
 
 
 @click.group()
@@ -58,45 +61,64 @@ def create(
 
     A source is a name, a digest in the repository of the tags, or a descriptor in JSON.
     """
-    from engine.builds.delivery.annotations import parse_annotations
-    from engine.manifests import assembling
-    from engine.registries import call
-    from images.client import RegistryClient
-
     names = [Reference.parse(tag) for tag in tags]
     if not (names or dry_run):
         raise UsageError(
             "can't push with no tags specified", where="imagetools create", fix="add -t NAME"
         )
-    texts = [*sources, *(_read(file) for file in files)]
-    found = [assembling.parse_source(text, names) for text in texts]
     if append and not names:
         raise UsageError("--append needs a tag to add to", where="--append", fix="add -t NAME")
-    if not (found or append):
+    texts = (*sources, *(_read(file) for file in files))
+    if not (texts or append):
         raise UsageError("no sources specified", where="imagetools create")
+    assembled = _assemble(
+        app.access(insecure_registry),
+        names,
+        texts,
+        append=append,
+        annotations=annotations,
+        prefer_index=prefer_index,
+        platforms=Platform.parse_list(platforms),
+        dry_run=dry_run,
+    )
+    if dry_run:
+        click.echo(json.dumps(json.loads(assembled.raw), indent=2))
+
+
+def _assemble(
+    access: Access,
+    names: Sequence[Reference],
+    texts: Sequence[str],
+    *,
+    append: bool,
+    annotations: Sequence[str],
+    prefer_index: bool,
+    platforms: Sequence[Platform],
+    dry_run: bool,
+) -> Assembled:
+    """Put the list together, and push it under every name unless this is a rehearsal."""
+    from engine.builds.delivery.annotations import parse_annotations
+    from engine.manifests import assembling
+    from engine.registries import call
+
+    found = [assembling.parse_source(text, names) for text in texts]
     notes = parse_annotations(annotations)
-    chosen = Platform.parse_list(platforms)
 
     async def work(client: RegistryClient) -> Assembled:
         before = await assembling.existing(client, names[0]) if append else ()
-        return await assembling.assemble(
+        assembled = await assembling.assemble(
             client,
             [*before, *found],
             annotations=notes,
             prefer_index=prefer_index,
-            platforms=chosen,
+            platforms=platforms,
         )
-
-    async def work_and_publish(client: RegistryClient) -> Assembled:
-        assembled = await work(client)
-        for name in names:
+        for name in () if dry_run else names:
             await assembling.publish(client, assembled, name, told=_tell)
             click.echo(f"pushed {assembled.digest} to {name}", err=True)
         return assembled
 
-    assembled = call(app.access(insecure_registry), work if dry_run else work_and_publish)
-    if dry_run:
-        click.echo(json.dumps(json.loads(assembled.raw), indent=2))
+    return call(access, work)
 
 
 @imagetools.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,7 @@ def registered(flags: str) -> Iterator[binfmt.Interpreter]:
     require_program("qemu-aarch64-static")
     if Platform.host().architecture != "amd64":
         pytest.skip("needs an amd64 machine")
-    name = f"lading-test-{flags}"
+    name = f"lading-test-{flags}-{os.getpid()}"
     (line,) = (line for key, line in binfmt.configured().items() if key == "qemu-aarch64")
     fields = line.split(":")
     fields[1], fields[7] = name, flags
