@@ -126,6 +126,30 @@ def test_skopeo_copies_an_index_with_its_statements(
         assert f"sha256:{statement['subject'][0]['digest']['sha256']}" == image["digest"]
 
 
+def test_statements_are_signed_and_verified(
+    lading: Lading, registry: Registry, tmp_path: Path
+) -> None:
+    name = f"{registry.address}/team/app:1"
+    build(lading, tmp_path, "-t", name, "--push")
+    lading("trust", "key", "generate", "alice", "--output", tmp_path / "keys")
+    lading("trust", "key", "generate", "bob")
+    (tmp_path / "review.json").write_text('{"reviewer": "jo"}')
+    kind = "https://example.org/review/v1"
+    lading("attestation", "sign", "--key", "alice", name)
+    assert "already signed" in lading("attestation", "sign", "--key", "alice", name).stdout
+    from_file = ("--type", kind, "--predicate", tmp_path / "review.json")
+    lading("attestation", "sign", "--key", "alice", *from_file, name)
+    verified = lading("attestation", "verify", "--key", "alice", name).stdout
+    assert verified.count("verified https://") == 3
+    shown = lading("attestation", "verify", "--key", "alice", "--type", kind, "--show", name)
+    assert json.loads(shown.stdout)["predicate"] == {"reviewer": "jo"}
+    refused = lading("attestation", "verify", "--key", "bob", name, status=None)
+    assert refused.returncode != 0
+    assert "is signed by the key" in refused.stderr
+    [public] = (tmp_path / "keys").glob("*.pub")
+    assert lading("trust", "verify", "--verify-key", public, name, status=None).returncode != 0
+
+
 def test_every_package_of_a_real_debian_is_found(lading: Lading, tmp_path: Path) -> None:
     query = require_program("dpkg-query")
     archive = debian_archive()
