@@ -48,6 +48,14 @@ def test_a_list(built: Run) -> None:
     assert len(built("history", "builds", "ls", "--format", "json")[1].splitlines()) == 3
 
 
+def test_a_build_without_a_name_is_called_by_its_directory(
+    lading: Run, context: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(context)
+    lading("build", ".")
+    assert lading("history", "builds", "ls", "--format", "{{.Name}}")[1] == "shop\n"
+
+
 def test_one_build(built: Run) -> None:
     status, out, _ = built("history", "builds", "inspect")
     assert status == 0

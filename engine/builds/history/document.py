@@ -7,6 +7,8 @@ This module is on the path of every build and imports nothing for it.
 
 from __future__ import annotations
 
+import os
+
 from builder.progress.events import (
     ContextRead,
     DefinitionRead,
@@ -61,7 +63,8 @@ def begin(order: BuildOrder, ref: str, started: float, mask: Mask) -> Document:
     """The document of a build that begins; no secret's value is in it."""
     request = order.request
     tags = [mask(tag.familiar) for tag in request.tags]
-    context = mask(origin_of(order) or ("" if request.context is None else str(request.context)))
+    here = "" if request.context is None else os.path.abspath(request.context)
+    context = mask(origin_of(order) or here)
     asked = {
         "context": context,
         "target": request.target or "",
