@@ -98,6 +98,12 @@ class StoreBusyError(RegistryError):
     code = "registry-store-busy"
 
 
+class ImportSourceError(RegistryError):
+    """The folder holds no storage of a registry that is known here."""
+
+    code = "registry-import-source"
+
+
 class PolicyError(RegistryError):
     """A rule of the configuration forbids this; clients are told DENIED."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -54,6 +54,17 @@ class FileStorage:
         """Store bytes that hash to ``digest``, durably."""
         with self._blobs.writer(expected=digest) as writer:
             writer.write(data)
+            writer.commit()
+
+    def take(self, pieces: Iterable[bytes], digest: Digest, size: int) -> None:
+        """Store content from elsewhere, durably.
+
+        Raises:
+            DigestMismatchError, SizeLimitError: it is other bytes; nothing is kept.
+        """
+        with self._blobs.writer(expected=digest, size=size) as writer:
+            for piece in pieces:
+                writer.write(piece)
             writer.commit()
 
     def has(self, digest: Digest) -> bool:

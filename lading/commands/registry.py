@@ -19,6 +19,7 @@ COMMANDS = {
     "config": ("registry_config:config", "Check, show and describe the configuration"),
     "countersign": ("registry_countersign:countersign", "Manage the registry's own signing keys"),
     "gc": ("registry_store:gc", "Remove content that nobody needs, while the registry serves"),
+    "import": ("registry_import:take", "Take over what distribution or zot has stored"),
     "rebuild-index": ("registry_store:rebuild_index", "Make the index anew from the blobs"),
     "rm": ("registry_remove:rm", "Remove a whole repository, while the registry serves"),
     "robot": ("registry_access:robot", "Manage robot accounts"),
