@@ -23,7 +23,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "attestation": ("attestation:attestation", "Show statements attached to images: provenance, SBOMs and others"),
     "bake": ("bake:bake", "Build the targets of a bake file or a compose file"),
     "build": ("build:build", "Build an image from a Dockerfile"),
-    "builder": ("builder:builder", "Manage the build cache"),
+    "builder": ("builder:builder", "Manage the build cache and the machines that build"),
     "history": ("history:history_or_builds", "Show the history of an image, or earlier builds"),
     "image": ("image:image", "Manage images"),
     "images": ("images:images", "List images"),
