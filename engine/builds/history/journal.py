@@ -10,11 +10,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Any
 
     from builder.progress.events import VertexOutput
     from engine.builds.history.document import Document, Mask
@@ -95,14 +95,19 @@ class Journal:
         dropped = sum(output.dropped for output in self._outputs.values())
         written = 0
         if self._outputs:
-            rows = [value for kind, value in read_rows(f"{self._stem}{SUFFIX}") if kind == "log"]
+            rows = list[Any]()
+            # `builder prune --all` may have taken the journal away.
+            with suppress(FileNotFoundError):
+                patches = read_rows(f"{self._stem}{SUFFIX}")
+                rows = [value for kind, value in patches if kind == "log"]
             written = sum(len(text) for *_, text in rows)
             write_log(f"{self._stem}{LOG_SUFFIX}", rows)
         return {"bytes": written, "dropped": dropped}
 
     def discard(self) -> None:
         """The record is written, so the journal may go."""
-        os.unlink(f"{self._stem}{SUFFIX}")
+        with suppress(FileNotFoundError):
+            os.unlink(f"{self._stem}{SUFFIX}")
         os.close(self._file)
 
     def _keep(self, vertex: int, output: _Output, time: float, stream: int, lines: bytes) -> None:

@@ -91,8 +91,10 @@ def slowest_chain(steps: Sequence[TracedStep]) -> tuple[TracedStep, ...]:
     """The steps that rest on one another and took longest together, first things first.
 
     A build cannot be faster than that without changing one of them. Steps that took no time are
-    left out.
+    left out, and what the builder does for itself where the Dockerfile's own steps took any.
     """
+    own = [step for step in steps if not step.internal]
+    steps = own if any(step.seconds for step in own) else steps
     best: dict[int, float] = {}
     before: dict[int, int] = {}
     known = {step.number: step for step in steps}

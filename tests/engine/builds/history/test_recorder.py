@@ -242,6 +242,16 @@ def test_a_record_that_cannot_be_written_is_no_trouble_of_the_build(tmp_path: Pa
     assert story.recorder.document["status"] == "completed"
 
 
+def test_a_journal_that_was_pruned_meanwhile(tmp_path: Path) -> None:
+    story = Story(tmp_path)
+    story.step("[1/1] RUN x", output=b"x\n")
+    os.unlink(story.entry().stem + ".journal")
+    story.end()
+    document = story.entry().document()
+    assert document is not None
+    assert document["status"] == "completed"
+
+
 def test_two_builds_on_one_display_have_records_of_their_own(tmp_path: Path) -> None:
     first = Story(tmp_path)
     second = Story(tmp_path, first.clock)
