@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from builder.progress.tracker import Tracker
     from builder.request import BuildRequest, BuildResult
     from builder.runner import Cancellation, FailureInspector
+    from engine.builds.attesting.options import Attesting
     from engine.builds.building import Yard
     from engine.builds.delivery.annotations import Annotation
     from engine.builds.delivery.outputs import Output
@@ -38,6 +39,7 @@ class Form(Record):
 
     packing: Packing
     annotations: tuple[Annotation, ...]
+    attesting: Attesting | None
     outputs: tuple[Output, ...]
 
 
@@ -54,8 +56,9 @@ def pass_stations(
     outputs = order.outputs or ((STORED,) if order.request.register else ())
     check_outputs(outputs, order.request.tags, platforms=len(order.targets))
     wanted = forms(order, outputs)
-    if not order.indexed and not _listed(order):
-        _check_levels(item for form in wanted for item in form.annotations)
+    for form in wanted:
+        if not order.indexed and not _listed(form):
+            _check_levels(form.annotations)
     order = replace(order, request=_unnamed(order, outputs))
     started = tracker.now()
     with yard.store.lease("build"):
@@ -76,20 +79,33 @@ def forms(order: BuildOrder, outputs: Iterable[Output]) -> list[Form]:
 
     There is always one.
     """
-    found: dict[tuple[Packing, tuple[Annotation, ...]], list[Output]] = {}
+    found: dict[Form, list[Output]] = {}
     files = []
     for output in outputs:
         if output.is_image:
-            annotations = (*order.annotations, *output.annotations)
-            docker = output.packing.docker_types and (output.types_asked or not annotations)
-            packing = replace(output.packing, squash=order.squash, docker_types=docker)
-            found.setdefault((packing, annotations), []).append(output)
+            found.setdefault(_form(order, output), []).append(output)
         else:
             files.append(output)
     if not found:
-        found[Packing(squash=order.squash), order.annotations] = []
-    result = [Form(*key, tuple(wanting)) for key, wanting in found.items()]
+        plain = Packing(squash=order.squash)
+        found[Form(plain, order.annotations, order.attesting, ())] = []
+    result = [replace(form, outputs=tuple(wanting)) for form, wanting in found.items()]
     return [replace(result[0], outputs=(*result[0].outputs, *files)), *result[1:]]
+
+
+def _form(order: BuildOrder, output: Output) -> Form:
+    """What one output wants; it is not in there itself."""
+    annotations = (*order.annotations, *output.annotations)
+    docker = output.packing.docker_types and (output.types_asked or not annotations)
+    packing = replace(output.packing, squash=order.squash, docker_types=docker)
+    attesting = order.attesting
+    if attesting is not None and output.artifact_statements is not None:
+        from engine.builds.attesting.options import INDEX as IN_INDEX
+        from engine.builds.attesting.options import REFERRERS
+
+        chosen = REFERRERS if output.artifact_statements else IN_INDEX
+        attesting = replace(attesting, form=chosen)
+    return Form(packing, annotations, attesting, ())
 
 
 def _unnamed(order: BuildOrder, outputs: Iterable[Output]) -> BuildRequest:
@@ -159,13 +175,13 @@ def _finish(
         packed.append((platform, image))
     root = packed[0][1].descriptor
     stated: dict[Digest, Descriptor] = {}
-    if order.attesting is not None:
+    if form.attesting is not None:
         from engine.builds.attesting.station import Occasion, attest
 
         names = tuple(name for output in form.outputs for name in output.names)
         stated = attest(
             packed,
-            order.attesting,
+            form.attesting,
             order.request,
             Occasion(started),
             yard.store,
@@ -179,9 +195,9 @@ def _finish(
     return Goods(root, tuple(packed), form.annotations)
 
 
-def _listed(order: BuildOrder) -> bool:
+def _listed(form: Form) -> bool:
     """Whether statements make an index of what would be a single manifest."""
-    return order.attesting is not None and order.attesting.form == "index"
+    return form.attesting is not None and form.attesting.form == "index"
 
 
 def _check_levels(annotations: Iterable[Annotation]) -> None:

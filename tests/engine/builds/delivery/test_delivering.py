@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.builds.attesting.options import Attesting, Provenance
 from engine.builds.delivery.metadata import describe, encode
 from engine.builds.delivery.outputs import OutputError
 from images.archive import load
@@ -259,6 +260,29 @@ def test_platforms_in_an_archive(bench: Bench, tmp_path: Path) -> None:
         bench(f"type=docker,dest={tmp_path}/d.tar", dockerfile=SCRATCH, platforms=TWO)
     assert "type=oci" in (caught.value.fix or "")
     assert not (tmp_path / "d.tar").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "media_type"),
+    [("", OCI_MANIFEST), (",oci-artifact=true", OCI_MANIFEST), (",oci-artifact=false", OCI_INDEX)],
+)
+def test_statements_are_attached_as_the_output_wants(
+    bench: Bench, more: str, media_type: str
+) -> None:
+    outcome = bench(f"type=image{more}", attesting=Attesting(Provenance()), tags=("app:1",))
+    assert outcome.root.media_type == media_type
+
+
+def test_a_docker_archive_holds_the_image_without_its_statements(
+    bench: Bench, tmp_path: Path
+) -> None:
+    asked = Attesting(Provenance(), form="index")
+    outcome = bench(f"type=docker,dest={tmp_path}/d.tar", attesting=asked, tags=("app:1",))
+    other = ImageStore.open(tmp_path / "other")
+    with (tmp_path / "d.tar").open("rb") as file:
+        (loaded,) = load(file, other)
+    assert loaded.descriptor == outcome.images[0].descriptor
+    other.close()
 
 
 def test_a_tar_on_standard_output(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
