@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 @click.group()
 def imagetools() -> None:
-    """Look at images in registries, and put lists of them together without pulling any."""
+    """Put lists together from what registries have.
+
+    Only documents are read; nothing is pulled.
+    """
 
 
 @imagetools.command()
