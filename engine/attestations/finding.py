@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from engine.attestations import manifests
-from engine.attestations.manifests import INDEX, REFERRER, Attached
+from engine.attestations.manifests import BUNDLE, INDEX, REFERRER, Attached
 from engine.attestations.statement import LIMIT, MEDIA_TYPE, InvalidStatementError, Statement, parse
 from images.errors import SizeLimitError
 from images.manifest import Manifest
 from images.manifest import parse as parse_manifest
 from records import Record, replace
+from trust.bundle import BUNDLE as SIGSTORE_BUNDLE
+from trust.bundle import parse_bundle
 
 if TYPE_CHECKING:
     from images.client import RegistryClient
@@ -74,8 +76,9 @@ async def find_remote(client: RegistryClient, reference: Reference) -> Findings:
     beside = manifests.attestations_in(fetched.document)
     subjects: dict[Digest, Digest] = {}
     for subject in platforms:
-        for item in await client.referrers(reference, subject, artifact_type=MEDIA_TYPE):
-            subjects[item.digest] = subject
+        for kind in (MEDIA_TYPE, SIGSTORE_BUNDLE):
+            for item in await client.referrers(reference, subject, artifact_type=kind):
+                subjects[item.digest] = subject
     if len(beside) + len(subjects) > MOST:
         raise SizeLimitError(f"more than {MOST} statements", where=str(reference))
     found: list[Attached] = []
@@ -92,7 +95,7 @@ def read_stored(store: ImageStore, attached: Attached) -> Statement:
         InvalidStatementError: malformed, or about another image.
         SizeLimitError: longer than a statement may be. ImagesError: missing or damaged.
     """
-    return _about(parse(store.blobs.read(attached.blob.digest, limit=LIMIT)), attached)
+    return _about(store.blobs.read(attached.blob.digest, limit=LIMIT), attached)
 
 
 async def read_remote(
@@ -100,10 +103,12 @@ async def read_remote(
 ) -> Statement:
     """Fetch a statement and see that it is about its image; raises as ``read_stored``."""
     raw = await client.read_blob(reference, attached.blob, limit=LIMIT)
-    return _about(parse(raw), attached)
+    return _about(raw, attached)
 
 
-def _about(statement: Statement, attached: Attached) -> Statement:
+def _about(raw: bytes, attached: Attached) -> Statement:
+    """The statement, out of its envelope if it has one, whose signature is not looked at here."""
+    statement = parse(parse_bundle(raw).payload if attached.form == BUNDLE else raw)
     if attached.subject not in statement.subjects:
         raise InvalidStatementError(
             f"the statement is attached to {attached.subject} and says nothing of it",

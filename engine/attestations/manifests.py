@@ -19,6 +19,8 @@ from images.digest import Digest
 from images.manifest import Index, Manifest
 from images.mediatype import OCI_EMPTY
 from records import Record, replace
+from trust.bundle import BUNDLE as SIGSTORE_BUNDLE
+from trust.bundle import COSIGN_SIGN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,14 +31,16 @@ if TYPE_CHECKING:
 PREDICATE: Final = "in-toto.io/predicate-type"
 _EMPTY: Final = b"{}"
 
-INDEX, REFERRER = "index", "referrer"
+INDEX, REFERRER, BUNDLE = "index", "referrer", "bundle"
+BUNDLE_PREDICATE: Final = "dev.sigstore.bundle.predicateType"
+"""Where a bundle's manifest says what is stated in it."""
 
 
 class Attached(Record):
     """A statement that is attached to an image: where it is, not yet what it says.
 
     ``blob`` points to the statement, ``manifest`` to what holds it, ``subject`` to the image;
-    ``form`` is ``index`` or ``referrer``.
+    ``form`` is ``index``, ``referrer``, or ``bundle`` for one in a signed envelope.
     """
 
     predicate_type: str
@@ -137,3 +141,7 @@ def statements_in(
             if layer.media_type == MEDIA_TYPE:
                 kind = layer.annotations.get(PREDICATE) or manifest.annotations.get(PREDICATE, "")
                 yield Attached(kind, layer, digest, subject, form, platforms.get(subject))
+            elif layer.media_type == SIGSTORE_BUNDLE:
+                kind = manifest.annotations.get(BUNDLE_PREDICATE, "")
+                if kind != COSIGN_SIGN:
+                    yield Attached(kind, layer, digest, subject, BUNDLE, platforms.get(subject))

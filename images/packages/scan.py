@@ -101,7 +101,7 @@ class _Scanner:
                     found[item.path] = document
                     self._count(document)
             entries.append(item)
-        self._apply(entries, number)
+        self._tree.apply(entries, number)
         if self._replace(found):
             self._attribute(number)
         plain = [item.size for item in entries if item.kind == kinds.FILE and not item.is_whiteout]
@@ -115,18 +115,6 @@ class _Scanner:
         self._items += 1 + len(document.packages) + len(document.texts)
         if self._items > ITEMS:
             raise SizeLimitError(f"the image's package databases name more than {ITEMS} things")
-
-    def _apply(self, entries: Sequence[Entry], number: int) -> None:
-        """First what the layer hides of those below, then what it brings, as overlayfs does."""
-        for item in entries:
-            if item.name == kinds.OPAQUE_NAME:
-                self._tree.clear(item.parent)
-            elif item.is_whiteout:
-                name = item.name.removeprefix(kinds.WHITEOUT_PREFIX)
-                self._tree.remove(f"{item.parent}/{name}" if item.parent else name)
-        for item in entries:
-            if item.path and not item.is_whiteout:
-                self._tree.put(item, number)
 
     def _replace(self, found: dict[str, Document]) -> bool:
         """Forget documents whose file is gone or another one, and take the new ones.

@@ -6,7 +6,7 @@ Paths may lead through symbolic links, as package databases written before ``/us
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from images.layers import entry as kinds
@@ -38,6 +38,18 @@ class FileTree:
 
     def __init__(self) -> None:
         self._root: Folder = {}
+
+    def apply(self, entries: Sequence[Entry], layer: int) -> None:
+        """Put a layer on top: first what it hides of those below, then what it brings."""
+        for item in entries:
+            if item.name == kinds.OPAQUE_NAME:
+                self.clear(item.parent)
+            elif item.is_whiteout:
+                name = item.name.removeprefix(kinds.WHITEOUT_PREFIX)
+                self.remove(f"{item.parent}/{name}" if item.parent else name)
+        for item in entries:
+            if item.path and not item.is_whiteout:
+                self.put(item, layer)
 
     def remove(self, path: str) -> None:
         """Remove ``path`` with all below it; nothing if it is not there."""

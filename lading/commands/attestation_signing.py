@@ -127,13 +127,14 @@ def verify(
 
 
 def _attached(access: Access, reference: Reference, kind: str | None) -> list[Statement]:
+    from engine.attestations.manifests import BUNDLE
     from engine.attestations.reading import remote_statements
     from images.errors import ImageUnknownError
 
     found = [
         statement
-        for _, statement in remote_statements(access, reference)
-        if kind is None or is_of(statement.predicate_type, kind)
+        for item, statement in remote_statements(access, reference)
+        if item.form != BUNDLE and (kind is None or is_of(statement.predicate_type, kind))
     ]
     if not found:
         raise ImageUnknownError(

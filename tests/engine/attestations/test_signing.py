@@ -83,6 +83,11 @@ async def test_signed_statements_are_verified_by_their_key_alone(remote: Remote)
     with pytest.raises(UnsignedError):
         await verify_statements(*remote, [ALICE.public], lambda item: item.predicate_type == "x")
     assert await sign_statements(*remote, statements, ALICE, now=lambda: NOW) == []
+    it, name = remote
+    found = {item.form: item for item in (await find_remote(it, name)).attached}
+    assert set(found) == {"referrer", "bundle"}
+    assert found["bundle"].predicate_type == KIND
+    assert (await read_remote(it, name, found["bundle"])).raw == statements[0].raw
 
 
 async def test_the_envelope_is_right_to_other_libraries(remote: Remote, image: Image) -> None:
