@@ -68,6 +68,10 @@ def check_outputs(outputs: Sequence[Output], tags: Sequence[Reference], *, platf
     taken: set[Reference] = set()
     for output in outputs:
         names = output.names or tuple(tags)
+        if output.delete:
+            from engine.builds.delivery.trees import check_delete
+
+            check_delete(output.dest)
         if output.push and not names:
             raise OutputError(
                 "there is no name to push to", where="--output", fix="add -t NAME or name=NAME"

@@ -37,11 +37,9 @@ def write_directory(output: Output, images: Images, store: ImageStore) -> list[s
     """Write the files into ``output.dest``; returns what was left out.
 
     Raises:
-        OutputError: two platforms have the same file, or the directory is not to be emptied.
+        OutputError: two platforms have the same file.
         OccupiedError, EnvironmentFault: as ``images.outgoing.whole_directory``.
     """
-    if output.delete:
-        _check_delete(output.dest)
     left_out: list[str] = []
     with whole_directory(output.dest, delete=output.delete) as stage, ExitStack() as stack:
         entries = _files(output, images, store, stack)
@@ -119,8 +117,12 @@ def _for_caller(entries: Iterable[Entry], left_out: list[str]) -> Iterator[Entry
             yield entry._replace(uid=uid, gid=gid)
 
 
-def _check_delete(dest: str) -> None:
-    """Refuse to empty what nobody means: the root, a home, the folder one is in or one above it."""
+def check_delete(dest: str) -> None:
+    """Refuse to empty what nobody means: the root, a home, the folder one is in or one above it.
+
+    Raises:
+        OutputError: says which of them.
+    """
     place = os.path.realpath(dest)
     for name, other in (
         ("the file system", "/"),

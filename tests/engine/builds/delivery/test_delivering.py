@@ -111,6 +111,7 @@ def test_what_must_not_be_emptied(
     for dest in ("/", str(home), ".", ".."):
         with pytest.raises(OutputError, match="mode=delete would empty"):
             bench(f"type=local,dest={dest},mode=delete")
+        assert bench.progress.names == [], "nothing was built"
     bench(f"type=local,dest={home}/work/out,mode=delete")
 
 
