@@ -37,6 +37,7 @@ def bake(
     yard: Yard,
     progress: ProgressSink,
     *,
+    tracker: Tracker | None = None,
     fulfilling: Fulfil = fulfil,
 ) -> dict[str, BuildOutcome]:
     """Build all targets; ``progress`` is closed at the end, however it ends.
@@ -48,6 +49,7 @@ def bake(
         orders: by the target's name.
         yard: as for one build.
         progress: shows all of them; steps are labelled with their target.
+        tracker: of the same display, where something was shown before.
         fulfilling: what builds one order; another one in tests.
 
     Raises:
@@ -59,7 +61,7 @@ def bake(
         waiting = {name: _needs(order) for name, order in orders.items()}
         _check_order(waiting)
         with yard.store.lease("bake"):
-            return _Baker(orders, waiting, yard, Tracker(progress), fulfilling).run()
+            return _Baker(orders, waiting, yard, tracker or Tracker(progress), fulfilling).run()
     finally:
         progress.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,39 +11,29 @@ from engine.bake.entitlements import Grants, missing, named_on_command_line
 from engine.bake.entries import canonical_attestation, fields_of, parse_bool
 from engine.bake.errors import BakeDeniedError
 from engine.bake.overrides import parse_overrides
+from engine.bake.remote import rebased
 from engine.bake.render import list_targets, list_variables, selection_json
 from engine.bake.resolve import cleaned, select
-from engine.bake.variables import Surroundings
-from images.platform import Platform
 from lading.actions.build import elsewhere
 from lading.errors import UsageError
-from records import Record, replace
+from records import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from builder.progress.events import ProgressSink
+    from builder.progress.tracker import Tracker
     from engine.bake.model import Config
     from engine.bake.resolve import Selection
     from engine.builds.building import Yard
     from engine.builds.order import BuildOutcome
+    from lading.actions.bake_definition import Defined
     from lading.app import App
 
 EPOCH: Final = "SOURCE_DATE_EPOCH"
-NO_LOOKUP: Final = "BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP"
 FILES: Final = "BUILDX_BAKE_FILE"
 SEPARATOR: Final = "BUILDX_BAKE_PATH_SEPARATOR"
 NO_FILE_CHECKS: Final = "BUILDX_BAKE_ENTITLEMENTS_FS"
-
-
-class Asked(Record):
-    """What the command line says of the definition."""
-
-    files: tuple[str, ...]
-    names: tuple[str, ...]
-    overrides: tuple[str, ...]
-    variables: tuple[str, ...]
-    allow: tuple[str, ...]
 
 
 def bake(
@@ -78,6 +67,7 @@ def bake(
         UsageError, BakeError, ImagesError: the command line, the definition or a build is at fault.
     """
     from builder.progress.render import chosen_name, make_progress
+    from builder.progress.tracker import Tracker
     from engine.builds import building
 
     if print_only and listed is not None:
@@ -87,24 +77,30 @@ def bake(
     )
     if check or call is not None:
         shorthands += (f"*.call={'check' if check else call}",)
-    asked = Asked(files or _files_of(os.environ), names, (*sets, *shorthands), variables, allow)
     places = elsewhere(app, builder)
     yard = building.Yard(app.store, app.access(**access), app.runtime, elsewhere=places)
     progress = chosen_name(progress, os.environ)
     sink = make_progress("quiet" if print_only or listed else progress, sys.stderr)
     from lading.actions.bake_definition import defined
 
-    with defined(asked, yard, sink) as (config, asked):
-        if listed is not None:
-            print(_listing(config, listed), end="")
-            return 0
-        selection, grants = _selected(config, asked)
-        _warn(config)
-        if print_only:
-            print(selection_json(selection), end="")
-            return 0
-        _allowed(selection, grants, json=progress == "rawjson")
-        return _build(selection, yard, sink, progress=progress, metadata_file=metadata_file)
+    tracker = Tracker(sink)
+    names_of_files = files or _files_of(os.environ)
+    try:
+        with defined(names_of_files, names, variables, yard, tracker) as found:
+            if listed is not None:
+                print(_listing(found.config, listed), end="")
+                return 0
+            selection, grants = _selected(found, (*sets, *shorthands), allow)
+            _warn(found.config)
+            if print_only:
+                print(selection_json(selection), end="")
+                return 0
+            _allowed(selection, grants, json=progress == "rawjson")
+            return _build(
+                selection, yard, sink, tracker, progress=progress, metadata_file=metadata_file
+            )
+    finally:
+        sink.close()
 
 
 def _shorthands(
@@ -136,28 +132,6 @@ def _files_of(environment: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(name.strip() for name in names if name.strip())
 
 
-def surroundings(asked: Asked, context: str) -> Surroundings:
-    """What a definition may ask about: the environment, ``--var``, the built-in variables.
-
-    Raises:
-        UsageError: ``--var`` is malformed.
-    """
-    given = {}
-    for text in asked.variables:
-        name, equals, value = text.partition("=")
-        if not name or not equals:
-            raise UsageError(f"{text!r} is no NAME=VALUE", where="--var")
-        given[name] = value
-    silent = parse_bool(os.environ.get(NO_LOOKUP, "") or "false", NO_LOOKUP)
-    return Surroundings(
-        environment={} if silent else dict(os.environ),
-        variables=given,
-        builtin={"BAKE_CMD_CONTEXT": context, "BAKE_LOCAL_PLATFORM": str(Platform.host())},
-        clock=time.time,
-        home=os.path.expanduser("~"),
-    )
-
-
 def _listing(config: Config, text: str) -> str:
     """``--list targets`` or ``--list type=variables,format=json``."""
     options = {"type": text, "format": "table"}
@@ -171,12 +145,19 @@ def _listing(config: Config, text: str) -> str:
     return (list_targets if kind == "targets" else list_variables)(config, as_json=form == "json")
 
 
-def _selected(config: Config, asked: Asked) -> tuple[Selection, Grants]:
-    targets = [target.name for target in config.targets]
-    overrides = parse_overrides(asked.overrides, targets, os.environ)
-    selection = cleaned(select(config, asked.names, overrides))
+def _selected(
+    found: Defined, sets: tuple[str, ...], allow: tuple[str, ...]
+) -> tuple[Selection, Grants]:
+    """The targets that were asked for, and what they may do."""
+    targets = [target.name for target in found.config.targets]
+    overrides = parse_overrides(sets, targets, os.environ)
+    selection = select(found.config, found.names, overrides)
     named = [grant for one in overrides.values() for grant in named_on_command_line(one)]
-    grants = Grants.parse([*asked.allow, *named], os.getcwd())
+    if found.origin is not None:
+        selection = rebased(selection, found.origin)
+        named.append(f"fs.read={found.origin.directory}")
+    selection = cleaned(selection)
+    grants = Grants.parse([*allow, *named], os.getcwd())
     epoch = os.environ.get(EPOCH)
     if not epoch:
         return selection, grants
@@ -220,6 +201,7 @@ def _build(
     selection: Selection,
     yard: Yard,
     sink: ProgressSink,
+    tracker: Tracker,
     *,
     progress: str,
     metadata_file: Path | None,
@@ -234,7 +216,7 @@ def _build(
         from lading.actions.bake_check import check_targets
 
         return check_targets({name: (orders[name], calls[name]) for name in checked}, yard, sink)
-    outcomes = baking.bake(orders, yard, sink)
+    outcomes = baking.bake(orders, yard, sink, tracker=tracker)
     _conclude(outcomes, yard, metadata_file)
     shown = {name: one for name, one in outcomes.items() if not selection.targets[name].linked}
     if progress not in ("none", "rawjson"):

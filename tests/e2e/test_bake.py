@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import require_program
 from tests.e2e.conftest import Lading, Registry, write
 
 pytestmark = pytest.mark.root
@@ -218,3 +220,33 @@ def test_what_it_prints_is_a_definition_of_the_same(lading: Lading, project: Pat
     printed = lading("bake", "--print").stdout
     (project / "printed.json").write_text(printed)
     assert lading("bake", "-f", "printed.json", "--print").stdout == printed
+
+
+def test_a_definition_in_a_repository_builds_what_lies_beside_it(
+    lading: Lading, project: Path, tmp_path: Path
+) -> None:
+    git = require_program("git")
+    files = {
+        "docker-bake.hcl": 'group "default" { targets = ["root", "sub", "here"] }\n'
+        'target "root" { tags = ["root"] }\n'
+        'target "sub" {\n context = "sub"\n contexts = { top = ".", mine = "cwd://src" }\n'
+        ' tags = ["sub"]\n}\n'
+        'target "here" {\n context = BAKE_CMD_CONTEXT\n tags = ["here"]\n'
+        ' dockerfile-inline = "FROM busybox\\nCOPY src/f /f"\n}\n',
+        "Dockerfile": "FROM busybox\nCOPY sub/a /a\n",
+        "sub/Dockerfile": "FROM busybox\nCOPY a /a\nCOPY --from=top sub/a /b\n"
+        "COPY --from=mine f /f\n",
+        "sub/a": "a\n",
+    }
+    folder = write(tmp_path / "repository", files)
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
+    for words in (["init", "-q", "-b", "main"], ["add", "."], [*who, "commit", "-qm", "one"]):
+        subprocess.run([git, "-C", folder, *words], check=True)
+    url = f"file://{folder}/.git#main"
+    printed = json.loads(lading("bake", url, "--print").stdout)["target"]
+    assert printed["sub"]["context"] == f"{url}:sub"
+    assert (printed["root"]["context"], printed["here"]["context"]) == (url, ".")
+    lading("bake", url)
+    assert shown(lading, "sub", "cat", "/a", "/b", "/f") == "a\na\nf\n"
+    assert shown(lading, "root", "cat", "/a") == "a\n"
+    assert shown(lading, "here", "cat", "/f") == "f\n"
