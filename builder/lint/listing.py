@@ -8,6 +8,7 @@ from typing import Any
 from builder.lint.fixing import mendable
 from builder.lint.places import Locator, Region
 from builder.lint.report import LintReport
+from builder.lint.rules import Finding
 
 
 def lines_text(report: LintReport) -> Iterator[str]:
@@ -86,7 +87,8 @@ def report_list(report: LintReport) -> list[dict[str, Any]]:
     return found
 
 
-def _placed(report: LintReport) -> Iterator[tuple[Any, Region]]:
+def _placed(report: LintReport) -> Iterator[tuple[Finding, Region]]:
+    """The findings with their places, in the order of the file."""
     if not report.findings:
         return
     locator = Locator(report.source)

@@ -62,7 +62,7 @@ def lint(
     target: str | None,
     context: str | None,
 ) -> int:
-    """Look for mistakes in Dockerfiles.
+    """Look for mistakes in Dockerfiles, and mend them.
 
     FILE is ./Dockerfile unless named, a dash is stdin. Nothing is built, pulled or looked up; with
     --fix the files are changed in place, and a Dockerfile from stdin is written to stdout.
