@@ -20,7 +20,10 @@ from lading.errors import INTERRUPTED_STATUS, USAGE_STATUS, status_of
 from lading.flags import GLOBAL
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "attestation": ("attestation:attestation", "Show statements attached to images: provenance, SBOMs and others"),
+    "attestation": (
+        "attestation:attestation",
+        "Show statements attached to images: provenance, SBOMs and others",
+    ),
     "bake": ("bake:bake", "Build the targets of a bake file or a compose file"),
     "build": ("build:build", "Build an image from a Dockerfile"),
     "builder": ("builder:builder", "Manage the build cache and the machines that build"),
