@@ -104,6 +104,12 @@ class ImportSourceError(RegistryError):
     code = "registry-import-source"
 
 
+class BackupError(RegistryError):
+    """The folder is no copy of a store, or no place for one."""
+
+    code = "registry-backup"
+
+
 class PolicyError(RegistryError):
     """A rule of the configuration forbids this; clients are told DENIED."""
 

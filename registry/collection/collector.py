@@ -110,7 +110,7 @@ class Collector:
             CollectionBusyError: another process or thread collects.
         """
         started = time.monotonic()
-        with _only_one(self._lock):
+        with only_one(self._lock):
             run = _Run(self, self.settings.lease if lease is None else lease, dry_run=dry_run)
             try:
                 finished = True
@@ -311,7 +311,7 @@ class _Run:
 
 
 @contextmanager
-def _only_one(path: Path) -> Iterator[None]:
+def only_one(path: Path) -> Iterator[None]:
     """Hold the lock file; it goes with its holder, however it ends."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

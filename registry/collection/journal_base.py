@@ -12,10 +12,10 @@ from registry.journal import FACT
 _WORTHWHILE: Final = 1 << 20
 
 
-def rebase(database: Database, connection: sqlite3.Connection) -> bool:
+def rebase(database: Database, connection: sqlite3.Connection, *, always: bool = False) -> bool:
     """Write a base if that pays; ``connection`` is one of the database that nobody else uses."""
     journal = database.journal
-    if journal.size() < _WORTHWHILE + 2 * journal.base_size():
+    if not always and journal.size() < _WORTHWHILE + 2 * journal.base_size():
         return False
 
     def begin() -> int:

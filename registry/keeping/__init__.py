@@ -1,0 +1,1 @@
+"""Copies of a whole store for the day it is lost, and their way back."""
