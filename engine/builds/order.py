@@ -85,6 +85,9 @@ class BuildOutcome(Record):
     """and the files and directories it was written to."""
     titles: tuple[Reference, ...] = ()
     """Names that archives and layouts among these have for it."""
+    tagged: tuple[tuple[Reference, Descriptor], ...] = ()
+    """Of the names at registries those with a tag, each with what it stands for: outputs in another
+    form have a root of their own."""
     ref: str = ""
     """Under which the build is on record, as in buildx' history."""
 

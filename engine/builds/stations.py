@@ -220,6 +220,7 @@ def _outcome(goods: Goods, delivered: Iterable[Delivered]) -> BuildOutcome:
         pushed=_once(name for item in delivered for name in item.pushed),
         places=_once(place for item in delivered for place in item.places),
         titles=_once(name for item in delivered for name in item.titles),
+        tagged=tuple(pair for item in delivered for pair in item.tagged),
     )
 
 

@@ -81,7 +81,7 @@ def build(
     visible = not quiet and progress != "rawjson"
     conclude = _conclusion(app, summary=summary, report=report, shown=visible)
     outcome = carry_out(order, yard, sink, on_failure=on_failure, lock=held, on_record=conclude)
-    if outcome.pushed and access.content_trust:
+    if outcome.tagged and access.content_trust:
         from lading.actions.build_delivery import sign_names
 
         sign_names(outcome, access)

@@ -79,6 +79,5 @@ def sign_names(outcome: BuildOutcome, access: Access) -> None:
     """
     from lading.content_trust import sign_pushed
 
-    for name in outcome.pushed:
-        if name.tag is not None:
-            sign_pushed(access, name, outcome.root)
+    for name, descriptor in outcome.tagged:
+        sign_pushed(access, name, descriptor)

@@ -57,6 +57,8 @@ class Delivered(Record):
     """Files and directories that were written,"""
     titles: tuple[Reference, ...] = ()
     """and names for it that are written in there."""
+    tagged: tuple[tuple[Reference, Descriptor], ...] = ()
+    """What tags at registries stand for."""
 
 
 def check_outputs(outputs: Sequence[Output], tags: Sequence[Reference], *, platforms: int) -> None:
@@ -111,13 +113,14 @@ def deliver(
         places = () if output.dest == STDOUT else (output.dest,)
         return Delivered(places=places, titles=names if output.is_image else ())
     pushed = _push(output, goods, names, store, access, tracker) if output.push else ()
+    tagged = tuple((name, goods.root) for name in pushed if name.tag is not None)
     if not output.store:
-        return Delivered(pushed=pushed)
+        return Delivered(pushed=pushed, tagged=tagged)
     if output.push_by_digest:
         names = ()
     with _shown(tracker, "exporting to image") as vertex:
         _store(output, goods, names, store, vertex)
-    return Delivered(named=names, pushed=pushed)
+    return Delivered(named=names, pushed=pushed, tagged=tagged)
 
 
 def _store(

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from builder import usage
 from builder.progress.tracker import Tracker
 from builder.request import BuildResult
 from engine.builds.delivery.outputs import OutputError, Packing
@@ -129,6 +130,16 @@ def test_conversion_is_done_once(bench: Bench) -> None:
     assert (len(bench.progress.names), len(bench.progress.cached)) == (0, 3)
     packed(bench, result, compression="zstd", level=19)
     assert len(bench.progress.names) == 3
+
+
+def test_what_was_made_is_part_of_the_cache_and_can_be_pruned(bench: Bench) -> None:
+    result = built(bench)
+    packed(bench, result, squash=True)
+    (made,) = [e for e in usage.entries(bench.store) if e.description == "merging 3 layers"]
+    assert (made.type, made.size > 100) == (usage.LAYER, True)
+    usage.remove(bench.store, made)
+    packed(bench, result, squash=True)
+    assert bench.progress.names == ["merging 3 layers"]
 
 
 def test_a_lost_conversion_is_made_again(bench: Bench) -> None:

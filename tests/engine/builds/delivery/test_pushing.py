@@ -11,6 +11,7 @@ import pytest
 
 from engine.builds.delivery.outputs import OutputError
 from images.client.errors import RegistryError
+from images.digest import Digest
 from images.manifest import Index
 from images.platform import Platform
 from tests.engine.builds.delivery.conftest import Bench
@@ -107,11 +108,14 @@ def test_forms_differ_by_output(
     bench: Bench, registries: list[tuple[SimulatedRegistry, str]]
 ) -> None:
     registry, host = registries[0]
-    bench(
+    outcome = bench(
         f"type=registry,name={host}/app:gz",
         f"type=registry,name={host}/app:zst,compression=zstd,force-compression=true",
     )
     assert registry.manifests["app", "gz"] != registry.manifests["app", "zst"]
+    for name, root in outcome.tagged:
+        raw, _ = registry.manifests["app", str(name.tag)]
+        assert Digest.of(raw) == root.digest
     with pytest.raises(OutputError, match="two outputs push to"):
         bench(f"type=registry,name={host}/app:1", f"type=image,name={host}/app:1,push=true")
 
