@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SHORTEST: Final = 6
 """Characters of a value, or of a line of one, that are searched for."""
+_TOKEN = re.compile(r"[^\s\"'=:,;{}]{16,}")
+"""So long a word without a break is not one of prose."""
 _PASSWORD = re.compile(r"(?<=://)[^/@\s:]*:[^/@\s]*(?=@)|(?<=://)[^/@\s:]{20,}(?=@)")
 """RFC 3986 3.2.1; a long name without a password is a token."""
 
@@ -48,7 +50,8 @@ def _values(request: BuildRequest) -> Iterator[str]:
 
 
 def _searched(text: str) -> Iterator[str]:
-    """The whole and its lines: a log is masked line by line."""
-    for part in (text.strip(), *text.split()):
-        if len(part) >= SHORTEST:
-            yield part
+    """Its lines, because a log is masked line by line, and what in them looks like a token."""
+    for line in map(str.strip, text.splitlines()):
+        if len(line) >= SHORTEST:
+            yield line
+        yield from _TOKEN.findall(line)

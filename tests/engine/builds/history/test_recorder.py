@@ -175,6 +175,14 @@ def test_no_secret_is_written_down(tmp_path: Path) -> None:
     assert "*****" in told
 
 
+def test_words_of_a_secret_file_are_not_masked_everywhere(tmp_path: Path) -> None:
+    content = b"server: registry.example\n//registry/:_authToken=npm_0123456789abcdef\n"
+    story = Story(tmp_path, secrets=(Secret("npmrc", content),))
+    story.step("[1/1] RUN x", output=b"server is up\ntoken npm_0123456789abcdef\n")
+    story.end()
+    assert log_of(story.entry()) == "server is up\ntoken *****\n"
+
+
 def test_of_a_long_log_the_beginning_and_the_end_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
