@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from builder.request import BuildRequest, BuildResult
     from builder.runner import Cancellation, FailureInspector
     from engine.builds.attesting.options import Attesting
+    from engine.builds.attesting.station import Occasion
     from engine.builds.building import Yard
     from engine.builds.delivery.annotations import Annotation
     from engine.builds.delivery.outputs import Output
@@ -60,12 +61,16 @@ def pass_stations(
         if not order.indexed and not _listed(form):
             _check_levels(form.annotations)
     order = replace(order, request=_unnamed(order, outputs))
-    started = tracker.now()
+    occasion = None
+    if any(form.attesting for form in wanted):
+        from engine.builds.attesting.station import begin
+
+        occasion = begin(order.request, tracker.now())
     with yard.store.lease("build"):
         images = _build(order, yard, tracker, cancellation, on_failure, lock)
         if order.verify:
             _verify(order, images, yard, tracker, cancellation, lock)
-        made = [(form, _finish(order, form, images, yard, tracker, started)) for form in wanted]
+        made = [(form, _finish(order, form, images, yard, tracker, occasion)) for form in wanted]
         delivered = [
             deliver(output, goods, order.request.tags, yard.store, yard.access, tracker)
             for form, goods in made
@@ -162,7 +167,7 @@ def _finish(
     images: tuple[BuildResult, ...],
     yard: Yard,
     tracker: Tracker,
-    started: float,
+    occasion: Occasion | None,
 ) -> Goods:
     """The images in one form, with what is stated about them, under one root."""
     packed = []
@@ -175,15 +180,15 @@ def _finish(
         packed.append((platform, image))
     root = packed[0][1].descriptor
     stated: dict[Digest, Descriptor] = {}
-    if form.attesting is not None:
-        from engine.builds.attesting.station import Occasion, attest
+    if form.attesting is not None and occasion is not None:
+        from engine.builds.attesting.station import attest
 
         names = tuple(name for output in form.outputs for name in output.names)
         stated = attest(
             packed,
             form.attesting,
             order.request,
-            Occasion(started),
+            occasion,
             yard.store,
             tracker,
             names=names or order.request.tags,

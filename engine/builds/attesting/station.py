@@ -36,10 +36,26 @@ _NAMELESS: Final = "image"
 
 
 class Occasion(Record):
-    """When and under which number a build ran; ``started`` in seconds since the epoch."""
+    """A build that is about to run: of which files, when, and under which number.
 
+    ``started`` in seconds since the epoch. The Dockerfile is read before the build, so that a later
+    edit is not stated.
+    """
+
+    inputs: BuildInputs
     started: float
     invocation: Callable[[], str] = lambda: str(uuid.uuid4())
+
+
+def begin(request: BuildRequest, started: float) -> Occasion:
+    """Remember what a build starts from.
+
+    Raises:
+        BuildInputError: a file is missing or unreadable.
+    """
+    from builder.inputs import read_inputs
+
+    return Occasion(read_inputs(request), started)
 
 
 def attest(
@@ -58,17 +74,13 @@ def attest(
     statements. The caller holds a lease.
 
     Raises:
-        BuildInputError, DockerfileError: the Dockerfile has gone meanwhile.
         ImagesError: a layer is damaged, or the disk is full.
     """
-    from builder.inputs import read_inputs
-
-    inputs = read_inputs(request)
-    hiding = redactor(request, _parsed(inputs))
+    hiding = redactor(request, _parsed(occasion.inputs))
     listed: dict[Digest, Descriptor] = {}
     for platform, result in images:
         image = store.image(result.descriptor)
-        job = _Job(request, inputs, platform, result, image, occasion, hiding, store, tracker)
+        job = _Job(request, platform, result, image, occasion, hiding, store, tracker)
         statements = job.statements(wanted, names)
         if wanted.form == INDEX:
             listed[result.descriptor.digest] = manifests.put_manifest(statements, store)
@@ -81,7 +93,6 @@ class _Job(Record):
     """The statements about one image."""
 
     request: BuildRequest
-    inputs: BuildInputs
     platform: Platform
     result: BuildResult
     image: Image
@@ -125,7 +136,7 @@ class _Job(Record):
         dated = dated and EPOCH not in self.request.build_args
         return Facts(
             request=self.request,
-            inputs=self.inputs,
+            inputs=self.occasion.inputs,
             result=self.result,
             image=self.image,
             platform=self.platform,
