@@ -65,25 +65,25 @@ def build_each(
             lock=lock,
         )
 
-    futures = _at_the_same_time(order.targets, build, stop)
-    _raise_first_cause(order.targets, futures)
-    return tuple(future.result() for future in futures)
+    return _at_the_same_time(order.targets, build, stop)
 
 
 def _at_the_same_time(
     platforms: tuple[Platform, ...],
     build: Callable[[Platform], BuildResult],
     stop: Cancellation,
-) -> list[Future[BuildResult]]:
-    """What became of each build, when all have ended; the first failure stops the others."""
+) -> tuple[BuildResult, ...]:
+    """The result of each build, when all have ended; the first failure stops the others."""
     futures: list[Future[BuildResult]] = [Future() for _ in platforms]
+    failures: list[tuple[Platform, BaseException]] = []
 
     def work(platform: Platform, future: Future[BuildResult]) -> None:
         try:
             future.set_result(build(platform))
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the images
-            future.set_exception(error)
+            failures.append((platform, error))
             stop.cancel()
+            future.set_exception(error)
 
     threads = [
         threading.Thread(target=work, args=pair, name=f"build-{pair[0]}", daemon=True)
@@ -100,7 +100,20 @@ def _at_the_same_time(
     finally:
         for thread in threads:
             thread.join()
-    return futures
+    if failures:
+        raise _cause(failures)
+    return tuple(future.result() for future in futures)
+
+
+def _cause(failures: list[tuple[Platform, BaseException]]) -> BaseException:
+    """What stopped the builds, rather than that one was stopped; ``failures`` came in this order.
+
+    What breaks because a build is being stopped may say so in other words, but later.
+    """
+    causes = [pair for pair in failures if not isinstance(pair[1], BuildCancelledError)]
+    platform, error = (causes or failures)[0]
+    error.add_note(f"while building for {platform}")
+    return error
 
 
 def request_for(order: BuildOrder, platform: Platform) -> BuildRequest:
@@ -113,18 +126,3 @@ def request_for(order: BuildOrder, platform: Platform) -> BuildRequest:
         name_platform=True,
         register=False,
     )
-
-
-def _raise_first_cause(platforms: tuple[Platform, ...], futures: list[Future[BuildResult]]) -> None:
-    """Raise what stopped the builds, rather than that one of them was stopped."""
-    failed = [
-        (platform, error)
-        for platform, future in zip(platforms, futures, strict=True)
-        if (error := future.exception()) is not None
-    ]
-    if not failed:
-        return
-    causes = [pair for pair in failed if not isinstance(pair[1], BuildCancelledError)]
-    platform, error = (causes or failed)[0]
-    error.add_note(f"while building for {platform}")
-    raise error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from builder.progress.events import VertexFailed
 from builder.request import BuildRequest
 from dockerfile_grammar.errors import DockerfileError
 from engine.access import Access
+from engine.builds import building
 from engine.builds.building import Yard
 from engine.builds.delivery.annotations import parse_annotations
 from engine.builds.order import BuildOrder, BuildOutcome
@@ -229,3 +231,18 @@ def test_a_failure_stops_the_other_platforms(small: Site) -> None:
     assert caught.value.__notes__ == ["while building for linux/amd64"]
     ends = [event for event in small.progress.events if isinstance(event, VertexFailed)]
     assert sum(event.cancelled for event in ends) == len(ends) - 1
+
+
+def test_the_failure_that_came_first_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(request, _yard, _tracker, *, cancellation, **_options):
+        if request.platform == TARGETS[1]:
+            raise ValueError("the cause")
+        stopped = threading.Event()
+        cancellation.subscribe(stopped.set)
+        assert stopped.wait(20)
+        raise OSError("a connection that broke because of it")
+
+    monkeypatch.setattr(building, "build", build)
+    with pytest.raises(ValueError, match="the cause") as caught:
+        site.build(COPIES)
+    assert caught.value.__notes__ == [f"while building for {TARGETS[1]}"]
