@@ -7,17 +7,21 @@ from typing import Any
 
 import pytest
 
+from builder.request import BuildRequest, Material
 from builder.secrets import Secret
 from engine.attestations.finding import find_stored, read_stored
 from engine.attestations.statement import Statement
+from engine.builds import stations
 from engine.builds.attesting.options import Attesting, Provenance
 from engine.builds.attesting.redaction import Redactor, is_secret_name
-from engine.builds.order import BuildOutcome
+from engine.builds.order import BuildOrder, BuildOutcome
+from engine.builds.pipeline import carry_out
 from images.digest import Digest
 from images.manifest import Index, Manifest
 from images.manifest import parse as parse_manifest
 from images.platform import Platform
 from images.reference import Reference
+from tests.builder.fakes import RecordingProgress
 from tests.engine.builds.delivery.conftest import Bench
 
 MAX = Attesting(Provenance("max"), sbom=True)
@@ -254,3 +258,42 @@ def test_an_oci_layout_holds_the_statements(bench: Bench) -> None:
             blob = (layout / "blobs/sha256" / layer.digest.hex).read_bytes()
             assert Digest.of(blob) == layer.digest
     assert kinds == {PROVENANCE, SPDX}
+
+
+def test_a_repository_is_the_source_and_a_dependency(bench: Bench) -> None:
+    commit = "0123456789abcdef" * 2 + "01234567"
+    url = "https://me:hush-hush@example.org/app.git#main"
+    request = {
+        "origin": url,
+        "materials": (Material("git", url, f"sha1:{commit}", name="context"),),
+        "build_args": {},
+    }
+    outcome = bench(attesting=MAX, tags=("app:1",), request=request)
+    definition = provenance(bench, outcome)["buildDefinition"]
+    shown = "https://example.org/app.git#main"
+    source = definition["externalParameters"]["configSource"]
+    assert source == {"path": "Dockerfile", "uri": shown, "digest": {"gitCommit": commit}}
+    dependencies = {item["uri"]: item["digest"] for item in definition["resolvedDependencies"]}
+    assert dependencies[shown] == {"gitCommit": commit}
+    run = provenance(bench, outcome)["runDetails"]
+    assert run["metadata"]["lading_completeness"]["resolvedDependencies"] is True
+
+
+def test_what_is_stated_is_what_was_read_before(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = bench.context / "Dockerfile"
+    path.write_text("FROM base\nCOPY a /\n")
+    build = stations._build
+
+    def then_edit(*arguments: Any) -> Any:
+        images = build(*arguments)
+        path.write_text("FROM somewhere-else\n")
+        return images
+
+    monkeypatch.setattr(stations, "_build", then_edit)
+    request = BuildRequest(bench.context, tags=(Reference.parse("app:1"),))
+    order = BuildOrder(request, attesting=MAX)
+    outcome = carry_out(order, bench.yard, RecordingProgress())
+    config = provenance(bench, outcome)["buildDefinition"]["internalParameters"]["buildConfig"]
+    assert config["dockerfile"]["content"] == "FROM base\nCOPY a /\n"
