@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.solver.records import decode_description, decode_layers
-from builder.sources.shelf import CONTENT, LOCK, REPOSITORIES, TREES, remove_item
+from builder.sources.shelf import LOCK, REPOSITORIES, TREES, remove_item
 from builder.storage import state_directory
 from images.gc import references
 from images.trees import tree_size
@@ -215,15 +215,14 @@ def _cache_mount(content: Path) -> CacheEntry:
 
 def _shelf(store: ImageStore, folder: str, kind: str) -> Iterator[CacheEntry]:
     """Directories made from sources elsewhere, and the repositories that they are fetched to."""
-    for content in sorted(state_directory(store).glob(f"{folder}/*/{CONTENT}")):
-        root = content.parent
+    for lock in sorted(state_directory(store).glob(f"{folder}/*/{LOCK}")):
+        root = lock.parent
         with suppress(FileNotFoundError):
-            lock = root / LOCK
             yield CacheEntry(
                 id=root.name[:ID_DIGITS],
                 type=kind,
-                size=tree_size(content),
-                created=content.stat().st_ctime,
+                size=tree_size(root),
+                created=root.stat().st_ctime,
                 used=lock.stat().st_mtime,
                 description=lock.read_bytes().decode("utf-8", "replace"),
                 in_use=not _locked(lock, lambda: None),

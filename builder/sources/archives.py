@@ -53,7 +53,7 @@ def spool(stream: BinaryIO, path: Path, *, limit: int) -> str:
         BuildInputError: longer than ``limit`` bytes.
     """
     hasher, size = hashlib.sha256(), 0
-    with path.open("xb") as file:
+    with path.open("wb") as file:
         while piece := stream.read(_PIECE):
             size += len(piece)
             if size > limit:

@@ -15,13 +15,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from builder.errors import BuildCancelledError, BuildEnvironmentError
 
-CONTENT, LOCK = "fs", "lock"
+CONTENT, LOCK, STAGE = "fs", "lock", "stage-"
 POLL_SECONDS: Final = 0.05
 TREES, REPOSITORIES = "sources", "git"
 """Folders of the builder's state: what builds read, and what is fetched from."""
@@ -74,32 +74,50 @@ class Shelf:
         return self._folder / hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
     def _lock(self, root: Path, title: str, kind: int) -> int:
-        try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise BuildEnvironmentError(
-                f"cannot use {root}: {error.strerror}", fix="check the permissions of the store"
-            ) from error
         while True:
+            lock = _opened(root)
             try:
                 fcntl.flock(lock, kind | fcntl.LOCK_NB)
+                # Whoever removes an item removes its lock too; then this one locks nothing.
+                if _is_at(lock, root / LOCK):
+                    os.pwrite(lock, title.encode("utf-8", "surrogateescape"), 0)
+                    os.utime(lock)
+                    return lock
             except BlockingIOError:
                 if self._cancelled():
                     os.close(lock)
                     raise BuildCancelledError("the build was cancelled") from None
                 time.sleep(POLL_SECONDS)
-                continue
-            os.pwrite(lock, title.encode("utf-8", "surrogateescape"), 0)
-            os.utime(lock)
-            return lock
+            os.close(lock)
+
+
+def _opened(root: Path) -> int:
+    """The lock file of an item, made if need be."""
+    while True:
+        try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            # Removed between the two.
+            continue
+        except OSError as error:
+            raise BuildEnvironmentError(
+                f"cannot use {root}: {error.strerror}", fix="check the permissions of the store"
+            ) from error
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _filled(root: Path, fill: Callable[[Path], None]) -> None:
     """Make the content under another name, so that it is never seen half done."""
-    for left in root.glob("stage-*"):
+    for left in root.glob(f"{STAGE}*"):
         shutil.rmtree(left, ignore_errors=True)
-    stage = root / f"stage-{os.getpid()}-{time.monotonic_ns()}"
+    stage = root / f"{STAGE}{os.getpid()}-{time.monotonic_ns()}"
     try:
         stage.mkdir(mode=0o755)
         fill(stage)
@@ -115,11 +133,23 @@ def _filled(root: Path, fill: Callable[[Path], None]) -> None:
 
 
 def remove_item(root: Path) -> bool:
-    """Remove an item that nobody uses; False when somebody does. Its lock stays."""
-    lock = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Remove an item that nobody uses, and what killed builds left of it; False when somebody
+    does.
+    """
+    try:
+        lock = os.open(root / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(root / CONTENT, ignore_errors=True)
+        # Under another name first, so that nobody sees half of it; the lock goes last.
+        for content in [path for path in root.iterdir() if path.name != LOCK]:
+            gone = root / f"{STAGE}{os.getpid()}-{time.monotonic_ns()}"
+            content.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+        (root / LOCK).unlink()
+        with suppress(OSError):
+            root.rmdir()
     except BlockingIOError:
         return False
     finally:

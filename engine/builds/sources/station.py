@@ -214,8 +214,9 @@ class _Porter:
 
     def _from_stdin(self) -> _Brought:
         self._state.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix="stdin-", dir=self._state)
-        path = Path(self._stack.enter_context(folder), "archive")
+        # Without a name, so that a build that is killed leaves nothing.
+        file = self._stack.enter_context(tempfile.TemporaryFile(dir=self._state))
+        path = Path(f"/proc/self/fd/{file.fileno()}")
         digest = spool(self._stdin(), path, limit=STDIN_LIMIT)
         if path.stat().st_size == 0:
             raise BuildInputError(

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from builder.errors import BuildCancelledError, BuildEnvironmentError
 from builder.pruning import prune
-from builder.sources.shelf import REPOSITORIES, TREES, Shelf
+from builder.sources.shelf import REPOSITORIES, TREES, Shelf, remove_item
 from builder.storage import state_directory
 from builder.usage import entries
 from images.store import ImageStore
+
+ROUNDS = 20
 
 
 @pytest.fixture
@@ -104,3 +108,34 @@ def test_it_is_listed_and_pruned_when_nobody_reads(store: ImageStore) -> None:
     assert entries(store) == []
     with trees.item("t", "again", fill) as path:
         assert (path / "file").exists()
+
+
+def test_what_a_killed_build_left_goes_too(store: ImageStore) -> None:
+    shelf = Shelf(state_directory(store) / TREES)
+    with shelf.item("t", "title", fill) as path:
+        root = path.parent
+    (root / "fs").rename(root / "stage-1-1")
+    assert [entry.description for entry in entries(store)] == ["title"]
+    prune(store)
+    assert not root.exists()
+
+
+def test_removing_and_reading_at_once(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "shelf")
+    with shelf.item("key", "title", fill) as path:
+        root = path.parent
+
+    def read() -> int:
+        seen = 0
+        while removed < ROUNDS:
+            with shelf.item("key", "title", fill) as path:
+                seen += (path / "file").read_text() == "content"
+            time.sleep(0.0005)
+        return seen
+
+    removed = 0
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        while removed < ROUNDS and not any(reader.done() for reader in readers):
+            removed += root.exists() and remove_item(root)
+        assert all(reader.result() for reader in readers)
