@@ -90,11 +90,14 @@ class _Selector:
     @staticmethod
     def _default(chosen: list[str], groups: dict[str, Group]) -> None:
         """The group ``default`` stands for what was asked for, so that the answer can be built."""
-        asked = [name for name in chosen if not (name == "default" and "default" in groups)]
-        if "default" in groups or asked:
+        for name in chosen:
+            if name == "default" and name in groups:
+                continue
             group = groups.get("default", Group("default"))
-            members = sorted(dict.fromkeys((*group.targets, *asked)))
-            groups["default"] = replace(group, targets=tuple(members))
+            groups["default"] = replace(group, targets=(*group.targets, name))
+        if "default" in groups:
+            members = sorted(dict.fromkeys(groups["default"].targets))
+            groups["default"] = replace(groups["default"], targets=tuple(members))
 
     def target(self, name: str) -> Target:
         """A target with all that it inherits and the defaults of its context; raises BakeError."""

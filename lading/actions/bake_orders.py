@@ -6,12 +6,12 @@ flag is refused rather than ignored.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from engine.bake.entitlements import DELETE, dockerfile_path, local_path
 from engine.bake.entries import Output
 from engine.bake.errors import BakeError, BakeValueError
-from engine.bake.resolve import is_remote
 from images.errors import ImagesError
 from lading.actions.build_order import make_order
 from lading.flags.build import BUILD
@@ -172,9 +172,10 @@ def _dockerfile(target: Target) -> str | None:
     if target.dockerfile_inline is not None:
         return None
     path = dockerfile_path(target)
-    if path is None or is_remote(target.dockerfile or ""):
+    if path is None:
         return target.dockerfile
-    return path
+    # With a context from elsewhere only an absolute path is one of this machine.
+    return path if local_path(target.context or ".") is not None else os.path.abspath(path)
 
 
 def _named(target: Target) -> dict[str, Any]:
