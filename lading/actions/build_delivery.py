@@ -74,10 +74,15 @@ def write_files(outcome: BuildOutcome, *, iidfile: Path | None, metadata: Path |
 def sign_names(outcome: BuildOutcome, access: Access) -> None:
     """With content trust, sign what was pushed under a tag, as ``lading push`` does.
 
+    What is said of it goes where the build's progress went: standard output is the result's.
+
     Raises:
         TrustError: a name cannot be signed.
     """
+    from contextlib import redirect_stdout
+
     from lading.content_trust import sign_pushed
 
-    for name, descriptor in outcome.tagged:
-        sign_pushed(access, name, descriptor)
+    with redirect_stdout(sys.stderr):
+        for name, descriptor in outcome.tagged:
+            sign_pushed(access, name, descriptor)

@@ -48,6 +48,22 @@ def test_pushing_with_content_trust_signs(name, lading, monkeypatch):
     assert (status, "no valid trust data for v1x" in err) == (1, True)
 
 
+def test_a_build_that_pushes_signs_every_tag(host, lading, monkeypatch, tmp_path):
+    monkeypatch.setenv("LADING_PASSPHRASE", "correct horse")
+    monkeypatch.setenv("DOCKER_CONTENT_TRUST", "1")
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    one, two, other = f"{host}/a/app:1", f"{host}/a/app:2", f"{host}/b/app:zst"
+    form = f"type=registry,name={other},compression=zstd"
+    names = ("-t", one, "-t", two, "-o", form, "-o", "type=registry")
+    status, out, err = lading("build", "--push", *names, str(tmp_path))
+    assert (status, out) == (0, "")
+    assert [line for line in err.splitlines() if line.startswith("Successfully")] == [
+        f"Successfully signed {name}" for name in (other, one, two)
+    ]
+    for name in (one, two, other):
+        assert "Pull (1 of 1)" in ok(lading("pull", name))
+
+
 @pytest.mark.parametrize("value", ["0", "false", "F", ""])
 def test_content_trust_can_be_off(name, lading, monkeypatch, value):
     monkeypatch.setenv("DOCKER_CONTENT_TRUST", value)
