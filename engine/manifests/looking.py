@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from engine.manifests.entries import Entry
 from engine.manifests.sources import entries_of
@@ -12,8 +12,10 @@ from images.manifest import Index, Manifest
 from images.mediatype import DOCKER_CONFIG, OCI_CONFIG
 from images.platform import Platform
 
+PROVENANCE: Final = "https://slsa.dev/provenance/"
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from images.client import RegistryClient
     from images.client.manifests import Fetched
@@ -48,30 +50,67 @@ async def text(client: RegistryClient, reference: Reference) -> str:
     return "\n".join(lines) + "\n"
 
 
-async def fields(client: RegistryClient, reference: Reference, *, configs: bool) -> dict[str, Any]:
-    """For templates: ``Name``, ``Manifest`` and, with ``configs``, ``Image``."""
+async def fields(
+    client: RegistryClient, reference: Reference, *, wanted: Collection[str]
+) -> dict[str, Any]:
+    """For templates: ``Name`` and ``Manifest``, and of those that are ``wanted`` ``Image`` (the
+    config), ``Provenance`` and ``SBOM`` (what is stated): by platform where there are several.
+
+    Raises:
+        RegistryError, ImagesError: something of it cannot be read.
+    """
     fetched = await client.read_manifest(reference)
     descriptor = fetched.descriptor.to_json()
     found: dict[str, Any] = {
         "Name": str(reference),
         "Manifest": {**json.loads(fetched.raw), **descriptor},
     }
-    if configs:
+    if "Image" in wanted:
         found["Image"] = await _configs(client, reference, fetched)
+    if "Provenance" in wanted or "SBOM" in wanted:
+        found |= await _statements(client, reference, fetched)
     return found
+
+
+async def _statements(
+    client: RegistryClient, reference: Reference, fetched: Fetched
+) -> dict[str, Any]:
+    """``Provenance`` as ``{"SLSA": predicate}`` and ``SBOM`` as ``{"SPDX": predicate}``."""
+    from engine.attestations.finding import find_remote, read_remote
+    from engine.attestations.sbom import SPDX_TYPES
+
+    kinds: dict[str, dict[str, Any]] = {"Provenance": {}, "SBOM": {}}
+    for item in (await find_remote(client, reference)).attached:
+        platform = str(item.platform or "")
+        if item.predicate_type.startswith(PROVENANCE):
+            name, key = "Provenance", "SLSA"
+        elif item.predicate_type in SPDX_TYPES:
+            name, key = "SBOM", "SPDX"
+        else:
+            continue
+        statement = await read_remote(client, reference, item)
+        kinds[name][platform] = {key: dict(statement.predicate)}
+    return {name: _alone(found, fetched) for name, found in kinds.items()}
+
+
+def _alone(found: dict[str, Any], fetched: Fetched) -> Any:
+    """What is said of the only platform; by platform where there are several."""
+    if isinstance(fetched.document, Index) and len(fetched.document.platforms()) > 1:
+        return found
+    return next(iter(found.values()), {})
 
 
 async def _configs(client: RegistryClient, reference: Reference, fetched: Fetched) -> Any:
     if not isinstance(fetched.document, Index):
         return await _config(client, reference, fetched.document)
-    found = {}
+    found: dict[str, Any] = {}
     for entry in entries_of(reference, fetched.document):
         if entry.platform and entry.platform.get("os") != "unknown":
             child = (await client.read_manifest(entry.reference)).document
             if isinstance(child, Manifest):
                 name = str(Platform.from_json(entry.platform))
                 found[name] = await _config(client, entry.reference, child)
-    return found
+    return _alone(found, fetched)
 
 
 async def _config(

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from images.client import RegistryClient
 
 
+_COSTLY = ("Image", "Provenance", "SBOM")
+"""Fields that are fetched only when a template asks for them."""
+
+
 @click.group()
 def imagetools() -> None:
     """Put lists together from what registries have.
@@ -140,8 +144,8 @@ def inspect(
 ) -> None:
     """Show an image or a list in a registry.
 
-    Fields of a template are .Name, .Manifest and .Image: the config, or those of a list by
-    platform.
+    Fields of a template are .Name, .Manifest, .Image (the config), .Provenance (.SLSA) and .SBOM
+    (.SPDX); the last three are by platform where a list has several.
     """
     from engine.manifests import looking
     from engine.registries import call
@@ -158,9 +162,9 @@ def inspect(
         click.echo(call(access, lambda client: looking.text(client, reference)), nl=False)
         return
     text = "{{json .}}" if template == "json" else template
-    configs = text == "{{json .}}" or ".Image" in text
+    wanted = [name for name in _COSTLY if text == "{{json .}}" or f".{name}" in text]
     compiled = Template.parse(text)
-    data = call(access, lambda client: looking.fields(client, reference, configs=configs))
+    data = call(access, lambda client: looking.fields(client, reference, wanted=wanted))
     click.echo(compiled.render(go_names(data)))
 
 

@@ -174,3 +174,26 @@ def test_a_base_that_was_pulled_for_one_platform_is_completed(
     assert (
         "linux/riscv64" in other("inspect", "--platform", "linux/riscv64", "both", status=1).stderr
     )
+
+
+def test_statements_in_a_list_are_shown_and_copied(
+    lading: Lading, registry: Registry, tmp_path: Path
+) -> None:
+    context = write(tmp_path / "context", {"Dockerfile": CROSS})
+    name, copy = f"{registry.address}/stated:1", f"{registry.address}/copies/stated:1"
+    words = ("--platform", "linux/amd64,linux/arm64", "--provenance=true", "--attest-as", "index")
+    lading("build", "-q", *words, "--push", "-t", name, context)
+    lading("imagetools", "create", "-t", copy, name)
+    for place in (name, copy):
+        form = "{{json .Provenance}}"
+        stated = json.loads(lading("imagetools", "inspect", "--format", form, place).stdout)
+        assert {key: list(value) for key, value in stated.items()} == {
+            "linux/amd64": ["SLSA"],
+            "linux/arm64": ["SLSA"],
+        }
+    only = ("--platform", "linux/arm64")
+    lading("imagetools", "create", "-t", copy, *only, name)
+    shown = json.loads(lading("imagetools", "inspect", "--raw", copy).stdout)
+    assert [it["platform"]["architecture"] for it in shown["manifests"]] == ["arm64", "unknown"]
+    single = lading("imagetools", "inspect", "--format", "{{json .Provenance.SLSA}}", copy).stdout
+    assert "linux/arm64" in single
