@@ -148,12 +148,19 @@ def dockerfile_path(target: Target) -> str | None:
     return os.path.normpath(os.path.join(context, name))
 
 
-def missing(targets: Iterable[Target], grants: Grants, *, files: bool = True) -> list[str]:
+def missing(
+    targets: Iterable[Target], grants: Grants, *, reads: Iterable[str] = (), files: bool = True
+) -> list[str]:
     """The ``--allow`` values that would be needed, sorted, each once.
 
-    ``files`` False leaves out those for paths.
+    ``reads`` are files that the definition was made of because it names them itself. ``files``
+    False leaves out what is needed for paths.
     """
-    found: set[str] = set()
+    found = {
+        f"{READ}={os.path.realpath(path)}"
+        for path in reads
+        if files and not grants.covers(READ, path)
+    }
     for target in targets:
         for kind, path in wanted(target):
             if kind in (READ, WRITE):

@@ -146,4 +146,5 @@ def _joined(configs: Sequence[Config]) -> Config:
         tuple(targets.values()),
         tuple(variable for config in configs for variable in config.variables),
         tuple(warning for config in configs for warning in config.warnings),
+        tuple(path for config in configs for path in config.reads),
     )

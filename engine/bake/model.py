@@ -221,3 +221,5 @@ class Config(Record):
     variables: tuple[Variable, ...] = ()
     warnings: tuple[tuple[str, str], ...] = ()
     """What looks wrong and where, though nothing stops the build."""
+    reads: tuple[str, ...] = ()
+    """Files that were read because the definition names them."""

@@ -95,7 +95,7 @@ def bake(
             if print_only:
                 print(selection_json(selection), end="")
                 return 0
-            _allowed(selection, grants, json=progress == "rawjson")
+            _allowed(selection, grants, found.config.reads, json=progress == "rawjson")
             return _build(
                 selection, yard, sink, tracker, progress=progress, metadata_file=metadata_file
             )
@@ -173,14 +173,14 @@ def _warn(config: Config) -> None:
         print(f"lading: warning: {where}: {text}", file=sys.stderr)
 
 
-def _allowed(selection: Selection, grants: Grants, *, json: bool) -> None:
+def _allowed(selection: Selection, grants: Grants, reads: tuple[str, ...], *, json: bool) -> None:
     """Refuse what the definition may not do; on a terminal, ask.
 
     Raises:
         BakeDeniedError: with the flags that would allow it.
     """
     files = parse_bool(os.environ.get(NO_FILE_CHECKS) or "true", NO_FILE_CHECKS)
-    needed = missing(selection.targets.values(), grants, files=files)
+    needed = missing(selection.targets.values(), grants, reads=reads, files=files)
     if not needed:
         return
     flags = " ".join(f"--allow={one}" for one in needed)
@@ -216,6 +216,8 @@ def _build(
         from lading.actions.bake_check import check_targets
 
         return check_targets({name: (orders[name], calls[name]) for name in checked}, yard, sink)
+    if sum(order.to_stdout for order in orders.values()) > 1:
+        raise UsageError("several targets would write to standard output", where="output")
     outcomes = baking.bake(orders, yard, sink, tracker=tracker)
     _conclude(outcomes, yard, metadata_file)
     shown = {name: one for name, one in outcomes.items() if not selection.targets[name].linked}

@@ -59,7 +59,7 @@ def load_compose(
         project = _over(project, reader.project(source, Path(), 0))
     targets, warnings = [], []
     for name in sorted(project.services):
-        described = project.services[name]
+        described = resolved(project.services[name])
         if described.get("build") is None:
             continue
         variables = reader.service_environment(described, f"services.{name}")
@@ -69,13 +69,15 @@ def load_compose(
     if not project.services:
         raise BakeValueError("there are no services", where=sources[-1].name)
     group = Group("default", tuple(target.name for target in targets))
-    return Config((group,), tuple(targets), (), tuple(warnings))
+    return Config((group,), tuple(targets), (), tuple(warnings), tuple(reader.reads))
 
 
 def _over(base: Project, over: Project) -> Project:
     services = dict(base.services)
     for name, described in over.services.items():
-        services[name] = merged(services.get(name, {}), described)
+        # A service on nothing keeps its tags: they may be meant for a file below.
+        known = name in services
+        services[name] = merged(services[name], described) if known else described
     return Project(services, merged(dict(base.secrets), dict(over.secrets)))
 
 
@@ -83,6 +85,8 @@ class _Reader:
     def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
         self._directory = directory
         self._environment = environment
+        self.reads: list[str] = []
+        """Files that were read because a file names them."""
 
     def project(self, source: SourceFile, base: Path, depth: int) -> Project:
         """One file with what it includes; ``base`` is where its paths begin."""
@@ -120,6 +124,7 @@ class _Reader:
     def _source(self, path: Path) -> SourceFile:
         from engine.bake.files import read_files
 
+        self.reads.append(str(path))
         (file,) = read_files([str(path)], self._directory)
         try:
             return SourceFile(str(path), file.data.decode("utf-8-sig"))
@@ -164,6 +169,7 @@ class _Reader:
             options = item if isinstance(item, dict) else {"path": item}
             path = self._directory / str(options.get("path"))
             if path.is_file() or options.get("required", True):
+                self.reads.append(str(path))
                 try:
                     found |= read_dotenv(path, self._environment)
                 except BakeError as error:
