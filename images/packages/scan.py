@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from images.errors import ImagesError, SizeLimitError
+from images.errors import InvalidManifestError, SizeLimitError
 from images.layers import entry as kinds
 from images.layers.compress import Decompressed
 from images.layers.tar_read import read_tar
@@ -59,8 +59,15 @@ def scan_image(image: Image, store: ImageStore) -> Scan:
 
     Raises:
         BlobUnknownError: a layer is not in the store. InvalidArchiveError, SizeLimitError: a layer
-        is damaged or asks for too much.
+        is damaged or asks for too much. InvalidManifestError: manifest and config disagree, or a
+        layer is of a kind that is not known.
     """
+    if len(image.manifest.layers) != len(image.config.diff_ids):
+        raise InvalidManifestError(
+            f"manifest has {len(image.manifest.layers)} layers, "
+            f"config has {len(image.config.diff_ids)}",
+            where=str(image.descriptor.digest),
+        )
     layers: list[tuple[Opener, str]] = [
         (lambda digest=layer.digest: store.blobs.open(digest), layer.media_type)  # type: ignore[misc]
         for layer in image.manifest.layers
@@ -76,7 +83,9 @@ def scan_layers(layers: Sequence[tuple[Opener, str]]) -> Scan:
             try:
                 kind = layer_compression(media_type)
             except KeyError:
-                raise ImagesError(f"a layer of type {media_type} cannot be read") from None
+                raise InvalidManifestError(
+                    f"a layer of type {media_type[:200]} cannot be read"
+                ) from None
             scanner.add(Decompressed(file, kind))
     return scanner.result()
 

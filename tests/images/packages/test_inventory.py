@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from images.config import HistoryEntry
-from images.errors import ImagesError
+from images.errors import ImagesError, InvalidManifestError
 from images.layers.entry import Entry, opaque, whiteout
 from images.packages.inventory import (
     by_layer,
@@ -19,6 +19,7 @@ from images.packages.model import Package
 from images.packages.purl import purl
 from images.packages.release import Release
 from images.store import ImageStore
+from records import replace
 from tests.images.packages.imagekit import (
     RELEASE,
     file,
@@ -201,6 +202,15 @@ def test_a_damaged_layer_is_an_error(store: ImageStore) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(ImagesError):
         take_inventory(image, store)
+
+
+def test_manifests_that_do_not_fit_are_refused(store: ImageStore) -> None:
+    image = image_of(store, {"base": [file("a", b"x")]})
+    foreign = replace(image.manifest.layers[0], media_type="application/x-strange")
+    strange = replace(image.manifest, layers=(foreign,))
+    for manifest in (replace(image.manifest, layers=()), strange):
+        with pytest.raises(InvalidManifestError):
+            take_inventory(replace(image, manifest=manifest), store)
 
 
 @pytest.mark.parametrize(
