@@ -8,6 +8,7 @@ deterministic archive that is a Docker archive and an OCI layout at once.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -157,7 +158,7 @@ def save_directory(
             files[oci_layout.INDEX_FILE] = oci_layout.joined(old, files[oci_layout.INDEX_FILE])
         with whole_directory(path) as stage:
             for part in contents:
-                if os.path.lexists(os.path.join(path, oci_layout.blob_path(part.digest))):
+                if _is_there(os.path.join(path, oci_layout.blob_path(part.digest)), part.size):
                     continue
                 target = os.path.join(stage, oci_layout.blob_path(part.digest))
                 os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
@@ -165,6 +166,15 @@ def save_directory(
             for name, data in files.items():
                 with open(os.path.join(stage, name), "wb") as file:
                     file.write(data)
+
+
+def _is_there(path: str, size: int) -> bool:
+    """Whether a layout has a blob already; what somebody cut short is written again."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == size
 
 
 def _laid_out(

@@ -161,6 +161,16 @@ def test_a_layout_directory_collects_images(bench: Bench, tmp_path: Path) -> Non
     assert json.loads((layout / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
 
 
+def test_a_blob_that_was_cut_short_is_written_again(bench: Bench, tmp_path: Path) -> None:
+    output = f"type=oci,dest={tmp_path}/layout,tar=false"
+    outcome = bench(output)
+    blob = tmp_path / "layout/blobs/sha256" / outcome.root.digest.hex
+    whole = blob.read_bytes()
+    blob.write_bytes(whole[:10])
+    bench(output)
+    assert blob.read_bytes() == whole
+
+
 def test_annotations_at_every_level(bench: Bench, tmp_path: Path) -> None:
     layout = tmp_path / "layout"
     outcome = bench(
