@@ -95,7 +95,9 @@ def _opened(root: Path) -> int:
     """The lock file of an item, made if need be."""
     while True:
         try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                root.mkdir(mode=0o700)
             return os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             # Removed between the two.
