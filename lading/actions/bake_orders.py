@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _OF_THE_COMMAND = (
     "plan", "explain", "on_error", "check", "call", "quiet", "progress", "summary", "report",
     "iidfile", "metadata_file", "lock", "locked", "insecure_registry", "policy", "verify_key",
-    "disable_content_trust", "builder",
+    "disable_content_trust", "builder", "context_report",
 )  # fmt: skip
 """Flags of a build that say nothing about the order."""
 _PUSHED: Final = Output("image", options={"push": "true"})
