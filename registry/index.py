@@ -214,7 +214,7 @@ class SqliteIndex(SimpleSignatureRows):
         named = "SELECT name FROM tags WHERE repository = ? AND digest = ?"
         for (tag,) in self.writer.execute(named, parameters).fetchall():
             self._guard.tag(repository, tag, digest, None)
-            self._remember(key, tag, digest, None)
+            self._remember(key, tag, digest, None, actor=actor)
             self._note(Change.UNTAG, repository, actor=actor, tag=tag, previous=digest)
         sql = "DELETE FROM manifests WHERE repository = ? AND digest = ?"
         if self.writer.execute(sql, parameters).rowcount == 0:
@@ -259,7 +259,7 @@ class SqliteIndex(SimpleSignatureRows):
         if digest is None:
             return False
         self._guard.tag(repository, tag, digest, None)
-        self._remember(key, tag, digest, None)
+        self._remember(key, tag, digest, None, actor=actor)
         sql = "DELETE FROM tags WHERE repository = ? AND name = ?"
         self.writer.execute(sql, (key, tag))
         self.journal.say("untag", repository, tag)
@@ -279,7 +279,7 @@ class SqliteIndex(SimpleSignatureRows):
     def tag_history(self, repository: str, tag: str, *, limit: int) -> list[TagEvent]:
         """The latest moves of a tag, newest first."""
         sql = (
-            "SELECT digest, moment, previous, media_type FROM tag_history"
+            "SELECT digest, moment, previous, media_type, actor FROM tag_history"
             f" WHERE repository = {_REPOSITORY} AND name = ? ORDER BY id DESC LIMIT ?"
         )
         return [TagEvent(*row) for row in self._all(sql, repository, tag, limit)]
@@ -399,18 +399,21 @@ class SqliteIndex(SimpleSignatureRows):
             (key, tag, digest, self._now()),
         )
         if previous != digest:
-            self._remember(key, tag, previous, digest)
+            self._remember(key, tag, previous, digest, actor=actor)
             self.journal.say("tag", repository, tag, digest, self._now())
             self._note(
                 Change.TAG, repository, actor=actor, digest=digest, tag=tag, previous=previous
             )
 
-    def _remember(self, key: int | None, tag: str, previous: str | None, now: str | None) -> None:
+    def _remember(
+        self, key: int | None, tag: str, previous: str | None, now: str | None, *, actor: str
+    ) -> None:
         self.writer.execute(
-            "INSERT INTO tag_history (repository, name, digest, moment, previous, media_type)"
-            " VALUES (?1, ?2, ?3, ?4, ?5,"
+            "INSERT INTO tag_history"
+            " (repository, name, digest, moment, previous, actor, media_type)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?6,"
             " (SELECT media_type FROM manifests WHERE repository = ?1 AND digest = ?5))",
-            (key, tag, now, self._now(), previous),
+            (key, tag, now, self._now(), previous, actor),
         )
 
     def _note(self, change: Change, repository: str, **facts: Any) -> None:

@@ -57,10 +57,12 @@ class UploadRow:
 class TagEvent:
     """One move of a tag at ``moment`` (seconds since the epoch); no digest means it was deleted.
 
-    ``media_type`` is that of the manifest it pointed to before, if it was there.
+    ``media_type`` is that of the manifest it pointed to before, if it was there. ``actor`` is who
+    moved it, "" for nobody in particular.
     """
 
     digest: str | None
     moment: int
     previous: str | None = None
     media_type: str | None = None
+    actor: str = ""

@@ -156,7 +156,25 @@ CREATE TRIGGER signed_manifest_removed AFTER DELETE ON manifests BEGIN
 END;
 """
 
-_STEPS: Final = (_SCHEMA, _SAFETY, _EVENTS, _SIMPLE_SIGNATURES)
+_PAGES: Final = """
+-- Who moved a tag, "" for nobody in particular.
+ALTER TABLE tag_history ADD COLUMN actor TEXT NOT NULL DEFAULT '';
+-- The tags of a repository, those that moved last first.
+CREATE INDEX tags_by_moment ON tags (repository, updated, name);
+-- What a repository took at the end of each day on which that changed; 0 is all of them together.
+CREATE TABLE usage (
+    repository INTEGER NOT NULL,
+    day INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    tags INTEGER NOT NULL,
+    PRIMARY KEY (repository, day)
+) WITHOUT ROWID;
+CREATE TRIGGER repository_removed AFTER DELETE ON repositories BEGIN
+    DELETE FROM usage WHERE repository = OLD.id;
+END;
+"""
+
+_STEPS: Final = (_SCHEMA, _SAFETY, _EVENTS, _SIMPLE_SIGNATURES, _PAGES)
 """What brings an index from format n to format n + 1."""
 
 VERSION: Final = len(_STEPS)
