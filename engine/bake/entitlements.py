@@ -110,7 +110,7 @@ def wanted(target: Target) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = [(name, "") for name in target.entitlements or ()]
     contexts = [target.context or ".", *(target.contexts or {}).values()]
     for context in contexts:
-        path = local_path(context)
+        path = _repository_path(context) or local_path(context)
         if path is not None:
             found.append((READ, path))
     if target.dockerfile and target.dockerfile_inline is None:
@@ -135,6 +135,15 @@ def local_path(context: str) -> str | None:
     if context.startswith("cwd://"):
         return context.removeprefix("cwd://") or "."
     return None if context.startswith(_NO_PATHS) or is_remote(context) else context
+
+
+def _repository_path(context: str) -> str:
+    """The path of a repository of this machine, empty for any other context. Git decodes it."""
+    if not context.lower().startswith("file:"):
+        return ""
+    from urllib.parse import unquote, urlsplit
+
+    return unquote(urlsplit(context).path)
 
 
 def dockerfile_path(target: Target) -> str | None:

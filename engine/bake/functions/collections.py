@@ -110,7 +110,7 @@ def _distinct(value: Value) -> Value:
     kept: list[Value] = []
     seen: set[object] = set()
     for item in value.data:
-        key = make.order(item)
+        key = make.SortKey(item)
         if key not in seen:
             seen.add(key)
             kept.append(item)
@@ -227,7 +227,7 @@ def _slice(value: Value, start: Value, end: Value) -> Value:
 def _sort(value: Value) -> Value:
     if any(item.null for item in value.data):
         raise FunctionError("an element is null", 0)
-    return make.list_of(sorted(value.data, key=make.order), STRING)
+    return make.list_of(sorted(value.data, key=make.SortKey), STRING)
 
 
 def _values(value: Value) -> Value:
@@ -266,28 +266,28 @@ def _union(*values: Value) -> Value:
     return make.set_of([item for one in sets for item in one], element)
 
 
-def _keys_of(items: list[Value]) -> set[make.order]:
-    return {make.order(item) for item in items}
+def _keys_of(items: list[Value]) -> set[make.SortKey]:
+    return {make.SortKey(item) for item in items}
 
 
 def _intersection(*values: Value) -> Value:
     (first, *rest), element = _as_sets(values)
     others = [_keys_of(one) for one in rest]
-    kept = [item for item in first if all(make.order(item) in other for other in others)]
+    kept = [item for item in first if all(make.SortKey(item) in other for other in others)]
     return make.set_of(kept, element)
 
 
 def _subtract(minuend: Value, subtrahend: Value) -> Value:
     (first, second), element = _as_sets((minuend, subtrahend))
     gone = _keys_of(second)
-    return make.set_of([item for item in first if make.order(item) not in gone], element)
+    return make.set_of([item for item in first if make.SortKey(item) not in gone], element)
 
 
 def _symmetric_difference(*values: Value) -> Value:
     sets, element = _as_sets(values)
-    kept: dict[make.order, Value] = {}
+    kept: dict[make.SortKey, Value] = {}
     for one in sets:
-        current = {make.order(item): item for item in one}
+        current = {make.SortKey(item): item for item in one}
         both = {**kept, **current}
         kept = {key: item for key, item in both.items() if (key in kept) != (key in current)}
     return make.set_of(kept.values(), element)

@@ -111,8 +111,8 @@ def map_of(items: Mapping[str, Value], element: Type) -> Value:
 def set_of(items: Iterable[Value], element: Type) -> Value:
     """A set of values that are all of the type ``element``; equal ones become one."""
     kept: list[Value] = []
-    for item in sorted(items, key=order):
-        if not kept or order(kept[-1]) != order(item):
+    for item in sorted(items, key=SortKey):
+        if not kept or SortKey(kept[-1]) != SortKey(item):
             kept.append(item)
     return Value(set_type(element), tuple(kept), _weight(kept))
 
@@ -122,16 +122,16 @@ def _weight(items: Iterable[Value]) -> int:
 
 
 @total_ordering
-class order:
+class SortKey:
     """A key to sort values of one type by: strings by code points, numbers by size, null last."""
 
     def __init__(self, value: Value) -> None:
         self._key = _key(value)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, order) and self._key == other._key
+        return isinstance(other, SortKey) and self._key == other._key
 
-    def __lt__(self, other: order) -> bool:
+    def __lt__(self, other: SortKey) -> bool:
         return self._key < other._key
 
     def __hash__(self) -> int:
