@@ -97,6 +97,8 @@ def parse_git_url(text: str, *, local: bool = False) -> GitUrl | None:
         return None
     if path_decides and scheme in ("http", "https") and not parts.path.endswith(".git"):
         return None
+    if scheme == "file" and parts.netloc:
+        raise _malformed(text, "a path of this machine begins with file:///")
     remote = f"{scheme}://{parts.netloc}{parts.path}"
     return _made(text, remote, parts.query, parts.fragment)
 

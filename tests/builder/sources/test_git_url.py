@@ -118,6 +118,11 @@ def test_only_the_builder_may_use_short_forms_and_files() -> None:
     assert parse_git_url("file:///srv/a.git", local=True) == GitUrl("file:///srv/a.git")
 
 
+def test_a_file_url_has_no_host() -> None:
+    with pytest.raises(BuildInputError, match="begins with file:///"):
+        parse_git_url("file://srv/a.git", local=True)
+
+
 def test_a_password_is_not_repeated() -> None:
     with pytest.raises(BuildInputError) as caught:
         parse_git_url("https://user:hunter2@example.com/foo.git?x=1")

@@ -49,6 +49,8 @@ def test_below_the_working_directory_nothing_is_asked(text: str, here: Path) -> 
         ('context = ".."', "fs.read={up}"),
         ('dockerfile = "../other/Dockerfile"', "fs.read={up}/other/Dockerfile"),
         ('contexts = { a = "/etc" }', "fs.read=/etc"),
+        ('contexts = { a = "file:///srv/%61.git#main" }', "fs.read=/srv/a.git"),
+        ('context = "file:///srv/a.git"', "fs.read=/srv/a.git"),
         ('contexts = { a = "oci-layout:///srv/layout:tag" }', "fs.read=/srv/layout"),
         ('contexts = { a = "cwd://../x" }', "fs.read={up}/x"),
         ('secret = ["id=a,src=/etc/passwd"]', "fs.read=/etc/passwd"),
