@@ -77,6 +77,17 @@ def test_targets_stand_on_a_common_one_that_is_built_once(lading: Lading, projec
     assert [line.split()[:2] for line in again] == [["app", "cached"], ["tool", "cached"]]
 
 
+def test_equal_steps_of_several_targets_run_once(lading: Lading, project: Path) -> None:
+    (project / "same.hcl").write_text(
+        'target "default" {\n name = "t${n}"\n matrix = { n = range(4) }\n'
+        ' dockerfile-inline = "FROM busybox\\n'
+        'RUN cat /proc/sys/kernel/random/uuid > /id; sleep 1"\n'
+        ' tags = ["same:${n}"]\n}\n'
+    )
+    lading("bake", "-f", "same.hcl")
+    assert len({shown(lading, f"same:{n}", "cat", "/id") for n in range(4)}) == 1
+
+
 def test_one_failing_target_stops_the_rest_and_is_named(lading: Lading, project: Path) -> None:
     (project / "bad.hcl").write_text(
         'group "default" { targets = ["slow", "bad"] }\n'
