@@ -12,7 +12,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedWriter, RawIOBase
 from typing import Final, cast
 from urllib.parse import urlsplit
@@ -90,11 +90,14 @@ def _by_tls(node: Node) -> Iterator[Channel]:
             raise _unreachable(node, error) from error
         with stream:
             stream.settimeout(None)
-            with (
-                stream.makefile("rb", buffering=0) as reader,
-                stream.makefile("wb") as writer,
-            ):
+            reader, writer = stream.makefile("rb", buffering=0), stream.makefile("wb")
+            try:
                 yield Channel(reader, writer, peer=node.endpoint)
+            finally:
+                # What was not sent to an end that is gone need not be; the session told why.
+                with suppress(OSError):
+                    writer.close()
+                reader.close()
 
 
 def _unreachable(node: Node, error: Exception) -> ChannelError:

@@ -76,10 +76,10 @@ def choose(
     builder: Builder, platform: Platform, *, platforms_of: PlatformsOf | None = None
 ) -> Node:
     """The machine for a platform: one that was set up for it, else one whose own it is, else one
-    that can execute it.
+    that can execute it, else the first that was set up for none: it may have nothing to execute.
 
     Raises:
-        NodeError: none of them does.
+        NodeError: all were set up for other platforms.
         ChannelError: one that had to be asked cannot be reached.
     """
     wanted = str(platform)
@@ -94,10 +94,9 @@ def choose(
     for node, known in able:
         if wanted in known:
             return node
-    offered = dict.fromkeys(
-        [text for node in builder.nodes for text in node.platforms]
-        + [text for _, known in able for text in known]
-    )
+    if able:
+        return able[0][0]
+    offered = dict.fromkeys(text for node in builder.nodes for text in node.platforms)
     raise NodeError(
         f"no node of the builder {builder.name} builds for {platform}",
         where="--platform",
