@@ -110,7 +110,7 @@ def wanted(target: Target) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = [(name, "") for name in target.entitlements or ()]
     contexts = [target.context or ".", *(target.contexts or {}).values()]
     for context in contexts:
-        path = _repository_path(context) or local_path(context)
+        path = repository_path(context) or local_path(context)
         if path is not None:
             found.append((READ, path))
     if target.dockerfile and target.dockerfile_inline is None:
@@ -137,7 +137,7 @@ def local_path(context: str) -> str | None:
     return None if context.startswith(_NO_PATHS) or is_remote(context) else context
 
 
-def _repository_path(context: str) -> str:
+def repository_path(context: str) -> str:
     """The path of a repository of this machine, empty for any other context. Git decodes it."""
     if not context.lower().startswith("file:"):
         return ""

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from engine.bake.entitlements import Grants, missing, named_on_command_line
+from engine.bake.entitlements import Grants, missing, named_on_command_line, repository_path
 from engine.bake.entries import canonical_attestation, fields_of, parse_bool
 from engine.bake.errors import BakeDeniedError
 from engine.bake.overrides import parse_overrides
@@ -155,7 +155,9 @@ def _selected(
     named = [grant for one in overrides.values() for grant in named_on_command_line(one)]
     if found.origin is not None:
         selection = rebased(selection, found.origin)
-        named.append(f"fs.read={found.origin.directory}")
+        # Who names a repository on the command line lets its definition read it.
+        places = (found.origin.directory, repository_path(found.origin.url))
+        named += [f"fs.read={place}" for place in places if place]
     selection = cleaned(selection)
     grants = Grants.parse([*allow, *named], os.getcwd())
     epoch = os.environ.get(EPOCH)

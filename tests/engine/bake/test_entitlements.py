@@ -53,6 +53,7 @@ def test_below_the_working_directory_nothing_is_asked(text: str, here: Path) -> 
         ('context = "file:///srv/a.git"', "fs.read=/srv/a.git"),
         ('contexts = { a = "oci-layout:///srv/layout:tag" }', "fs.read=/srv/layout"),
         ('contexts = { a = "cwd://../x" }', "fs.read={up}/x"),
+        ('context = "file:///srv/a%20repo/.git#main"', "fs.read=/srv/a repo/.git"),
         ('secret = ["id=a,src=/etc/passwd"]', "fs.read=/etc/passwd"),
         ('cache-from = ["type=local,src=/c"]', "fs.read=/c"),
         ('cache-to = ["type=local,dest=/c"]', "fs.write=/c"),
