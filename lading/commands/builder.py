@@ -20,13 +20,31 @@ if TYPE_CHECKING:
     from builder.usage import CacheEntry
 
 _TABLE = {
-    "create": ("builder_nodes:create", "Set up a builder on another machine, or add a node to it"),
-    "dial-stdio": ("builder_nodes:dial_stdio", "Build for a client on stdin and stdout"),
-    "inspect": ("builder_nodes:inspect_builder", "Ask the nodes of a builder what they can build"),
-    "ls": ("builder_nodes:list_builders", "List builders"),
-    "rm": ("builder_nodes:remove", "Forget builders"),
-    "serve": ("builder_nodes:serve", "Build for clients on other machines"),
-    "use": ("builder_nodes:use", "Choose the builder that is used"),
+    "create": (
+        "builder_nodes:create",
+        "Set up the builder NAME with a node at ENDPOINT, or add a node to it",
+    ),
+    "dial-stdio": (
+        "builder_nodes:dial_stdio",
+        "Build for the client at the other end of stdin and stdout; what ssh starts",
+    ),
+    "inspect": (
+        "builder_nodes:inspect_builder",
+        "Ask the nodes of a builder whether they answer, and what they can build",
+    ),
+    "ls": (
+        "builder_nodes:list_builders",
+        "List builders and their nodes; a star marks the one that is used",
+    ),
+    "rm": ("builder_nodes:remove", "Forget builders; nothing is removed at their nodes"),
+    "serve": (
+        "builder_nodes:serve",
+        "Build for clients on other machines, over TLS with certificates of both sides",
+    ),
+    "use": (
+        "builder_nodes:use",
+        "Build at the builder NAME from now on; `default` is this machine",
+    ),
     "binfmt": ("binfmt:binfmt", "List the platforms whose RUN steps can be executed here"),
     "du": ("builder:du", "Show what the build cache holds"),
     "prune": ("builder:prune", "Remove build cache"),

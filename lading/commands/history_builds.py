@@ -20,12 +20,18 @@ if TYPE_CHECKING:
     from engine.builds.history.document import Document
 
 _TABLE = {
-    "compare": ("history_builds:compare", "Show what differs between two builds"),
-    "export": ("history_builds:export", "Write a build's record as JSON, or a report as HTML"),
-    "inspect": ("history_builds:inspect", "Show one build"),
+    "compare": (
+        "history_builds:compare",
+        "Show what differs between two builds, by default the last two",
+    ),
+    "export": (
+        "history_builds:export",
+        "Write a build's record with its log as JSON, or a report as HTML",
+    ),
+    "inspect": ("history_builds:inspect", "Show one build, by default the latest"),
     "logs": ("history_builds:logs", "Show what the steps of a build wrote"),
-    "ls": ("history_builds:ls", "List builds"),
-    "rm": ("history_builds:rm", "Forget builds"),
+    "ls": ("history_builds:ls", "List builds, the latest first"),
+    "rm": ("history_builds:rm", "Forget builds; images and cache stay"),
 }
 _HEADERS = {
     "Ref": "BUILD ID",

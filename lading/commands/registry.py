@@ -15,14 +15,23 @@ from registry.config import DEFAULT_PORT, RegistryConfig
 
 COMMANDS = {
     "access": ("registry_access:access", "Explain rights; rotate the key that signs tokens"),
-    "backup": ("registry_backup:backup", "Copy a store while it serves"),
+    "backup": (
+        "registry_backup:backup",
+        "Bring the copy of the store in the folder TARGET up to date",
+    ),
     "check": ("registry_store:check", "Compare the index with what is on disk"),
     "config": ("registry_config:config", "Check, show and describe the configuration"),
     "countersign": ("registry_countersign:countersign", "Manage the registry's own signing keys"),
     "gc": ("registry_store:gc", "Remove content that nobody needs, while the registry serves"),
-    "import": ("registry_import:take", "Take over what distribution or zot has stored"),
+    "import": (
+        "registry_import:take",
+        "Take over what distribution (docker-registry, Harbor) or zot has stored in FOLDER",
+    ),
     "rebuild-index": ("registry_store:rebuild_index", "Make the index anew from the blobs"),
-    "restore": ("registry_backup:restore", "Make a store from a copy"),
+    "restore": (
+        "registry_backup:restore",
+        "Make a store from the copy in the folder SOURCE; every blob is hashed",
+    ),
     "rm": ("registry_remove:rm", "Remove a whole repository, while the registry serves"),
     "robot": ("registry_access:robot", "Manage robot accounts"),
     "scrub": ("registry_store:scrub", "Read and hash every blob again"),

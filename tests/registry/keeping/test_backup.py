@@ -18,7 +18,13 @@ from tests.registry.kit import digest_of, manifest
 from tests.registry.service_kit import Service, call, service
 
 OCI = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
-FEATURES = "[countersign]\nrepositories = ['**']\nname = 'r.example'\n[transparency]\nenabled = true\n"
+FEATURES = """
+[countersign]
+repositories = ["**"]
+name = "r.example"
+[transparency]
+enabled = true
+"""
 
 
 def push(found: Service, repository: str, tag: str, layer: bytes) -> None:
