@@ -22,6 +22,7 @@ from builder.plan.ops import Copy, InlineFile, MountSpec, Op, Origin, Run, SshSp
 from builder.plan.options import PlanOptions
 from builder.plan.scope import StageScope, proxy_environment
 from builder.plan.sources import is_git, is_url
+from builder.sources.public import public_url
 from dockerfile_grammar import nodes
 from dockerfile_grammar.errors import SyntaxFault
 from dockerfile_grammar.expand import expand, expand_heredoc, expand_words
@@ -272,7 +273,8 @@ class StageReader:
             *([f"--chmod={chmod}"] if chmod is not None else []),
         ]
         inline = [f"<<{doc.name}" for doc in node.heredocs]
-        words = ["ADD" if add else "COPY", *flags, *sources, *inline, destination]
+        shown = [public_url(source) for source in sources]
+        words = ["ADD" if add else "COPY", *flags, *shown, *inline, destination]
         self._layer(node, op, " ".join(words) + COMMENT_SUFFIX)
 
     def _checksum(self, node: nodes.Add, sources: Sequence[str]) -> str | None:
@@ -347,6 +349,8 @@ class StageReader:
         elif not isinstance(node, nodes.Env | nodes.Arg):
             with suppress(SyntaxFault):
                 rest = self._expand(rest)
+        if isinstance(node, nodes.Add):
+            rest = public_url(rest)
         shown = f"{keyword.upper()}{space}{rest}"
         return f"ONBUILD {shown}" if self.trigger else shown
 

@@ -185,3 +185,13 @@ def test_a_closed_door_says_which_secret_opens_it(site: Site, doors: Doors) -> N
     with pytest.raises(DownloadError, match="the server answered 401") as caught:
         add(site, f"{doors.url()}/closed")
     assert f"HTTP_AUTH_TOKEN_{doors.host()}" in (caught.value.fix or "")
+
+
+def test_a_password_of_a_url_is_neither_shown_nor_in_the_history(site: Site, doors: Doors) -> None:
+    url = doors.url().replace("://", "://me:hunter2@")
+    result = add(site, f"{url}/closed")
+    assert (doors.seen[f"{doors.host()}/closed"] or "").startswith("Basic ")
+    assert "hunter2" not in repr((site.progress.names, result.steps, result.materials))
+    image = site.store.image(result.descriptor)
+    assert b"hunter2" not in image.config.raw
+    assert image.config.history[0].created_by == f"ADD {doors.url()}/closed /src # buildkit"
