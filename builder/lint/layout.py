@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from builder.contexts import context_name
 from builder.lint import own
 from builder.lint.rules import Finding, Place
 from builder.lint.survey import SCRATCH, Survey
@@ -30,6 +31,8 @@ def _floating(survey: Survey) -> Iterator[Finding]:
             continue
         try:
             reference = Reference.parse(text)
+            if context_name(text) in survey.contexts:
+                continue
         except ImagesError:
             continue
         if reference.digest is None and reference.tag in (None, "latest"):

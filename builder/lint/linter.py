@@ -145,7 +145,7 @@ class Linter(PlanObserver):
         from builder.lint import mistakes
         from builder.lint.survey import Survey
 
-        survey = Survey(dockerfile, options.build_args, files=listing)
+        survey = Survey(dockerfile, options.build_args, files=listing, contexts=options.contexts)
         yield from mistakes.findings(survey)
         if not wanted.isdisjoint(ASKED_NAMES):
             from builder.lint.checks import findings

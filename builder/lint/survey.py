@@ -7,7 +7,7 @@ rules that compare it with files, ``files`` knows the build context.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -32,7 +32,7 @@ _SHOWN: Final = 40
 
 class Survey:
     """One file. ``files`` lists the paths of its build context, directories with a slash at the
-    end; None where there is no context.
+    end; None where there is no context. ``contexts`` are the keys of its named ones.
     """
 
     def __init__(
@@ -41,11 +41,13 @@ class Survey:
         build_args: Mapping[str, str],
         *,
         files: Callable[[], frozenset[str]] | None = None,
+        contexts: Container[str] = (),
     ) -> None:
         self.dockerfile = dockerfile
         self.stages = dockerfile.stages
         self._build_args = build_args
         self._files = files
+        self.contexts = contexts
         self._scripts: dict[int, tuple[Script, ...]] = {}
 
     @cached_property

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from builder.contexts import ImageContext
 from builder.lint.selection import Selection
+from images.reference import Reference
 from tests.builder.lint.kit import messages, own
 
 
@@ -127,6 +129,12 @@ def test_bases(text: str, images: list[str]) -> None:
 def test_a_base_that_only_an_argument_names_is_not_judged() -> None:
     assert said("FloatingBaseImage", "ARG B\nFROM $B\n", build_args={"B": "a:1"}) == []
     assert said("FloatingBaseImage", "ARG B\nFROM $B\n", build_args={"B": "a"}) != []
+
+
+def test_a_named_context_is_no_image_to_pin() -> None:
+    contexts = {"parent": ImageContext(Reference.parse("a@sha256:" + "0" * 64))}
+    assert said("FloatingBaseImage", "FROM parent\n", contexts=contexts) == []
+    assert said("FloatingBaseImage", "FROM other\n", contexts=contexts) != []
 
 
 def test_the_last_user_of_the_image() -> None:
