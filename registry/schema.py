@@ -174,7 +174,41 @@ CREATE TRIGGER repository_removed AFTER DELETE ON repositories BEGIN
 END;
 """
 
-_STEPS: Final = (_SCHEMA, _SAFETY, _EVENTS, _SIMPLE_SIGNATURES, _PAGES)
+_OBJECTS: Final = """
+-- Blobs in an object store: which object has the bytes, and when it was last relied on.
+CREATE TABLE objects (
+    digest TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    touched REAL NOT NULL
+) WITHOUT ROWID;
+-- Names that a process is about to give to verified bytes, and those whose bytes are to go.
+CREATE TABLE object_claims (name TEXT PRIMARY KEY, moment REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE object_trash (name TEXT PRIMARY KEY) WITHOUT ROWID;
+-- Uploads on their way: a multipart upload, its parts, and the object with what follows them.
+CREATE TABLE object_stages (
+    id TEXT PRIMARY KEY,
+    multipart TEXT NOT NULL DEFAULT '',
+    tail TEXT NOT NULL DEFAULT '',
+    size INTEGER NOT NULL DEFAULT 0,
+    touched REAL NOT NULL,
+    holder TEXT NOT NULL DEFAULT '',
+    held_until REAL NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX object_stages_by_age ON object_stages (touched);
+CREATE TABLE object_parts (
+    stage TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    etag TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    PRIMARY KEY (stage, number)
+) WITHOUT ROWID;
+CREATE TRIGGER object_stage_removed AFTER DELETE ON object_stages BEGIN
+    DELETE FROM object_parts WHERE stage = OLD.id;
+END;
+"""
+
+_STEPS: Final = (_SCHEMA, _SAFETY, _EVENTS, _SIMPLE_SIGNATURES, _PAGES, _OBJECTS)
 """What brings an index from format n to format n + 1."""
 
 VERSION: Final = len(_STEPS)
