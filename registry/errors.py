@@ -161,6 +161,12 @@ class ContentVanishedError(EnvironmentFault):
     code = "registry-content-vanished"
 
 
+class ObjectStoreError(EnvironmentFault):
+    """The object store refused or failed, also when asked again."""
+
+    code = "registry-object-store"
+
+
 @dataclass(frozen=True, slots=True)
 class WireCode:
     """One row of the table: the HTTP status it usually comes with, and its English message."""
