@@ -60,6 +60,7 @@ class Authenticator:
     """Authorization for one repository; learns from 401 answers, shared by parallel requests.
 
     ``offline`` asks the token server for a refresh token to be stored in place of the password.
+    ``realms`` lists the only hosts beside the registry's own that may get the credentials.
     """
 
     registry: str
@@ -67,6 +68,7 @@ class Authenticator:
     transport: TokenTransport
     effects: Effects
     offline: bool = False
+    realms: frozenset[str] | None = None
     _basic: bool = False
     _realm: Challenge | None = None
     _origin: URL | None = None
@@ -158,6 +160,12 @@ class Authenticator:
         check_hop(self._origin, realm, what="the token realm")
         if self.credentials is None or same_origin(self._origin, realm):
             return
+        if self.realms is not None and realm.host not in {self._origin.host, *self.realms}:
+            raise UnsafeHopError(
+                f"the token realm {realm.host} is not one that may get the credentials",
+                where=self.registry,
+                fix="name it among the realms, if it is the registry's own; nothing was sent",
+            )
         if not (is_private_channel(realm) and is_private_channel(self._origin)):
             raise UnsafeHopError(
                 f"the token realm {realm.host} is another host, and the way is not encrypted",

@@ -29,7 +29,9 @@ class ClientOptions:
     ``insecure`` lists hosts, host:port pairs or CIDR networks that may speak plain HTTP or show any
     certificate. ``certificate_dirs`` of None means Docker's and Podman's folders. ``chunk_size``
     set means that larger blobs are uploaded in pieces of it; else each goes up in one request.
-    ``resolver`` replaces the system's name resolution. ``registries`` sends reads to mirrors; a
+    ``resolver`` replaces the system's name resolution. ``realms`` lists the hosts beside a
+    registry's own that may get its credentials as token servers; None is any, by a private channel.
+    ``registries`` sends reads to mirrors; a
     client that writes has none, lest it take what a mirror has for what is there.
     """
 
@@ -44,6 +46,7 @@ class ClientOptions:
     read_timeout: float = 60.0
     user_agent: str = "lading"
     resolver: AbstractResolver | None = None
+    realms: frozenset[str] | None = None
     registries: Registries = field(default_factory=Registries)
 
     def __post_init__(self) -> None:

@@ -318,7 +318,12 @@ class Transport:
                         self._credentials.get, repository.registry, repository.name
                     )
                 origin.authenticators[key] = Authenticator(
-                    repository.registry, credentials, self, self.effects, self._offline
+                    repository.registry,
+                    credentials,
+                    self,
+                    self.effects,
+                    self._offline,
+                    self.options.realms,
                 )
             return origin.authenticators[key]
 
