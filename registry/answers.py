@@ -52,6 +52,14 @@ class ReadyContent:
         return _ReadyResponse(request, payload, self.etag)
 
 
+def announce(response: web.StreamResponse, name: str, value: str) -> None:
+    """Add a header to an answer that is not sent yet; ``value`` is ASCII on one line."""
+    if isinstance(response, _ReadyResponse):
+        response.announce(name, value)
+    else:
+        response.headers[name] = value
+
+
 def digest_of(response: web.StreamResponse) -> str | None:
     """The digest of the content that an answer brings or confirms; None where there is none."""
     if isinstance(response, _ReadyResponse):
@@ -87,6 +95,12 @@ class _ReadyResponse(web.StreamResponse):
     @property
     def keep_alive(self) -> bool:
         return super().keep_alive is not False
+
+    def announce(self, name: str, value: str) -> None:
+        """Put a header behind the status line."""
+        status, end, rest = self._ready_payload.partition(b"\r\n")
+        line = f"{name}: {value}\r\n".encode("ascii")
+        self._ready_payload = b"".join((status, end, line, rest))
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Nothing is left to prepare."""

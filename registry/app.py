@@ -16,7 +16,7 @@ from registry.config import RegistryConfig
 from registry.dispatch import Dispatcher
 from registry.observe import Observer
 from registry.schedule import Task, run_tasks
-from registry.service import callers_of, guard_of, open_registry
+from registry.service import callers_of, guard_of, open_proxy, open_registry
 from registry.tally import Tally
 
 _SWEEP_SECONDS: Final = 600.0
@@ -42,6 +42,9 @@ async def running(
     finally:
         tasks.cancel()
         await asyncio.wait([tasks])
+        proxy = dispatcher.registry.proxy
+        if proxy is not None:
+            await proxy.close()
         await asyncio.to_thread(registry.close)
 
 
@@ -81,7 +84,10 @@ async def reconfigure(dispatcher: Dispatcher, config: RegistryConfig) -> None:
     """
     registry = dispatcher.registry
     gate = await asyncio.to_thread(registry.gate.reconfigured, config.gate)
+    proxy = await asyncio.to_thread(open_proxy, config, registry.proxy)
     await registry.authorizer.reload(config.access)
+    if registry.proxy is not None:
+        registry.proxy.replaced()
     registry.auditor.reopen()
     callers = callers_of(config)
     registry.index.set_guard(guard_of(config, registry.storage))
@@ -90,6 +96,7 @@ async def reconfigure(dispatcher: Dispatcher, config: RegistryConfig) -> None:
         config=config,
         callers=callers,
         gate=gate,
+        proxy=proxy,
         collector=registry.collector.reconfigured(config),
     )
 

@@ -19,6 +19,7 @@ from registry.countersign.settings import CountersignSettings
 from registry.errors import RegistryConfigError
 from registry.gate.settings import GateRule
 from registry.notary.settings import TrustSettings
+from registry.proxy.settings import ProxyRule, prefix_problems
 from registry.quotas import QuotaRule
 from registry.retention import ImmutableRule, RetentionRule
 from registry.settings import (
@@ -64,6 +65,7 @@ class RegistryConfig:
     gate: Annotated[tuple[GateRule, ...], "Repositories that serve only what is signed"] = ()
     retention: Annotated[tuple[RetentionRule, ...], "Which tags stay; all without a rule"] = ()
     immutable: Annotated[tuple[ImmutableRule, ...], "Tags that neither move nor go"] = ()
+    proxy: Annotated[tuple[ProxyRule, ...], "Other registries that are cached here"] = ()
     quotas: Annotated[tuple[QuotaRule, ...], "How much repositories may take"] = ()
 
     def __post_init__(self) -> None:
@@ -72,6 +74,7 @@ class RegistryConfig:
     def _problems(self) -> Iterator[RegistryConfigError]:
         if not 0 <= self.port <= MAX_PORT:
             yield wrong_port(self.port)
+        yield from prefix_problems(self.proxy)
         if self.workers < 0:
             yield RegistryConfigError("workers must not be negative", where="workers")
         for name, path in (

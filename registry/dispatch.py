@@ -152,6 +152,8 @@ class Dispatcher:
                 _check_writable(registry.config, access.action)
             if "Expect" in request.headers:
                 await _invite_body(request)
+            if registry.proxy is not None:
+                handler = registry.proxy.handler(handler, target, access.action)
             response = await handler(registry, request, target)
         except (ApiError, PolicyError) as error:
             refusal = _denial(error) if isinstance(error, PolicyError) else error

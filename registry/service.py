@@ -6,6 +6,7 @@ import sqlite3
 import time
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from registry.access.audit import AuditLog
 from registry.access.caller import Callers
@@ -35,6 +36,9 @@ from registry.storage import FileStorage
 from registry.uploads import Uploads
 from registry.workers import Workers
 
+if TYPE_CHECKING:
+    from registry.proxy.front import ProxyFront
+
 
 @dataclass(frozen=True, slots=True)
 class Registry:
@@ -59,6 +63,8 @@ class Registry:
     trust: TrustFront
     followers: Followers
     gate: Gate
+
+    proxy: ProxyFront | None = None
 
     def close(self) -> None:
         """Finish writes and release files; blocks."""
@@ -92,6 +98,19 @@ def callers_of(config: RegistryConfig) -> Callers:
     return Callers(config.access, scheme=config.scheme, authority=authority)
 
 
+def open_proxy(config: RegistryConfig, before: ProxyFront | None = None) -> ProxyFront | None:
+    """The cache of other registries, which nothing of is imported without rules; blocks.
+
+    Raises:
+        RegistryConfigError: the credentials of one are unusable.
+    """
+    if not config.proxy and before is None:
+        return None
+    from registry.proxy.front import ProxyFront
+
+    return ProxyFront(config.proxy, config.root, before=before)
+
+
 def open_registry(config: RegistryConfig, patience: Patience | None = None) -> Registry:
     """Open the store under ``config.root``; blocks, and creates what is missing.
 
@@ -120,6 +139,7 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
     workers = Workers()
     control = AccessControl(snapshot, workers, patience or Patience())
     try:
+        proxy = open_proxy(config)
         gate = Gate(config.gate, index, storage, control, workers)
     except RegistryConfigError:
         committer.close()
@@ -146,4 +166,5 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
         trust=TrustFront.open(config.root / "notary", workers, idle=config.limits.idle_timeout),
         followers=followers,
         gate=gate,
+        proxy=proxy,
     )

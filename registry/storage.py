@@ -203,6 +203,13 @@ class FileStage:
         if descriptor >= 0:
             os.close(descriptor)
 
+    def reader(self) -> BinaryIO:
+        """A descriptor of its own for what was and will be taken.
+
+        Raises FileNotFoundError once the upload has ended.
+        """
+        return open(self._path, "rb")
+
     def append(self, buffers: Sequence[bytes]) -> None:
         """Write and hash; a failed write is cut off again, so ``size`` stays true."""
         self._catch_up()
