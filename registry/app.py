@@ -37,9 +37,11 @@ async def running(
     registry = await asyncio.to_thread(open_registry, config, patience)
     dispatcher = Dispatcher(registry)
     tasks = asyncio.create_task(run_tasks(config.root, _tasks(dispatcher)))
+    registry.events.start()
     try:
         yield dispatcher
     finally:
+        await registry.events.stop()
         tasks.cancel()
         await asyncio.wait([tasks])
         proxy = dispatcher.registry.proxy
@@ -84,6 +86,7 @@ async def reconfigure(dispatcher: Dispatcher, config: RegistryConfig) -> None:
     """
     registry = dispatcher.registry
     gate = await asyncio.to_thread(registry.gate.reconfigured, config.gate)
+    webhooks = await asyncio.to_thread(registry.events.prepare, config)
     proxy = await asyncio.to_thread(open_proxy, config, registry.proxy)
     await registry.authorizer.reload(config.access)
     if registry.proxy is not None:
@@ -91,6 +94,8 @@ async def reconfigure(dispatcher: Dispatcher, config: RegistryConfig) -> None:
     registry.auditor.reopen()
     callers = callers_of(config)
     registry.index.set_guard(guard_of(config, registry.storage))
+    registry.index.set_followed(followed=registry.followers.wanted(config))
+    registry.events.restart(webhooks)
     dispatcher.registry = dataclasses.replace(
         registry,
         config=config,

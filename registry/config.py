@@ -17,6 +17,7 @@ from registry.collection.settings import CollectionSettings
 from registry.configuration.declare import refuse
 from registry.countersign.settings import CountersignSettings
 from registry.errors import RegistryConfigError
+from registry.events.settings import EventSettings, WebhookSettings, webhook_problems
 from registry.gate.settings import GateRule
 from registry.notary.settings import TrustSettings
 from registry.proxy.settings import ProxyRule, prefix_problems
@@ -62,6 +63,8 @@ class RegistryConfig:
     transparency: TransparencySettings = field(default_factory=TransparencySettings)
     countersign: CountersignSettings = field(default_factory=CountersignSettings)
     trust: TrustSettings = field(default_factory=TrustSettings)
+    events: EventSettings = field(default_factory=EventSettings)
+    webhook: Annotated[tuple[WebhookSettings, ...], "Receivers of events"] = ()
     gate: Annotated[tuple[GateRule, ...], "Repositories that serve only what is signed"] = ()
     retention: Annotated[tuple[RetentionRule, ...], "Which tags stay; all without a rule"] = ()
     immutable: Annotated[tuple[ImmutableRule, ...], "Tags that neither move nor go"] = ()
@@ -86,6 +89,7 @@ class RegistryConfig:
         ):
             if path is not None and not path.is_file():
                 yield RegistryConfigError(f"no such file: {path}", where=name)
+        yield from webhook_problems(self.webhook)
 
     @property
     def scheme(self) -> str:

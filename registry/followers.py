@@ -1,4 +1,4 @@
-"""Who follows the changes of the index: countersigning, and the transparency log behind it.
+"""Who follows the changes of the index: countersigning, the transparency log behind it, webhooks.
 
 One process of all that serve a folder brings them up to date every few seconds; a reader of the log
 does it for the log at once. Events that all of them took are dropped.
@@ -15,11 +15,12 @@ from registry.config import RegistryConfig
 from registry.database import NO_REPOSITORY
 from registry.index import SqliteIndex
 from registry.outbox import read_events
-from registry.storage import FileStorage
+from registry.protocols import Storage
 
 if TYPE_CHECKING:
     from registry.countersign.countersigner import Countersigner
     from registry.countersign.keyring import Keyring
+    from registry.events.front import EventFront
     from registry.transparency.log import TransparencyLog
     from registry.vault import Vault
 
@@ -31,16 +32,23 @@ class Followers:
     index: SqliteIndex
     countersigner: Countersigner | None = None
     log: TransparencyLog | None = None
+    events: EventFront | None = None
 
     @classmethod
-    def open(cls, config: RegistryConfig, index: SqliteIndex, storage: FileStorage) -> Followers:
+    def open(
+        cls,
+        config: RegistryConfig,
+        index: SqliteIndex,
+        storage: Storage,
+        events: EventFront | None = None,
+    ) -> Followers:
         """The followers of one registry; their keys are made on first use.
 
         Raises:
             RegistryStartError: a key does not open.
         """
-        if not followed(config):
-            return cls(index)
+        if not (config.transparency.enabled or config.countersign.enabled):
+            return cls(index, events=events)
         # Keys, X.509 and trees are loaded by registries that use them.
         from registry.countersign.countersigner import Countersigner
         from registry.transparency.log import TransparencyLog
@@ -56,7 +64,7 @@ class Followers:
         if config.transparency.enabled:
             origin = config.transparency.origin
             log = TransparencyLog.open(LogStore(config.root), index.reader, vault, origin=origin)
-        return cls(index, countersigner, log)
+        return cls(index, countersigner, log, events)
 
     def catch_up(self) -> str:
         """Take what happened since; returns what there is to log about it."""
@@ -71,10 +79,17 @@ class Followers:
             appended = self.log.catch_up()
             said += [f"{appended} entries logged"] if appended else []
             positions.append(self.log.position)
+        # Its courier takes events by itself.
+        if self.events is not None and self.events.follower is not None:
+            positions.append(self.events.follower.position)
         taken = min(positions, default=0)
         if any(event.id <= taken for event in read_events(self.index.reader(), after=0, limit=1)):
             self.index.write(NO_REPOSITORY, partial(self.index.drop_events, through=taken))
         return ", ".join(said)
+
+    def wanted(self, config: RegistryConfig) -> bool:
+        """Whether changes have to be written down once ``config`` holds."""
+        return self.countersigner is not None or self.log is not None or bool(config.webhook)
 
     def close(self) -> None:
         """Release the files."""
@@ -84,7 +99,7 @@ class Followers:
 
 def followed(config: RegistryConfig) -> bool:
     """Whether anybody follows, so that changes have to be written down."""
-    return config.transparency.enabled or config.countersign.enabled
+    return config.transparency.enabled or config.countersign.enabled or bool(config.webhook)
 
 
 def keyring_of(config: RegistryConfig, vault: Vault) -> Keyring:

@@ -47,6 +47,10 @@ class SqliteIndex(SimpleSignatureRows):
         """Judge writes by other rules from the next one on."""
         self._guard = guard
 
+    def set_followed(self, *, followed: bool) -> None:
+        """Write changes down for followers, or do not, from the next one on."""
+        self._outbox.follow(followed=followed)
+
     # Repositories and blobs
 
     def has_repository(self, repository: str) -> bool:

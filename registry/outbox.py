@@ -50,6 +50,10 @@ class Outbox:
     def __init__(self, *, followed: bool = False) -> None:
         self._followed = followed
 
+    def follow(self, *, followed: bool) -> None:
+        """From the next change on, write changes down or do not."""
+        self._followed = followed
+
     def note(
         self,
         writer: sqlite3.Connection,
@@ -90,6 +94,12 @@ def read_events(reader: sqlite3.Connection, *, after: int, limit: int = PAGE) ->
         " FROM events WHERE id > ? ORDER BY id LIMIT ?"
     )
     return [Event(row[0], Change(row[1]), *row[2:]) for row in reader.execute(sql, (after, limit))]
+
+
+def newest_event(reader: sqlite3.Connection) -> int:
+    """The number of the newest event there ever was, dropped or not; 0 before the first one."""
+    row = reader.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def drop_events(writer: sqlite3.Connection, *, through: int) -> int:

@@ -272,6 +272,10 @@ class UploadSessions(Protocol):
 class Followed(Protocol):
     """The changes that followers take (``registry.outbox``)."""
 
+    def set_followed(self, *, followed: bool) -> None:
+        """Write changes down for followers, or do not, from the next one on."""
+        ...
+
     def drop_events(self, *, through: int) -> int:
         """Forget the events up to this one; returns how many. Write."""
         ...

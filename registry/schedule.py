@@ -12,7 +12,8 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -52,6 +53,18 @@ async def run_tasks(
                         due[task.name] = clock() + task.seconds
                         await _run(task)
             await asyncio.sleep(look_seconds)
+    finally:
+        os.close(descriptor)
+
+
+@asynccontextmanager
+async def elected(path: Path, *, look_seconds: float = 1.0) -> AsyncIterator[None]:
+    """Wait until this process holds the lock file ``path``; hold it while the block runs."""
+    descriptor = await asyncio.to_thread(os.open, path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    try:
+        while not _has_lock(descriptor):  # noqa: ASYNC110 -- the kernel tells nobody in time
+            await asyncio.sleep(look_seconds)
+        yield
     finally:
         os.close(descriptor)
 

@@ -23,6 +23,7 @@ from registry.collection.leases import Leases, note_boot
 from registry.committer import Committer
 from registry.config import RegistryConfig
 from registry.errors import RegistryConfigError, RegistryStartError
+from registry.events.front import EventFront
 from registry.followers import Followers, followed
 from registry.gate.gate import Gate
 from registry.guard import Guard
@@ -63,6 +64,7 @@ class Registry:
     trust: TrustFront
     followers: Followers
     gate: Gate
+    events: EventFront
 
     proxy: ProxyFront | None = None
 
@@ -74,6 +76,7 @@ class Registry:
         self.auditor.close()
         self.trust.close()
         self.followers.close()
+        self.events.close()
         self.index.close()
 
 
@@ -128,7 +131,8 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
         storage = FileStorage(config.root)
         index = open_index(config, storage)
         note_boot(index, time.time())
-        followers = Followers.open(config, index, storage)
+        events = EventFront(config, index)
+        followers = Followers.open(config, index, storage, events)
     except (OSError, sqlite3.Error) as error:
         raise RegistryStartError(
             f"cannot open the store: {error}",
@@ -166,5 +170,6 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
         trust=TrustFront.open(config.root / "notary", workers, idle=config.limits.idle_timeout),
         followers=followers,
         gate=gate,
+        events=events,
         proxy=proxy,
     )

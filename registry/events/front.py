@@ -1,0 +1,126 @@
+"""Webhooks as the registry sees them: begun, given other settings, ended; nothing without any.
+
+Every process opens the queue and reads the files that webhooks name, so that a mistake is refused
+at start and reload by all of them; the one that holds ``events.lock`` delivers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from registry.schedule import elected
+
+if TYPE_CHECKING:
+    from registry.config import RegistryConfig
+    from registry.events.courier import Courier
+    from registry.events.follower import EventFollower
+    from registry.events.queue import EventQueue
+    from registry.index import SqliteIndex
+
+log = logging.getLogger("registry.events")
+
+_LOCK: Final = "events.lock"
+_TROUBLE_SECONDS: Final = 30.0
+_WILDCARDS: Final = ("", "0.0.0.0", "::")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything that the webhooks of one configuration need."""
+
+    follower: EventFollower
+    courier: Courier
+
+
+class EventFront:
+    """The events of one registry root. ``start`` and ``stop`` are called from the event loop."""
+
+    def __init__(self, config: RegistryConfig, index: SqliteIndex) -> None:
+        """Open the queue if there are webhooks; blocks.
+
+        Raises:
+            RegistryConfigError: a file of a webhook is no good.
+            RegistryStartError: a newer release wrote the queue.
+        """
+        self._index = index
+        self._root = config.root
+        self._queue: EventQueue | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._prepared = self.prepare(config)
+
+    @property
+    def follower(self) -> EventFollower | None:
+        """Who takes the index's events for the webhooks; None without webhooks."""
+        return None if self._prepared is None else self._prepared.follower
+
+    def prepare(self, config: RegistryConfig) -> Prepared | None:
+        """Read what the webhooks of ``config`` need, for ``start``; blocks, raises as above."""
+        if not config.webhook:
+            return None
+        # Loaded by registries that have webhooks.
+        from registry.events.courier import Courier
+        from registry.events.follower import EventFollower, IndexEvents
+        from registry.events.queue import EventQueue
+        from registry.events.receiver import Credentials
+
+        webhooks = [(webhook, Credentials.read(webhook)) for webhook in config.webhook]
+        if self._queue is None:
+            self._queue = EventQueue(self._root)
+        index = IndexEvents(self._index)
+        follower = EventFollower(self._queue, index, config.webhook, source_of(config))
+        follower.begin()
+        return Prepared(follower, Courier(follower, webhooks))
+
+    def start(self) -> None:
+        """Deliver by the configuration that was opened."""
+        self.restart(self._prepared)
+
+    def restart(self, prepared: Prepared | None) -> None:
+        """Deliver by what ``prepare`` returned; what is under way by other settings ends first."""
+        before = tuple(self._tasks)
+        self._prepared = prepared
+        task = asyncio.create_task(self._run(prepared, before))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """Stop delivering; requests under way have a moment to end."""
+        await _end(self._tasks)
+
+    def close(self) -> None:
+        """Release the queue; blocks."""
+        if self._queue is not None:
+            self._queue.close()
+
+    async def _run(self, prepared: Prepared | None, before: Collection[asyncio.Task[None]]) -> None:
+        await _end(before)
+        if prepared is None:
+            return
+        async with elected(self._root / _LOCK):
+            while True:
+                try:
+                    await prepared.courier.run()
+                except Exception:  # a bug must not end deliveries for good
+                    log.exception("deliveries broke off")
+                await asyncio.sleep(_TROUBLE_SECONDS)
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+def source_of(config: RegistryConfig) -> str:
+    """The URL that names this registry in its events."""
+    if config.events.source is not None:
+        return config.events.source.rstrip("/")
+    host = socket.gethostname() if config.host in _WILDCARDS else config.host
+    host = f"[{host}]" if ":" in host else host
+    return f"{config.scheme}://{host}:{config.port}"
