@@ -21,6 +21,7 @@ from registry.tally import Tally
 
 _SWEEP_SECONDS: Final = 600.0
 _FOLLOW_SECONDS: Final = 5.0
+_USAGE_SECONDS: Final = 3600.0
 
 
 @asynccontextmanager
@@ -125,9 +126,16 @@ def _tasks(dispatcher: Dispatcher) -> list[Task]:
         registry = dispatcher.registry
         return await registry.workers.io(registry.followers.catch_up)
 
+    async def note() -> str:
+        registry = dispatcher.registry
+        if registry.config.web.enabled:
+            await registry.workers.io(registry.web.note_usage)
+        return ""
+
     return [
         Task("followers", _FOLLOW_SECONDS, follow),
         Task("idle uploads", _SWEEP_SECONDS, sweep),
         Task("trust data", _SWEEP_SECONDS, sign_again),
         Task("collection", LOOK_SECONDS, collect),
+        Task("usage", _USAGE_SECONDS, note),
     ]

@@ -33,6 +33,7 @@ from registry.settings import (
     wrong_port,
 )
 from registry.transparency.settings import TransparencySettings
+from registry.web.settings import WebSettings
 
 __all__ = ["DEFAULT_PORT", "MANIFEST_LIMIT", "AccessSettings", "RegistryConfig"]
 
@@ -63,6 +64,7 @@ class RegistryConfig:
     transparency: TransparencySettings = field(default_factory=TransparencySettings)
     countersign: CountersignSettings = field(default_factory=CountersignSettings)
     trust: TrustSettings = field(default_factory=TrustSettings)
+    web: WebSettings = field(default_factory=WebSettings)
     events: EventSettings = field(default_factory=EventSettings)
     webhook: Annotated[tuple[WebhookSettings, ...], "Receivers of events"] = ()
     gate: Annotated[tuple[GateRule, ...], "Repositories that serve only what is signed"] = ()

@@ -48,6 +48,8 @@ class Kind(enum.Enum):
     """Paths of the trust service, which reads them itself (``registry.notary.paths``)."""
     TOKEN = "token"  # noqa: S105 -- a word
     TOKEN_KEYS = "token keys"  # noqa: S105 -- likewise
+    PAGE = "page"
+    """Pages for people, whose paths ``registry.web.paths`` reads."""
 
 
 _REGISTRY_LEVEL: Final = {
@@ -171,6 +173,8 @@ def _beside(path: str) -> Target | None:
     kind = _BESIDE.get(path)
     if kind is not None:
         return Target(kind)
+    if path == "/" or path.startswith("/web/"):
+        return Target(Kind.PAGE, tail=path)
     match path.split("/"):
         case ["", "extensions", "v2", *name, "signatures", digest]:
             return _target(Kind.SIMPLE_SIGNATURES, [_decode(part) for part in name], digest)

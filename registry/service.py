@@ -35,6 +35,7 @@ from registry.quotas import Quotas
 from registry.retention import Immutability
 from registry.storage import FileStorage
 from registry.uploads import Uploads
+from registry.web.front import WebFront
 from registry.workers import Workers
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Registry:
     trust: TrustFront
     followers: Followers
     gate: Gate
+    web: WebFront
     events: EventFront
 
     proxy: ProxyFront | None = None
@@ -170,6 +172,7 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
         trust=TrustFront.open(config.root / "notary", workers, idle=config.limits.idle_timeout),
         followers=followers,
         gate=gate,
+        web=WebFront(index),
         events=events,
         proxy=proxy,
     )

@@ -17,7 +17,7 @@ from threading import Lock
 from typing import Any, Protocol
 
 from registry.access.identity import ANONYMOUS, Identity
-from registry.access.jwt import encode_token
+from registry.access.jwt import Expected, TokenError, decode_token, encode_token
 from registry.access.policy import Rights
 from registry.access.refresh import Login, RefreshTokens
 from registry.access.scopes import CATALOG, Scope, scope_repository
@@ -144,6 +144,47 @@ class Grants:
         ):
             return None
         return login
+
+    def open_session(self, login: Login, *, lifetime: float) -> str:
+        """A signed text that stands for ``login`` in a browser; no client can pull with it.
+
+        Raises:
+            ApiError: UNSUPPORTED, the registry has no users.
+        """
+        ring = self._control.snapshot.ring
+        if ring is None:
+            raise ApiError("UNSUPPORTED", status=404, message="this registry has no users")
+        now = int(self._clock())
+        claims = {
+            "iss": self.settings.issuer,
+            "sub": str(login.identity),
+            "aud": self._browsers,
+            "exp": now + int(lifetime),
+            "nbf": now,
+            "iat": now,
+            "cred": login.credential,
+        }
+        return encode_token(claims, ring.signer)
+
+    async def session(self, token: str) -> Identity | None:
+        """Whose session it is; None when it is over, or its password is another one now."""
+        await self._control.look()
+        snapshot = self._control.snapshot
+        if snapshot.ring is None:
+            return None
+        now = self._clock()
+        try:
+            expected = Expected(self.settings.issuer, self._browsers)
+            claims = decode_token(token, snapshot.ring.keys, expected, now=now)
+            identity = Identity.parse(str(claims.get("sub")))
+        except (TokenError, ValueError):
+            return None
+        return identity if snapshot.credential(identity, now) == claims.get("cred") else None
+
+    @property
+    def _browsers(self) -> str:
+        """The audience of sessions, which is none of tokens."""
+        return f"{self.settings.service} in a browser"
 
     def close(self) -> None:
         """Close the database of refresh tokens; blocks."""

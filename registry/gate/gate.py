@@ -88,6 +88,21 @@ class Gate:
         judge = self._judge(repository)
         if judge is None or (judge.rule.exempt_push and self._may_push(identity, repository)):
             return
+        verdict = await self._verdict(judge, repository, reference, content)
+        if verdict.refusal is not None:
+            refusal = verdict.refusal
+            raise GateError(refusal.what, fix=refusal.fix, login_helps=refusal.login_helps)
+
+    async def verdict(
+        self, repository: str, reference: str, content: ReadyContent
+    ) -> Verdict | None:
+        """What the rule says of ``content``, whoever asks; None where there is no rule."""
+        judge = self._judge(repository)
+        return None if judge is None else await self._verdict(judge, repository, reference, content)
+
+    async def _verdict(
+        self, judge: Judge, repository: str, reference: str, content: ReadyContent
+    ) -> Verdict:
         tag = None if ":" in reference else reference
         name = f"{tag or ''}@{content.etag}"
         verdict = self._verdicts.get(repository, name)
@@ -95,9 +110,7 @@ class Gate:
             generation = self._verdicts.generation(repository)
             verdict = await self._workers.io(partial(self._judged, judge, repository, tag, content))
             self._verdicts.put(repository, name, verdict, generation=generation, size=len(name))
-        if verdict.refusal is not None:
-            refusal = verdict.refusal
-            raise GateError(refusal.what, fix=refusal.fix, login_helps=refusal.login_helps)
+        return verdict
 
     def _judged(
         self, judge: Judge, repository: str, tag: str | None, content: ReadyContent

@@ -33,7 +33,6 @@ READS = [
     Case("GET", "/v2/", 200, JSON, b"{}"),
     Case("HEAD", "/v2/", 200, JSON, b""),
     Case("GET", "/v2", 200, JSON, b"{}"),
-    Case("GET", "/", 404, JSON, code="UNSUPPORTED"),
     Case("GET", "/v3/", 404, JSON, code="UNSUPPORTED"),
     Case("GET", "/v2/lib/app", 404, JSON, code="UNSUPPORTED"),
     Case("POST", "/v2/", 405, {"Allow": "GET, HEAD"}, code="UNSUPPORTED"),

@@ -31,7 +31,6 @@ SHA = "sha256:" + "a" * 64
         (f"/v2/a/blobs/uploads/{UPLOAD}", Target(Kind.UPLOAD, "a", UPLOAD)),
         (f"/v2/a/referrers/{SHA}", Target(Kind.REFERRERS, "a", SHA)),
         (f"/v2/a/blobs/sha256%3A{'a' * 64}", Target(Kind.BLOB, "a", SHA)),
-        ("/", None),
         ("/v2x/a/tags/list", None),
         ("/v1/a/tags/list", None),
         ("/v2/a", None),

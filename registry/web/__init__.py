@@ -1,0 +1,1 @@
+"""Pages for people: what the registry holds, rendered on the server, without script."""
