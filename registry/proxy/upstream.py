@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -43,7 +44,13 @@ class Upstream:
         RegistryConfigError: the password cannot be read.
     """
 
-    def __init__(self, remote: Remote, effects: Effects | None = None) -> None:
+    def __init__(
+        self,
+        remote: Remote,
+        effects: Effects | None = None,
+        *,
+        resolver: Callable[[], AbstractResolver] = ThreadedResolver,
+    ) -> None:
         self.name = remote.upstream
         self.registry, _, self.path = remote.upstream.partition("/")
         options = ClientOptions(
@@ -52,7 +59,7 @@ class Upstream:
             connect_timeout=min(_CONNECT_SECONDS, remote.timeout),
             read_timeout=remote.timeout,
             user_agent=USER_AGENT,
-            resolver=_OutsideResolver(bare_host(self.registry)),
+            resolver=_OutsideResolver(bare_host(self.registry), resolver),
             realms=frozenset(remote.realms)
             | (_HUB_REALMS if self.registry == DEFAULT_REGISTRY else frozenset()),
         )
@@ -117,16 +124,17 @@ class _Own:
 class _OutsideResolver(AbstractResolver):
     """Resolves names; those of hosts beside ``own`` must not mean this machine or its link."""
 
-    def __init__(self, own: str) -> None:
+    def __init__(self, own: str, make: Callable[[], AbstractResolver]) -> None:
         self._own = own
-        self._inner: ThreadedResolver | None = None
+        self._make = make
+        self._inner: AbstractResolver | None = None
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """The addresses of ``host``; raises OSError for one that is not followed."""
         if self._inner is None:
-            self._inner = ThreadedResolver()
+            self._inner = self._make()
         found = await self._inner.resolve(host, port, family)
         if host != self._own and not is_loopback(host):
             for result in found:

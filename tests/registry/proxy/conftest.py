@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +95,8 @@ def cached(start: StartRegistry, tmp_path: Path) -> Callable[..., Awaitable[Clie
     """Start a registry that caches ``authority`` below ``hub/``."""
 
     async def begin(authority: str, more: Any = None, **fields: Any) -> Client:
-        rule = ProxyRule(upstream=authority, prefix="hub/", timeout=5.0, **fields)
+        make = partial(ProxyRule, upstream=authority, prefix="hub/", timeout=5.0, **fields)
+        rule = await asyncio.to_thread(make)
         return await start(root=tmp_path / "front", proxy=(rule,), **(more or {}))
 
     return begin
