@@ -23,6 +23,7 @@ from registry.notary.settings import TrustSettings
 from registry.proxy.settings import ProxyRule, prefix_problems
 from registry.quotas import QuotaRule
 from registry.retention import ImmutableRule, RetentionRule
+from registry.s3.settings import StorageSettings
 from registry.settings import (
     MANIFEST_LIMIT,
     MAX_PORT,
@@ -55,6 +56,7 @@ class RegistryConfig:
     read_only: Annotated[bool, "Refuse every change"] = False
     allow_delete: Annotated[bool, "Whether clients may delete"] = True
     allow_missing: Annotated[bool, "Accept manifests whose content is not here (sparse)"] = False
+    storage: StorageSettings = field(default_factory=StorageSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)

@@ -17,6 +17,7 @@ from registry.access.identity import Grant, Identity
 from registry.access.policy import Rights
 from registry.access.refresh import Login
 from registry.access.settings import AccessSettings
+from registry.database import Database
 from registry.guard import Guard
 from registry.records import BlobLink, ManifestRow, NewManifest, TagEvent, UploadRow
 from registry.simple_signatures import SimpleSignature
@@ -140,8 +141,32 @@ class Collectable(Staging, Protocol):
         ...
 
 
+class Holder(Protocol):
+    """Tells what is there to who writes to the index."""
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the bytes are there; called under the index's write lock, so it is quick."""
+        ...
+
+
 class Storage(BlobReader, BlobPutter, Collectable, Protocol):
     """All of it: what one registry is given."""
+
+    @property
+    def holder(self) -> Holder:
+        """What the guard of the index asks."""
+        ...
+
+    def attach(self, index: Database) -> None:
+        """Share the transactions of this index; comes before anything else."""
+        ...
+
+    def take(self, pieces: Iterable[bytes], digest: Digest, size: int) -> None:
+        """Store content from elsewhere, durably.
+
+        Raises DigestMismatchError, SizeLimitError.
+        """
+        ...
 
 
 class BlobLinks(Protocol):

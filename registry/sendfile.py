@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 from functools import partial
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Protocol
 
 from aiohttp import web
+from multidict import CIMultiDict
 
+from images.digest import Digest
 from registry.answers import REQUEST_ID_HEADER
 from registry.attributes import REQUEST_ID
 from registry.workers import Workers
@@ -22,6 +24,23 @@ _PIECE: Final = 32 << 10
 
 _BURST: Final = 8 << 20
 """Most bytes sent in one go by a thread, so that many fast clients share the pool fairly."""
+
+
+class BlobSender(Protocol):
+    """Sends blobs that are no files of this machine."""
+
+    async def send(
+        self,
+        request: web.BaseRequest,
+        digest: Digest,
+        headers: CIMultiDict[str],
+        *,
+        status: int,
+        offset: int,
+        count: int,
+    ) -> web.StreamResponse:
+        """Answer a GET with ``count`` bytes from ``offset``, or with where they are."""
+        ...
 
 
 async def send_file(

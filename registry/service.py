@@ -33,6 +33,8 @@ from registry.outbox import Outbox
 from registry.protocols import Authorizer, Index, IndexWriter, Storage
 from registry.quotas import Quotas
 from registry.retention import Immutability
+from registry.s3.settings import StorageType
+from registry.sendfile import BlobSender
 from registry.storage import FileStorage
 from registry.uploads import Uploads
 from registry.web.front import WebFront
@@ -65,6 +67,7 @@ class Registry:
     trust: TrustFront
     followers: Followers
     gate: Gate
+    sender: BlobSender | None
     web: WebFront
     events: EventFront
 
@@ -82,19 +85,43 @@ class Registry:
         self.index.close()
 
 
-def open_index(config: RegistryConfig, storage: FileStorage) -> SqliteIndex:
+def open_storage(config: RegistryConfig) -> Storage:
+    """Where the bytes are by ``config``; the libraries of an object store load with their use.
+
+    Raises:
+        RegistryStartError: the bucket cannot be used. OSError: the folder cannot.
+    """
+    if config.storage.type is StorageType.FILES:
+        return FileStorage(config.root)
+    from registry.s3.opening import open_objects
+
+    return open_objects(config)
+
+
+def open_sender(config: RegistryConfig, storage: Storage, workers: Workers) -> BlobSender | None:
+    """How blobs reach clients that are not files; None when they are."""
+    if config.storage.type is StorageType.FILES:
+        return None
+    from registry.s3.opening import sender_of
+
+    return sender_of(config, storage, workers)
+
+
+def open_index(config: RegistryConfig, storage: Storage) -> SqliteIndex:
     """The index under the rules of ``config``.
 
     Raises:
         IndexFormatError: a newer release wrote it. OSError, sqlite3.Error: it cannot be used.
     """
     outbox = Outbox(followed=followed(config))
-    return SqliteIndex(config.root, guard=guard_of(config, storage), outbox=outbox)
+    index = SqliteIndex(config.root, guard=guard_of(config, storage), outbox=outbox)
+    storage.attach(index)
+    return index
 
 
 def guard_of(config: RegistryConfig, storage: Storage) -> Guard:
     """What the rules of ``config`` refuse."""
-    return Admission(storage, Quotas(config.quotas), Immutability(config.immutable))
+    return Admission(storage.holder, Quotas(config.quotas), Immutability(config.immutable))
 
 
 def callers_of(config: RegistryConfig) -> Callers:
@@ -130,7 +157,7 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
     snapshot = take_snapshot(Places(config.root, access), now=time.time())
     audit_log = None if access.audit.path is None else AuditLog(access.audit.path)
     try:
-        storage = FileStorage(config.root)
+        storage = open_storage(config)
         index = open_index(config, storage)
         note_boot(index, time.time())
         events = EventFront(config, index)
@@ -172,6 +199,7 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
         trust=TrustFront.open(config.root / "notary", workers, idle=config.limits.idle_timeout),
         followers=followers,
         gate=gate,
+        sender=open_sender(config, storage, workers),
         web=WebFront(index),
         events=events,
         proxy=proxy,

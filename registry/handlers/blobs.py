@@ -52,6 +52,10 @@ async def get_blob(
         status = 206
         headers["Content-Range"] = f"bytes {offset}-{offset + count - 1}/{size}"
         headers["Content-Length"] = str(count)
+    if registry.sender is not None:
+        return await registry.sender.send(
+            request, digest, headers, status=status, offset=offset, count=count
+        )
     file = await registry.workers.io(partial(registry.storage.open, digest))
     try:
         response = web.StreamResponse(status=status, headers=headers)

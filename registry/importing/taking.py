@@ -18,9 +18,9 @@ from registry.errors import ApiError
 from registry.importing.sources import Source
 from registry.index import SqliteIndex
 from registry.manifests import examine
+from registry.protocols import Storage
 from registry.records import NewManifest
 from registry.settings import MANIFEST_LIMIT
-from registry.storage import FileStorage
 
 ACTOR: Final = "import"
 """Who the history of tags names."""
@@ -48,7 +48,7 @@ class Taker:
 
     source: Source
     index: SqliteIndex
-    storage: FileStorage
+    storage: Storage
     wanted: Callable[[str], bool] = lambda _: True
     told: Callable[[str], object] = lambda _: None
 

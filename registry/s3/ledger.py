@@ -1,0 +1,205 @@
+"""Which object has which bytes: rows of the index, judged in the transactions that collections use.
+
+Every blob that is stored gets an object name that was never used before, so a delete that comes
+late, from a collection that stood still, can harm nothing that came after it. A name is claimed
+before its object exists and recorded once its bytes are verified and there; what is neither claimed
+nor recorded is the leftover of a process that was killed. ``touched`` says when bytes were last
+relied on: collections spare what is younger, as they spare young files.
+
+``attach`` comes first. Methods marked "write" run inside a transaction, the others begin one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeVar
+
+import orjson
+
+from images.digest import Digest
+from images.errors import InvalidDigestError
+from registry.database import NO_REPOSITORY, Database
+from registry.errors import ContentVanishedError
+
+T = TypeVar("T")
+
+CLAIM_SECONDS: Final = 24 * 3600.0
+"""How long a process may take between the claim of a name and its record."""
+
+_PAGE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The object that has a blob's bytes; ``size`` in bytes."""
+
+    name: str
+    size: int
+
+
+class Ledger:
+    """The objects of one registry, as its index knows them."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._database: Database | None = None
+
+    def attach(self, database: Database) -> None:
+        """Keep the rows in this database."""
+        self._database = database
+
+    @property
+    def database(self) -> Database:
+        """The database of the rows."""
+        assert self._database is not None, "attach comes first"
+        return self._database
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the bytes are recorded. Write, since it is asked inside a transaction."""
+        sql = "SELECT 1 FROM objects WHERE digest = ?"
+        return self.database.writer.execute(sql, (str(digest),)).fetchone() is not None
+
+    def find(self, digest: Digest) -> Stored | None:
+        """The object of a blob."""
+        sql = "SELECT name, size FROM objects WHERE digest = ?"
+        row = self.database.reader().execute(sql, (str(digest),)).fetchone()
+        return None if row is None else Stored(*row)
+
+    def touch(self, digest: Digest) -> Stored | None:
+        """Rely on a blob from now on; None when it is not recorded."""
+        sql = "UPDATE objects SET touched = ? WHERE digest = ? RETURNING name, size"
+
+        def touched() -> Stored | None:
+            row = self.database.writer.execute(sql, (self._clock(), str(digest))).fetchone()
+            return None if row is None else Stored(*row)
+
+        return self._write(touched)
+
+    def claim(self, name: str) -> None:
+        """Say that an object of this name is about to exist."""
+        sql = "INSERT INTO object_claims (name, moment) VALUES (?, ?)"
+        self._write(lambda: self.database.writer.execute(sql, (name, self._clock())))
+
+    def record(self, digest: Digest, stored: Stored, *, instead: str | None) -> None:
+        """A claimed object has the bytes. ``instead`` is the one it replaces, found unusable.
+
+        Of two processes that store the same bytes the first is recorded; the other's go to the
+        trash.
+
+        Raises:
+            ContentVanishedError: the claim had ended; the object may be gone.
+        """
+        self._write(partial(self._record, digest, stored, instead))
+
+    def retire(self, digest: Digest, *, before: float) -> int | None:
+        """Take a blob out of sight unless it was touched since; returns its bytes. Write."""
+        execute = self.database.writer.execute
+        sql = "DELETE FROM objects WHERE digest = ? AND touched < ? RETURNING name, size"
+        row = execute(sql, (str(digest), before)).fetchone()
+        if row is None:
+            return None if self.has(digest) else 0
+        self._discard(row[0])
+        return int(row[1])
+
+    def reclaimable(self, digest: Digest, *, before: float) -> int | None:
+        """What ``retire`` would return."""
+        sql = "SELECT touched, size FROM objects WHERE digest = ?"
+        row = self.database.reader().execute(sql, (str(digest),)).fetchone()
+        if row is None:
+            return 0
+        return int(row[1]) if row[0] < before else None
+
+    def forget(self, digest: Digest, name: str) -> None:
+        """Forget the object of a damaged blob, which was moved aside."""
+        sql = "DELETE FROM objects WHERE digest = ? AND name = ?"
+        self._write(lambda: self.database.writer.execute(sql, (str(digest), name)))
+
+    def digests(self) -> Iterator[Digest]:
+        """Every recorded blob, in order, a page in memory."""
+        sql = "SELECT digest FROM objects WHERE digest > ? ORDER BY digest LIMIT ?"
+        last = ""
+        while rows := self.database.reader().execute(sql, (last, _PAGE)).fetchall():
+            for (digest,) in rows:
+                yield Digest.parse(digest)
+            last = rows[-1][0]
+
+    def trash(self) -> list[str]:
+        """Some objects whose bytes are to go."""
+        sql = "SELECT name FROM object_trash LIMIT ?"
+        return [name for (name,) in self.database.reader().execute(sql, (_PAGE,))]
+
+    def emptied(self, names: Sequence[str]) -> None:
+        """Those objects are gone."""
+        sql = "DELETE FROM object_trash WHERE name = ?"
+        rows = [(name,) for name in names]
+        self._write(lambda: self.database.writer.executemany(sql, rows))
+
+    def end_claims(self) -> None:
+        """End claims of processes that must be dead."""
+        sql = "DELETE FROM object_claims WHERE moment < ?"
+        before = self._clock() - CLAIM_SECONDS
+        self._write(lambda: self.database.writer.execute(sql, (before,)))
+
+    def strangers(self, names: Iterable[str]) -> set[str]:
+        """Those of the listed objects that are neither recorded nor claimed nor in the trash.
+
+        A name was claimed before it could be listed, and one statement sees claim or record.
+        """
+        listed = set(names)
+        known = "SELECT name FROM objects WHERE digest IN (SELECT value FROM json_each(?1))"
+        others = "".join(
+            f" UNION ALL SELECT name FROM {table} WHERE name IN (SELECT value FROM json_each(?2))"
+            for table in ("object_claims", "object_trash")
+        )
+        digests = [str(digest) for name in listed if (digest := digest_of(name)) is not None]
+        parameters = (orjson.dumps(digests).decode(), orjson.dumps(sorted(listed)).decode())
+        rows = self.database.reader().execute(known + others, parameters)
+        return listed.difference(name for (name,) in rows)
+
+    def _record(self, digest: Digest, stored: Stored, instead: str | None) -> None:
+        execute = self.database.writer.execute
+        if execute("DELETE FROM object_claims WHERE name = ?", (stored.name,)).rowcount == 0:
+            raise ContentVanishedError(
+                "storing it took longer than a day", where=str(digest), fix="push it again"
+            )
+        sql = "SELECT name FROM objects WHERE digest = ?"
+        row = execute(sql, (str(digest),)).fetchone()
+        now = self._clock()
+        if row is not None and row[0] != instead:
+            execute("UPDATE objects SET touched = ? WHERE digest = ?", (now, str(digest)))
+            self._discard(stored.name)
+            return
+        if row is not None:
+            self._discard(row[0])
+        execute(
+            "INSERT OR REPLACE INTO objects (digest, name, size, touched) VALUES (?, ?, ?, ?)",
+            (str(digest), stored.name, stored.size, now),
+        )
+
+    def _discard(self, name: str) -> None:
+        self.database.writer.execute("INSERT OR IGNORE INTO object_trash VALUES (?)", (name,))
+
+    def _write(self, operation: Callable[[], T]) -> T:
+        # What a power cut takes of these, it takes of the rows that rely on them as well: a durable
+        # commit makes every commit before it durable.
+        return self.database.write(NO_REPOSITORY, operation, durable=False)
+
+
+def object_name(digest: Digest, token: str) -> str:
+    """What an object of this blob is called; ``token`` makes it a name that was never used."""
+    return f"blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/{token}"
+
+
+def digest_of(name: str) -> Digest | None:
+    """The digest that an object's name states; None when it is no blob's."""
+    parts = name.split("/")
+    if len(parts) != 5 or parts[0] != "blobs":
+        return None
+    try:
+        digest = Digest.parse(f"{parts[1]}:{parts[3]}")
+    except InvalidDigestError:
+        return None
+    return digest

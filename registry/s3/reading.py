@@ -1,0 +1,88 @@
+"""Reading objects as files or in pieces; a connection that breaks is made again where it broke."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from http.client import HTTPException
+from typing import Final
+
+from botocore.exceptions import BotoCoreError, HTTPClientError
+from urllib3.exceptions import HTTPError
+
+from images.errors import BlobUnknownError
+from registry.errors import ObjectStoreError
+from registry.s3.bucket import Body, Bucket, ObjectUnknownError
+
+PIECE: Final = 256 << 10
+_ATTEMPTS: Final = 4
+_BROKEN: Final = (BotoCoreError, HTTPClientError, HTTPError, HTTPException, OSError)
+
+
+class ObjectFile(io.RawIOBase):
+    """An object as a file for reading, from ``offset`` to the end; one request for all of it.
+
+    Raises on reading: ``BlobUnknownError`` when it is gone, ``ObjectStoreError``.
+    """
+
+    def __init__(self, bucket: Bucket, name: str, size: int, *, offset: int = 0) -> None:
+        super().__init__()
+        self._bucket = bucket
+        self._name = name
+        self._size = size
+        self._position = offset
+        self._body: Body | None = None
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def read(self, count: int = -1) -> bytes:
+        """The next bytes, up to ``count``; none at the end."""
+        left = self._size - self._position
+        wanted = left if count < 0 else min(count, left)
+        found = bytearray()
+        while len(found) < wanted:
+            found += self._some(wanted - len(found))
+        return bytes(found)
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Fill a buffer as far as there are bytes."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Give up what was not read."""
+        self._hang_up()
+        super().close()
+
+    def _some(self, count: int) -> bytes:
+        failure: Exception | None = None
+        for _ in range(_ATTEMPTS):
+            try:
+                if self._body is None:
+                    self._body = self._bucket.get(self._name, self._position, self._size - 1)
+                data = self._body.read(count)
+            except ObjectUnknownError as error:
+                raise BlobUnknownError("the store has it no more", where=self._name) from error
+            except _BROKEN as error:
+                failure = error
+            else:
+                if data:
+                    self._position += len(data)
+                    return data
+            self._hang_up()
+        raise ObjectStoreError("an object could not be read to its end") from failure
+
+    def _hang_up(self) -> None:
+        body, self._body = self._body, None
+        if body is not None:
+            body.close()
+
+
+def pieces(bucket: Bucket, name: str, size: int) -> Iterator[bytes]:
+    """All bytes of an object, a piece at a time."""
+    with ObjectFile(bucket, name, size) as file:
+        while piece := file.read(PIECE):
+            yield piece

@@ -1,0 +1,183 @@
+"""Uploads on their way: what every process must know of them, as rows of the index.
+
+A session has one holder at a time, named by a token in its row; whoever lost it changes nothing any
+more, since each change asks for the token. A holder of this machine loses it by ending; one of
+another machine when it has been silent for ``HOLD_SECONDS``.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from registry.database import NO_REPOSITORY, Database
+from registry.errors import ObjectStoreError
+from registry.s3.bucket import Part
+from registry.s3.ledger import Ledger
+
+T = TypeVar("T")
+
+HOLD_SECONDS: Final = 90.0
+"""Longer than a client may stall and than one part takes on its way."""
+
+_PAGE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What is stored of an upload: parts, and the object ``tail`` with what follows them.
+
+    ``multipart`` and ``tail`` are "" where there is none; ``size`` counts both, in bytes.
+    """
+
+    multipart: str
+    tail: str
+    size: int
+    touched: float
+    parts: tuple[Part, ...]
+
+
+class Sessions:
+    """The rows of stages. Every method is a transaction of its own."""
+
+    def __init__(self, ledger: Ledger, *, clock: Callable[[], float] = time.time) -> None:
+        self._ledger = ledger
+        self._clock = clock
+
+    def create(self, stage: str) -> None:
+        """Begin an empty session."""
+        sql = "INSERT INTO object_stages (id, touched) VALUES (?, ?)"
+        self._write(lambda: self._database.writer.execute(sql, (stage, self._clock())))
+
+    def take(self, stage: str) -> tuple[str, Session] | None:
+        """Hold a session; returns the token and what is stored, or None when another holds it.
+
+        Raises:
+            FileNotFoundError: there is no such session.
+        """
+        return self._write(partial(self._take, stage))
+
+    def give_back(self, stage: str, token: str) -> None:
+        """Let others have it; harmless when they do already."""
+        sql = "UPDATE object_stages SET holder = '', held_until = 0 WHERE id = ? AND holder = ?"
+        self._write(lambda: self._database.writer.execute(sql, (stage, token)))
+
+    def keep(self, stage: str, token: str) -> None:
+        """Go on holding; raises ``ObjectStoreError`` when another took it."""
+        self._change(stage, token, "holder = holder")
+
+    def begun(self, stage: str, token: str, multipart: str) -> None:
+        """A multipart upload was begun for it."""
+        self._change(stage, token, "multipart = ?", multipart)
+
+    def grown(self, stage: str, token: str, part: Part, size: int) -> None:
+        """A part came to it, which took in the tail; ``size`` counts all parts."""
+
+        def grow() -> None:
+            self._set(stage, token, "tail = '', size = ?", size)
+            sql = "INSERT OR REPLACE INTO object_parts VALUES (?, ?, ?, ?)"
+            row = (stage, part.number, part.etag, part.size)
+            self._database.writer.execute(sql, row)
+
+        self._write(grow)
+
+    def rested(self, stage: str, token: str, tail: str, size: int) -> None:
+        """What follows the parts is in the object ``tail``; ``size`` counts both."""
+        self._change(stage, token, "tail = ?, size = ?", tail, size)
+
+    def end(self, stage: str, token: str) -> bool:
+        """Forget a session; False when another holds it."""
+        sql = "DELETE FROM object_stages WHERE id = ? AND holder = ?"
+        return self._write(lambda: self._database.writer.execute(sql, (stage, token)).rowcount > 0)
+
+    def idle(self, *, before: float) -> Iterator[str]:
+        """Sessions that nobody touched since ``before``, a page in memory."""
+        sql = (
+            "SELECT touched, id FROM object_stages WHERE (touched, id) > (?, ?) AND touched < ?"
+            " ORDER BY touched, id LIMIT ?"
+        )
+        last = (-1.0, "")
+        reader = self._database.reader()
+        while rows := reader.execute(sql, (*last, before, _PAGE)).fetchall():
+            for _, stage in rows:
+                yield stage
+            last = rows[-1]
+
+    def multipart(self, stage: str) -> str | None:
+        """The multipart upload of a session; None when there is no such session."""
+        sql = "SELECT multipart FROM object_stages WHERE id = ?"
+        row = self._database.reader().execute(sql, (stage,)).fetchone()
+        return None if row is None else str(row[0])
+
+    @property
+    def _database(self) -> Database:
+        return self._ledger.database
+
+    def _take(self, stage: str) -> tuple[str, Session] | None:
+        execute = self._database.writer.execute
+        sql = (
+            "SELECT holder, held_until, multipart, tail, size, touched FROM object_stages"
+            " WHERE id = ?"
+        )
+        row = execute(sql, (stage,)).fetchone()
+        if row is None:
+            raise FileNotFoundError(stage)
+        holder, until, multipart, tail, size, touched = row
+        if holder and _holds(holder, until, self._clock()):
+            return None
+        token = f"{_process(os.getpid())}:{secrets.token_hex(8)}"
+        held = self._clock() + HOLD_SECONDS
+        sql = "UPDATE object_stages SET holder = ?, held_until = ? WHERE id = ?"
+        execute(sql, (token, held, stage))
+        sql = "SELECT number, etag, size FROM object_parts WHERE stage = ? ORDER BY number"
+        parts = tuple(Part(*part) for part in execute(sql, (stage,)))
+        return token, Session(multipart, tail, size, touched, parts)
+
+    def _change(self, stage: str, token: str, assignment: str, *values: object) -> None:
+        self._write(partial(self._set, stage, token, assignment, *values))
+
+    def _set(self, stage: str, token: str, assignment: str, *values: object) -> None:
+        now = self._clock()
+        sql = (
+            "UPDATE object_stages SET touched = ?, held_until = MAX(held_until, ?),"
+            f" {assignment} WHERE id = ? AND holder = ?"
+        )
+        parameters = (now, now + HOLD_SECONDS, *values, stage, token)
+        if self._database.writer.execute(sql, parameters).rowcount == 0:
+            raise ObjectStoreError("another request took over this upload")
+
+    def _write(self, operation: Callable[[], T]) -> T:
+        # A session that is lost in a power cut costs the client a retry.
+        return self._database.write(NO_REPOSITORY, operation, durable=False)
+
+
+def _holds(token: str, until: float, now: float) -> bool:
+    """Whether the holder may still be at work."""
+    machine, _, rest = token.partition(":")
+    if machine != _machine():
+        return now < until
+    pid = int(rest.partition(":")[0])
+    try:
+        return token.startswith(_process(pid) + ":")
+    except FileNotFoundError:
+        return False
+
+
+def _process(pid: int) -> str:
+    """A name of a process that no other one has, neither before nor after nor elsewhere."""
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    # The name in parentheses may hold anything; field 22 is when it started (proc_pid_stat(5)).
+    started = stat.rpartition(")")[2].split()[19]
+    return f"{_machine()}:{pid}:{started}"
+
+
+def _machine() -> str:
+    """Where process ids mean the same: this boot, and this namespace of them."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"

@@ -1,0 +1,264 @@
+"""The storage of one registry in a bucket; nothing of it is on this machine's disk.
+
+    blobs/sha256/<2 hex>/<hex>/<token>   a blob, verified; the token makes each name the only one
+    uploads/<id>/whole                   an upload's parts, and the object that they become
+    uploads/<id>/tail-<n>                what follows the parts while nobody sends
+    quarantine/sha256-<hex>              damaged bytes that a scrub moved aside
+
+An object gets a blob's name by a copy inside the store, after its bytes were verified, and the
+index (``registry.s3.ledger``) says which name a digest has. Requests never list the bucket.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+from images.digest import Digest
+from images.errors import (
+    BlobUnknownError,
+    DigestMismatchError,
+    InternalError,
+    SizeLimitError,
+)
+from registry.admission import Holder
+from registry.database import Database
+from registry.errors import ObjectStoreError
+from registry.s3.bucket import Bucket, ObjectUnknownError
+from registry.s3.ledger import Ledger, Stored, object_name
+from registry.s3.reading import PIECE, ObjectFile
+from registry.s3.sessions import Sessions
+from registry.s3.settings import LEAST_PART
+from registry.s3.stage import FOLDER, ObjectStage
+
+_BLOBS: Final = "blobs/"
+_QUARANTINE: Final = "quarantine/"
+
+
+class ObjectStorage:
+    """Blobs and uploads in a bucket; see ``registry.protocols.Storage``."""
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        *,
+        part_size: int = LEAST_PART,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._bucket = bucket
+        self._part_size = part_size
+        self._ledger = Ledger(clock=clock)
+        self._sessions = Sessions(self._ledger, clock=clock)
+
+    @property
+    def holder(self) -> Holder:
+        """Who tells inside a transaction what is there: the index, no request is made."""
+        return self._ledger
+
+    def attach(self, index: Database) -> None:
+        """Keep what must be known of objects in this index."""
+        self._ledger.attach(index)
+
+    # Reading
+
+    def find(self, digest: Digest) -> Stored:
+        """The object of a blob; raises ``BlobUnknownError``."""
+        found = self._ledger.find(digest)
+        if found is None:
+            raise BlobUnknownError("no such blob", where=str(digest))
+        return found
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """Open a blob for reading; raises ``BlobUnknownError``."""
+        return cast(BinaryIO, io.BufferedReader(self.file(digest), PIECE))
+
+    def file(self, digest: Digest, *, offset: int = 0) -> ObjectFile:
+        """A blob as a file from ``offset``, unbuffered; raises ``BlobUnknownError``."""
+        found = self.find(digest)
+        return ObjectFile(self._bucket, found.name, found.size, offset=offset)
+
+    def url(self, digest: Digest, *, expiry: float) -> str:
+        """A URL by which anybody may GET the blob for ``expiry`` seconds."""
+        return self._bucket.url(self.find(digest).name, expiry=expiry)
+
+    def read(self, digest: Digest, *, limit: int) -> bytes:
+        """Read and verify a small blob.
+
+        Raises:
+            BlobUnknownError, SizeLimitError. InternalError: the object is damaged.
+        """
+        found = self.find(digest)
+        if found.size > limit:
+            raise SizeLimitError(
+                f"blob is longer than the limit of {limit} bytes", where=str(digest)
+            )
+        with ObjectFile(self._bucket, found.name, found.size) as file:
+            data = file.read()
+        if Digest.of(data, digest.algorithm) != digest:
+            raise InternalError(
+                "the object is damaged", where=str(digest), fix="lading registry scrub --quarantine"
+            )
+        return data
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the bytes are there, asked of the store; renews nothing."""
+        return self.size(digest) is not None
+
+    def size(self, digest: Digest) -> int | None:
+        """The size in bytes that the store tells, None when it has none."""
+        found = self._ledger.find(digest)
+        return None if found is None else self._bucket.size(found.name)
+
+    def digests(self) -> Iterator[Digest]:
+        """Every blob that the index knows an object of, a page in memory."""
+        return self._ledger.digests()
+
+    # Writing
+
+    def put(self, data: bytes, digest: Digest) -> None:
+        """Store bytes that hash to ``digest``, durably."""
+        if Digest.of(data, digest.algorithm) != digest:
+            raise DigestMismatchError("content hashes to something else", where=str(digest))
+        self._publish(digest, len(data), data)
+
+    def take(self, pieces: Iterable[bytes], digest: Digest, size: int) -> None:
+        """Store content from elsewhere, durably.
+
+        Raises:
+            DigestMismatchError, SizeLimitError: it is other bytes; nothing is kept.
+        """
+        stage = self.create(secrets.token_hex(16), digest.algorithm)
+        stage.acquire()
+        try:
+            for piece in pieces:
+                stage.append([piece])
+                if stage.size > size:
+                    raise SizeLimitError(f"content is longer than {size} bytes", where=str(digest))
+            stage.commit(digest)
+        finally:
+            stage.discard()
+            stage.release()
+
+    def _publish(self, digest: Digest, size: int, content: bytes | str) -> None:
+        """Make a blob of verified bytes, or rely on the one that is there."""
+        known = self._ledger.touch(digest)
+        if known is not None and known.size == size == self._bucket.size(known.name):
+            return
+        name = object_name(digest, secrets.token_hex(8))
+        self._ledger.claim(name)
+        if isinstance(content, str):
+            self._copy(content, name, size)
+        else:
+            self._bucket.put(name, content, final=True)
+        if self._bucket.size(name) != size:
+            raise ObjectStoreError("the object store does not have what it took")
+        self._ledger.record(
+            digest, Stored(name, size), instead=None if known is None else known.name
+        )
+
+    def _copy(self, source: str, name: str, size: int) -> None:
+        try:
+            self._bucket.copy(source, name, size)
+        except ObjectUnknownError as error:
+            raise ObjectStoreError("the object of an upload is gone") from error
+
+    # Uploads
+
+    def create(self, upload: str, algorithm: str) -> ObjectStage:
+        """Begin the stage of a new upload."""
+        self._sessions.create(upload)
+        return self.resume(upload, algorithm)
+
+    def resume(self, upload: str, algorithm: str) -> ObjectStage:
+        """The stage of an upload begun before, perhaps by another process."""
+        return ObjectStage(
+            self._bucket,
+            self._sessions,
+            self._publish,
+            upload,
+            algorithm,
+            part_size=self._part_size,
+        )
+
+    def idle(self, *, before: float) -> Iterator[str]:
+        """Uploads that nobody touched since ``before``."""
+        return self._sessions.idle(before=before)
+
+    def sweep(self, *, before: float) -> int:
+        """Drop uploads that nobody touched since ``before``, and what no upload owns."""
+        removed = 0
+        for upload in self.idle(before=before):
+            stage = self.resume(upload, "sha256")
+            with suppress(FileNotFoundError):
+                if stage.acquire():
+                    try:
+                        if stage.touched < before:
+                            stage.discard()
+                            removed += 1
+                    finally:
+                        stage.release()
+        self._sweep_strays()
+        return removed
+
+    def _sweep_strays(self) -> None:
+        """Remove parts and stages of sessions that ended; a session is known before its objects."""
+        for multiparts in self._bucket.uploads(FOLDER):
+            for name, multipart in multiparts:
+                if self._sessions.multipart(_upload_of(name)) is None:
+                    self._bucket.abort(name, multipart)
+        for listed in self._bucket.objects(FOLDER):
+            stray = {_upload_of(item.name) for item in listed}
+            stray = {upload for upload in stray if self._sessions.multipart(upload) is None}
+            self._bucket.delete(item.name for item in listed if _upload_of(item.name) in stray)
+
+    # Collection
+
+    def reclaimable(self, digest: Digest, *, before: float) -> int | None:
+        """The bytes that ``retire`` would free; None when it would spare the blob."""
+        return self._ledger.reclaimable(digest, before=before)
+
+    def retire(self, digest: Digest, *, before: float) -> int | None:
+        """Take a blob out of sight unless it was touched since; its object goes to the trash."""
+        return self._ledger.retire(digest, before=before)
+
+    def empty_trash(self) -> None:
+        """Delete what was retired, also by a collection that was killed."""
+        while names := self._ledger.trash():
+            self._bucket.delete(names)
+            self._ledger.emptied(names)
+
+    def sweep_stages(self) -> int:
+        """Delete blobs that were never recorded: their process was killed; returns the bytes."""
+        self._ledger.end_claims()
+        freed = 0
+        for multiparts in self._bucket.uploads(_BLOBS):
+            unclaimed = self._ledger.strangers(name for name, _ in multiparts)
+            for name, multipart in multiparts:
+                if name in unclaimed:
+                    self._bucket.abort(name, multipart)
+        for listed in self._bucket.objects(_BLOBS):
+            unknown = self._ledger.strangers(item.name for item in listed)
+            self._bucket.delete(unknown)
+            freed += sum(item.size for item in listed if item.name in unknown)
+        return freed
+
+    def set_aside(self, digest: Digest, folder: Path) -> None:
+        """Move damaged bytes to ``quarantine/`` of the bucket; ``folder`` is for files."""
+        found = self._ledger.find(digest)
+        if found is None:
+            return
+        self._ledger.forget(digest, found.name)
+        size = self._bucket.size(found.name)
+        if size is not None:
+            self._copy(found.name, f"{_QUARANTINE}{digest.algorithm}-{digest.hex}", size)
+            self._bucket.delete([found.name])
+
+
+def _upload_of(name: str) -> str:
+    """The session that a staged object belongs to."""
+    return name.removeprefix(FOLDER).partition("/")[0]

@@ -1,0 +1,154 @@
+"""A real S3 server for tests: versitygw over a folder, on loopback.
+
+``scripts/setup s3`` builds it with Go; it stands for any server of the protocol, and is not AWS:
+storage classes and KMS keys are only passed along to it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.config import Config
+
+from registry.database import Database
+from registry.s3.bucket import Bucket
+from registry.s3.storage import ObjectStorage
+from tests.registry.service_kit import free_port
+
+ACCESS = "tester"
+SECRET = "tester-secret"
+PART = 5 << 20
+
+
+@dataclass
+class Server:
+    """A running server with one bucket."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    folder: Path
+    bucket: str = "registry"
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What gives the SDK its credentials."""
+        return {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET}
+
+    def client(self) -> Any:
+        session = botocore.session.Session()
+        session.set_credentials(ACCESS, SECRET)
+        return session.create_client(
+            "s3",
+            region_name="us-east-1",
+            endpoint_url=self.endpoint,
+            config=Config(
+                s3={"addressing_style": "path"},
+                retries={"mode": "standard", "total_max_attempts": 2},
+                connect_timeout=2,
+                read_timeout=20,
+            ),
+        )
+
+    def settings(self, prefix: str, **more: str) -> str:
+        """The ``[storage]`` table of a configuration; values of ``more`` as TOML writes them."""
+        lines = {
+            "type": '"s3"',
+            "endpoint": f'"{self.endpoint}"',
+            "bucket": f'"{self.bucket}"',
+            "prefix": f'"{prefix}"',
+            "path_style": "true",
+            "part_size": '"5MiB"',
+            **more,
+        }
+        return "[storage]\n" + "".join(f"{name} = {value}\n" for name, value in lines.items())
+
+
+def program() -> str:
+    """The server's path, or a skip that CI counts."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    path = shutil.which("versitygw", path=f"{os.environ['PATH']}:{cache}/lading-tests/bin")
+    if path is None:
+        pytest.skip("needs versitygw: scripts/setup s3")
+    return path
+
+
+@contextmanager
+def running_server(folder: Path) -> Iterator[Server]:
+    """Serve a folder with an empty bucket."""
+    port = free_port()
+    store = folder / "objects"
+    store.mkdir()
+    command = [program(), "--port", f"127.0.0.1:{port}", "--quiet", "posix", str(store)]
+    environment = {"ROOT_ACCESS_KEY": ACCESS, "ROOT_SECRET_KEY": SECRET, "HOME": str(folder)}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    server = Server(port, process, store)
+    try:
+        _wait(port)
+        server.client().create_bucket(Bucket=server.bucket)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        assert time.monotonic() < deadline, "the server does not listen"
+        time.sleep(0.02)
+
+
+class Store:
+    """A storage with its index, in a prefix of its own. ``again`` is another process' view."""
+
+    def __init__(self, server: Server, root: Path, **options: Any) -> None:
+        self.server = server
+        self.prefix = f"{secrets.token_hex(6)}/"
+        self.root = root
+        self._databases: list[Database] = []
+        self.storage = self.again(**options)
+        self.database = self._databases[0]
+
+    def again(self, *, copy_part_size: int = 128 << 20, **options: Any) -> ObjectStorage:
+        client = self.server.client()
+        self.bucket = Bucket(
+            client, self.server.bucket, prefix=self.prefix, copy_part_size=copy_part_size
+        )
+        storage = ObjectStorage(self.bucket, part_size=PART, **options)
+        database = Database(self.root)
+        self._databases.append(database)
+        storage.attach(database)
+        return storage
+
+    def names(self, prefix: str = "") -> list[str]:
+        return [item.name for page in self.bucket.objects(prefix) for item in page]
+
+    def multiparts(self) -> list[tuple[str, str]]:
+        return [one for page in self.bucket.uploads("") for one in page]
+
+    def rows(self, table: str) -> int:
+        (number,) = self.database.reader().execute(f"SELECT COUNT(*) FROM {table}").fetchone()
+        return int(number)
+
+    def close(self) -> None:
+        for database in self._databases:
+            database.close()
