@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lading.app import App
-from lading.commands.registry_store import store_config, with_store
+from lading.commands.registry_store import require_files, store_config, with_store
 from lading.errors import FAILED_STATUS
 from lading.render.units import human_size
 
@@ -33,6 +33,9 @@ def backup(app: App, /, *, file: Path | None, root: Path | None, style: str, tar
     from registry.keeping.backup import back_up
 
     config = store_config(app, file, root)
+    require_files(
+        config, fix="copy index.db with sqlite3's .backup, and let the store keep versions"
+    )
     return _show(back_up(config.root, target), style, "in the copy")
 
 

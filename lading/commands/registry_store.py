@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from registry.collection.report import CollectionReport, Progress
     from registry.config import RegistryConfig
     from registry.index import SqliteIndex
-    from registry.storage import FileStorage
+    from registry.protocols import Storage
 
 
 def _duration(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
@@ -85,26 +85,43 @@ def store_config(app: App, file: Path | None, root: Path | None) -> RegistryConf
         flags={"root": root},
         defaults={"root": app.root / "registry"},
     )
-    if not (config.root / "blobs").is_dir():
+    from registry.s3.settings import StorageType
+
+    files = config.storage.type is StorageType.FILES
+    if not (config.root / ("blobs" if files else "index.db")).exists():
         raise RegistryConfigError(
             "there is no store", where=str(config.root), fix="name its folder with --storage"
         )
     return config
 
 
+def require_files(config: RegistryConfig, *, fix: str) -> None:
+    """Refuse what is done to the files of blobs.
+
+    Raises:
+        RegistryConfigError: blobs are in an object store.
+    """
+    from registry.errors import RegistryConfigError
+    from registry.s3.settings import StorageType
+
+    if config.storage.type is not StorageType.FILES:
+        raise RegistryConfigError(
+            "this command does not work on blobs in an object store", where="storage.type", fix=fix
+        )
+
+
 @contextmanager
-def open_store(config: RegistryConfig) -> Iterator[tuple[SqliteIndex, FileStorage]]:
+def open_store(config: RegistryConfig) -> Iterator[tuple[SqliteIndex, Storage]]:
     """Index and storage, under the rules of the configuration.
 
     Raises:
-        RegistryStartError: the index cannot be opened. StoreBusyError: it is being rebuilt.
+        RegistryStartError: index or bucket cannot be opened. StoreBusyError: it is being rebuilt.
     """
     from registry.errors import RegistryStartError
-    from registry.service import open_index
-    from registry.storage import FileStorage
+    from registry.service import open_index, open_storage
 
     try:
-        storage = FileStorage(config.root)
+        storage = open_storage(config)
         index = open_index(config, storage)
     except (OSError, sqlite3.Error) as error:
         raise RegistryStartError(
@@ -284,6 +301,7 @@ def rebuild_index(
     from registry.storage import FileStorage
 
     config = store_config(app, file, root)
+    require_files(config, fix="restore a copy of index.db, which you keep beside the bucket")
     if gather is not None:
         gather = parse_name(gather)
     report = rebuild(config.root, FileStorage(config.root), gather=gather)

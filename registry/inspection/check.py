@@ -191,6 +191,8 @@ def _usage(index: SqliteIndex) -> Iterator[Finding]:
 
 def _strangers(root: Path) -> Iterator[Finding]:
     """Files among the blobs that no upload could have put there."""
+    if not (root / "blobs").is_dir():
+        return  # blobs are in an object store
     for algorithm, length in HEX_LENGTHS.items():
         with os.scandir(root / "blobs" / algorithm) as entries:
             for entry in entries:
