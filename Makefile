@@ -49,10 +49,12 @@ soak: setup ## hundreds of kills, faults and minutes of load, then the slow test
 	$(BIN)/pytest -m soak $(ARGS)
 	@for round in $$(seq $(ROUNDS)); do $(BIN)/pytest -m slow $(ARGS) || exit 1; done
 
-lock: $(STAMP) ## pin every dependency again
+PIN = $(BIN)/pip-compile -q --no-config --generate-hashes --no-emit-index-url --no-emit-find-links \
+  --no-emit-trusted-host --strip-extras --allow-unsafe
+lock: $(STAMP) ## pin every dependency again, and of those what the image needs
 	$(BIN)/python -m pip install -q pip-tools
-	$(BIN)/pip-compile -q --no-config --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-emit-trusted-host --strip-extras --allow-unsafe -o requirements.lock pyproject.toml
+	$(PIN) --extra dev -o requirements.lock pyproject.toml
+	$(PIN) -c requirements.lock -o deploy/requirements.lock pyproject.toml
 
 clean: ## remove the environment and the caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .cache

@@ -200,5 +200,5 @@ def test_the_unit_runs_what_the_command_is() -> None:
     flags = [word for word in arguments if word.startswith("-")]
     assert flags
     assert all(flag in shown for flag in flags)
-    for needed in ("Type=notify-reload", "TimeoutStopSec="):
+    for needed in ("Type=notify", "ExecReload=/bin/kill -HUP", "TimeoutStopSec="):
         assert needed in unit

@@ -1,0 +1,1 @@
+"""What lies in deploy/: manifests, units, the image's lock."""
