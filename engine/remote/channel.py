@@ -29,7 +29,7 @@ class Channel:
     """One end. Closing the streams is for who opened them."""
 
     def __init__(self, reader: RawIOBase, writer: BinaryIO, *, peer: str) -> None:
-        """``peer`` is how errors call the other end.
+        """``peer`` is where errors say that they are from.
 
         ``reader`` has no buffer: a thread that waits in one keeps a process from ending.
         """
@@ -63,12 +63,12 @@ class Channel:
         try:
             message = json.loads(body) if kind == _MESSAGE else None
         except ValueError as error:
-            raise ChannelError(f"{self._peer} sent no JSON", where=self._peer) from error
+            raise ChannelError("the other end sent no JSON", where=self._peer) from error
         if not isinstance(message, dict) or not isinstance(message.get("kind"), str):
-            raise ChannelError(f"{self._peer} sent no message", where=self._peer)
+            raise ChannelError("the other end sent no message", where=self._peer)
         if expected and message["kind"] not in expected:
             raise ChannelError(
-                f"{self._peer} sent {message['kind'][:40]!r}, not {' or '.join(expected)}",
+                f"the other end sent {message['kind'][:40]!r}, not {' or '.join(expected)}",
                 where=self._peer,
                 fix="use the same release of lading on both sides",
             )
@@ -81,7 +81,7 @@ class Channel:
             if kind == _END:
                 return
             if kind != _DATA:
-                raise ChannelError(f"{self._peer} broke off a stream", where=self._peer)
+                raise ChannelError("the other end broke off a stream", where=self._peer)
             yield body
 
     def _write(self, kind: bytes, body: bytes) -> None:
@@ -96,7 +96,7 @@ class Channel:
         size, kind = _HEAD.unpack(self._exactly(_HEAD.size))
         if size > FRAME_LIMIT:
             raise ChannelError(
-                f"{self._peer} sent a frame of {size} bytes",
+                f"the other end sent a frame of {size} bytes",
                 where=self._peer,
                 fix="see that lading answers there, and that nothing else writes to its output",
             )
@@ -117,7 +117,7 @@ class Channel:
 
     def _gone(self) -> ChannelError:
         return ChannelError(
-            f"the connection to {self._peer} ended",
+            "the connection ended",
             where=self._peer,
             fix="see that lading is installed there and that the machine is reachable",
         )

@@ -39,20 +39,27 @@ def connected(node: Node, environ: Mapping[str, str] = os.environ) -> Iterator[C
 
 @contextmanager
 def _by_ssh(node: Node, environ: Mapping[str, str]) -> Iterator[Channel]:
-    process = subprocess.Popen(
-        ssh_command(node, environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
-    )
+    command = ssh_command(node, environ)
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        )
+    except OSError as error:
+        raise ChannelError(
+            f"cannot be reached: {command[0]}: {error.strerror}",
+            where=node.endpoint,
+            fix="install an OpenSSH client, or name another program in LADING_SSH",
+        ) from error
     assert process.stdin is not None
     assert process.stdout is not None
+    writer = BufferedWriter(cast("RawIOBase", process.stdin))
     try:
-        with BufferedWriter(cast("RawIOBase", process.stdin)) as writer:
-            yield Channel(cast("RawIOBase", process.stdout), writer, peer=node.endpoint)
+        yield Channel(cast("RawIOBase", process.stdout), writer, peer=node.endpoint)
     finally:
-        for stream in (process.stdin, process.stdout):
-            try:
-                stream.close()
-            except OSError:
-                continue
+        # What was not sent to an end that is gone need not be; the session told why.
+        with suppress(OSError):
+            writer.close()
+        process.stdout.close()
         try:
             process.wait(CONNECT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -102,7 +109,7 @@ def _by_tls(node: Node) -> Iterator[Channel]:
 
 def _unreachable(node: Node, error: Exception) -> ChannelError:
     return ChannelError(
-        f"{node.endpoint} cannot be reached: {error}",
+        f"cannot be reached: {error}",
         where=node.endpoint,
         fix="see that `lading builder serve` runs there and that both certificates fit",
     )

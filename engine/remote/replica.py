@@ -56,7 +56,6 @@ class Replica:
             now = listed.get(path)
             if now is None or now.kind != row.kind:
                 self._remove(path)
-                continue
         wanted = []
         for number, row in enumerate(rows):
             same = known.get(row.path)

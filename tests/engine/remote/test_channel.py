@@ -71,7 +71,7 @@ def test_what_is_no_message(ends: tuple[Channel, socket.socket], data: bytes, sa
 def test_a_peer_that_is_gone_is_told(ends: tuple[Channel, socket.socket]) -> None:
     channel, far = ends
     far.close()
-    with pytest.raises(ChannelError, match="the connection to the peer ended"):
+    with pytest.raises(ChannelError, match="the peer: the connection ended"):
         channel.send_stream([bytes(1 << 20)] * 9)
 
 
