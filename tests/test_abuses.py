@@ -175,14 +175,12 @@ ABUSES: dict[int, tuple[str, tuple[str, ...]]] = {
             "registry/proxy/test_abuse.py::test_a_realm_on_another_host_gets_no_credentials",
             "registry/proxy/test_abuse.py::test_a_redirect_elsewhere_gets_no_credentials",
             "registry/proxy/test_abuse.py::test_what_a_client_shows_us_goes_nowhere",
-            "registry/proxy/test_abuse.py"
-            "::test_a_redirect_to_a_link_local_address_is_not_followed",
+            "registry/proxy/test_abuse.py::test_a_redirect_to_a_link_local_address_is_not_followed",
             "registry/proxy/test_abuse.py::test_a_redirect_into_this_machine_is_not_followed",
             "registry/proxy/test_abuse.py"
             "::test_a_manifest_of_another_digest_is_neither_served_nor_kept",
             "registry/proxy/test_abuse.py::test_a_blob_of_another_digest_never_arrives_whole",
-            "registry/proxy/test_abuse.py"
-            "::test_an_oversized_manifest_is_not_read_to_its_end",
+            "registry/proxy/test_abuse.py::test_an_oversized_manifest_is_not_read_to_its_end",
             "registry/proxy/test_abuse.py::test_a_blob_that_does_not_end_is_cut_off",
             "registry/proxy/test_abuse.py::test_what_is_no_manifest_is_not_served_as_one",
             "registry/proxy/test_puller.py::test_a_client_that_goes_away_stops_nobody",
