@@ -14,9 +14,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from registry.access.grants import Grants
+from registry.access.denials import TOKEN
+from registry.access.grants import Grants, bearer_of
 from registry.access.identity import ANONYMOUS, EVERYBODY, Decision, DeniedError, Grant, Identity
 from registry.access.jwt import LEEWAY, Expected, TokenError, decode_token, key_of
 from registry.access.logins import Logins
@@ -30,6 +31,9 @@ from registry.access.throttle import Patience, RateLimits, retry_after
 from registry.errors import ApiError
 from registry.protocols import Access, Caller
 from registry.workers import Workers
+
+if TYPE_CHECKING:
+    from registry.access.outside import OutsideIdentities
 
 _SESSIONS: Final = 2048
 _LOOK_SECONDS: Final = 1.0
@@ -63,6 +67,7 @@ class AccessControl:
         self.grants = Grants(self, workers, snapshot.places.refresh_tokens, clock=clock)
         self._snapshot = snapshot
         self._limits = RateLimits(snapshot.places.settings.rate, patience, clock=monotonic)
+        self._outside = open_outside(snapshot.places.settings, monotonic=monotonic)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -74,6 +79,10 @@ class AccessControl:
         async with self._reading:
             places = Places(self._snapshot.places.root, settings)
             await self._read(replace(self._snapshot, places=places))
+            renew = partial(open_outside, settings, monotonic=self._monotonic)
+            self._outside, former = await self._workers.io(renew), self._outside
+            if former is not None:
+                former.close()
 
     async def authorize(self, caller: Caller, access: Access) -> Grant:
         """See ``protocols.Authorizer``."""
@@ -117,13 +126,15 @@ class AccessControl:
         return self._session(identity).rights if self._snapshot.required else None
 
     async def login(self, caller: Caller, user: str, secret: bytes) -> Login:
-        """Check a password or a robot's secret.
+        """Check a password, a robot's secret, or an outside token shown as a password.
 
         Raises:
             ApiError: UNAUTHORIZED with a Basic challenge, or TOOMANYREQUESTS.
         """
         # A changed password ends at once, so this does not wait for the next look.
         await self.look()
+        if self._outside is not None and self._outside.takes(secret):
+            return await self._exchanged(self._outside, secret)
         login = await self._logins.check(
             self._snapshot, user, secret, address=caller.address, now=self._clock()
         )
@@ -134,6 +145,16 @@ class AccessControl:
                 headers={"WWW-Authenticate": self._basic_challenge()},
             )
         return login
+
+    async def _exchanged(self, outside: OutsideIdentities, secret: bytes) -> Login:
+        try:
+            return await outside.exchange(self._snapshot, secret, now=self._clock())
+        except TokenError as error:
+            raise ApiError(
+                "UNAUTHORIZED",
+                message=f"the token that was shown as a password is not good: {error}",
+                headers={"WWW-Authenticate": self._basic_challenge()},
+            ) from error
 
     def admit(self, caller: Caller, identity: Identity) -> None:
         """Count a request to the token server.
@@ -157,6 +178,8 @@ class AccessControl:
     def close(self) -> None:
         """Release what is held open; blocks."""
         self.grants.close()
+        if self._outside is not None:
+            self._outside.close()
 
     async def _read(self, previous: Snapshot) -> None:
         take = partial(take_snapshot, previous.places, now=self._clock(), previous=previous)
@@ -214,12 +237,16 @@ class AccessControl:
             # Another process may have made its key since the last look, which is not long ago.
             await self.look()
             ring = self._snapshot.ring or ring
+            if self._outside is not None and key_of(token) not in ring.keys:
+                return await self._outside.bearer(self._snapshot, token, now=now)
         tokens = self._snapshot.places.settings.tokens
         claims = decode_token(token, ring.keys, Expected(tokens.issuer, tokens.service), now=now)
         try:
-            identity = Identity.parse(str(claims.get("sub")))
+            identity = bearer_of(claims)
         except ValueError as error:
             raise TokenError("of nobody") from error
+        if f"{TOKEN}{claims.get('origin')}" in self._snapshot.denials:
+            raise TokenError("the deny list names the token that it was given for")
         if self._snapshot.credential(identity, now) != claims.get("cred"):
             raise TokenError("its user is gone, or has another password")
         granted, catalog = granted_by(claims)
@@ -260,10 +287,9 @@ class AccessControl:
         settings = self._snapshot.places.settings
         if settings.challenge is Challenge.BASIC and not error:
             return {"WWW-Authenticate": self._basic_challenge()}
-        parts = [
-            f'realm="{caller.origin}{TOKEN_PATH}"',
-            f'service="{settings.tokens.service}"',
-        ]
+        elsewhere = settings.token_server
+        realm, service = elsewhere or (f"{caller.origin}{TOKEN_PATH}", settings.tokens.service)
+        parts = [f'realm="{realm}"', f'service="{service}"']
         scope = _scope_of(access)
         if scope:
             parts.append(f'scope="{scope}"')
@@ -277,6 +303,17 @@ class AccessControl:
     def _charge(self, wait: float) -> None:
         if wait > 0:
             raise ApiError("TOOMANYREQUESTS", headers=retry_after(wait))
+
+
+def open_outside(
+    settings: AccessSettings, *, monotonic: Callable[[], float]
+) -> OutsideIdentities | None:
+    """The outside sources; None, and nothing of them is loaded, where there are none. Blocks."""
+    if not settings.sources:
+        return None
+    from registry.access.outside import OutsideIdentities
+
+    return OutsideIdentities(settings, monotonic=monotonic)
 
 
 def _scope_of(access: Access) -> str:

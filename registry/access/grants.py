@@ -8,15 +8,15 @@ for, so a new one ends it.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
-from registry.access.identity import ANONYMOUS, Identity
+from registry.access.identity import ANONYMOUS, Identity, Kind
 from registry.access.jwt import Expected, TokenError, decode_token, encode_token
 from registry.access.policy import Rights
 from registry.access.refresh import Login, RefreshTokens
@@ -103,16 +103,15 @@ class Grants:
             raise ApiError("UNSUPPORTED", status=404, message="this registry asks for no tokens")
         granted = permitted_scopes(scopes, rights, tuple(hosts))
         now = int(self._clock())
-        lifetime = int(self.settings.lifetime)
+        lifetime = int(min(self.settings.lifetime, max(0.0, login.ends - now)))
         claims = {
             "iss": self.settings.issuer,
-            "sub": str(login.identity),
+            **_whose(login),
             "aud": self.settings.service,
             "exp": now + lifetime,
             "nbf": now,
             "iat": now,
             "jti": secrets.token_urlsafe(12),
-            "cred": login.credential,
             "access": [_entry(scope) for scope in granted],
         }
         token = encode_token(claims, snapshot.ring.signer)
@@ -157,12 +156,11 @@ class Grants:
         now = int(self._clock())
         claims = {
             "iss": self.settings.issuer,
-            "sub": str(login.identity),
+            **_whose(login),
             "aud": self._browsers,
             "exp": now + int(lifetime),
             "nbf": now,
             "iat": now,
-            "cred": login.credential,
         }
         return encode_token(claims, ring.signer)
 
@@ -176,7 +174,7 @@ class Grants:
         try:
             expected = Expected(self.settings.issuer, self._browsers)
             claims = decode_token(token, snapshot.ring.keys, expected, now=now)
-            identity = Identity.parse(str(claims.get("sub")))
+            identity = bearer_of(claims)
         except (TokenError, ValueError):
             return None
         return identity if snapshot.credential(identity, now) == claims.get("cred") else None
@@ -217,6 +215,29 @@ def permitted_scopes(
         if (allowed := rights.granted(wanted, repository))
     ]
     return (*granted, CATALOG) if catalog else tuple(granted)
+
+
+def bearer_of(claims: Mapping[str, Any]) -> Identity:
+    """Whose token of ours this is, with the groups that an outside source gave at the login.
+
+    Raises:
+        ValueError: it names nobody.
+    """
+    identity = Identity.parse(str(claims.get("sub")))
+    groups = claims.get("groups")
+    if identity.kind is Kind.OUTSIDE and isinstance(groups, list):
+        return replace(identity, groups=tuple(str(group) for group in groups))
+    return identity
+
+
+def _whose(login: Login) -> dict[str, Any]:
+    """What a token says of who logged in, and how."""
+    claims: dict[str, Any] = {"sub": str(login.identity), "cred": login.credential}
+    if login.identity.groups:
+        claims["groups"] = list(login.identity.groups)
+    if login.origin:
+        claims["origin"] = login.origin
+    return claims
 
 
 def _entry(scope: Scope) -> dict[str, Any]:

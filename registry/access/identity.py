@@ -17,32 +17,49 @@ class Kind(enum.Enum):
     ANONYMOUS = "anonymous"
     USER = "user"
     ROBOT = "robot"
+    OUTSIDE = "outside"
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A caller: ``name`` is "" unless it is a user or a robot."""
+    """A caller: ``name`` is "" unless it proved who it is.
+
+    Whoever an outside source vouches for is called ``SOURCE/NAME``, and ``groups``, ``SOURCE/NAME``
+    each, are what the source said with it; no other kind has any.
+    """
 
     kind: Kind
     name: str = ""
+    groups: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Identity:
-        """Read what ``str`` wrote: ``user:ada``, ``robot:ci``, ``anonymous``.
+        """Read what ``str`` wrote: ``user:ada``, ``robot:ci``, ``outside:github/x``, ``anonymous``.
 
         Raises:
             ValueError: it is none of these.
         """
         kind, _, name = text.partition(":")
         identity = cls(Kind(kind), name)
-        if identity.named != bool(name):
+        nameless = identity.kind is Kind.OUTSIDE and not (identity.source and identity.own_name)
+        if identity.named != bool(name) or nameless:
             raise ValueError(text)
         return identity
 
     @property
     def named(self) -> bool:
         """Whether it proved who it is."""
-        return self.kind in (Kind.USER, Kind.ROBOT)
+        return self.kind in (Kind.USER, Kind.ROBOT, Kind.OUTSIDE)
+
+    @property
+    def source(self) -> str:
+        """Which outside source vouches for it, "" for nobody's."""
+        return self.name.partition("/")[0] if self.kind is Kind.OUTSIDE else ""
+
+    @property
+    def own_name(self) -> str:
+        """The name without its source: what ``{user}`` in a pattern stands for."""
+        return self.name.partition("/")[2] if self.kind is Kind.OUTSIDE else self.name
 
     def __str__(self) -> str:
         return f"{self.kind.value}:{self.name}" if self.name else self.kind.value

@@ -21,6 +21,9 @@ LEEWAY: Final = 60.0
 _LIMIT: Final = 16 << 10
 """Longest token in bytes; ours take less than a twentieth, plus what was granted."""
 
+_LAST_MOMENT: Final = 1e12
+"""Seconds since the epoch that nobody will see; a float holds them exactly."""
+
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
@@ -60,6 +63,16 @@ class TokenError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class ParsedToken:
+    """A token taken apart: nothing in it is proven yet."""
+
+    header: Mapping[str, Any]
+    claims: dict[str, Any]
+    message: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Expected:
     """What a token has to say of itself."""
 
@@ -83,21 +96,58 @@ def decode_token(
         TokenError: malformed, of an unknown key, badly signed, of another issuer, for another
             audience, or not of this time.
     """
-    parts = token.split(".") if len(token) <= _LIMIT else []
-    if len(parts) != 3 or not all(map(_SEGMENT.match, parts)):
-        raise TokenError("not a signed token")
-    header = _unpack(parts[0])
-    kid = header.get("kid")
+    parsed = parse_token(token)
+    kid = parsed.header.get("kid")
     key = keys.get(kid) if isinstance(kid, str) else None
     if key is None:
         raise TokenError("signed with an unknown key")
+    verify_token(parsed, key)
+    _check(parsed.claims, expected, now)
+    return parsed.claims
+
+
+def parse_token(token: str) -> ParsedToken:
+    """Take a token apart and believe none of it.
+
+    Raises:
+        TokenError: it is malformed, or longer than any that is taken.
+    """
+    parts = token.split(".") if len(token) <= _LIMIT else []
+    if len(parts) != 3 or not all(map(_SEGMENT.match, parts)):
+        raise TokenError("not a signed token")
+    header, claims = _unpack(parts[0]), _unpack(parts[1])
+    message = f"{parts[0]}.{parts[1]}".encode("ascii")
+    return ParsedToken(header, claims, message, decode_bytes(parts[2]))
+
+
+def verify_token(parsed: ParsedToken, key: Verifier) -> None:
+    """Make sure that ``key`` signed it, in that key's own way.
+
+    Raises:
+        TokenError: it did not.
+    """
+    header = parsed.header
     if header.get("alg") != key.algorithm or "crit" in header or "b64" in header:
         raise TokenError("signed in another way than its key signs")
-    if not key.verify(decode_bytes(parts[2]), f"{parts[0]}.{parts[1]}".encode("ascii")):
+    if not key.verify(parsed.signature, parsed.message):
         raise TokenError("the signature is wrong")
-    claims = _unpack(parts[1])
-    _check(claims, expected, now)
-    return claims
+
+
+def check_times(claims: Mapping[str, Any], now: float, *, required: tuple[str, ...]) -> None:
+    """Whether a token is of this time; ``nbf`` and ``iat`` count where they are there.
+
+    Raises:
+        TokenError: it is not, or one of the ``required`` claims is no time.
+    """
+    times = {
+        name: _time(claims, name)
+        for name in ("exp", "nbf", "iat")
+        if name in required or name in claims
+    }
+    if now >= times["exp"] + LEEWAY:
+        raise TokenError("expired")
+    if now < max(times.get("nbf", 0.0), times.get("iat", 0.0)) - LEEWAY:
+        raise TokenError("not valid yet")
 
 
 def key_of(token: str) -> str | None:
@@ -135,16 +185,13 @@ def _check(claims: Mapping[str, Any], expected: Expected, now: float) -> None:
     audience = claims.get("aud")
     if expected.audience not in (audience if isinstance(audience, list) else [audience]):
         raise TokenError("for another service")
-    if now >= _time(claims, "exp") + LEEWAY:
-        raise TokenError("expired")
-    if now < max(_time(claims, "nbf"), _time(claims, "iat")) - LEEWAY:
-        raise TokenError("not valid yet")
+    check_times(claims, now, required=("exp", "nbf", "iat"))
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float:
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TokenError(f"{name} is missing")
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > _LAST_MOMENT:
+        raise TokenError(f"{name} is missing, or no time")
     return float(value)
 
 

@@ -61,6 +61,11 @@ def literal_prefix(pattern: str, *, user: str = "") -> str:
     return "/".join(segments).partition("*")[0]
 
 
+def text_test(pattern: str) -> Callable[[str], bool]:
+    """A test for any text of one line, where ``*`` is any characters, slashes among them."""
+    return _segment_test(pattern)
+
+
 def is_segment(user: str) -> bool:
     """Whether a user's name can be one segment of a repository name."""
     return "/" not in user and is_repository(user)

@@ -1,5 +1,7 @@
 """The rules: who may do what in which repositories. Pure values; the order of rules is irrelevant.
 
+Whom an outside source vouches for is never among ``users``: only ``outside`` and ``groups`` name
+them, so nobody comes in by a rule that was written before there was such a source.
 A rule that denies outweighs every rule that allows; what no rule allows is denied. Without rules
 every user may pull, push and delete everything, which is one rule that stands in for them.
 ``anonymous_pull`` is a rule of its own beside the others. A robot's own permissions are rules, too.
@@ -13,7 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from registry.access.identity import Decision, Identity, Kind
-from registry.access.patterns import compile_pattern, literal_prefix
+from registry.access.patterns import compile_pattern, literal_prefix, text_test
 from registry.access.settings import AccessSettings, Effect, Right, RuleSettings
 
 ACTIONS: Final = ("pull", "push", "delete", "admin")
@@ -81,7 +83,7 @@ class Rights:
 
     def prefixes(self, action: str) -> tuple[str, ...]:
         """Ascending beginnings, none within another, of all names where ``action`` may be."""
-        user = self.identity.name
+        user = self.identity.own_name
         found = {
             literal_prefix(pattern, user=user)
             for rule in self.rules
@@ -119,7 +121,11 @@ class Policy:
             if self._concerns(rule, identity)
         ]
         rules += [
-            _for(identity, rule, label=f"permissions of {identity}: {', '.join(rule.repositories)}")
+            _for(
+                identity,
+                rule,
+                label=rule.name or f"permissions of {identity}: {', '.join(rule.repositories)}",
+            )
             for rule in own
         ]
         return Rights(identity, tuple(rules))
@@ -132,17 +138,20 @@ class Policy:
                 rule.actions
             ):
                 named.update(rule.users)
-                named.update(*(self._groups[group] for group in rule.groups))
+                named.update(*(self._groups.get(group, ()) for group in rule.groups))
         return frozenset(named - {"*"})
 
     def _concerns(self, rule: RuleSettings, identity: Identity) -> bool:
         name = identity.name
         match identity.kind:
             case Kind.USER:
-                grouped = any(name in self._groups[group] for group in rule.groups)
+                grouped = any(name in self._groups.get(group, ()) for group in rule.groups)
                 return grouped or "*" in rule.users or name in rule.users
             case Kind.ROBOT:
                 return "*" in rule.robots or name in rule.robots
+            case Kind.OUTSIDE:
+                grouped = not set(identity.groups).isdisjoint(rule.groups)
+                return grouped or any(text_test(pattern)(name) for pattern in rule.outside)
             case Kind.ANONYMOUS:
                 return rule.anonymous
         return False
@@ -158,5 +167,5 @@ def _for(identity: Identity, rule: RuleSettings, *, label: str) -> _Rule:
         denies=denies,
         actions=frozenset(actions),
         patterns=rule.repositories,
-        tests=tuple(compile_pattern(p, user=identity.name) for p in rule.repositories),
+        tests=tuple(compile_pattern(p, user=identity.own_name) for p in rule.repositories),
     )

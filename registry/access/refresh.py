@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from registry.access.files import make_private
-from registry.access.identity import Identity
+from registry.access.identity import Identity, Kind
 
 _PREFIX: Final = "lading_refresh_"
 _PER_LOGIN: Final = 100
@@ -38,10 +38,21 @@ CREATE INDEX IF NOT EXISTS refresh_tokens_by_end ON refresh_tokens (expires);
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Who logged in, and the fingerprint of the password or secret it was done with."""
+    """Who logged in, and the fingerprint of the password or secret it was done with.
+
+    ``ends``, in seconds since the epoch, is when the proof itself is over: nothing that is given
+    for it lasts longer. ``origin`` is the outside token that was the proof, ``SOURCE/JTI``.
+    """
 
     identity: Identity
     credential: str
+    ends: float = float("inf")
+    origin: str = ""
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it may be remembered: a password stays, and what others vouch for is theirs."""
+        return self.identity.named and self.identity.kind is not Kind.OUTSIDE
 
 
 class RefreshTokens:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 import ipaddress
 import re
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
+from registry.access.oidc.settings import IssuerSettings
 from registry.access.patterns import pattern_problem
 from registry.configuration.declare import Duration, refuse
 from registry.errors import RegistryConfigError
@@ -61,8 +63,12 @@ class RuleSettings:
     ]
     actions: Annotated[tuple[Right, ...], "pull, push, delete, admin, or *"]
     users: Annotated[tuple[str, ...], "Names of users; * is every user, robots excluded"] = ()
-    groups: Annotated[tuple[str, ...], "Names of groups"] = ()
+    groups: Annotated[tuple[str, ...], "Names of groups; SOURCE/NAME is an outside source's"] = ()
     robots: Annotated[tuple[str, ...], "Names of robots; * is every robot"] = ()
+    outside: Annotated[
+        tuple[str, ...],
+        "Whom outside sources vouch for, SOURCE/NAME each; * is any text: github/repo:our-org/*",
+    ] = ()
     anonymous: Annotated[bool, "Whether it holds for clients without credentials"] = False
     effect: Annotated[Effect, "allow or deny; a denial outweighs every permission"] = Effect.ALLOW
     name: Annotated[str, "What explanations and the audit log call it"] = ""
@@ -82,11 +88,19 @@ class RuleSettings:
         for name in ("repositories", "actions"):
             if not getattr(self, name):
                 yield RegistryConfigError("a rule needs at least one of these", where=name)
-        if not (self.users or self.groups or self.robots or self.anonymous):
+        for number, pattern in enumerate(self.outside):
+            if not all(pattern.partition("/")):
+                yield RegistryConfigError(
+                    f"{pattern!r} is not SOURCE/NAME",
+                    where=f"outside[{number}]",
+                    fix="write the name of the issuer or directory, a slash, and a name or *",
+                )
+        if not (self.users or self.groups or self.robots or self.outside or self.anonymous):
             yield RegistryConfigError(
                 "the rule applies to nobody",
                 where="users",
-                fix='name users, groups or robots, or set anonymous; users = ["*"] is every user',
+                fix="name users, groups, robots or outside people, or set anonymous;"
+                ' users = ["*"] is every user',
             )
 
 
@@ -181,6 +195,7 @@ class AccessSettings:
         "Who may do what; without rules every user may pull, push and delete everything",
     ] = ()
     groups: Annotated[tuple[GroupSettings, ...], "Users under one name, for rules"] = ()
+    issuer: Annotated[tuple[IssuerSettings, ...], "Others whose signed tokens are taken"] = ()
     tokens: TokenSettings = field(default_factory=TokenSettings)
     rate: RateSettings = field(default_factory=RateSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
@@ -208,14 +223,50 @@ class AccessSettings:
                     fix="write 10.0.0.7 or 10.0.0.0/8",
                 )
         yield from self._unknown_groups()
+        yield from self._wrong_sources()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of all outside sources."""
+        return tuple(one.name for one in self.issuer)
+
+    @property
+    def token_server(self) -> tuple[str, str] | None:
+        """Address and service of the token server that clients are sent to; None for our own."""
+        return next(((one.realm, one.audience) for one in self.issuer if one.realm), None)
+
+    def fingerprint_of(self, source: str) -> str | None:
+        """What logins by an outside source are bound to; None when it is not configured now."""
+        for one in self.issuer:
+            if one.name == source:
+                return hashlib.sha256(f"{one.issuer}\0{one.audience}".encode()).hexdigest()[:16]
+        return None
+
+    def _wrong_sources(self) -> Iterator[RegistryConfigError]:
+        for name in {name for name in self.sources if self.sources.count(name) > 1}:
+            yield RegistryConfigError(f"two outside sources are called {name!r}", where="issuer")
+        for number, rule in enumerate(self.rules):
+            for pattern in rule.outside:
+                if pattern.partition("/")[0] not in self.sources:
+                    yield RegistryConfigError(
+                        f"{pattern!r}: no outside source of that name",
+                        where=f"rules[{number}].outside",
+                        fix="there are: " + (", ".join(self.sources) or "none"),
+                    )
 
     def _unknown_groups(self) -> Iterator[RegistryConfigError]:
         names = [group.name for group in self.groups]
+        for name in names:
+            if name.partition("/")[0] in self.sources and "/" in name:
+                yield RegistryConfigError(
+                    f"{name!r} is a name for groups of an outside source", where="groups"
+                )
         for name in {name for name in names if names.count(name) > 1}:
             yield RegistryConfigError(f"the group {name!r} is there twice", where="groups")
         for number, rule in enumerate(self.rules):
             for name in rule.groups:
-                if name not in names:
+                source, slash, _ = name.partition("/")
+                if name not in names and not (slash and source in self.sources):
                     yield RegistryConfigError(
                         f"no such group: {name}",
                         where=f"rules[{number}].groups",

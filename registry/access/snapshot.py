@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from images.errors import ImagesError
+from registry.access.denials import load_denials
 from registry.access.files import Signature, settled, signature
 from registry.access.identity import Identity, Kind
 from registry.access.keys import KeyRing, load_ring
@@ -62,9 +63,14 @@ class Places:
         """Which administrators' passwords were found good."""
         return self.root / FOLDER / "checked.json"
 
+    @property
+    def denials(self) -> Path:
+        """Who is not let in any more."""
+        return self.root / FOLDER / "denied"
+
     def watched(self) -> tuple[str, ...]:
         """What a change is looked for in."""
-        return (str(self.users), str(self.robots), str(self.keys))
+        return (str(self.users), str(self.robots), str(self.keys), str(self.denials))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class Snapshot:
     places: Places
     users: Mapping[str, bytes]
     robots: Mapping[str, Robot]
+    denials: frozenset[str]
     policy: Policy
     ring: KeyRing | None
     watched: tuple[str, ...]
@@ -96,12 +103,16 @@ class Snapshot:
 
     def credential(self, identity: Identity, now: float) -> str | None:
         """The fingerprint of what proves this identity now; None when nothing does any more."""
+        if self.denials and str(identity) in self.denials:
+            return None
         if identity.kind is Kind.USER:
             stored = self.users.get(identity.name)
             return None if stored is None else fingerprint(stored)
         if identity.kind is Kind.ROBOT:
             robot = self.robots.get(identity.name)
             return None if robot is None or not robot.valid(now) else robot.secret[:16]
+        if identity.kind is Kind.OUTSIDE:
+            return self.places.settings.fingerprint_of(identity.source)
         return ""
 
     def ends(self, identity: Identity) -> float:
@@ -129,10 +140,11 @@ def take_snapshot(places: Places, *, now: float, previous: Snapshot | None = Non
     old = previous or _Nothing()
     users = _kept(partial(_users, places, policy), old.users)
     robots = _kept(partial(_robots, places), old.robots)
+    denials = _kept(partial(load_denials, places.denials), old.denials)
     ring = old.ring
     if ring is not None or asks_for_credentials(places, robots):
         ring = _kept(partial(load_ring, places.keys, places.settings.tokens, now=now), ring)
-    return Snapshot(places, users, robots, policy, ring, watched, signatures, quiet)
+    return Snapshot(places, users, robots, denials, policy, ring, watched, signatures, quiet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +153,14 @@ class _Nothing:
 
     users: Mapping[str, bytes] | None = None
     robots: Mapping[str, Robot] | None = None
+    denials: frozenset[str] | None = None
     ring: KeyRing | None = None
 
 
 def asks_for_credentials(places: Places, robots: Mapping[str, Robot]) -> bool:
     """Whether there is anything that tells callers apart."""
     settings = places.settings
-    configured = settings.htpasswd or settings.anonymous_pull or settings.rules
+    configured = settings.htpasswd or settings.anonymous_pull or settings.rules or settings.sources
     return bool(configured or robots or places.users.exists())
 
 

@@ -46,7 +46,7 @@ async def get_token(registry: Registry, request: web.BaseRequest, target: Target
         _record_refusal(registry, request, caller, claimed[0] if claimed else "", error, scopes)
         raise
     answer = {"token": issued.token, **_described(issued)}
-    if _first(query, "offline_token") == "true" and login.identity.named:
+    if _first(query, "offline_token") == "true" and login.lasting:
         client = _first(query, "client_id") or ""
         answer["refresh_token"] = await registry.grants.remember(login, client=client)
     return _answer(answer)
@@ -69,7 +69,7 @@ async def post_token(registry: Registry, request: web.BaseRequest, target: Targe
     answer = {"scope": issued.scope, **_described(issued)}
     if _first(form, "grant_type") == "refresh_token":
         answer["refresh_token"] = refresh
-    elif _first(form, "access_type") == "offline":
+    elif _first(form, "access_type") == "offline" and login.lasting:
         client = _first(form, "client_id") or ""
         answer["refresh_token"] = await registry.grants.remember(login, client=client)
     return _answer(answer)

@@ -1,0 +1,102 @@
+"""Whom others vouch for: tokens of outside issuers, shown as a password or as they are.
+
+Loaded only where an outside source is configured. What it finds is an identity with groups; rights
+come from the rules, as everybody's do. A token that is shown as a password is exchanged for ours;
+one that carries an ``access`` claim may be shown itself (distribution token specification).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from registry.access.denials import TOKEN
+from registry.access.identity import Identity
+from registry.access.jwt import TokenError, parse_token
+from registry.access.oidc.issuers import Issuers, OutsideToken
+from registry.access.policy import Rights
+from registry.access.refresh import Login
+from registry.access.sessions import Session, granted_by
+from registry.access.settings import AccessSettings, Right, RuleSettings
+from registry.access.snapshot import Snapshot
+
+_TOKEN: Final = re.compile(rb"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
+_THREADS: Final = 4
+"""Others may hang; the threads that read our own disks are not theirs to hold."""
+
+
+class OutsideIdentities:
+    """The outside sources of one configuration; used from one event loop only."""
+
+    def __init__(
+        self, settings: AccessSettings, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._threads = ThreadPoolExecutor(_THREADS, "registry-outside")
+        self._issuers = Issuers(settings.issuer, self._threads, monotonic=monotonic)
+
+    def takes(self, secret: bytes) -> bool:
+        """Whether a password is a token that somebody signed."""
+        return bool(self._issuers) and _TOKEN.match(secret) is not None
+
+    async def exchange(self, snapshot: Snapshot, secret: bytes, *, now: float) -> Login:
+        """Who showed an outside token as a password.
+
+        Raises:
+            TokenError: why it is not taken.
+        """
+        token = await self._issuers.verified(parse_token(secret.decode("ascii")), now=now)
+        if not token.identity.named:
+            raise TokenError("it has no subject")
+        credential = standing(snapshot, token.identity, token.origin, now=now)
+        return Login(token.identity, credential, token.ends, token.origin)
+
+    async def bearer(self, snapshot: Snapshot, token: str, *, now: float) -> Session:
+        """What an outside token that is shown as ours may do.
+
+        Raises:
+            TokenError: why it is not taken.
+        """
+        verified = await self._issuers.verified(parse_token(token), now=now)
+        if not isinstance(verified.claims.get("access"), list):
+            raise TokenError(
+                "it has no access claim; show it as a password, and the token server makes one"
+            )
+        standing(snapshot, verified.identity, verified.origin, now=now)
+        granted, catalog = granted_by(verified.claims)
+        return Session(_rights(snapshot, verified), verified.ends, granted, catalog)
+
+    def close(self) -> None:
+        """Wait for nobody outside."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def standing(snapshot: Snapshot, identity: Identity, origin: str, *, now: float) -> str:
+    """The credential of an identity that its source vouches for.
+
+    Raises:
+        TokenError: the deny list names it or the token, or the source is not configured any more.
+    """
+    if origin and TOKEN + origin in snapshot.denials:
+        raise TokenError("the deny list names this token")
+    if str(identity) in snapshot.denials:
+        raise TokenError(f"the deny list names {identity}")
+    credential = snapshot.credential(identity, now)
+    if credential is None:
+        raise TokenError(f"there is no source {identity.source} any more")
+    return credential
+
+
+def _rights(snapshot: Snapshot, token: OutsideToken) -> Rights:
+    """Rules decide as well, unless the settings leave it to the access claim; denials always do."""
+    if not token.settings.grants:
+        return snapshot.rights(token.identity)
+    everything = RuleSettings(
+        repositories=("**",),
+        actions=(Right.ALL,),
+        anonymous=True,
+        name=f"the access claim of issuer {token.settings.name}",
+    )
+    return snapshot.policy.rights(token.identity, own=(everything,))
