@@ -123,15 +123,9 @@ def _load_definition(
     from dockerfile_grammar.cache import parse_cached
     from dockerfile_grammar.excerpt import source_lines
 
-    vertex = tracker.start(f"[internal] load build definition from {inputs.name}")
-    try:
+    with tracker.start(f"[internal] load build definition from {inputs.name}"):
         tree = parse_cached(inputs.dockerfile, cache_dir=state / "parsed", filename=inputs.name)
-        lines = source_lines(inputs.dockerfile)
-    except BaseException as error:
-        vertex.failed(str(error))
-        raise
-    vertex.done()
-    return tree, lines
+        return tree, source_lines(inputs.dockerfile)
 
 
 def run_build(
@@ -307,10 +301,8 @@ def _export(
     shop: Workshop,
     extra: Mapping[str, Any],
 ) -> AssembledImage:
-    vertex = shop.tracker.start(
-        "exporting to image" if request.register else "assembling the image"
-    )
-    try:
+    title = "exporting to image" if request.register else "assembling the image"
+    with shop.tracker.start(title) as vertex:
         image = assemble(
             plan.image,
             solution.layers,
@@ -323,13 +315,9 @@ def _export(
         whole = shop.elsewhere is None or shop.elsewhere.bring(solution.layers)
         if request.register and whole:
             name_image(image, request.tags, shop.store)
-    except BaseException as error:
-        vertex.failed(str(error))
-        raise
-    vertex.output(1, f"writing image {image.image_id}\n".encode())
-    for tag in request.tags if request.register else ():
-        vertex.output(1, f"naming to {tag.familiar}\n".encode())
-    vertex.done()
+        vertex.output(1, f"writing image {image.image_id}\n".encode())
+        for tag in request.tags if request.register else ():
+            vertex.output(1, f"naming to {tag.familiar}\n".encode())
     return image
 
 
@@ -393,13 +381,8 @@ class _ShownResolver:
 
     def _resolve(self, reference: Reference, platform: Platform) -> ResolvedBase:
         name = f"[internal] load metadata for {reference.name}:{reference.wire_reference}"
-        vertex = self._tracker.start(name)
-        try:
+        with self._tracker.start(name):
             resolved = self._resolver.resolve(reference, platform)
-        except BaseException as error:
-            vertex.failed(str(error))
-            raise
-        vertex.done()
         self._tracker.send(MaterialFound(str(reference), str(resolved.descriptor.digest)))
         return resolved
 

@@ -19,6 +19,7 @@ from builder.progress.events import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import TracebackType
     from typing import Final
 
     from builder.progress.events import ProgressSink
@@ -30,7 +31,7 @@ TAIL_BYTES: Final = 16 << 10
 
 
 class Vertex:
-    """One running step, as the builder sees it."""
+    """One running step, as the builder sees it; as a block it ends with that, well or badly."""
 
     def __init__(self, tracker: Tracker, number: int) -> None:
         self._tracker = tracker
@@ -52,6 +53,23 @@ class Vertex:
         """The step ended badly."""
         event = VertexFailed(self.number, message, self._tracker.now(), cancelled)
         self._tracker.send(event)
+
+    def __enter__(self) -> Vertex:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.done()
+            return
+        from builder.errors import BuildCancelledError
+
+        cancelled = isinstance(error, BuildCancelledError | KeyboardInterrupt)
+        self.failed(str(error), cancelled=cancelled)
 
     def tail(self) -> list[str]:
         """The last lines the step wrote."""

@@ -79,13 +79,12 @@ def build(
     """
     inputs = read_inputs(request)
     travelling = portable(request, inputs, caches)
-    vertex = tracker.start(f"[internal] sending sources to {node.endpoint}")
     try:
         with connect(node) as channel:
             stop = _stopping(channel, cancellation)
             try:
-                _send_sources(travelling, inputs, channel, yard, caches)
-                vertex.done()
+                with tracker.start(f"[internal] sending sources to {node.endpoint}"):
+                    _send_sources(travelling, inputs, channel, yard, caches)
                 result = _follow(channel, tracker, node)
                 _take_blobs(result["blobs"], channel, yard)
             finally:

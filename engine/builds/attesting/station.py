@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from collections.abc import Callable
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
@@ -20,7 +19,7 @@ from images.platform import Platform
 from records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from builder.inputs import BuildInputs
     from builder.progress.tracker import Tracker
@@ -106,11 +105,11 @@ class _Job(Record):
         titles = image_names(names, self.platform)
         found: list[Statement] = []
         if wanted.sbom:
-            with self._shown("generating sbom"):
+            with self.tracker.start(f"[{self.platform}] generating sbom"):
                 document = self._sbom(names, wanted)
             found.append(make(spdx.PREDICATE_TYPE, document, subject, names=titles))
         if wanted.provenance is not None:
-            with self._shown("stating provenance"):
+            with self.tracker.start(f"[{self.platform}] stating provenance"):
                 facts = self._facts(dated=not wanted.provenance.reproducible)
                 body = predicate(facts, wanted.provenance, self.hiding)
             found.append(make(PREDICATE_TYPE, body, subject, names=titles))
@@ -154,16 +153,6 @@ class _Job(Record):
         if moment is None:
             return ""
         return datetime.fromtimestamp(int(moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-    @contextmanager
-    def _shown(self, what: str) -> Iterator[None]:
-        vertex = self.tracker.start(f"[{self.platform}] {what}")
-        try:
-            yield
-        except BaseException as error:
-            vertex.failed(str(error))
-            raise
-        vertex.done()
 
 
 def program_version() -> str:

@@ -108,7 +108,7 @@ def deliver(
     """
     names = output.names or tags
     if output.dest:
-        with _shown(tracker, f"exporting to {output.type} {output.dest}") as vertex:
+        with tracker.start(f"exporting to {output.type} {output.dest}") as vertex:
             _write(output, goods, names, store, vertex)
         places = () if output.dest == STDOUT else (output.dest,)
         return Delivered(places=places, titles=names if output.is_image else ())
@@ -118,7 +118,7 @@ def deliver(
         return Delivered(pushed=pushed, tagged=tagged)
     if output.push_by_digest:
         names = ()
-    with _shown(tracker, "exporting to image") as vertex:
+    with tracker.start("exporting to image") as vertex:
         _store(output, goods, names, store, vertex)
     return Delivered(named=names, pushed=pushed, tagged=tagged)
 
@@ -217,14 +217,3 @@ def _file(dest: str) -> Iterator[Callable[[Any], object]]:
 
     with whole_file(dest) as file:
         yield file.write
-
-
-@contextmanager
-def _shown(tracker: Tracker, name: str) -> Iterator[Vertex]:
-    vertex = tracker.start(name)
-    try:
-        yield vertex
-    except BaseException as error:
-        vertex.failed(str(error))
-        raise
-    vertex.done()

@@ -187,16 +187,11 @@ class _Shop:
         if found is not None:
             self._tracker.cached(name)
             return found
-        vertex = self._tracker.start(name)
-        try:
+        with self._tracker.start(name):
             packed = make()
-        except BaseException as error:
-            vertex.failed(str(error))
-            raise
-        layer = StoredLayer(packed.diff_id, packed.descriptor)
-        digests = [layer.descriptor.digest]
-        self._values.put(key, RECORD_KIND, encode_layers([layer], name), digests)
-        vertex.done()
+            layer = StoredLayer(packed.diff_id, packed.descriptor)
+            digests = [layer.descriptor.digest]
+            self._values.put(key, RECORD_KIND, encode_layers([layer], name), digests)
         return layer
 
     def _found(self, key: bytes) -> StoredLayer | None:

@@ -172,7 +172,7 @@ class _Porter:
             name = "Dockerfile"
         else:
             url = public_url(text)
-            with self._vertex(f"[internal] load remote Dockerfile {url}"):
+            with self._tracker.start(f"[internal] load remote Dockerfile {url}"):
                 download = self._downloads.fetch(text)
             with self._downloads.path(download).open("rb") as file:
                 content = file.read(SIZE_LIMIT + 1)
@@ -187,7 +187,7 @@ class _Porter:
         for key, context in self._request.contexts.items():
             contexts[key] = context
             if isinstance(context, LayoutContext):
-                with self._vertex(f"[context {key}] load oci-layout://{context.path}"):
+                with self._tracker.start(f"[context {key}] load oci-layout://{context.path}"):
                     descriptor = bring_layout(context, self._store)
                 name = key.partition("::")[0]
                 contexts[key] = stored_image(name if is_repository(name) else "layout", descriptor)
@@ -206,7 +206,7 @@ class _Porter:
         return contexts, materials
 
     def _shown(self, title: str, text: str) -> _Brought:
-        with self._vertex(title):
+        with self._tracker.start(title):
             if text == STDIN:
                 return self._from_stdin()
             url = parse_git_url(text, local=True)
@@ -262,16 +262,6 @@ class _Porter:
 
     def _cancelled(self) -> bool:
         return self._cancellation is not None and self._cancellation.cancelled
-
-    @contextmanager
-    def _vertex(self, title: str) -> Iterator[None]:
-        vertex = self._tracker.start(title)
-        try:
-            yield
-        except BaseException as error:
-            vertex.failed(str(error))
-            raise
-        vertex.done()
 
 
 def _inside(root: Path, name: str | None, origin: str) -> dict[str, object]:
