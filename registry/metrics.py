@@ -45,6 +45,10 @@ class _Collector(Collector):
             name, text = level.value
             yield GaugeMetricFamily(_PREFIX + name, text, value=self._tally.total(level))
         yield from self._machine()
+        if (self._root / "events.db").exists():
+            from registry.events.metrics import families
+
+            yield from families(self._root)
 
     def _requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(

@@ -22,6 +22,7 @@ COMMANDS = {
     "check": ("registry_store:check", "Compare the index with what is on disk"),
     "config": ("registry_config:config", "Check, show and describe the configuration"),
     "countersign": ("registry_countersign:countersign", "Manage the registry's own signing keys"),
+    "events": ("registry_events:events", "Look after the events of webhooks"),
     "gc": ("registry_store:gc", "Remove content that nobody needs, while the registry serves"),
     "import": (
         "registry_import:take",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -22,6 +23,11 @@ def delay(attempts: int, chance: Callable[[], float]) -> float:
     # The exponent is bounded, for a float has an end.
     longest = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(attempts - 1, 32))
     return longest * (1 - chance() / 2)
+
+
+def jittered(attempts: int) -> float:
+    """``delay`` by the chance of this process."""
+    return delay(attempts, random.random)
 
 
 def retry_after(value: str | None, now: float) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,7 +18,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from images.errors import ImagesError
-from registry.events.backoff import delay
+from registry.events.backoff import jittered
 from registry.events.follower import EventFollower
 from registry.events.queue import Delivery, EventQueue
 from registry.events.receiver import Credentials, Receiver, Verdict
@@ -38,7 +37,10 @@ _GRACE_SECONDS: Final = 3.0
 
 
 class Courier:
-    """Delivers for ``webhooks`` while ``run`` runs."""
+    """Delivers for ``webhooks`` while ``run`` runs.
+
+    ``backoff`` says how many seconds to wait after so many attempts failed.
+    """
 
     def __init__(
         self,
@@ -46,12 +48,12 @@ class Courier:
         webhooks: Sequence[tuple[WebhookSettings, Credentials]],
         *,
         clock: Callable[[], float] = time.time,
-        chance: Callable[[], float] = random.random,
+        backoff: Callable[[int], float] = jittered,
     ) -> None:
         self._follower = follower
         self._webhooks = webhooks
         self._clock = clock
-        self._chance = chance
+        self._backoff = backoff
 
     async def run(self) -> None:
         """Deliver until cancelled; requests under way then have a moment to end."""
@@ -61,7 +63,9 @@ class Courier:
         try:
             await _patiently(partial(disk.run, self._follower.queue.revive))
             rounds = [
-                _Round(settings, credentials, self._follower.queue, disk, self._clock, self._chance)
+                _Round(
+                    settings, credentials, self._follower.queue, disk, self._clock, self._backoff
+                )
                 for settings, credentials in self._webhooks
             ]
             async with asyncio.TaskGroup() as group:
@@ -104,14 +108,14 @@ class _Round:
         queue: EventQueue,
         disk: _Disk,
         clock: Callable[[], float],
-        chance: Callable[[], float],
+        backoff: Callable[[int], float],
     ) -> None:
         self._settings = settings
         self._credentials = credentials
         self._queue = queue
         self._disk = disk
         self._clock = clock
-        self._chance = chance
+        self._backoff = backoff
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
         self._paused = 0.0
@@ -196,7 +200,7 @@ class _Round:
                 error,
             )
             return partial(self._queue.bury, delivery, error, now=now)
-        due = max(now + delay(attempts, self._chance), self._paused)
+        due = max(now + self._backoff(attempts), self._paused)
         return partial(self._queue.failed, delivery, error, due=due)
 
     async def _end(self) -> None:

@@ -292,8 +292,11 @@ class EventQueue:
         run = self._connection
         run.execute("PRAGMA busy_timeout = 30000")
         run.execute("PRAGMA journal_mode = WAL")
+        if self._version() == FORMAT:
+            return
         with self._transaction(durable=True):
-            (version,) = run.execute("PRAGMA user_version").fetchone()
+            # Read again under the lock: another process may have made it meanwhile.
+            version = self._version()
             if version > FORMAT:
                 raise RegistryStartError(
                     f"the queue of events has format {version}, this registry reads {FORMAT}",
@@ -304,6 +307,10 @@ class EventQueue:
                 for statement in _SCHEMA.split(";"):
                     run.execute(statement)
                 run.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _version(self) -> int:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        return int(version)
 
     def _all(self, sql: str, *values: object) -> list[Any]:
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -37,12 +38,13 @@ class Inbox:
     """What came in; ``reply`` says what is answered and may block."""
 
     port: int = 0
+    scheme: str = "http"
     requests: list[Received] = field(default_factory=list)
     reply: Callable[[Received], Reply] = lambda _: (204, {})
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hook"
+        return f"{self.scheme}://localhost:{self.port}/hook"
 
     def subjects(self, kind: str = "") -> list[str]:
         return [it.subject for it in list(self.requests) if it.event["type"].endswith(kind)]
@@ -52,8 +54,8 @@ class Inbox:
 
 
 @contextmanager
-def receiver(port: int = 0) -> Iterator[Inbox]:
-    """Listen on loopback while the block runs."""
+def receiver(port: int = 0, context: ssl.SSLContext | None = None) -> Iterator[Inbox]:
+    """Listen on loopback while the block runs; ``context`` makes it speak TLS."""
     inbox = Inbox()
 
     class Handler(BaseHTTPRequestHandler):
@@ -90,6 +92,9 @@ def receiver(port: int = 0) -> Iterator[Inbox]:
 
     server = Server(("127.0.0.1", port), Handler)
     inbox.port = server.server_address[1]
+    if context is not None:
+        inbox.scheme = "https"
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
