@@ -88,6 +88,8 @@ class BuildOutcome(Record):
     tagged: tuple[tuple[Reference, Descriptor], ...] = ()
     """Of the names at registries those with a tag, each with what it stands for: outputs in another
     form have a root of their own."""
+    others: tuple[Reference, ...] = ()
+    """Those of the names above that stand for another form than ``root``."""
     ref: str = ""
     """Under which the build is on record, as in buildx' history."""
 

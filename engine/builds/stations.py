@@ -16,7 +16,7 @@ from engine.builds.order import BuildOutcome
 from records import Record, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import TypeVar
 
     from builder.progress.tracker import Tracker
@@ -72,11 +72,13 @@ def pass_stations(
             _verify(order, images, yard, tracker, cancellation, lock)
         made = [(form, _finish(order, form, images, yard, tracker, occasion)) for form in wanted]
         delivered = [
-            deliver(output, goods, order.request.tags, yard.store, yard.access, tracker)
+            [
+                deliver(output, goods, order.request.tags, yard.store, yard.access, tracker)
+                for output in form.outputs
+            ]
             for form, goods in made
-            for output in form.outputs
         ]
-    return _outcome(made[0][1], delivered)
+    return _outcome(made, delivered)
 
 
 def forms(order: BuildOrder, outputs: Iterable[Output]) -> list[Form]:
@@ -216,16 +218,30 @@ def _check_levels(annotations: Iterable[Annotation]) -> None:
         )
 
 
-def _outcome(goods: Goods, delivered: Iterable[Delivered]) -> BuildOutcome:
-    delivered = tuple(delivered)
+def _outcome(
+    made: Sequence[tuple[Form, Goods]], delivered: Sequence[Sequence[Delivered]]
+) -> BuildOutcome:
+    """Told of the form that registries have, else the local store, else the first."""
+    chief = max(range(len(made)), key=lambda number: _reach(made[number][0]))
+    goods = made[chief][1]
+    every = [item for items in delivered for item in items]
+    own = {name for item in delivered[chief] for name in item.names}
     return BuildOutcome(
         root=goods.root,
         images=tuple(image for _, image in goods.images),
-        named=_once(name for item in delivered for name in item.named),
-        pushed=_once(name for item in delivered for name in item.pushed),
-        places=_once(place for item in delivered for place in item.places),
-        titles=_once(name for item in delivered for name in item.titles),
-        tagged=tuple(pair for item in delivered for pair in item.tagged),
+        named=_once(name for item in every for name in item.named),
+        pushed=_once(name for item in every for name in item.pushed),
+        places=_once(place for item in every for place in item.places),
+        titles=_once(name for item in every for name in item.titles),
+        tagged=tuple(pair for item in every for pair in item.tagged),
+        others=_once(name for item in every for name in item.names if name not in own),
+    )
+
+
+def _reach(form: Form) -> tuple[bool, bool]:
+    return (
+        any(output.push for output in form.outputs),
+        any(output.store for output in form.outputs),
     )
 
 

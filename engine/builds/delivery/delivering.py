@@ -60,6 +60,11 @@ class Delivered(Record):
     tagged: tuple[tuple[Reference, Descriptor], ...] = ()
     """What tags at registries stand for."""
 
+    @property
+    def names(self) -> tuple[Reference, ...]:
+        """All of them, wherever they are."""
+        return (*self.named, *self.pushed, *self.titles)
+
 
 def check_outputs(outputs: Sequence[Output], tags: Sequence[Reference], *, platforms: int) -> None:
     """Find what cannot be delivered before anything is built.

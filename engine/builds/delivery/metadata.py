@@ -27,9 +27,11 @@ def describe(outcome: BuildOutcome, environment: Mapping[str, str]) -> dict[str,
     if not is_index(root.media_type):
         document["containerimage.config.digest"] = str(outcome.images[0].image_id)
     names = dict.fromkeys((*outcome.named, *outcome.pushed, *outcome.titles))
-    if names:
+    # Whoever joins a name and the digest above has to find the image.
+    own = [name for name in names if name not in outcome.others]
+    if own:
         # Who pushes by digest finds that under its own key.
-        plain = (str(replace(name, digest=None)) for name in names)
+        plain = (str(replace(name, digest=None)) for name in own)
         document["image.name"] = ",".join(plain)
     if outcome.ref:
         document["buildx.build.ref"] = outcome.ref

@@ -99,8 +99,6 @@ class Output(Record):
     """Names nothing: who pulls has to know the digest."""
     insecure: bool = False
     unpack: bool = False
-    dangling_prefix: str = ""
-    """What an image without a name is called in metadata, before its digest."""
     tar: bool = True
     """One archive; otherwise a directory."""
     platform_split: bool | None = None
@@ -214,7 +212,6 @@ class _Attributes:
             push_by_digest=by_digest,
             insecure=self._flag("registry.insecure", default=self._flag("insecure", default=False)),
             unpack=self._flag("unpack", default=False),
-            dangling_prefix=self._pairs.get("dangling-name-prefix", ""),
             tar=tar and not remote,
             platform_split=self._optional("platform-split"),
             delete=self._mode() == "delete",

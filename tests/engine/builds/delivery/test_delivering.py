@@ -337,6 +337,16 @@ def test_metadata(bench: Bench) -> None:
     assert "buildx.build.warnings" not in told
 
 
+def test_metadata_is_of_one_form(bench: Bench, tmp_path: Path) -> None:
+    archive = f"type=oci,dest={tmp_path}/a.tar,compression=zstd,name=archive:1"
+    outcome = bench(archive, "type=image,name=stored:1")
+    assert bench.store.resolve(Reference.parse("stored:1")) == outcome.root
+    told = describe(outcome, {})
+    assert told["containerimage.digest"] == str(outcome.root.digest)
+    assert told["image.name"] == "docker.io/library/stored:1"
+    assert outcome.places == (f"{tmp_path}/a.tar",)
+
+
 def test_metadata_of_an_index_and_of_warnings(bench: Bench) -> None:
     text = f"{SCRATCH}CMD run\n"
     outcome = bench("type=image", dockerfile=text, platforms=TWO)

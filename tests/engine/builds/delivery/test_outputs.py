@@ -95,7 +95,6 @@ def test_attributes_of_names() -> None:
     )
     assert output.push_by_digest
     assert output.unpack
-    assert output.dangling_prefix == "r.example/b"
     assert output.artifact_statements is False
 
 
