@@ -126,7 +126,7 @@ class Entry(Record):
 
 def entries(root: str) -> list[Entry]:
     """The builds below a store's directory, latest first."""
-    return _entries(os.path.join(root, FOLDER))
+    return _entries(folder_of(root))
 
 
 def find(root: str, ref: str) -> Entry:
