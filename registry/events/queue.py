@@ -198,7 +198,7 @@ class EventQueue:
         """The receiver has it."""
         with self._transaction() as run:
             run.execute("DELETE FROM deliveries WHERE number = ?", (delivery.number,))
-            self._go_on(run, delivery, now)
+            _go_on(run, delivery.webhook, delivery.repository, now)
             _count(run, delivery.webhook, "delivered = delivered + 1, error = ''")
 
     def failed(self, delivery: Delivery, error: str, *, due: float) -> None:
@@ -220,7 +220,7 @@ class EventQueue:
                 " WHERE number = ?"
             )
             run.execute(sql, (said, now, delivery.number))
-            self._go_on(run, delivery, now)
+            _go_on(run, delivery.webhook, delivery.repository, now)
             _count(run, delivery.webhook, "failed = failed + 1, died = died + 1, error = ?", said)
 
     def set_gone(self, webhook: str, *, now: float, error: str) -> None:
@@ -326,20 +326,8 @@ class EventQueue:
         if rows:
             return Delivery(*rows[0])
         with self._transaction() as run:
-            self._go_on(run, Delivery(0, webhook, repository, "", b"", 0, 0, "", None), 0)
+            _go_on(run, webhook, repository, 0)
         return None
-
-    def _go_on(self, run: sqlite3.Connection, delivery: Delivery, now: float) -> None:
-        """The next event of this lane is due, if there is one."""
-        lane = (delivery.webhook, delivery.repository)
-        sql = (
-            "SELECT 1 FROM deliveries WHERE webhook = ? AND repository = ? AND dead IS NULL LIMIT 1"
-        )
-        if run.execute(sql, lane).fetchone() is None:
-            run.execute("DELETE FROM lanes WHERE webhook = ? AND repository = ?", lane)
-        else:
-            sql = "UPDATE lanes SET due = ? WHERE webhook = ? AND repository = ?"
-            run.execute(sql, (now, *lane))
 
     def _oldest(self, webhook: str) -> float | None:
         sql = (
@@ -373,6 +361,17 @@ class EventQueue:
             finally:
                 if run.in_transaction:
                     run.execute("ROLLBACK")
+
+
+def _go_on(run: sqlite3.Connection, webhook: str, repository: str, now: float) -> None:
+    """The next event of a lane is due; a lane without one is removed."""
+    lane = (webhook, repository)
+    sql = "SELECT 1 FROM deliveries WHERE webhook = ? AND repository = ? AND dead IS NULL LIMIT 1"
+    if run.execute(sql, lane).fetchone() is None:
+        run.execute("DELETE FROM lanes WHERE webhook = ? AND repository = ?", lane)
+    else:
+        sql = "UPDATE lanes SET due = ? WHERE webhook = ? AND repository = ?"
+        run.execute(sql, (now, *lane))
 
 
 def _count(run: sqlite3.Connection, webhook: str, change: str, *values: object) -> None:

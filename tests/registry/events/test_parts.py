@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -24,7 +26,20 @@ from registry.events.settings import (
 from registry.events.signing import read_secrets, sign
 from registry.outbox import Change, Event
 
+LOADED = """
+import sys
+import registry.serve, registry.worker
+heavy = {"courier", "follower", "queue", "receiver", "cloudevents", "signing", "metrics"}
+loaded = {name.removeprefix("registry.events.") for name in sys.modules}
+print(sorted(heavy & loaded))
+"""
+
 EVENT = Event(7, Change.TAG, "team/app", "sha256:ab", "1", "", "", "user:ada", 1000)
+
+
+def test_a_registry_without_webhooks_loads_none_of_it() -> None:
+    argv = [sys.executable, "-c", LOADED]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_what_is_unknown_is_left_out() -> None:
