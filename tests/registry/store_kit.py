@@ -18,6 +18,7 @@ from registry.collection.report import CollectionReport
 from registry.collection.settings import CollectionSettings
 from registry.index import SqliteIndex
 from registry.manifests import examine
+from registry.protocols import Storage
 from registry.quotas import QuotaRule, Quotas
 from registry.retention import Immutability, ImmutableRule, Retention, RetentionRule
 from registry.storage import FileStorage
@@ -49,14 +50,16 @@ class Store:
         immutable: Iterable[ImmutableRule] = (),
         quotas: Iterable[QuotaRule] = (),
         clock: Clock | None = None,
+        storage: Storage | None = None,
     ) -> None:
         self.root = root
         self.clock = Clock() if clock is None else clock
         self.settings = settings or CollectionSettings()
-        self.storage = FileStorage(root)
+        self.storage = FileStorage(root) if storage is None else storage
         immutability = Immutability(immutable)
-        guard = Admission(self.storage, Quotas(quotas), immutability)
+        guard = Admission(self.storage.holder, Quotas(quotas), immutability)
         self.index = SqliteIndex(root, guard=guard, clock=self.clock)
+        self.storage.attach(self.index)
         self.retention = Retention(retention, immutability)
 
     def close(self) -> None:
@@ -123,4 +126,5 @@ class Store:
     def _store(self, data: bytes, digest: str) -> None:
         parsed = Digest.parse(digest)
         self.storage.put(data, parsed)
-        os.utime(self.root / "blobs" / parsed.algorithm / parsed.hex, (self.clock(), self.clock()))
+        if isinstance(self.storage, FileStorage):
+            os.utime(self.root / "blobs" / parsed.algorithm / parsed.hex, (self.clock(),) * 2)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from botocore.config import Config
 from registry.database import Database
 from registry.s3.bucket import Bucket
 from registry.s3.storage import ObjectStorage
+from tests.registry import store_kit
 from tests.registry.service_kit import free_port
 
 ACCESS = "tester"
@@ -50,7 +52,9 @@ class Server:
         """What gives the SDK its credentials."""
         return {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET}
 
+    @cached_property
     def client(self) -> Any:
+        """One for all tests: making one takes longer than most of them."""
         session = botocore.session.Session()
         session.set_credentials(ACCESS, SECRET)
         return session.create_client(
@@ -101,7 +105,7 @@ def running_server(folder: Path) -> Iterator[Server]:
     server = Server(port, process, store)
     try:
         _wait(port)
-        server.client().create_bucket(Bucket=server.bucket)
+        server.client.create_bucket(Bucket=server.bucket)
         yield server
     finally:
         process.terminate()
@@ -129,7 +133,7 @@ class Store:
         self.database = self._databases[0]
 
     def again(self, *, copy_part_size: int = 128 << 20, **options: Any) -> ObjectStorage:
-        client = self.server.client()
+        client = self.server.client
         self.bucket = Bucket(
             client, self.server.bucket, prefix=self.prefix, copy_part_size=copy_part_size
         )
@@ -152,3 +156,10 @@ class Store:
     def close(self) -> None:
         for database in self._databases:
             database.close()
+
+
+def collected(store: Store, **options: Any) -> store_kit.Store:
+    """The same prefix and index as a store that clients push to and collections visit."""
+    clock = store_kit.Clock()
+    storage = ObjectStorage(store.bucket, part_size=PART, clock=clock)
+    return store_kit.Store(store.root, clock=clock, storage=storage, **options)
