@@ -190,6 +190,15 @@ ABUSES: dict[int, tuple[str, tuple[str, ...]]] = {
         "default and empty passwords",
         ("registry/test_access_abuse.py::test_24_a_default_password_of_an_administrator",),
     ),
+    25: (
+        "markup in what images and addresses say, a login that leads elsewhere",
+        (
+            "registry/test_web_abuse.py::test_abuse_25_what_images_say_is_text",
+            "registry/test_web_abuse.py::test_abuse_25_what_addresses_say_is_text",
+            "registry/test_web_abuse.py::test_abuse_25_a_login_leads_to_pages_of_ours",
+            "registry/test_web_abuse.py::test_abuse_25_a_login_leads_nowhere_else",
+        ),
+    ),
     26: (
         "Notary metadata that is old, frozen, mixed, forged, oversized or somebody else's",
         tuple(f"engine/content_trust/test_updating.py::{name}" for name in _UPDATES)
@@ -242,7 +251,6 @@ ABUSES: dict[int, tuple[str, tuple[str, ...]]] = {
 }
 
 NOT_OURS = {
-    25: "there is no page, so nothing that could be injected into it",
 }
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _NAMES: Final = 50
 _SHOWN: Final = 3
 """Other repositories that are named beside a layer."""
+_TOLD: Final = 0.1
 _THINNEST: Final = 0.15
 """Percent of the picture that the smallest layer takes, so that it can be seen."""
 
@@ -159,7 +160,6 @@ def _config_view(visit: Visit, config: ImageConfig) -> dict[str, Any]:
 def layer_rows(visit: Visit, steps: Sequence[Step], sharing: dict[str, Sharing]) -> dict[str, Any]:
     """The steps as rows, each layer with its place in the picture, in percent."""
     total = sum(step.layer.size for step in steps if step.layer is not None)
-    largest = max((step.layer.size for step in steps if step.layer is not None), default=0) or 1
     rows, left, number = [], 0.0, 0
     for step in steps:
         row: dict[str, Any] = {"text": step.text, "comment": step.comment, "layer": None}
@@ -173,13 +173,17 @@ def layer_rows(visit: Visit, steps: Sequence[Step], sharing: dict[str, Sharing])
                 "size": step.layer.size,
                 "left": round(left, 3),
                 "width": round(max(width, _THINNEST), 3),
-                "share": round(100 * step.layer.size / largest, 2),
-                "percent": f"{width:.1f}".removesuffix(".0"),
+                "share": round(width, 2),
+                "percent": _percent(width),
                 "shared": _shared(visit, sharing[str(step.layer.digest)]),
             }
             left += width
         rows.append(row)
     return {"steps": rows, "total": total, "layer_count": number}
+
+
+def _percent(value: float) -> str:
+    return "less than 0.1" if 0 < value < _TOLD else f"{value:.1f}".removesuffix(".0")
 
 
 def _shared(visit: Visit, sharing: Sharing) -> dict[str, Any]:
