@@ -251,7 +251,7 @@ def _version(connection: sqlite3.Connection, where: str) -> int:
         raise IndexFormatError(
             f"the index has format {version}, this registry reads up to {VERSION}",
             where=where,
-            fix="start the newer release that wrote it",
+            fix="start the newer release that wrote it, or restore a backup from before it",
         )
     return int(version)
 
