@@ -16,7 +16,7 @@ from registry.config import RegistryConfig
 from registry.dispatch import Dispatcher
 from registry.observe import Observer
 from registry.schedule import Task, run_tasks
-from registry.service import callers_of, guard_of, open_proxy, open_registry
+from registry.service import callers_of, guard_of, open_mirrors, open_proxy, open_registry
 from registry.tally import Tally
 
 _SWEEP_SECONDS: Final = 600.0
@@ -45,9 +45,9 @@ async def running(
         await registry.events.stop()
         tasks.cancel()
         await asyncio.wait([tasks])
-        proxy = dispatcher.registry.proxy
-        if proxy is not None:
-            await proxy.close()
+        for room in (dispatcher.registry.mirrors, dispatcher.registry.proxy):
+            if room is not None:
+                await room.close()
         await asyncio.to_thread(registry.close)
 
 
@@ -103,6 +103,7 @@ async def reconfigure(dispatcher: Dispatcher, config: RegistryConfig) -> None:
         callers=callers,
         gate=gate,
         proxy=proxy,
+        mirrors=await asyncio.to_thread(open_mirrors, config, registry.mirrors),
         collector=registry.collector.reconfigured(config),
     )
 
@@ -132,7 +133,12 @@ def _tasks(dispatcher: Dispatcher) -> list[Task]:
             await registry.workers.io(registry.web.note_usage)
         return ""
 
+    async def mirror() -> str:
+        mirrors = dispatcher.registry.mirrors
+        return "" if mirrors is None else await mirrors.look(dispatcher.registry)
+
     return [
+        Task("mirrors", _FOLLOW_SECONDS, mirror),
         Task("followers", _FOLLOW_SECONDS, follow),
         Task("idle uploads", _SWEEP_SECONDS, sweep),
         Task("trust data", _SWEEP_SECONDS, sign_again),

@@ -19,6 +19,7 @@ from registry.countersign.settings import CountersignSettings
 from registry.errors import RegistryConfigError
 from registry.events.settings import EventSettings, WebhookSettings, webhook_problems
 from registry.gate.settings import GateRule
+from registry.mirroring.settings import MirrorRule, mirror_problems
 from registry.notary.settings import TrustSettings
 from registry.proxy.settings import ProxyRule, prefix_problems
 from registry.quotas import QuotaRule
@@ -73,6 +74,7 @@ class RegistryConfig:
     retention: Annotated[tuple[RetentionRule, ...], "Which tags stay; all without a rule"] = ()
     immutable: Annotated[tuple[ImmutableRule, ...], "Tags that neither move nor go"] = ()
     proxy: Annotated[tuple[ProxyRule, ...], "Other registries that are cached here"] = ()
+    mirror: Annotated[tuple[MirrorRule, ...], "What is copied from or to other registries"] = ()
     quotas: Annotated[tuple[QuotaRule, ...], "How much repositories may take"] = ()
 
     def __post_init__(self) -> None:
@@ -82,6 +84,7 @@ class RegistryConfig:
         if not 0 <= self.port <= MAX_PORT:
             yield wrong_port(self.port)
         yield from prefix_problems(self.proxy)
+        yield from mirror_problems(self.mirror, self.proxy)
         if self.workers < 0:
             yield RegistryConfigError("workers must not be negative", where="workers")
         for name, path in (

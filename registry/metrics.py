@@ -17,6 +17,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from registry.mirroring.report import read_all
 from registry.tally import BOUNDS, Count, Level, Tally
 
 _PREFIX: Final = "lading_registry_"
@@ -44,6 +45,7 @@ class _Collector(Collector):
         for level in (Level.CONNECTIONS, Level.REQUESTS):
             name, text = level.value
             yield GaugeMetricFamily(_PREFIX + name, text, value=self._tally.total(level))
+        yield from self._mirrors()
         yield from self._machine()
         if (self._root / "events.db").exists():
             from registry.events.metrics import families
@@ -67,6 +69,25 @@ class _Collector(Collector):
             cumulative = list(zip(bounds, accumulate(buckets), strict=True))
             durations.add_metric((kind,), cumulative, sum_value=seconds)
         yield durations
+
+    def _mirrors(self) -> Iterator[Metric]:
+        """How mirrors fare, where there are any."""
+        found = read_all(self._root)
+        if not found:
+            return
+        for name, text, gauge in (
+            ("succeeded", "When the last run without a problem ended", True),
+            ("error", "Whether the latest run had a problem", True),
+            ("failures", "Runs with a problem", False),
+            ("manifests", "Manifests copied", False),
+            ("bytes", "Bytes of blobs copied", False),
+        ):
+            kind = GaugeMetricFamily if gauge else CounterMetricFamily
+            family = kind(f"{_PREFIX}mirror_{name}", text, labels=("mirror",))
+            for mirror, report in found.items():
+                value = getattr(report, name)
+                family.add_metric((mirror,), bool(value) if name == "error" else value)
+            yield family
 
     def _machine(self) -> Iterator[Metric]:
         resident = GaugeMetricFamily(

@@ -41,6 +41,7 @@ from registry.web.front import WebFront
 from registry.workers import Workers
 
 if TYPE_CHECKING:
+    from registry.mirroring.front import Mirrors
     from registry.proxy.front import ProxyFront
 
 
@@ -72,6 +73,7 @@ class Registry:
     events: EventFront
 
     proxy: ProxyFront | None = None
+    mirrors: Mirrors | None = None
 
     def close(self) -> None:
         """Finish writes and release files; blocks."""
@@ -143,6 +145,18 @@ def open_proxy(config: RegistryConfig, before: ProxyFront | None = None) -> Prox
     return ProxyFront(config.proxy, config.root, before=before)
 
 
+def open_mirrors(config: RegistryConfig, before: Mirrors | None = None) -> Mirrors | None:
+    """The mirrors of ``config``, which nothing of is imported without one; blocks."""
+    if before is not None:
+        before.replace(config.mirror)
+        return before
+    if not config.mirror:
+        return None
+    from registry.mirroring.front import Mirrors
+
+    return Mirrors(config.mirror, config.root)
+
+
 def open_registry(config: RegistryConfig, patience: Patience | None = None) -> Registry:
     """Open the store under ``config.root``; blocks, and creates what is missing.
 
@@ -203,4 +217,5 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
         web=WebFront(index),
         events=events,
         proxy=proxy,
+        mirrors=open_mirrors(config),
     )

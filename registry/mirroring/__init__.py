@@ -1,0 +1,1 @@
+"""Mirrors: what other registries have is brought here, and what is here to others, by schedule."""
