@@ -28,6 +28,7 @@ COMMANDS = {
         "registry_import:take",
         "Take over what distribution (docker-registry, Harbor) or zot has stored in FOLDER",
     ),
+    "mirror": ("registry_mirror:mirror", "Copy from and to other registries"),
     "rebuild-index": ("registry_store:rebuild_index", "Make the index anew from the blobs"),
     "restore": (
         "registry_backup:restore",
