@@ -86,12 +86,11 @@ class Bucket:
         self._copy_part_size = copy_part_size
 
     def probe(self) -> None:
-        """Look whether the bucket is there and may be listed.
+        """List the bucket: unlike a HEAD, the answer says what is wrong.
 
         Raises:
             ClientError, BotoCoreError: what the server or the SDK says to that.
         """
-        self._client.head_bucket(Bucket=self._bucket)
         self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
 
     def size(self, name: str) -> int | None:

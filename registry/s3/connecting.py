@@ -22,12 +22,12 @@ _CREDENTIALS: Final = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, storage.credentials_file or storage.profile"
 )
 _FIXES: Final = {
-    "404": "create the bucket, or correct storage.bucket",
     "NoSuchBucket": "create the bucket, or correct storage.bucket",
-    "403": "these credentials may not list the bucket: give them its rights, or use others",
     "AccessDenied": "these credentials may not list the bucket: give them its rights",
-    "301": "the bucket is in another region: correct storage.region",
-    "400": "check storage.region and the credentials",
+    "InvalidAccessKeyId": "nobody has this access key: correct the credentials",
+    "SignatureDoesNotMatch": "the secret key is another: correct the credentials",
+    "PermanentRedirect": "the bucket is in another region: correct storage.region",
+    "AuthorizationHeaderMalformed": "the bucket is in another region: correct storage.region",
 }
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import botocore.session
 import pytest
 from botocore.config import Config
 
-from registry.database import Database
+from registry.database import NO_REPOSITORY, Database
 from registry.s3.bucket import Bucket
 from registry.s3.storage import ObjectStorage
 from tests.registry import store_kit
@@ -152,6 +152,11 @@ class Store:
     def rows(self, table: str) -> int:
         (number,) = self.database.reader().execute(f"SELECT COUNT(*) FROM {table}").fetchone()
         return int(number)
+
+    def end_claims(self) -> None:
+        """As if a day had passed since."""
+        delete = partial(self.database.writer.execute, "DELETE FROM object_claims")
+        self.database.write(NO_REPOSITORY, delete)
 
     def close(self) -> None:
         for database in self._databases:
