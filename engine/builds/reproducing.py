@@ -25,6 +25,7 @@ from images.errors import ImagesError
 from images.gc import references
 from images.layers.compare import compare_layers
 from images.layers.compress import Decompressed
+from images.locks import flock, hold, is_held
 from images.mediatype import layer_compression
 from images.store import ImageStore
 from images.trees import remove_tree
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
     from images.reference import Reference
     from images.store import Image
 
+FOLDER: Final = "apart"
+"""Of the builder's state: the second stores."""
+IN_USE: Final = "in-use"
+"""Locked in each of them for as long as it is used."""
 SHOWN: Final = 20
 """Differences told of one layer."""
 FIX: Final = (
@@ -104,17 +109,31 @@ def verify(
         BuildError, ImagesError: as ``building.build``.
     """
     _let_a_second_pass(tracker.now)
-    folder = state_directory(yard.store)
-    folder.mkdir(parents=True, exist_ok=True)
-    root = tempfile.mkdtemp(prefix="apart-", dir=folder)
-    apart = ImageStore.open(root)
-    try:
+    with _store_apart(state_directory(yard.store) / FOLDER) as apart:
         second = _build_apart(request, yard, apart, tracker, cancellation, lock)
         if second.descriptor.digest != result.descriptor.digest:
             raise _differences(request, result, second, yard.store, apart)
+
+
+@contextmanager
+def _store_apart(folder: Path) -> Iterator[ImageStore]:
+    """A store below ``folder`` that is thrown away, as are those that killed builds have left."""
+    with flock(folder / "lock", exclusive=True):
+        for left in folder.glob("store-*"):
+            if not is_held(left / IN_USE):
+                remove_tree(left)
+        root = Path(tempfile.mkdtemp(prefix="store-", dir=folder))
+        held = hold(root / IN_USE)
+    try:
+        apart = ImageStore.open(root)
+        try:
+            yield apart
+        finally:
+            apart.close()
     finally:
-        apart.close()
-        remove_tree(root)
+        with flock(folder / "lock", exclusive=True):
+            remove_tree(root)
+        os.close(held)
 
 
 def _build_apart(

@@ -54,6 +54,10 @@ def pass_stations(
     lock: BuildLock | None = None,
 ) -> BuildOutcome:
     """Build, finish and deliver; raises as ``engine.builds.pipeline.fulfil``."""
+    if order.verify and yard.elsewhere is not None:
+        from engine.remote.placing import check_local
+
+        check_local(yard.elsewhere.builder, "--verify-reproducible")
     outputs = order.outputs or ((STORED,) if order.request.register else ())
     check_outputs(outputs, order.request.tags, platforms=len(order.targets))
     wanted = forms(order, outputs)

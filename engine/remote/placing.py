@@ -113,6 +113,23 @@ def _platforms_of(node: Node) -> tuple[str, ...]:
     return remote.platforms_of(node)
 
 
+def check_local(builder: Builder, flag: str) -> None:
+    """Refuse what needs all of the work to be done here.
+
+    Raises:
+        NodeError: a node of the builder is elsewhere.
+    """
+    for node in builder.nodes:
+        if node.endpoint != LOCAL:
+            raise _refusal(flag, node)
+
+
+def _refusal(flag: str, node: Node) -> NodeError:
+    return NodeError(
+        f"not obeyed at {node.endpoint}", where=flag, fix="build here, with --builder default"
+    )
+
+
 def _check(
     yard: Yard, node: Node, on_failure: FailureInspector | None, lock: BuildLock | None
 ) -> None:
@@ -123,8 +140,4 @@ def _check(
     }
     for flag, asked in refused.items():
         if asked:
-            raise NodeError(
-                f"{flag} is not obeyed at {node.endpoint}",
-                where=flag,
-                fix="build here (--builder default), or let the policy there decide",
-            )
+            raise _refusal(flag, node)

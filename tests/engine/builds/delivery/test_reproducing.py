@@ -10,10 +10,15 @@ import pytest
 from builder.contexts import stored_image
 from engine.builds import reproducing
 from engine.builds.building import Yard
-from engine.builds.reproducing import NotReproducibleError, bring_over
+from engine.builds.reproducing import FOLDER, IN_USE, NotReproducibleError, bring_over
+from engine.remote.errors import NodeError
+from engine.remote.nodes import Builder, Node
+from engine.remote.placing import Elsewhere
+from images.locks import hold
 from images.manifest import Manifest
 from images.reference import Reference
 from images.store import ImageStore
+from records import replace
 from tests.engine.builds.delivery.conftest import Bench
 
 
@@ -21,13 +26,36 @@ def names(bench: Bench) -> set[str]:
     return {reference.familiar for reference, _ in bench.store.names()}
 
 
+def stores_apart(bench: Bench) -> list[Path]:
+    return list((bench.store.root / "builder" / FOLDER).glob("store-*"))
+
+
 def test_the_same_twice_is_delivered(bench: Bench) -> None:
     outcome = bench(verify=True, tags=("app:1",))
     assert names(bench) == {"base:latest", "app:1"}
     copies = [name for name in bench.progress.names if "COPY" in name]
     assert len(copies) == 6, "three, and three again"
-    assert not list((bench.store.root / "builder").glob("apart-*"))
+    assert not stores_apart(bench)
     assert bench.store.resolve(Reference.parse("app:1")) == outcome.root
+
+
+def test_what_a_killed_build_left_goes_with_the_next(bench: Bench) -> None:
+    folder = bench.store.root / "builder" / FOLDER
+    killed, running = folder / "store-killed", folder / "store-running"
+    for root in (killed, running):
+        ImageStore.open(root).close()
+        (root / IN_USE).touch()
+    held = hold(running / IN_USE)
+    bench(verify=True)
+    os.close(held)
+    assert stores_apart(bench) == [running]
+
+
+def test_machines_elsewhere_are_not_compared(bench: Bench) -> None:
+    far = Elsewhere(Builder("far", (Node("ssh://builder.example"),)))
+    bench.yard = replace(bench.yard, elsewhere=far)
+    with pytest.raises(NodeError, match=r"--verify-reproducible: not obeyed at ssh://builder"):
+        bench(verify=True)
 
 
 def test_the_second_build_uses_no_cache(bench: Bench) -> None:
@@ -60,7 +88,7 @@ def test_what_differs_is_told_and_nothing_delivered(
     assert "SOURCE_DATE_EPOCH" in (caught.value.fix or "")
     assert [layer.number for layer in caught.value.layers] == [2, 3, 4]
     assert names(bench) == {"base:latest"}
-    assert not list((bench.store.root / "builder").glob("apart-*"))
+    assert not stores_apart(bench)
 
 
 def test_long_lists_are_cut(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
