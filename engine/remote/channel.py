@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from io import RawIOBase
 from typing import Any, BinaryIO, Final
 
-from engine.remote.errors import ChannelError
+from engine.remote.errors import ChannelError, PeerGoneError
 
 FRAME_LIMIT: Final = 64 << 20
 """Bytes of one frame: the list of files of the largest context is one."""
@@ -42,7 +42,7 @@ class Channel:
         """Send one message.
 
         Raises:
-            ChannelError: the other end is gone.
+            PeerGoneError: the other end is gone.
         """
         self._write(_MESSAGE, json.dumps({"kind": kind, **fields}).encode())
 
@@ -57,7 +57,8 @@ class Channel:
         """The next message, of a kind that is ``expected``, or of any where none is named.
 
         Raises:
-            ChannelError: the other end is gone, or says what makes no sense here.
+            PeerGoneError: the other end is gone.
+            ChannelError: it says what makes no sense here.
         """
         kind, body = self._read()
         try:
@@ -115,8 +116,8 @@ class Channel:
             left -= len(piece)
         return b"".join(pieces)
 
-    def _gone(self) -> ChannelError:
-        return ChannelError(
+    def _gone(self) -> PeerGoneError:
+        return PeerGoneError(
             "the connection ended",
             where=self._peer,
             fix="see that lading is installed there and that the machine is reachable",

@@ -11,6 +11,10 @@ class ChannelError(RemoteError):
     code = "builder-channel"
 
 
+class PeerGoneError(ChannelError):
+    """The connection ended; at the end that builds, nothing is wrong with that."""
+
+
 class NodeError(InputError):
     """No such builder, no node for a platform, or something that cannot be built elsewhere."""
 

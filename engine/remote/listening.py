@@ -127,6 +127,9 @@ def _start(
         status = 0
     except (ChannelError, OSError) as error:
         log.warning("%s: %s", peer, error)
+    except Exception:
+        # The process ends below without a traceback of its own.
+        log.exception("%s: the session failed", peer)
     finally:
         os._exit(status)
 

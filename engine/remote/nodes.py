@@ -73,7 +73,7 @@ def make_node(
             )
         # What begins with a dash would be an option of ssh.
         if parts.hostname.startswith("-") or (parts.username or "").startswith("-"):
-            raise NodeError(f"{endpoint!r} names no host")
+            raise NodeError(f"{endpoint!r} names no host", fix="write ssh://[user@]host[:port]")
         files = (tls_ca, tls_cert, tls_key)
         if parts.scheme == "tcp" and (parts.port is None or not all(files)):
             raise NodeError(
@@ -82,7 +82,7 @@ def make_node(
             )
         for path in files:
             if path and not os.path.isfile(path):
-                raise NodeError(f"there is no file {path}", where=endpoint)
+                raise NodeError(f"there is no file {path}", where=endpoint, fix="give a PEM file")
     normal = tuple(str(Platform.parse(text)) for text in platforms)
     ca, cert, key = (os.path.abspath(path) if path else "" for path in (tls_ca, tls_cert, tls_key))
     return Node(endpoint, normal, ca, cert, key, command)
@@ -136,7 +136,10 @@ class Builders:
             NodeError: the name is no good, or taken, or to be appended to and unknown.
         """
         if not _NAME.fullmatch(name) or name == DEFAULT:
-            raise NodeError(f"{name!r} cannot be the name of a builder")
+            raise NodeError(
+                f"{name!r} cannot be the name of a builder",
+                fix=f"use letters, digits, dots and dashes, a letter first, and not {DEFAULT}",
+            )
         if append:
             old = self.get(name)
             made = replace(old, nodes=(*old.nodes, node))

@@ -19,7 +19,7 @@ from engine.builds import building
 from engine.builds.binfmt import executes, interpreter_of, read_entries
 from engine.builds.order import BuildOrder
 from engine.remote.channel import PIECE, Channel
-from engine.remote.errors import ChannelError
+from engine.remote.errors import ChannelError, PeerGoneError
 from engine.remote.listing import read_rows
 from engine.remote.replica import replica
 from engine.remote.values import decode, encode
@@ -42,7 +42,8 @@ def serve_session(channel: Channel, yard: Yard) -> None:
     """Build for the client at the other end; what goes wrong with the build is told to it.
 
     Raises:
-        ChannelError: the client went away, or is no client of ours.
+        PeerGoneError: the client went away.
+        ChannelError: it is no client of ours.
     """
     channel.send("hello", protocol=PROTOCOL, native=str(Platform.host()), platforms=platforms())
     order = channel.receive("build", "bye")
@@ -137,11 +138,12 @@ class _Client:
         """What the client lacks of what it was offered.
 
         Raises:
-            ChannelError: it is gone, or asks for something else.
+            PeerGoneError: it is gone.
+            ChannelError: it asks for something else.
         """
         message = self._wish.get()
         if message is None:
-            raise ChannelError("the client went away")
+            raise PeerGoneError("the client went away")
         known = {str(digest): digest for digest in offered}
         try:
             return [known[text] for text in message["blobs"]]

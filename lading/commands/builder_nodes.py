@@ -148,9 +148,14 @@ def remove(app: App, /, *, names: tuple[str, ...]) -> None:
 def dial_stdio(app: App, /) -> None:
     """Build for the client at the other end of stdin and stdout; what ssh starts."""
     from engine.remote.channel import Channel
+    from engine.remote.errors import PeerGoneError
 
     with open(0, "rb", buffering=0, closefd=False) as stdin:
-        _session(app)(Channel(stdin, sys.stdout.buffer, peer="the client"))
+        try:
+            _session(app)(Channel(stdin, sys.stdout.buffer, peer="the client"))
+        except PeerGoneError as error:
+            # ssh would show a message to the user, who has heard why: it is he that went.
+            raise click.exceptions.Exit(1) from error
 
 
 @click.command()

@@ -187,6 +187,20 @@ def test_a_client_that_goes_away_stops_the_build(over_ssh: Machine, number: int)
     wait_for(lambda: not sleeping())
 
 
+def test_the_end_that_builds_says_nothing_of_a_client_that_left(near: Machine) -> None:
+    done = subprocess.run(
+        [LADING, "builder", "dial-stdio"],
+        env=near.variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert b"hello" in done.stdout
+    assert done.stderr == b""
+
+
 def test_over_tls_with_certificates_of_both_sides(near: Machine, far: Machine) -> None:
     folder = near.folder / "tls"
     folder.mkdir()
