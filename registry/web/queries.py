@@ -17,7 +17,7 @@ import orjson
 from images.mediatype import INDEXES
 
 WINDOW: Final = 20_000
-"""Tags that one search looks at."""
+"""Names that one search looks at."""
 HOLDERS: Final = 24
 """Repositories and manifests that are looked at for who else has a layer."""
 _LAST: Final = "\U0010ffff"
@@ -69,6 +69,15 @@ class Queries:
         """Up to ``limit`` names of repositories after ``last`` and before ``before``, ascending."""
         sql = "SELECT name FROM repositories WHERE name > ? AND name < ? ORDER BY name LIMIT ?"
         return [name for (name,) in self._rows(sql, last, before, limit)]
+
+    def found_names(self, text: str, *, last: str, limit: int) -> tuple[list[str], str | None]:
+        """Names of repositories after ``last`` with ``text`` in them; see ``found_tags``."""
+        window = "SELECT name FROM repositories WHERE name > ? ORDER BY name LIMIT ?"
+        sql = f"SELECT name FROM ({window}) WHERE instr(name, ?) LIMIT ?"
+        found = [name for (name,) in self._rows(sql, last, WINDOW, text, limit)]
+        end = "SELECT name FROM repositories WHERE name > ? ORDER BY name LIMIT 1 OFFSET ?"
+        rows = self._rows(end, last, WINDOW - 1) if len(found) < limit else []
+        return found, str(rows[0][0]) if rows else None
 
     def repositories(self, names: Sequence[str]) -> list[RepositoryRow]:
         """These repositories, by name."""
@@ -177,14 +186,14 @@ class Queries:
         return orjson.loads(rows[0][0]) if rows else None
 
     def _tags(self, chosen: str, order: str, *parameters: Any) -> list[TagRow]:
-        # What an index lists is there by one more step; a list of lists counts once.
+        # What an index lists is there by one more step. CROSS keeps the order: r chooses few of c.
         sql = (
             f"WITH page AS MATERIALIZED ({chosen})"
             " SELECT p.name, p.digest, p.updated, m.media_type, m.size,"
             " (SELECT CAST(m.size + TOTAL(size) AS INTEGER) FROM blob_links"
             " WHERE repository = ?1 AND digest IN (SELECT target FROM manifest_references"
             " WHERE repository = ?1 AND manifest = p.digest UNION SELECT c.target"
-            " FROM manifest_references r JOIN manifest_references c"
+            " FROM manifest_references r CROSS JOIN manifest_references c"
             " ON c.repository = ?1 AND c.manifest = r.target"
             " WHERE r.repository = ?1 AND r.manifest = p.digest)),"
             " COALESCE((SELECT actor FROM tag_history h"

@@ -17,8 +17,6 @@ from registry.web.site import Visit
 from registry.web.text import moment
 
 PAGE: Final = 50
-_WINDOW: Final = 5_000
-_WINDOWS: Final = 4
 _LAST: Final = "\U0010ffff"
 
 
@@ -42,39 +40,41 @@ async def show_repositories(visit: Visit) -> web.Response:
 
 async def _find(visit: Visit, text: str, last: str) -> tuple[list[str], str]:
     """Names of one page, and after which the next begins ("" for no next)."""
-    if text.endswith("*"):
-        prefix = text[:-1]
-        after = max(last, prefix[:-1] + chr(ord(prefix[-1]) - 1) + _LAST) if prefix else last
-        names = await _visible(visit, after, PAGE + 1, before=prefix + _LAST)
-    elif not text:
-        names = await _visible(visit, last, PAGE + 1)
-    else:
+    if text and not text.endswith("*"):
         return await _within(visit, text, last)
-    return names[:PAGE], names[PAGE - 1] if len(names) > PAGE else ""
+    prefix = text[:-1]
+    after = max(last, prefix[:-1] + chr(ord(prefix[-1]) - 1) + _LAST) if prefix else last
+
+    async def read(after: str, count: int) -> list[str]:
+        names = partial(visit.site.queries.names, last=after, limit=count, before=prefix + _LAST)
+        return await visit.registry.workers.look_up(names)
+
+    return _page(await _visible(visit, read, after))
 
 
 async def _within(visit: Visit, text: str, last: str) -> tuple[list[str], str]:
-    found: list[str] = []
-    for _ in range(_WINDOWS):
-        names = await _visible(visit, last, _WINDOW)
-        for name in names:
-            if text in name:
-                if len(found) == PAGE:
-                    return found, found[-1]
-                found.append(name)
-        if len(names) < _WINDOW:
-            return found, ""
-        last = names[-1]
-    return found, last
+    """Names with ``text`` in them, as far as one window goes."""
+    ended = ""
 
-
-async def _visible(visit: Visit, last: str, limit: int, *, before: str = _LAST) -> list[str]:
     async def read(after: str, count: int) -> list[str]:
-        names = partial(visit.site.queries.names, last=after, limit=count, before=before)
-        return await visit.registry.workers.look_up(names)
+        nonlocal ended
+        if ended:
+            return []  # what lies behind is for the next page
+        search = partial(visit.site.queries.found_names, text, last=after, limit=count)
+        names, end = await visit.registry.workers.look_up(search)
+        ended = end or ""
+        return names
 
-    reading: Read = read
+    names, onward = _page(await _visible(visit, read, last))
+    return names, onward or ended
+
+
+async def _visible(visit: Visit, read: Read, last: str) -> list[str]:
     rights = visit.visitor.rights
     if rights is None:
-        return await reading(last, limit)
-    return await visible(reading, rights, last=last, limit=limit)
+        return await read(last, PAGE + 1)
+    return await visible(read, rights, last=last, limit=PAGE + 1)
+
+
+def _page(names: list[str]) -> tuple[list[str], str]:
+    return names[:PAGE], names[PAGE - 1] if len(names) > PAGE else ""

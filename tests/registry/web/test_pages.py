@@ -8,6 +8,7 @@ import pytest
 
 from images.mediatype import OCI_EMPTY
 from registry.errors import RegistryConfigError
+from registry.web import queries
 from registry.web.settings import WebSettings
 from tests.registry.conftest import StartRegistry
 from tests.registry.kit import Client, descriptor, digest_of, manifest, replaced
@@ -111,6 +112,41 @@ async def test_search_finds_parts_and_prefixes(filled: Client) -> None:
         page = await browser.get(f"/?q={query}")
         assert [th.text for th in page.all("th", scope="row")] == names, query
     assert "No repository matches nothing" in (await browser.get("/?q=nothing")).text
+
+
+async def test_pages_of_repositories_and_of_a_search(
+    start: StartRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await start()
+    for number in range(60):
+        await client.push_blob(f"r{number:02}/{'odd' if number % 2 else 'even'}", b"x")
+    monkeypatch.setattr(queries, "WINDOW", 25)
+    for query, count, steps in (("", 60, 2), ("r*", 60, 2), ("odd", 30, 3), ("r3*", 10, 1)):
+        browser, seen, pages = Browser(client), [], 0
+        path = f"/?q={query}"
+        while path:
+            page = await browser.get(path)
+            pages += 1
+            seen += [th.text for th in page.all("th", scope="row")]
+            onward = page.all("a", rel="next")
+            assert bool(page.all("a", rel="first")) == (pages > 1)
+            path = onward[0].attrs["href"] if onward else ""
+        assert (len(seen), pages) == (count, steps), query
+        assert seen == sorted(set(seen))
+
+
+async def test_pages_of_tags(client: Client) -> None:
+    config = image_config("ADD a")
+    tags = [f"v{number:02}" for number in range(60)]
+    await push_image(client, "a", *tags, config=config, layers=[b"a"])
+    for query in ("", "?order=name", "?q=v", "?q=v*"):
+        browser, seen, path = Browser(client), [], f"/web/repository/a{query}"
+        while path:
+            page = await browser.get(path)
+            seen += [th.text for th in page.one("table").all("th", scope="row")]
+            onward = page.all("a", rel="next")
+            path = onward[0].attrs["href"] if onward else ""
+        assert sorted(seen) == tags, query
 
 
 async def test_tags_tell_what_they_are(filled: Client) -> None:

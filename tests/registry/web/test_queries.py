@@ -66,6 +66,7 @@ def test_no_page_scans_a_table(index: SqliteIndex) -> None:
     queries = Recorded(index)
     queries.key("team/r001")
     queries.names(last="", limit=5)
+    queries.found_names("00", last="", limit=5)
     queries.repositories(["team/r001", "team/r002"])
     queries.newest_tags(1, before=(3, "v10"), limit=5)
     queries.named_tags(1, last="v", limit=5)
@@ -81,8 +82,10 @@ def test_no_page_scans_a_table(index: SqliteIndex) -> None:
     for sql, parameters in queries.said:
         plan = index.reader().execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()
         steps = [row[3] for row in plan]
-        # What was cut to a page before may be read whole.
+        # What was cut to a page before may be read whole; of the rest no whole repository either.
         scans = [it for it in steps if re.match(r"SCAN (?!p\b|page\b|\(sub|SUBQUERY|CONSTANT)", it)]
+        scans += [it for it in steps if "references" in it and it.endswith("(repository=?)")]
+        scans += [it for it in steps if re.match(r"SEARCH [a-z] .*\(repository=\?\)$", it)]
         assert not scans, (sql, steps)
 
 
@@ -113,6 +116,16 @@ def test_a_search_looks_at_a_window(index: SqliteIndex, monkeypatch: pytest.Monk
     assert ([row.name for row in rows], end) == (["v05"], "v09")
     rows, end = queries.found_tags(1, "5", last="v30", limit=9)
     assert ([row.name for row in rows], end) == (["v35"], None)
+
+
+def test_a_search_of_names_looks_at_a_window(
+    index: SqliteIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WINDOW", 10)
+    queries = Queries(index.reader)
+    assert queries.found_names("7", last="", limit=9) == (["team/r007"], "team/r010")
+    assert queries.found_names("7", last="team/r055", limit=9) == (["team/r057"], None)
+    assert queries.found_names("r0", last="", limit=2) == (["team/r001", "team/r002"], None)
 
 
 def test_usage_is_noted_when_it_changed(index: SqliteIndex) -> None:
