@@ -57,7 +57,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StorageSettings
     credentials = tmp_path / "credentials"
     text = "[{}]\naws_access_key_id = {}\naws_secret_access_key = {}\n"
     credentials.write_text(
-        text.format("default", ACCESS, SECRET) + text.format("stranger", "nobody", "knows")
+        text.format("default", ACCESS, SECRET) + text.format("stranger", ACCESS, "guessed")
     )
     return replace(S3, credentials_file=credentials)
 
@@ -75,7 +75,7 @@ def test_a_bucket_that_answers(settings: StorageSettings, s3_server: Server) -> 
     ("change", "what", "fix"),
     [
         ({"bucket": "other"}, "refuses: NoSuchBucket", "create the bucket"),
-        ({"profile": "stranger"}, "refuses: InvalidAccessKeyId", "nobody has this"),
+        ({"profile": "stranger"}, "refuses: SignatureDoesNotMatch", "the secret key"),
         ({"profile": "unheard-of"}, "unheard-of", "storage.profile"),
     ],
 )
