@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lading.cli import run_command
-from registry.index import SqliteIndex
+from registry.storage import FileStorage
 from tests.conftest import require_program
 from tests.images.test_client_peers import distribution
 from tests.registry.service_kit import call, eventually, service
@@ -57,7 +57,7 @@ def test_names_that_are_no_mirror_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "registry.toml"
-    SqliteIndex(tmp_path / "store").close()
+    FileStorage(tmp_path / "store")
     file.write_text('root = "store"\n' + lines("example.com"))
     assert run_command(["registry", "mirror", "run", "-c", str(file), "other"]) != 0
     assert "no mirror is called 'other'" in capsys.readouterr().err
