@@ -88,12 +88,16 @@ def _new_password(name: str, *, from_stdin: bool) -> str:
 @click.option("--password-stdin", is_flag=True, help="Take the password from stdin")
 @_with_places
 @click.pass_obj
-def add(app: App, /, *, name: str, password_stdin: bool, **where: Any) -> None:
-    """Add a user."""
+def add(
+    app: App, /, *, name: str, password_stdin: bool, htpasswd: Path | None, **where: Any
+) -> None:
+    """Add a user; the users file is made with its first one."""
     from registry.access.passwords import set_password
 
     password = _new_password(name, from_stdin=password_stdin)
-    set_password(_places(app, **where).users, name, password, new=True)
+    # Not through the configuration, which refuses a file that is yet to be made.
+    users = htpasswd or _places(app, htpasswd=None, **where).users
+    set_password(users, name, password, new=True)
     click.echo(name)
 
 

@@ -65,6 +65,13 @@ def test_what_cannot_be_a_user(
     assert message in err
 
 
+def test_a_named_users_file_is_made_with_its_first(with_password: Lading, tmp_path: Path) -> None:
+    file = tmp_path / "users"
+    assert with_password("secret", "add", "ada", "--htpasswd", file)[0] == 0
+    assert file.read_text().splitlines()[-1].startswith("ada:$2")
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_file_that_others_keep_stays_theirs(with_password: Lading, tmp_path: Path) -> None:
     file = tmp_path / "htpasswd"
     file.write_bytes(b"# ours\nada:" + bcrypt.hashpw(b"x", bcrypt.gensalt(4)) + b"\n")
