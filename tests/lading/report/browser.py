@@ -30,6 +30,7 @@ class Tab:
         self._ids = itertools.count(1000)
         self.complaints: list[str] = []
         self._events: list[str] = []
+        self._origin = "file:"
 
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
         """Do something and wait for the answer."""
@@ -44,8 +45,10 @@ class Tab:
                 return message["result"]
             self._heard(message)
 
-    async def open(self, page: Path, *, width: int, height: int, scheme: str) -> None:
-        """Load a file in a window of this size, with this colour scheme."""
+    async def open(self, page: Path | str, *, width: int, height: int, scheme: str) -> None:
+        """Load a file or an address in a window of this size, with this colour scheme."""
+        url = page if isinstance(page, str) else page.as_uri()
+        self._origin = "/".join(url.split("/")[:3]) if isinstance(page, str) else "file:"
         for domain in ("Page", "Log", "Runtime", "Network"):
             await self.call(f"{domain}.enable")
         await self.call(
@@ -57,9 +60,19 @@ class Tab:
         )
         media = [{"name": "prefers-color-scheme", "value": scheme}]
         await self.call("Emulation.setEmulatedMedia", features=media)
-        await self.call("Page.navigate", url=page.as_uri())
+        self._events.clear()
+        await self.call("Page.navigate", url=url)
+        await self.loaded()
+
+    async def loaded(self) -> None:
+        """Wait until a page has loaded since the last call of this, or of ``open``."""
         while "Page.loadEventFired" not in self._events:
             self._heard(json.loads((await self._socket.receive(PATIENCE)).data))
+        self._events.clear()
+
+    async def type(self, text: str) -> None:
+        """Text goes into what has the focus."""
+        await self.call("Input.insertText", text=text)
 
     async def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression; the page's policy does not bind the debugger."""
@@ -91,7 +104,7 @@ class Tab:
         self._events.append(method)
         if method == "Network.requestWillBeSent":
             url = message["params"]["request"]["url"]
-            if not url.startswith("file:") or url.endswith("favicon.ico"):
+            if not url.startswith(self._origin) or url.endswith("favicon.ico"):
                 self.complaints.append(f"it loads {url}")
         if method in ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown"):
             self.complaints.append(json.dumps(message["params"]))
