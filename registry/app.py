@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -18,6 +18,8 @@ from registry.observe import Observer
 from registry.schedule import Task, run_tasks
 from registry.service import callers_of, guard_of, open_mirrors, open_proxy, open_registry
 from registry.tally import Tally
+
+Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 _SWEEP_SECONDS: Final = 600.0
 _FOLLOW_SECONDS: Final = 5.0
@@ -51,22 +53,29 @@ async def running(
         await asyncio.to_thread(registry.close)
 
 
+def answering(dispatcher: Dispatcher, tally: Tally) -> Handle:
+    """What answers requests: counted and logged, and traced if the configuration says so."""
+    handle: Handle = Observer(dispatcher, tally).handle
+    tracer = dispatcher.registry.tracer
+    return handle if tracer is None else tracer.around(handle)
+
+
 def create_app(config: RegistryConfig) -> web.Application:
     """An application for who embeds a registry; ``registry.serve`` does without.
 
     The store is opened when the application starts and closed when it stops.
     """
     app = web.Application()
-    observers: list[Observer] = []
+    handlers: list[Handle] = []
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
         async with running(config) as dispatcher:
-            observers.append(Observer(dispatcher, Tally(1)))
+            handlers.append(answering(dispatcher, Tally(1)))
             yield
-            observers.clear()
+            handlers.clear()
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        return await observers[0].handle(request)
+        return await handlers[0](request)
 
     app.cleanup_ctx.append(lifetime)
     app.router.add_route("*", "/{path:(?s:.*)}", handle, expect_handler=_leave_expectation)

@@ -34,6 +34,7 @@ from registry.settings import (
     TlsSettings,
     wrong_port,
 )
+from registry.tracing.settings import TracingSettings
 from registry.transparency.settings import TransparencySettings
 from registry.web.settings import WebSettings
 
@@ -68,6 +69,7 @@ class RegistryConfig:
     countersign: CountersignSettings = field(default_factory=CountersignSettings)
     trust: TrustSettings = field(default_factory=TrustSettings)
     web: WebSettings = field(default_factory=WebSettings)
+    tracing: TracingSettings = field(default_factory=TracingSettings)
     events: EventSettings = field(default_factory=EventSettings)
     webhook: Annotated[tuple[WebhookSettings, ...], "Receivers of events"] = ()
     gate: Annotated[tuple[GateRule, ...], "Repositories that serve only what is signed"] = ()

@@ -43,6 +43,7 @@ from registry.workers import Workers
 if TYPE_CHECKING:
     from registry.mirroring.front import Mirrors
     from registry.proxy.front import ProxyFront
+    from registry.tracing.tracer import Tracer
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,12 @@ class Registry:
     followers: Followers
     gate: Gate
     sender: BlobSender | None
-    web: WebFront
     events: EventFront
+    web: WebFront
 
     proxy: ProxyFront | None = None
     mirrors: Mirrors | None = None
+    tracer: Tracer | None = None
 
     def close(self) -> None:
         """Finish writes and release files; blocks."""
@@ -84,6 +86,8 @@ class Registry:
         self.trust.close()
         self.followers.close()
         self.events.close()
+        if self.tracer is not None:
+            self.tracer.close()
         self.index.close()
 
 
@@ -157,6 +161,25 @@ def open_mirrors(config: RegistryConfig, before: Mirrors | None = None) -> Mirro
     return Mirrors(config.mirror, config.root)
 
 
+def open_tracer(config: RegistryConfig) -> Tracer | None:
+    """Who traces, which nothing of is imported without an endpoint.
+
+    Raises:
+        RegistryStartError: OpenTelemetry's library is not installed.
+    """
+    if config.tracing.endpoint is None:
+        return None
+    try:
+        from registry.tracing.tracer import Tracer
+    except ImportError as error:
+        raise RegistryStartError(
+            "traces need OpenTelemetry's library",
+            where="tracing.endpoint",
+            fix="install lading[tracing], or unset it",
+        ) from error
+    return Tracer(config.tracing)
+
+
 def open_registry(config: RegistryConfig, patience: Patience | None = None) -> Registry:
     """Open the store under ``config.root``; blocks, and creates what is missing.
 
@@ -174,7 +197,8 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
         storage = open_storage(config)
         index = open_index(config, storage)
         note_boot(index, time.time())
-        events = EventFront(config, index)
+        tracer = open_tracer(config)
+        events = EventFront(config, index, tracer)
         followers = Followers.open(config, index, storage, events)
     except (OSError, sqlite3.Error) as error:
         raise RegistryStartError(
@@ -214,8 +238,9 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
         followers=followers,
         gate=gate,
         sender=open_sender(config, storage, workers),
-        web=WebFront(index),
         events=events,
         proxy=proxy,
         mirrors=open_mirrors(config),
+        tracer=tracer,
+        web=WebFront(index),
     )

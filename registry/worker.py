@@ -13,14 +13,13 @@ from typing import Final
 from aiohttp import web
 
 from registry.access.throttle import Patience
-from registry.app import reconfigure, running
+from registry.app import answering, reconfigure, running
 from registry.config import RegistryConfig
 from registry.connections import GuardedServer
 from registry.dispatch import Dispatcher
 from registry.errors import RegistryError
 from registry.listening import BACKLOG
 from registry.logs import adjust, in_background
-from registry.observe import Observer
 from registry.status import Status
 from registry.supervisor import tell_refused
 from registry.systemd import Notifier
@@ -74,8 +73,8 @@ class Worker:
         async with AsyncExitStack() as stack:
             stack.enter_context(in_background(self._note_dropped))
             dispatcher = await stack.enter_async_context(running(self._config, self._patience))
-            observer = Observer(dispatcher, self._tally)
-            server = GuardedServer(observer.handle, self._config.limits, self._tally)
+            handle = answering(dispatcher, self._tally)
+            server = GuardedServer(handle, self._config.limits, self._tally)
             status = Status(
                 self._config.root,
                 self._tally,

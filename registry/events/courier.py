@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from images.errors import ImagesError
 from registry.events.backoff import jittered
@@ -23,6 +23,9 @@ from registry.events.follower import EventFollower
 from registry.events.queue import Delivery, EventQueue
 from registry.events.receiver import Credentials, Receiver, Verdict
 from registry.events.settings import WebhookSettings
+
+if TYPE_CHECKING:
+    from registry.tracing.tracer import Tracer
 
 log = logging.getLogger("registry.events")
 
@@ -49,11 +52,13 @@ class Courier:
         *,
         clock: Callable[[], float] = time.time,
         backoff: Callable[[int], float] = jittered,
+        tracer: Tracer | None = None,
     ) -> None:
         self._follower = follower
         self._webhooks = webhooks
         self._clock = clock
         self._backoff = backoff
+        self._tracer = tracer
 
     async def run(self) -> None:
         """Deliver until cancelled; requests under way then have a moment to end."""
@@ -64,7 +69,12 @@ class Courier:
             await _patiently(partial(disk.run, self._follower.queue.revive))
             rounds = [
                 _Round(
-                    settings, credentials, self._follower.queue, disk, self._clock, self._backoff
+                    settings,
+                    partial(Receiver, settings, credentials, self._tracer),
+                    self._follower.queue,
+                    disk,
+                    self._clock,
+                    self._backoff,
                 )
                 for settings, credentials in self._webhooks
             ]
@@ -104,14 +114,14 @@ class _Round:
     def __init__(
         self,
         settings: WebhookSettings,
-        credentials: Credentials,
+        receiver: Callable[[], Receiver],
         queue: EventQueue,
         disk: _Disk,
         clock: Callable[[], float],
         backoff: Callable[[int], float],
     ) -> None:
         self._settings = settings
-        self._credentials = credentials
+        self._receiver = receiver
         self._queue = queue
         self._disk = disk
         self._clock = clock
@@ -127,7 +137,7 @@ class _Round:
 
     async def run(self) -> None:
         """Deliver until cancelled."""
-        receiver = Receiver(self._settings, self._credentials)
+        receiver = self._receiver()
         try:
             while not self._gone:
                 self._woken.clear()

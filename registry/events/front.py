@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from registry.events.follower import EventFollower
     from registry.events.queue import EventQueue
     from registry.index import SqliteIndex
+    from registry.tracing.tracer import Tracer
 
 log = logging.getLogger("registry.events")
 
@@ -40,7 +41,9 @@ class Prepared:
 class EventFront:
     """The events of one registry root. ``start`` and ``stop`` are called from the event loop."""
 
-    def __init__(self, config: RegistryConfig, index: SqliteIndex) -> None:
+    def __init__(
+        self, config: RegistryConfig, index: SqliteIndex, tracer: Tracer | None = None
+    ) -> None:
         """Open the queue if there are webhooks; blocks.
 
         Raises:
@@ -48,6 +51,7 @@ class EventFront:
             RegistryStartError: a newer release wrote the queue.
         """
         self._index = index
+        self._tracer = tracer
         self._root = config.root
         self._queue: EventQueue | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -74,7 +78,7 @@ class EventFront:
         index = IndexEvents(self._index)
         follower = EventFollower(self._queue, index, config.webhook, source_of(config))
         follower.begin()
-        return Prepared(follower, Courier(follower, webhooks))
+        return Prepared(follower, Courier(follower, webhooks, tracer=self._tracer))
 
     def start(self) -> None:
         """Deliver by the configuration that was opened."""

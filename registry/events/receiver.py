@@ -11,7 +11,7 @@ import asyncio
 import enum
 import ssl
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 from multidict import CIMultiDict
@@ -22,6 +22,9 @@ from registry.events.backoff import retry_after
 from registry.events.cloudevents import request
 from registry.events.settings import HeaderSettings, WebhookSettings, is_header_value
 from registry.events.signing import read_secrets, read_small, sign
+
+if TYPE_CHECKING:
+    from registry.tracing.tracer import Tracer
 
 _USER_AGENT: Final = "lading-registry"
 _KEEP_SECONDS: Final = 2.0
@@ -83,8 +86,11 @@ class Credentials:
 class Receiver:
     """The receiver of one webhook. Made inside a running loop."""
 
-    def __init__(self, settings: WebhookSettings, credentials: Credentials) -> None:
+    def __init__(
+        self, settings: WebhookSettings, credentials: Credentials, tracer: Tracer | None = None
+    ) -> None:
         self._settings = settings
+        self._tracer = tracer
         self._credentials = credentials
         self._url = URL(settings.url, encoded=True)
         verify: ssl.SSLContext | bool = credentials.context or True
@@ -103,6 +109,14 @@ class Receiver:
     async def send(self, event: str, body: bytes, *, now: float) -> Outcome:
         """Try once; never raises for what the network or the receiver does."""
         headers, content = self._request(event, body, now)
+        if self._tracer is None:
+            return await self._post(headers, content, now)
+        with self._tracer.delivery(self._settings.name, event, headers) as note:
+            outcome = await self._post(headers, content, now)
+            note(outcome.error)
+            return outcome
+
+    async def _post(self, headers: CIMultiDict[str], content: bytes, now: float) -> Outcome:
         try:
             async with self._session.post(
                 self._url, data=content, headers=headers, allow_redirects=False
