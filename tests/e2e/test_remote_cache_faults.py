@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import urllib.request
 from collections.abc import Callable
@@ -69,6 +70,23 @@ def test_a_cache_that_cannot_be_written_is_a_warning_unless_it_must_be(
     failed = lading("build", "--cache-to", f"{target},ignore-error=false", context, status=None)
     assert failed.returncode == 1
     assert "the cache cannot be written" in failed.stderr
+
+
+def test_a_cache_that_must_be_signed_and_is_not_is_not_used(
+    lading: Lading, registry: Registry, base: str, tmp_path: Path
+) -> None:
+    context = make_context(tmp_path / "context", base)
+    cache = f"type=registry,ref={registry.address}/app:cache"
+    build(lading, context, "--cache-to", f"{cache},mode=max")
+    accepted = {f"{registry.address}/base": [{"type": "insecureAcceptAnything"}]}
+    rules = {"default": [{"type": "reject"}], "transports": {"docker": accepted}}
+    policy = tmp_path / "policy.json"
+    policy.write_text(json.dumps(rules))
+    with machine(tmp_path / "second") as second:
+        flags = ("--policy", str(policy), "--cache-from")
+        refused = build(second, context, *flags, f"{cache},verify=true")
+        assert "the policy refuses this image" in refused.log
+        assert refused.executed == ["RUN", "COPY", "COPY", "RUN"]
 
 
 async def tampered(host: str, change: Callable[[CacheIndex], CacheIndex]) -> None:
