@@ -51,6 +51,12 @@ class DownloadJudge(Protocol):
     def admit(self, url: str, checksum: str | None) -> str | None:
         """The checksum to require, None for none; raises an ``ImagesError`` to refuse."""
 
+    def admit_repository(self, url: str, commit: str | None) -> None:
+        """Whether a repository may be used; ``commit`` is None where a branch or tag is named.
+
+        Raises an ``ImagesError`` to refuse.
+        """
+
     def fetched(self, url: str, digest: Digest) -> None:
         """A file was fetched for which the build states no checksum."""
 

@@ -71,7 +71,7 @@ class AddedRepositories:
         if checksum is not None:
             url = _held(url, checksum.lower())
         if self._judge is not None:
-            self._judge.admit(public_url(url.remote), url.pin)
+            self._judge.admit_repository(public_url(url.remote), url.pin)
         repositories = self._reach()
         commit = repositories.resolve(url)
         keep = keep_git_dir if url.keep_git_dir is None else url.keep_git_dir

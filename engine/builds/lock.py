@@ -82,6 +82,19 @@ class BuildLock:
         """The digest that a file is held to; as ``image``."""
         return self._held(self._known.urls.get(url), url)
 
+    def check_loose(self, repository: str) -> None:
+        """Whether a branch or tag may stand for its commit; it stays out of the lock.
+
+        Raises:
+            LockFileError: the lock is frozen.
+        """
+        if self._frozen:
+            raise LockFileError(
+                f"{repository} is used without a commit",
+                where=str(self._path),
+                fix=f"state the whole commit, which no lock has to hold: {repository}#COMMIT",
+            )
+
     def note_image(self, reference: Reference, platform: Platform, digest: Digest) -> None:
         """Remember what a name meant."""
         if reference.digest is None:

@@ -1,4 +1,4 @@
-"""What files ADD may fetch: those that a build's policy allows, as its lock file holds them."""
+"""What builds may fetch: what a policy allows, files and repositories, as a lock file holds it."""
 
 from __future__ import annotations
 
@@ -32,6 +32,13 @@ class SourceRules:
         if self._policy is not None:
             check_url(self._policy, url, pinned=checksum is not None)
         return checksum
+
+    def admit_repository(self, url: str, commit: str | None) -> None:
+        """As ``admit``; a lock has no repositories, so a frozen one wants the ``commit`` stated."""
+        if commit is None and self._lock is not None:
+            self._lock.check_loose(url)
+        if self._policy is not None:
+            check_url(self._policy, url, pinned=commit is not None)
 
     def fetched(self, url: str, digest: Digest) -> None:
         """Put a file that the build states no checksum of into the lock."""

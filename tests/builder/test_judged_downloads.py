@@ -47,6 +47,9 @@ class Judge:
             raise InputError("not from there")
         return checksum or self.held
 
+    def admit_repository(self, url: str, commit: str | None) -> None:
+        raise AssertionError("a file is no repository")
+
     def fetched(self, url: str, digest: Digest) -> None:
         self.told.append((url, digest))
 

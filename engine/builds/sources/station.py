@@ -248,7 +248,7 @@ class _Porter:
 
     def _from_git(self, url: GitUrl) -> _Brought:
         if self._judge is not None:
-            self._judge.admit(public_url(url.remote), url.pin)
+            self._judge.admit_repository(public_url(url.remote), url.pin)
         commit = self._repositories.resolve(url)
         keep = url.keep_git_dir
         if keep is None:

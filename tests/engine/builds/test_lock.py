@@ -93,6 +93,10 @@ def test_a_frozen_lock_must_know_everything(path: Path) -> None:
         frozen.image(DEBIAN, ARM64)
     with pytest.raises(LockFileError, match=r"https://a\.org/ is not in the lock"):
         frozen.url("https://a.org/")
+    with pytest.raises(LockFileError, match=r"git://a\.org/r is used without a commit") as caught:
+        frozen.check_loose("git://a.org/r")
+    assert "git://a.org/r#COMMIT" in (caught.value.fix or "")
+    lock.check_loose("git://a.org/r")
     frozen.note_image(DEBIAN, ARM64, ONE)
     frozen.write()
     assert "arm64" not in path.read_text()

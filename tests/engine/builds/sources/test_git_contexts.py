@@ -105,11 +105,13 @@ class Strict:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str | None]] = []
 
-    def admit(self, url: str, checksum: str | None) -> str | None:
-        self.asked.append((url, checksum))
-        if checksum is None:
+    def admit_repository(self, url: str, commit: str | None) -> None:
+        self.asked.append((url, commit))
+        if commit is None:
             raise DownloadError("not pinned")
-        return checksum
+
+    def admit(self, url: str, checksum: str | None) -> str | None:
+        raise AssertionError("a repository is no file")
 
     def fetched(self, url: str, digest: Digest) -> None:
         raise AssertionError("a repository is no file")
