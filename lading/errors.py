@@ -32,15 +32,37 @@ def status_of(command: Callable[[], int | None], *, debug: bool = False) -> int:
         status = command()
     except KeyboardInterrupt:
         return INTERRUPTED_STATUS
-    except BrokenPipeError:
-        # The reader of our output went away (`lading images | head`): not an error of ours.
-        sys.stderr.close()
-        return 0
     except Exception as error:
+        unread = [stream for stream in (sys.stdout, sys.stderr) if _unread(stream)]
+        for stream in unread:
+            _forget(stream)
+        if unread and isinstance(error, BrokenPipeError):
+            # The reader of our output went away (`lading images | head`): not an error of ours.
+            return 0
         if debug:
             raise
         return render_error(error, sys.stderr)
     return status if isinstance(status, int) else 0
+
+
+def _unread(stream: TextIO) -> bool:
+    """Whether a stream is a pipe that nobody reads any more."""
+    from select import POLLERR, poll
+
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):
+        return False
+    waiting = poll()
+    waiting.register(descriptor, 0)
+    return any(events & POLLERR for _, events in waiting.poll(0))
+
+
+def _forget(stream: TextIO) -> None:
+    """Let what is left in its buffer go nowhere, or the interpreter would fail to write it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def render_error(error: BaseException, stream: TextIO, *, prefix: str = "lading") -> int:

@@ -14,7 +14,15 @@ from engine.builds.delivery.annotations import (
     MANIFEST_DESCRIPTOR,
     annotations_of,
 )
-from engine.builds.delivery.outputs import DOCKER, LOCAL, OCI, STDOUT, TAR, OutputError
+from engine.builds.delivery.outputs import (
+    DOCKER,
+    LOCAL,
+    OCI,
+    STDOUT,
+    TAR,
+    OutputCutError,
+    OutputError,
+)
 from images.mediatype import is_index
 from records import Record, replace
 
@@ -108,6 +116,7 @@ def deliver(
 
     Raises:
         OutputError, OccupiedError: something is in the way; nothing of the output is visible.
+        OutputCutError: standard output is a pipe that nobody reads any more.
         RegistryError: a registry refuses; nothing was named there.
         ImagesError: a part is missing, or the disk is full.
     """
@@ -215,8 +224,15 @@ def _files_of(goods: Goods) -> list[tuple[Platform, Descriptor]]:
 @contextmanager
 def _file(dest: str) -> Iterator[Callable[[Any], object]]:
     if dest == STDOUT:
-        yield sys.stdout.buffer.write
-        sys.stdout.buffer.flush()
+        try:
+            yield sys.stdout.buffer.write
+            sys.stdout.buffer.flush()
+        except BrokenPipeError as error:
+            raise OutputCutError(
+                "whoever reads standard output stopped before the end",
+                where="--output",
+                fix="see what the program after the pipe says, or write to a file",
+            ) from error
         return
     from images.outgoing import whole_file
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 
 from engine.builds.delivery.annotations import Annotation, parse_attribute
-from images.errors import InputError
+from images.errors import EnvironmentFault, InputError
 from images.reference import Reference
 from records import Record
 
@@ -59,6 +59,12 @@ class OutputError(InputError):
 
     code = "output"
     exit_status = 125
+
+
+class OutputCutError(EnvironmentFault):
+    """Whoever reads standard output stopped before the end of the result."""
+
+    code = "output-cut"
 
 
 class Packing(Record):
