@@ -146,7 +146,7 @@ def open_proxy(config: RegistryConfig, before: ProxyFront | None = None) -> Prox
         return None
     from registry.proxy.front import ProxyFront
 
-    return ProxyFront(config.proxy, config.root, before=before)
+    return ProxyFront(config.proxy, config.root, offline=config.read_only, before=before)
 
 
 def open_mirrors(config: RegistryConfig, before: Mirrors | None = None) -> Mirrors | None:

@@ -250,8 +250,7 @@ ABUSES: dict[int, tuple[str, tuple[str, ...]]] = {
     ),
 }
 
-NOT_OURS = {
-}
+NOT_OURS = {}
 
 
 @cache

@@ -49,7 +49,8 @@ class Mirrors:
         """Begin the runs that are due; returns what to log."""
         begun = []
         for rule in self._rules:
-            if rule.name in self._running:
+            stopped = registry.config.read_only and rule.direction is Direction.PULL
+            if stopped or rule.name in self._running:
                 continue
             last = await registry.workers.io(partial(reports.read, self._root, rule.name))
             if self._clock() - last.started >= rule.interval:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -40,19 +40,26 @@ class _Served:
 
 
 class ProxyFront:
-    """All rules of a registry; made from its settings, which blocks.
+    """All rules of a registry; made from its settings, which blocks. ``offline`` asks nobody.
 
     Raises:
         RegistryConfigError: the credentials of an upstream are unusable.
     """
 
     def __init__(
-        self, rules: Iterable[ProxyRule], root: Path, *, before: ProxyFront | None = None
+        self,
+        rules: Iterable[ProxyRule],
+        root: Path,
+        *,
+        offline: bool = False,
+        before: ProxyFront | None = None,
     ) -> None:
         locks = Locks(root / "proxy.lock")
         self._locks = locks
         # The longest prefix that fits decides.
         ordered = sorted(rules, key=lambda rule: -len(rule.start))
+        if offline:
+            ordered = [replace(rule, offline=True) for rule in ordered]
         self._served = [_serve(rule, locks) for rule in ordered]
         self._find = lru_cache(_NAMES)(self._look_up)
         self._before = before
@@ -60,6 +67,8 @@ class ProxyFront:
 
     def replaced(self) -> None:
         """Another one serves from now on; what is under way here comes to its end first."""
+        if self._before is not None and self._before.is_settled:
+            self._before = None
         self._retiring = asyncio.create_task(self._retire())
 
     def handler(self, ordinary: Handler, target: Target, action: str) -> Handler:
@@ -70,6 +79,11 @@ class ProxyFront:
         if action == "push":
             raise ApiError("DENIED", message=_no_push(served.rule))
         return served.reads.get(target.kind, ordinary)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it was replaced and has let go of all."""
+        return self._retiring is not None and self._retiring.done() and self._before is None
 
     async def close(self) -> None:
         """Call off what is under way, here and in what this one replaced, and let go of all."""

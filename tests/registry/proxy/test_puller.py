@@ -287,3 +287,12 @@ async def test_tags_and_referrers_are_those_of_the_upstream(
     unknown = await front.send("GET", f"/v2/hub/app/referrers/{MISSING}")
     assert (unknown.status, unknown.json["manifests"]) == (200, [])
     assert unknown.headers["Warning"].startswith("110 - ")
+
+
+async def test_a_registry_that_is_read_only_brings_nothing(
+    upstream: Client, watched: Lying, cached: Cached
+) -> None:
+    await upstream.push_image("app", "v1")
+    front = await cached(watched.authority, {"read_only": True})
+    assert (await front.send("GET", "/v2/hub/app/manifests/v1")).status == 404
+    assert watched.requests == []
