@@ -23,7 +23,7 @@ Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 _SWEEP_SECONDS: Final = 600.0
 _FOLLOW_SECONDS: Final = 5.0
-_USAGE_SECONDS: Final = 3600.0
+_USAGE_SECONDS: Final = 600.0
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """What the registry takes, written down as it goes: a row for each day that changed a repository.
 
-One process of all that serve a folder does it every hour, in one write; pages read the result, and
-never add up the whole registry themselves.
+One process of all that serve a folder does it every few minutes, in one write; pages read the
+result, and never add up the whole registry themselves.
 """
 
 from __future__ import annotations
