@@ -18,12 +18,21 @@ from typing import TYPE_CHECKING, Final
 
 from registry.access.denials import TOKEN
 from registry.access.grants import Grants, bearer_of
-from registry.access.identity import ANONYMOUS, EVERYBODY, Decision, DeniedError, Grant, Identity
+from registry.access.identity import (
+    ANONYMOUS,
+    EVERYBODY,
+    Decision,
+    DeniedError,
+    Grant,
+    Identity,
+    Kind,
+)
 from registry.access.jwt import LEEWAY, Expected, TokenError, decode_token, key_of
 from registry.access.logins import Logins
 from registry.access.passwords import NOBODY, parse_basic
 from registry.access.policy import Rights
 from registry.access.refresh import Login
+from registry.access.robots import SECRET_PREFIX
 from registry.access.sessions import Session, granted_by
 from registry.access.settings import AccessSettings, Challenge
 from registry.access.snapshot import Places, Snapshot, take_snapshot
@@ -67,7 +76,7 @@ class AccessControl:
         self.grants = Grants(self, workers, snapshot.places.refresh_tokens, clock=clock)
         self._snapshot = snapshot
         self._limits = RateLimits(snapshot.places.settings.rate, patience, clock=monotonic)
-        self._outside = open_outside(snapshot.places.settings, monotonic=monotonic)
+        self._outside = open_outside(snapshot.places.settings, patience, monotonic=monotonic)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -78,9 +87,10 @@ class AccessControl:
         """Take new settings and read every file again; what cannot be used stays as it was."""
         async with self._reading:
             places = Places(self._snapshot.places.root, settings)
+            renew = partial(open_outside, settings, self._patience, monotonic=self._monotonic)
+            outside = await self._workers.io(renew)
             await self._read(replace(self._snapshot, places=places))
-            renew = partial(open_outside, settings, monotonic=self._monotonic)
-            self._outside, former = await self._workers.io(renew), self._outside
+            self._outside, former = outside, self._outside
             if former is not None:
                 former.close()
 
@@ -135,9 +145,13 @@ class AccessControl:
         await self.look()
         if self._outside is not None and self._outside.takes(secret):
             return await self._exchanged(self._outside, secret)
-        login = await self._logins.check(
-            self._snapshot, user, secret, address=caller.address, now=self._clock()
-        )
+        elsewhere = self._outside is not None and self._outside.has_people
+        if elsewhere and user not in self._snapshot.users and not secret.startswith(SECRET_PREFIX):
+            login = await self._of_directory(caller, user, secret)
+        else:
+            login = await self._logins.check(
+                self._snapshot, user, secret, address=caller.address, now=self._clock()
+            )
         if login is None:
             raise ApiError(
                 "UNAUTHORIZED",
@@ -155,6 +169,29 @@ class AccessControl:
                 message=f"the token that was shown as a password is not good: {error}",
                 headers={"WWW-Authenticate": self._basic_challenge()},
             ) from error
+
+    async def _of_directory(self, caller: Caller, user: str, secret: bytes) -> Login | None:
+        assert self._outside is not None
+        try:
+            return await self._outside.login(
+                self._snapshot, user, secret, address=caller.address, now=self._clock()
+            )
+        except TokenError as error:
+            raise ApiError(
+                "UNAUTHORIZED",
+                message=f"{user} cannot log in: {error}",
+                headers={"WWW-Authenticate": self._basic_challenge()},
+            ) from error
+
+    async def current(self, identity: Identity) -> tuple[Identity, float]:
+        """Whom a directory vouched for, as it does now, and until when that counts.
+
+        Raises:
+            TokenError: it does no more.
+        """
+        if self._outside is None or identity.kind is not Kind.OUTSIDE:
+            return identity, float("inf")
+        return await self._outside.current(identity, now=self._clock())
 
     def admit(self, caller: Caller, identity: Identity) -> None:
         """Count a request to the token server.
@@ -249,8 +286,9 @@ class AccessControl:
             raise TokenError("the deny list names the token that it was given for")
         if self._snapshot.credential(identity, now) != claims.get("cred"):
             raise TokenError("its user is gone, or has another password")
+        identity, until = await self.current(identity)
         granted, catalog = granted_by(claims)
-        ends = min(float(claims["exp"]) + LEEWAY, self._snapshot.ends(identity))
+        ends = min(float(claims["exp"]) + LEEWAY, self._snapshot.ends(identity), until)
         return Session(self._session(identity).rights, ends, granted, catalog)
 
     async def _basic(self, authorization: str, caller: Caller, access: Access) -> Session:
@@ -306,14 +344,18 @@ class AccessControl:
 
 
 def open_outside(
-    settings: AccessSettings, *, monotonic: Callable[[], float]
+    settings: AccessSettings, patience: Patience, *, monotonic: Callable[[], float]
 ) -> OutsideIdentities | None:
-    """The outside sources; None, and nothing of them is loaded, where there are none. Blocks."""
+    """The outside sources; None, and nothing of them is loaded, where there are none. Blocks.
+
+    Raises:
+        RegistryConfigError: a library that a source needs is not installed.
+    """
     if not settings.sources:
         return None
     from registry.access.outside import OutsideIdentities
 
-    return OutsideIdentities(settings, monotonic=monotonic)
+    return OutsideIdentities(settings, patience, monotonic=monotonic)
 
 
 def _scope_of(access: Access) -> str:

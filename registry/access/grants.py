@@ -56,6 +56,10 @@ class Standing(Protocol):
         """Take notice of what changed."""
         ...
 
+    async def current(self, identity: Identity) -> tuple[Identity, float]:
+        """Whom a directory vouched for, as it does now. Raises TokenError: it does no more."""
+        ...
+
 
 class Grants:
     """Makes tokens for one registry."""
@@ -158,7 +162,7 @@ class Grants:
             "iss": self.settings.issuer,
             **_whose(login),
             "aud": self._browsers,
-            "exp": now + int(lifetime),
+            "exp": int(min(now + lifetime, login.ends)),
             "nbf": now,
             "iat": now,
         }
@@ -177,7 +181,12 @@ class Grants:
             identity = bearer_of(claims)
         except (TokenError, ValueError):
             return None
-        return identity if snapshot.credential(identity, now) == claims.get("cred") else None
+        if snapshot.credential(identity, now) != claims.get("cred"):
+            return None
+        try:
+            return (await self._control.current(identity))[0]
+        except TokenError:
+            return None
 
     @property
     def _browsers(self) -> str:

@@ -1,4 +1,4 @@
-"""Whom others vouch for: tokens of outside issuers, shown as a password or as they are.
+"""Whom others vouch for: tokens of outside issuers, and people of directories.
 
 Loaded only where an outside source is configured. What it finds is an identity with groups; rights
 come from the rules, as everybody's do. A token that is shown as a password is exchanged for ours;
@@ -8,22 +8,29 @@ one that carries an ``access`` claim may be shown itself (distribution token spe
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from registry.access.denials import TOKEN
 from registry.access.identity import Identity
 from registry.access.jwt import TokenError, parse_token
+from registry.access.ldap.logins import Directories
 from registry.access.oidc.issuers import Issuers, OutsideToken
 from registry.access.policy import Rights
 from registry.access.refresh import Login
 from registry.access.sessions import Session, granted_by
 from registry.access.settings import AccessSettings, Right, RuleSettings
 from registry.access.snapshot import Snapshot
+from registry.access.throttle import GuessDelay, Patience
+
+if TYPE_CHECKING:
+    from registry.access.ldap.directory import Directory
 
 _TOKEN: Final = re.compile(rb"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
+_UNSEEN_SECONDS: Final = 60.0
+"""How long a login counts that cannot be looked at again without the password."""
+
 _THREADS: Final = 4
 """Others may hang; the threads that read our own disks are not theirs to hold."""
 
@@ -32,14 +39,54 @@ class OutsideIdentities:
     """The outside sources of one configuration; used from one event loop only."""
 
     def __init__(
-        self, settings: AccessSettings, *, monotonic: Callable[[], float] = time.monotonic
+        self, settings: AccessSettings, patience: Patience, *, monotonic: Callable[[], float]
     ) -> None:
+        """Raises RegistryConfigError: a library that a source needs is not installed."""
         self._threads = ThreadPoolExecutor(_THREADS, "registry-outside")
         self._issuers = Issuers(settings.issuer, self._threads, monotonic=monotonic)
+        self._directories = Directories(
+            _directories(settings),
+            self._threads,
+            GuessDelay(patience.failures, clock=monotonic),
+            monotonic=monotonic,
+        )
 
     def takes(self, secret: bytes) -> bool:
         """Whether a password is a token that somebody signed."""
         return bool(self._issuers) and _TOKEN.match(secret) is not None
+
+    @property
+    def has_people(self) -> bool:
+        """Whether there are directories, which know passwords."""
+        return bool(self._directories)
+
+    async def login(
+        self, snapshot: Snapshot, user: str, secret: bytes, *, address: str, now: float
+    ) -> Login | None:
+        """Who a directory knows by this password; None when none does.
+
+        Raises:
+            TokenError: the deny list names them.
+            ApiError: see ``Directories.login``.
+        """
+        identity = await self._directories.login(user, secret, address=address)
+        if identity is None:
+            return None
+        again = self._directories.looks_again(identity.source)
+        ends = float("inf") if again else now + _UNSEEN_SECONDS
+        return Login(identity, standing(snapshot, identity, "", now=now), ends)
+
+    async def current(self, identity: Identity, *, now: float) -> tuple[Identity, float]:
+        """An identity with its groups of today, and until when that counts (epoch seconds).
+
+        Raises:
+            TokenError: its directory has nobody of that name any more, or does not answer.
+        """
+        source = identity.source
+        if source not in self._directories or not self._directories.looks_again(source):
+            return identity, float("inf")
+        fresh, seconds = await self._directories.current(identity)
+        return fresh, now + seconds
 
     async def exchange(self, snapshot: Snapshot, secret: bytes, *, now: float) -> Login:
         """Who showed an outside token as a password.
@@ -71,6 +118,14 @@ class OutsideIdentities:
     def close(self) -> None:
         """Wait for nobody outside."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _directories(settings: AccessSettings) -> list[Directory]:
+    if not settings.ldap:
+        return []
+    from registry.access.ldap.directory import Directory
+
+    return [Directory(one) for one in settings.ldap]
 
 
 def standing(snapshot: Snapshot, identity: Identity, origin: str, *, now: float) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
+from registry.access.ldap.settings import LdapSettings
 from registry.access.oidc.settings import IssuerSettings
 from registry.access.patterns import pattern_problem
 from registry.configuration.declare import Duration, refuse
@@ -196,6 +197,7 @@ class AccessSettings:
     ] = ()
     groups: Annotated[tuple[GroupSettings, ...], "Users under one name, for rules"] = ()
     issuer: Annotated[tuple[IssuerSettings, ...], "Others whose signed tokens are taken"] = ()
+    ldap: Annotated[tuple[LdapSettings, ...], "Directories whose people log in here"] = ()
     tokens: TokenSettings = field(default_factory=TokenSettings)
     rate: RateSettings = field(default_factory=RateSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
@@ -228,7 +230,8 @@ class AccessSettings:
     @property
     def sources(self) -> tuple[str, ...]:
         """The names of all outside sources."""
-        return tuple(one.name for one in self.issuer)
+        issuers, directories = (one.name for one in self.issuer), (one.name for one in self.ldap)
+        return (*issuers, *directories)
 
     @property
     def token_server(self) -> tuple[str, str] | None:
@@ -237,10 +240,11 @@ class AccessSettings:
 
     def fingerprint_of(self, source: str) -> str | None:
         """What logins by an outside source are bound to; None when it is not configured now."""
-        for one in self.issuer:
-            if one.name == source:
-                return hashlib.sha256(f"{one.issuer}\0{one.audience}".encode()).hexdigest()[:16]
-        return None
+        bound = {one.name: (one.issuer, one.audience) for one in self.issuer}
+        bound |= {one.name: (one.url, one.user_dn or one.base or "") for one in self.ldap}
+        if source not in bound:
+            return None
+        return hashlib.sha256("\0".join(bound[source]).encode()).hexdigest()[:16]
 
     def _wrong_sources(self) -> Iterator[RegistryConfigError]:
         for name in {name for name in self.sources if self.sources.count(name) > 1}:
