@@ -9,6 +9,8 @@ from pathlib import Path
 from tests.deploy.manifests import DEPLOY
 
 PROJECT = DEPLOY.parent
+EXTRAS = ("s3", "tracing")
+"""What the image can do beyond a plain installation."""
 
 
 def entries(lock: Path) -> dict[str, str]:
@@ -25,5 +27,7 @@ def test_each_pin_is_one_of_the_whole_lock() -> None:
 
 def test_every_dependency_is_locked() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    names = {re.split(r"[^\w.-]", entry)[0].lower() for entry in project["dependencies"]}
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(entry for name in EXTRAS for entry in extras[name])]
+    names = {re.split(r"[^\w.-]", entry)[0].lower() for entry in wanted}
     assert names <= set(entries(DEPLOY / "requirements.lock")), "`make lock`"
