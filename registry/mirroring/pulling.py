@@ -7,6 +7,7 @@ policy refuses, stays as it is here; the others go on.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -20,6 +21,7 @@ from registry.manifests import examine
 from registry.mirroring.judging import SignatureJudge
 from registry.mirroring.report import Report
 from registry.mirroring.settings import MirrorRule
+from registry.mirroring.versions import range_matcher
 from registry.proxy.fetching import BlobFlight, bring, wanted_blob
 from registry.proxy.upstream import Upstream
 from registry.records import NewManifest
@@ -35,6 +37,18 @@ _PAGE: Final = 1000
 
 ATTACHED: Final = re.compile(r"sha(?:256|512)-[0-9a-f]{64,128}(?:\.[a-z]+)?\Z")
 """Tags that belong to a digest; they go with it and are not chosen by patterns."""
+
+
+def tag_chooser(rule: MirrorRule) -> Callable[[str], bool]:
+    """A test for the tags that a mirror copies for their own sake."""
+    patterns = [tag_matcher(pattern) for pattern in rule.tags]
+    in_range = range_matcher(rule.versions)
+
+    def chosen(tag: str) -> bool:
+        fits = any(pattern(tag) for pattern in patterns)
+        return fits and in_range(tag) and not ATTACHED.match(tag)
+
+    return chosen
 
 
 class PullRun:
@@ -53,7 +67,7 @@ class PullRun:
         self._upstream = upstream
         self._report = report
         self._judge = judge
-        self._wanted = [tag_matcher(pattern) for pattern in rule.tags]
+        self._chosen = tag_chooser(rule)
         self._actor = f"mirror:{rule.name}"
 
     async def run(self) -> None:
@@ -80,9 +94,6 @@ class PullRun:
                 self._report.problem(f"{name}:{tag}: {error}")
         if self._rule.delete:
             await self._delete(self._rule.start + name, present)
-
-    def _chosen(self, tag: str) -> bool:
-        return not ATTACHED.match(tag) and any(wants(tag) for wants in self._wanted)
 
     async def _tag(self, name: str, tag: str, present: frozenset[str]) -> None:
         transport = self._upstream.transport

@@ -14,12 +14,12 @@ from images.digest import Digest
 from images.errors import ImagesError
 from images.mediatype import OCTET_STREAM
 from registry.manifests import examine
-from registry.mirroring.pulling import ATTACHED
+from registry.mirroring.pulling import tag_chooser
 from registry.mirroring.report import Report
 from registry.mirroring.settings import MirrorRule
 from registry.proxy.upstream import Upstream
 from registry.records import ManifestRow
-from registry.rules import repository_matcher, tag_matcher
+from registry.rules import repository_matcher
 from registry.service import Registry
 
 _PARALLEL: Final = 3
@@ -37,7 +37,7 @@ class PushRun:
         self._upstream = upstream
         self._report = report
         self._names = [repository_matcher(pattern) for pattern in rule.repositories]
-        self._wanted = [tag_matcher(pattern) for pattern in rule.tags]
+        self._chosen = tag_chooser(rule)
 
     async def run(self) -> None:
         """Copy all repositories that the patterns choose; what goes wrong is in the report."""
@@ -59,7 +59,7 @@ class PushRun:
             read = partial(self._registry.index.tags, source, last=last, limit=_PAGE)
             page = await self._registry.workers.look_up(read) or []
             for tag in page:
-                if not ATTACHED.match(tag) and any(wants(tag) for wants in self._wanted):
+                if self._chosen(tag):
                     try:
                         await self._tag(source, name, tag)
                     except ImagesError as error:

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 from images.reference import is_repository
 from registry.configuration.declare import Duration, refuse
 from registry.errors import RegistryConfigError
+from registry.mirroring.versions import range_matcher
 from registry.proxy.settings import ProxyRule, pattern_problems, remote_problems
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
@@ -38,6 +39,7 @@ class MirrorRule:
     tags: Annotated[tuple[str, ...], "Patterns of tags: * ? [a-z]; one that fits is enough"] = (
         "*",
     )
+    versions: Annotated[str, "Of these, only versions in a range, such as >=1.2 <2"] = ""
     interval: Annotated[Duration, "From the beginning of one run to that of the next"] = 3600.0
     policy: Annotated[
         Path | None, "Copy only what satisfies this policy, as `lading trust` reads it"
@@ -77,6 +79,14 @@ class MirrorRule:
             )
         if not self.repositories:
             yield RegistryConfigError("a mirror needs repositories", where="repositories")
+        try:
+            range_matcher(self.versions)
+        except ValueError as error:
+            yield RegistryConfigError(
+                f"{error} is no bound of versions",
+                where="versions",
+                fix="write bounds such as >=1.2 <2, of up to three numbers each",
+            )
         if self.interval <= 0:
             yield RegistryConfigError("the time must be longer than nothing", where="interval")
         if self.direction is Direction.PUSH:

@@ -63,7 +63,7 @@ class Upstream:
             realms=frozenset(remote.realms)
             | (_HUB_REALMS if self.registry == DEFAULT_REGISTRY else frozenset()),
         )
-        self.transport = Transport(_credentials(remote), options, effects or Effects())
+        self.transport = Transport(credentials_of(remote), options, effects or Effects())
 
     async def close(self) -> None:
         """Close all connections."""
@@ -147,7 +147,12 @@ class _OutsideResolver(AbstractResolver):
         """Release nothing; the threads are the loop's."""
 
 
-def _credentials(remote: Remote) -> CredentialSource | None:
+def credentials_of(remote: Remote) -> CredentialSource | None:
+    """Who we are there, None for nobody; reads the password, so it blocks.
+
+    Raises:
+        RegistryConfigError: it cannot be read.
+    """
     registry = remote.upstream.partition("/")[0]
     if remote.auth_file is not None:
         return _Own(registry, CredentialStore(remote.auth_file, remote.auth_file))

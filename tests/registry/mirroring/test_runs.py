@@ -97,6 +97,8 @@ async def test_patterns_choose_tags_and_a_moved_one_is_followed(
     await run(tags=("1.*", "night*"))
     tags = (await here.send("GET", "/v2/copy/team/app/tags/list")).json["tags"]
     assert tags == ["1.0", "1.1", "nightly"]
+    await run(versions=">1.1", prefix="new/")
+    assert (await here.send("GET", "/v2/new/team/app/tags/list")).json["tags"] == ["2.0"]
     new = await there.push_image("team/app", "nightly", layers=[b"new"])
     await run(tags=("1.*", "night*"))
     assert await get(here, "copy/team/app/manifests/nightly") == new
@@ -203,6 +205,7 @@ async def test_the_schedule_runs_what_is_due(
         ({"repositories": ()}, "repositories"),
         ({"repositories": ("team/*",)}, "repositories"),
         ({"direction": Direction.PUSH, "delete": True}, "delete"),
+        ({"versions": ">=1.2-rc1"}, "versions"),
         ({"username": "ada"}, "password_file"),
     ],
 )

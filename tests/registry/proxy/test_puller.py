@@ -296,3 +296,14 @@ async def test_a_registry_that_is_read_only_brings_nothing(
     front = await cached(watched.authority, {"read_only": True})
     assert (await front.send("GET", "/v2/hub/app/manifests/v1")).status == 404
     assert watched.requests == []
+
+
+async def test_a_rule_without_a_prefix_covers_all_other_names(
+    upstream: Client, start: StartRegistry, tmp_path: Path
+) -> None:
+    raw = await upstream.push_image("library/app", "v1")
+    rule = ProxyRule(upstream=upstream.base.removeprefix("http://"))
+    front = await start(root=tmp_path / "front", proxy=(rule,))
+    assert (await front.send("GET", "/v2/library/app/manifests/v1?ns=docker.io")).body == raw
+    assert (await front.send("POST", "/v2/mine/blobs/uploads/")).code == "DENIED"
+    assert (await front.send("GET", "/v2/")).status == 200
