@@ -119,6 +119,17 @@ def references(blobs: BlobStore, digest: Digest) -> Iterable[Digest]:
     return _manifest_references(document)
 
 
+def present_below(blobs: BlobStore, root: Digest) -> Iterator[Digest]:
+    """The blobs of an image or index, ``root`` first, as far as they are there; each once."""
+    stack, seen = [root], set[Digest]()
+    while stack:
+        digest = stack.pop()
+        if digest not in seen and blobs.size(digest) is not None:
+            seen.add(digest)
+            stack.extend(references(blobs, digest))
+            yield digest
+
+
 def _manifest_references(manifest: Manifest) -> list[Digest]:
     return [manifest.config.digest, *(layer.digest for layer in manifest.layers)]
 

@@ -22,7 +22,7 @@ from builder.storage import state_directory
 from engine.builds.building import LazyRunner
 from engine.builds.resolving import PullingResolver
 from images.errors import ImagesError
-from images.gc import references
+from images.gc import present_below
 from images.layers.compare import compare_layers
 from images.layers.compress import Decompressed
 from images.locks import flock, hold, is_held
@@ -191,14 +191,7 @@ def bring_over(root: Descriptor, store: ImageStore, apart: ImageStore) -> None:
     Raises:
         OSError: the stores are not on one disk.
     """
-    stack: list[Digest] = [root.digest]
-    seen: set[Digest] = set()
-    while stack:
-        digest = stack.pop()
-        if digest in seen or store.blobs.size(digest) is None:
-            continue
-        seen.add(digest)
-        stack.extend(references(store.blobs, digest))
+    for digest in present_below(store.blobs, root.digest):
         if apart.blobs.size(digest) is None:
             stage = Path(apart.directory) / f"link-{secrets.token_hex(8)}"
             os.link(store.blobs.path(digest), stage)

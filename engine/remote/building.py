@@ -16,13 +16,14 @@ from builder.errors import BuildCancelledError
 from builder.inputs import LocalInputs, read_inputs
 from builder.progress.events import VertexCached, VertexStarted
 from builder.request import Material
+from engine.remote.blobs import send_blobs, take_blobs
 from engine.remote.connecting import connected
 from engine.remote.errors import ChannelError, NodeError, RemoteBuildError
 from engine.remote.listing import ContextListing
 from engine.remote.serving import PROTOCOL
 from engine.remote.values import decode, encode
-from images.digest import Digest
 from images.durable import write_durably
+from images.gc import present_below
 from records import replace
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from engine.builds.remote_cache.options import CacheSource, CacheTarget
     from engine.remote.channel import Channel
     from engine.remote.nodes import Node
+    from images.digest import Digest
 
     Caches = tuple[tuple[CacheSource, ...], tuple[CacheTarget, ...]]
     Connect = Callable[[Node], AbstractContextManager[Channel]]
@@ -86,7 +88,7 @@ def build(
                 with tracker.start(f"[internal] sending sources to {node.endpoint}"):
                     _send_sources(travelling, inputs, channel, yard, caches)
                 result = _follow(channel, tracker, node)
-                _take_blobs(result["blobs"], channel, yard)
+                take_blobs(result["blobs"], channel, yard.store)
             finally:
                 stop()
     except ChannelError as error:
@@ -121,13 +123,8 @@ def portable(request: BuildRequest, inputs: BuildInputs, caches: Caches = ((), (
     for key, context in request.contexts.items():
         if isinstance(context, LocalContext):
             contexts[key] = LocalContext(f"{MAIN}:{key}", context.origin or context.path)
-        elif isinstance(context, ImageContext) and context.stored is None:
-            contexts[key] = context
         else:
-            raise NodeError(
-                f"the named context {key} is an image of this machine's store",
-                fix="push it, and name it docker-image://",
-            )
+            contexts[key] = context
     local = [Material("local", path, name=name) for name, path in _directories(request, inputs)]
     return replace(
         request,
@@ -169,20 +166,35 @@ def _send_sources(
     if inputs.main is not None:
         contexts[MAIN] = inputs.main
     state = yard.store.root / "builder"
+    stored = list(_stored(request, yard))
     channel.send(
         "build",
         request=encode(request),
         caches=encode(caches),
         client=client_id(state),
         contexts=[[name, found.path] for name, found in contexts.items()],
+        stored=[str(digest) for digest in stored],
     )
+    if stored:
+        send_blobs(_wanted(channel)["blobs"], stored, channel, yard.store)
     for found in contexts.values():
         listing = ContextListing(found, state)
         channel.send("files", rows=listing.rows())
-        answer = channel.receive("want", "error")
-        if answer["kind"] == "error":
-            raise _failed(answer, "the other end")
-        channel.send_stream(listing.contents(answer["numbers"]))
+        channel.send_stream(listing.contents(_wanted(channel)["numbers"]))
+
+
+def _wanted(channel: Channel) -> dict[str, Any]:
+    answer = channel.receive("want", "error")
+    if answer["kind"] == "error":
+        raise _failed(answer, "the other end")
+    return answer
+
+
+def _stored(request: BuildRequest, yard: Yard) -> Iterator[Digest]:
+    """The blobs of the contexts that are images of the store here."""
+    for context in request.contexts.values():
+        if isinstance(context, ImageContext) and context.stored is not None:
+            yield from present_below(yard.store.blobs, context.stored.digest)
 
 
 def _follow(channel: Channel, tracker: Tracker, node: Node) -> Mapping[str, Any]:
@@ -219,18 +231,6 @@ def show(event: Event, tracker: Tracker, numbers: dict[int, int]) -> None:
     if hasattr(event, "time"):
         changes["time"] = tracker.now()
     tracker.send(replace(event, **changes))
-
-
-def _take_blobs(names: list[str], channel: Channel, yard: Yard) -> None:
-    """Bring in what the store lacks, each verified as it comes."""
-    digests = [Digest.parse(name) for name in names]
-    missing = [digest for digest in digests if not yard.store.blobs.has(digest)]
-    channel.send("want", blobs=[str(digest) for digest in missing])
-    for digest in missing:
-        with yard.store.blobs.writer(expected=digest) as writer:
-            for piece in channel.receive_stream():
-                writer.write(piece)
-            writer.commit()
 
 
 def _stopping(channel: Channel, cancellation: Cancellation | None) -> Callable[[], None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +18,8 @@ from builder.runner import Cancellation
 from engine.builds import building
 from engine.builds.binfmt import executes, interpreter_of, read_entries
 from engine.builds.order import BuildOrder
-from engine.remote.channel import PIECE, Channel
+from engine.remote.blobs import send_blobs, take_blobs
+from engine.remote.channel import Channel
 from engine.remote.errors import ChannelError, PeerGoneError
 from engine.remote.listing import read_rows
 from engine.remote.replica import replica
@@ -52,16 +53,17 @@ def serve_session(channel: Channel, yard: Yard) -> None:
     places: dict[str, str] = {}
     try:
         with ExitStack() as stack:
-            request = _take_sources(order, channel, yard, stack, places)
             stack.enter_context(yard.store.lease("build for a client"))
+            if order["stored"]:
+                take_blobs(order["stored"], channel, yard.store)
+            request = _take_sources(order, channel, yard, stack, places)
             client = _Client(channel)
             tracker = Tracker(_Forwarded(channel))
             with _caches(order, request, yard, tracker) as cached:
                 result = building.build(request, cached, tracker, cancellation=client.cancellation)
             blobs = _blobs(result, yard)
             channel.send("result", result=encode(result), blobs=[str(digest) for digest in blobs])
-            for digest in client.wanted(blobs):
-                channel.send_stream(_read(digest, yard))
+            send_blobs(client.wanted(), blobs, channel, yard.store)
     except ChannelError:
         raise
     except ImagesError as error:
@@ -134,21 +136,16 @@ class _Client:
         self._wish: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         threading.Thread(target=self._listen, name="client", daemon=True).start()
 
-    def wanted(self, offered: list[Digest]) -> list[Digest]:
-        """What the client lacks of what it was offered.
+    def wanted(self) -> list[str]:
+        """What the client says it lacks.
 
         Raises:
             PeerGoneError: it is gone.
-            ChannelError: it asks for something else.
         """
         message = self._wish.get()
         if message is None:
             raise PeerGoneError("the client went away")
-        known = {str(digest): digest for digest in offered}
-        try:
-            return [known[text] for text in message["blobs"]]
-        except (KeyError, TypeError) as error:
-            raise ChannelError("the client asks for what it was not offered") from error
+        return list(message["blobs"])
 
     def _listen(self) -> None:
         try:
@@ -181,12 +178,6 @@ def _blobs(result: BuildResult, yard: Yard) -> list[Digest]:
     image = yard.store.image(result.descriptor)
     layers = [layer.digest for layer in image.manifest.layers]
     return list(dict.fromkeys([*layers, image.manifest.config.digest, result.descriptor.digest]))
-
-
-def _read(digest: Digest, yard: Yard) -> Iterator[bytes]:
-    with yard.store.blobs.open(digest) as file:
-        while piece := file.read(PIECE):
-            yield piece
 
 
 def _told(error: ImagesError, places: Mapping[str, str]) -> dict[str, Any]:

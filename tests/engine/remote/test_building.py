@@ -187,6 +187,46 @@ def test_a_client_that_goes_away_stops_the_build(over_ssh: Machine, number: int)
     wait_for(lambda: not sleeping())
 
 
+@pytest.fixture
+def by_script(near: Machine, far: Machine) -> Machine:
+    """A builder named ``far``, where a script stands for ssh and its server."""
+    script = near.folder / "ssh"
+    settings = " ".join(f"{key}={value}" for key, value in far.variables.items())
+    script.write_text(f"#!/bin/sh\nexec env {settings} {LADING} builder dial-stdio\n")
+    script.chmod(0o755)
+    near.environ["LADING_SSH"] = str(script)
+    near.lading("builder", "create", "--use", "far", "ssh://far.example")
+    return near
+
+
+def test_a_target_of_a_bake_is_a_context_of_another(by_script: Machine) -> None:
+    near = by_script
+    (near.folder / "context/again").write_text("FROM other\nRUN cp /said /again\n")
+    context = json.dumps(str(near.folder / "context"))
+    (near.folder / "bake.hcl").write_text(
+        f'target "one" {{ context = {context} }}\n'
+        f'target "two" {{\n context = {context}\n dockerfile = "again"\n'
+        ' contexts = { other = "target:one" }\n tags = ["two:1"]\n}\n'
+    )
+    near.lading("bake", "-f", near.folder / "bake.hcl", "--allow", f"fs={near.folder}", "two")
+    assert near.lading("run", "--rm", "two:1", "cat", "/again") == "none hello\n"
+
+
+def test_a_layout_here_is_a_context_there(by_script: Machine) -> None:
+    near = by_script
+    image = near.folder / "image"
+    image.mkdir()
+    (image / "Dockerfile").write_text("FROM scratch\nCOPY mark /mark\n")
+    (image / "mark").write_text("only here\n")
+    layout = near.folder / "layout"
+    local = ("--builder", "default", "-o", f"type=oci,tar=false,dest={layout}")
+    near.lading("build", *local, image)
+    (near.folder / "context/Dockerfile").write_text("FROM base:1\nCOPY --from=other /mark /\n")
+    other = f"other=oci-layout://{layout}"
+    near.lading("build", "-t", "app:1", "--build-context", other, near.folder / "context")
+    assert near.lading("run", "--rm", "app:1", "cat", "/mark") == "only here\n"
+
+
 def test_the_end_that_builds_says_nothing_of_a_client_that_left(near: Machine) -> None:
     done = subprocess.run(
         [LADING, "builder", "dial-stdio"],
