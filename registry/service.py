@@ -95,12 +95,19 @@ def open_storage(config: RegistryConfig) -> Storage:
     """Where the bytes are by ``config``; the libraries of an object store load with their use.
 
     Raises:
-        RegistryStartError: the bucket cannot be used. OSError: the folder cannot.
+        RegistryStartError: the bucket cannot be used, or its library is missing.
+        OSError: the folder cannot be used.
     """
     if config.storage.type is StorageType.FILES:
         return FileStorage(config.root)
-    from registry.s3.opening import open_objects
-
+    try:
+        from registry.s3.opening import open_objects
+    except ModuleNotFoundError as error:
+        raise RegistryStartError(
+            f"blobs in S3 need {error.name}, which is not installed",
+            where="storage.type",
+            fix="pip install 'lading[s3]'",
+        ) from error
     return open_objects(config)
 
 

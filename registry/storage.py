@@ -21,6 +21,11 @@ from typing import BinaryIO, Final
 from images.blobs import HEX_DIGITS, BlobStore
 from images.digest import HEX_LENGTHS, Digest
 from images.errors import DigestMismatchError
+from registry.database import Database
+from registry.errors import RegistryStartError
+
+PLACE: Final = "storage.place"
+"""The fact that names the bucket of a store without files."""
 
 _REHASH_BUFFER: Final = 1 << 20
 _WRITE_VECTORS: Final = 512
@@ -47,8 +52,19 @@ class FileStorage:
         """Who tells inside a transaction what is there: a look at the disk is quick."""
         return self
 
-    def attach(self, index: object) -> None:
-        """Files say all there is to know of them, so the index keeps nothing."""
+    def attach(self, index: Database) -> None:
+        """See that the index is one of files, which it knows nothing more of.
+
+        Raises:
+            RegistryStartError: its blobs are in an object store.
+        """
+        place = index.fact(PLACE)
+        if place is not None:
+            raise RegistryStartError(
+                f"the blobs of this store are in the bucket {place}",
+                where=str(index.path),
+                fix='set storage.type = "s3" and the bucket again',
+            )
 
     def open(self, digest: Digest) -> BinaryIO:
         """Open a blob for reading; raises ``BlobUnknownError``."""

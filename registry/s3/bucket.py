@@ -85,6 +85,11 @@ class Bucket:
         self._final = self._made | ({"StorageClass": storage_class} if storage_class else {})
         self._copy_part_size = copy_part_size
 
+    @property
+    def place(self) -> str:
+        """Bucket and prefix, as people write them."""
+        return f"{self._bucket}/{self._prefix}"
+
     def probe(self) -> None:
         """List the bucket: unlike a HEAD, the answer says what is wrong.
 

@@ -16,6 +16,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
@@ -27,14 +28,15 @@ from images.errors import (
     SizeLimitError,
 )
 from registry.admission import Holder
-from registry.database import Database
-from registry.errors import ObjectStoreError
+from registry.database import NO_REPOSITORY, Database
+from registry.errors import ObjectStoreError, RegistryStartError
 from registry.s3.bucket import Bucket, ObjectUnknownError
 from registry.s3.ledger import Ledger, Stored, object_name
 from registry.s3.reading import PIECE, ObjectFile
 from registry.s3.sessions import Sessions
 from registry.s3.settings import LEAST_PART
 from registry.s3.stage import FOLDER, ObjectStage
+from registry.storage import PLACE
 
 _BLOBS: Final = "blobs/"
 _QUARANTINE: Final = "quarantine/"
@@ -61,7 +63,23 @@ class ObjectStorage:
         return self._ledger
 
     def attach(self, index: Database) -> None:
-        """Keep what must be known of objects in this index."""
+        """Keep what must be known of objects in this index, which belongs to this bucket alone.
+
+        Raises:
+            RegistryStartError: its blobs are elsewhere.
+        """
+        place = index.fact(PLACE)
+        if place is None:
+            held = "SELECT 1 FROM blob_links UNION ALL SELECT 1 FROM manifests LIMIT 1"
+            if index.reader().execute(held).fetchone() is None:
+                index.write(NO_REPOSITORY, partial(index.set_fact, PLACE, self._bucket.place))
+                place = self._bucket.place
+        if place != self._bucket.place:
+            raise RegistryStartError(
+                f"the blobs of this store are in {place or 'files'}, not in {self._bucket.place}",
+                where=str(index.path),
+                fix="correct [storage], or begin a new store with another root",
+            )
         self._ledger.attach(index)
 
     # Reading

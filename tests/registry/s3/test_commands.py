@@ -1,0 +1,148 @@
+"""Commands on a store whose blobs are in a bucket, and what a registry of files does not pay."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from registry.config import RegistryConfig
+from registry.errors import RegistryStartError
+from registry.service import open_storage
+from tests.conftest import require_program
+from tests.registry import kit
+from tests.registry.s3.kit import Server
+from tests.registry.s3.test_service import layout
+from tests.registry.service_kit import PROJECT, call, service
+from tests.registry.test_peers import dockerd, run
+
+
+@pytest.fixture
+def used(s3_server: Server, tmp_path: Path) -> Path:
+    """The configuration of a store that was pushed to."""
+    config = s3_server.settings(f"{tmp_path.name}/")
+    with service(tmp_path, config, environment=s3_server.environment, workers=1) as served:
+        for data in (b"{}", b"layer"):
+            path = f"/v2/a/blobs/uploads/?digest={kit.digest_of(data)}"
+            assert call(served.port, "POST", path, data)[0] == 201
+        raw = kit.manifest(layers=[b"layer"])
+        headers = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
+        assert call(served.port, "PUT", "/v2/a/manifests/1", raw, headers)[0] == 201
+    return tmp_path / "registry.toml"
+
+
+def lading(server: Server, *arguments: str | Path) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "lading", "registry", *map(str, arguments)],
+        cwd=PROJECT,
+        env={**os.environ, **server.environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.peer
+def test_what_works_and_what_is_refused(used: Path, s3_server: Server, tmp_path: Path) -> None:
+    status, said = lading(s3_server, "check", "-c", used)
+    assert (status, "every promise is kept" in said) == (0, True), said
+    status, said = lading(s3_server, "scrub", "-c", used, "--format", "json")
+    assert (status, json.loads(said)["blobs"]) == (0, 3), said
+    status, said = lading(s3_server, "gc", "-c", used, "--lease", "0", "--format", "json")
+    assert (status, json.loads(said)["files"]) == (0, 0), said
+    for command in (["backup", tmp_path / "copy"], ["rebuild-index"]):
+        status, said = lading(s3_server, *command, "-c", used)
+        assert status != 0
+        assert "does not work on blobs in an object store" in said
+        assert "index.db" in said
+    assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.peer
+def test_a_store_stays_where_its_blobs_are(used: Path, s3_server: Server, tmp_path: Path) -> None:
+    text = used.read_text()
+    for other in (text.replace('type = "s3"', ""), text.replace("prefix = ", 'prefix = "x" #')):
+        used.write_text(other)
+        status, said = lading(s3_server, "serve", "-c", used)
+        assert status != 0
+        assert "the blobs of this store are in" in said, said
+        assert f"registry/{tmp_path.name}/" in said
+
+
+@pytest.mark.peer
+def test_a_store_of_files_is_not_taken_for_a_bucket(s3_server: Server, tmp_path: Path) -> None:
+    with service(tmp_path, workers=1) as served:
+        path = f"/v2/a/blobs/uploads/?digest={kit.digest_of(b'x')}"
+        assert call(served.port, "POST", path, b"x")[0] == 201
+    file = tmp_path / "registry.toml"
+    file.write_text(file.read_text() + s3_server.settings("y/"))
+    status, said = lading(s3_server, "serve", "-c", file)
+    assert status != 0
+    assert "the blobs of this store are in files" in said
+
+
+def test_a_registry_of_files_imports_nothing_of_the_sdk(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; from registry.config import RegistryConfig;"
+        " from registry.service import open_registry;"
+        f" open_registry(RegistryConfig(pathlib.Path({str(tmp_path)!r}))).close();"
+        " sys.exit(any(name.startswith(('botocore', 'registry.s3.st', 'registry.s3.b'))"
+        " for name in sys.modules))"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
+
+
+def test_without_the_sdk_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("botocore", "registry.s3"))]:
+        if name != "registry.s3.settings":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "botocore", None)
+    from registry.s3.settings import StorageSettings, StorageType
+
+    config = RegistryConfig(tmp_path, storage=StorageSettings(StorageType.S3, bucket="bucket"))
+    with pytest.raises(RegistryStartError) as refused:
+        open_storage(config)
+    assert refused.value.fix == "pip install 'lading[s3]'"
+
+
+@pytest.mark.peer
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.parametrize("redirect", ["false", "true"])
+def test_docker_pushes_and_pulls(s3_server: Server, tmp_path: Path, redirect: str) -> None:
+    skopeo, docker = require_program("skopeo"), require_program("docker")
+    archive = tmp_path / "image.tar"
+    source = layout(tmp_path / "layout", [tarball()])
+    config = s3_server.settings(f"{tmp_path.name}/", redirect=redirect)
+    with service(tmp_path, config, environment=s3_server.environment) as served:
+        name = f"127.0.0.1:{served.port}/from/docker:1"
+        run(skopeo, "copy", f"oci:{source}:t", f"docker-archive:{archive}:{name}")
+        folder = tmp_path / "d"
+        folder.mkdir()
+        with dockerd(folder) as address:
+            run(docker, "-H", address, "load", "-i", archive)
+            run(docker, "-H", address, "push", name)
+            run(docker, "-H", address, "rmi", name)
+            run(docker, "-H", address, "pull", name)
+            assert run(docker, "-H", address, "images", "-q").strip()
+
+
+def tarball() -> bytes:
+    """A layer of more than one part."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        data = os.urandom(12 << 20)
+        member = tarfile.TarInfo("random")
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
