@@ -29,6 +29,7 @@ def check(file: Path) -> int:
     try:
         found = load(RegistryConfig, file=file, defaults={"root": Path("registry")})
         _check_policies(found)
+        _check_webhooks(found)
     except RegistryConfigError as error:
         for problem in error.problems or (error,):
             fix = f"; {problem.fix}" if problem.fix else ""
@@ -46,6 +47,15 @@ def _check_policies(found: RegistryConfig) -> None:
         for rule in found.gate:
             if rule.policy is not None:
                 load(rule.policy)
+
+
+def _check_webhooks(found: RegistryConfig) -> None:
+    """Read the secrets and certificates of webhooks; raises ``RegistryConfigError``."""
+    if found.webhook:
+        from registry.events.receiver import Credentials
+
+        for webhook in found.webhook:
+            Credentials.read(webhook)
 
 
 @config.command()

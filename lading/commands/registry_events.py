@@ -18,7 +18,8 @@ from lading.commands.registry_store import store_config, with_store
 from lading.render.table import tabulate
 
 if TYPE_CHECKING:
-    from registry.events.queue import Delivery, EventQueue, Standing
+    from registry.events.queue import EventQueue
+    from registry.events.records import Delivery, Standing
     from registry.events.settings import WebhookSettings
 
 
@@ -191,7 +192,7 @@ def _state(standing: Standing | None, settings: WebhookSettings | None) -> str:
 def _status_json(
     name: str, standing: Standing | None, settings: WebhookSettings | None
 ) -> dict[str, Any]:
-    from registry.events.queue import Standing
+    from registry.events.records import Standing
 
     document = asdict(standing or Standing(name, 0, 0, None))
     address = None if settings is None else settings.address

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from images.errors import ImagesError
 from registry.events.backoff import jittered
 from registry.events.follower import EventFollower
-from registry.events.queue import Delivery, EventQueue
+from registry.events.queue import EventQueue
 from registry.events.receiver import Credentials, Receiver, Verdict
+from registry.events.records import Delivery
 from registry.events.settings import WebhookSettings
 
 if TYPE_CHECKING:

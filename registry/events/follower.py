@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from registry.events.cloudevents import KINDS, envelope
-from registry.events.queue import EventQueue, NewDelivery
+from registry.events.queue import EventQueue
+from registry.events.records import NewDelivery
 from registry.events.settings import WebhookSettings
 from registry.index import SqliteIndex
 from registry.outbox import Event, newest_event, read_events

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from registry.errors import RegistryStartError
 from registry.schedule import elected
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class EventFront:
 
         Raises:
             RegistryConfigError: a file of a webhook is no good.
-            RegistryStartError: a newer release wrote the queue.
+            RegistryStartError: the queue cannot be opened, or a newer release wrote it.
         """
         self._index = index
         self._tracer = tracer
@@ -69,15 +71,22 @@ class EventFront:
         # Loaded by registries that have webhooks.
         from registry.events.courier import Courier
         from registry.events.follower import EventFollower, IndexEvents
-        from registry.events.queue import EventQueue
+        from registry.events.queue import FILE, EventQueue
         from registry.events.receiver import Credentials
 
         webhooks = [(webhook, Credentials.read(webhook)) for webhook in config.webhook]
-        if self._queue is None:
-            self._queue = EventQueue(self._root)
-        index = IndexEvents(self._index)
-        follower = EventFollower(self._queue, index, config.webhook, source_of(config))
-        follower.begin()
+        try:
+            if self._queue is None:
+                self._queue = EventQueue(self._root)
+            index = IndexEvents(self._index)
+            follower = EventFollower(self._queue, index, config.webhook, source_of(config))
+            follower.begin()
+        except (OSError, sqlite3.Error) as error:
+            raise RegistryStartError(
+                f"cannot begin to follow the index: {error}",
+                where=str(self._root / FILE),
+                fix="free the disk it is on, and try again",
+            ) from error
         return Prepared(follower, Courier(follower, webhooks, tracer=self._tracer))
 
     def start(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,15 +11,26 @@ from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from registry.errors import RegistryError
 from registry.events.queue import EventQueue
+from registry.events.records import Standing
 
 _PREFIX: Final = "lading_registry_events_"
 
 
 def families(root: Path) -> Iterator[Metric]:
-    """What to tell of each webhook; blocks, as it reads the queue."""
-    with closing(EventQueue(root)) as queue:
-        standings = queue.standings()
+    """What to tell of each webhook; blocks, as it reads the queue.
+
+    A queue that cannot be read takes only its own metrics away.
+    """
+    try:
+        with closing(EventQueue(root)) as queue:
+            standings = queue.standings()
+    except (OSError, sqlite3.Error, RegistryError):
+        readable, standings = 0, list[Standing]()
+    else:
+        readable = 1
+    yield GaugeMetricFamily(f"{_PREFIX}readable", "1 for a queue that can be read", value=readable)
     now = time.time()
     for name, text in (
         ("delivered", "Events that their receiver took"),

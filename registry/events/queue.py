@@ -15,11 +15,11 @@ import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from registry.errors import RegistryStartError
+from registry.events.records import Delivery, NewDelivery, Standing
 
 FILE: Final = "events.db"
 FORMAT: Final = 1
@@ -60,49 +60,6 @@ CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NO
 """
 
 
-@dataclass(frozen=True, slots=True)
-class NewDelivery:
-    """An event for one webhook, on its way into the queue."""
-
-    webhook: str
-    repository: str
-    event: str
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """An event in the queue; ``attempts`` is how many failed, ``since`` when it began to wait."""
-
-    number: int
-    webhook: str
-    repository: str
-    event: str
-    body: bytes
-    since: float
-    attempts: int
-    error: str
-    dead: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How a webhook is doing. ``failed`` counts attempts, ``died`` and ``dropped`` events;
-    ``oldest`` is since when the oldest event waits, ``gone`` since when its receiver is.
-    """
-
-    name: str
-    pending: int
-    dead: int
-    oldest: float | None
-    delivered: int = 0
-    failed: int = 0
-    died: int = 0
-    dropped: int = 0
-    gone: float | None = None
-    error: str = ""
-
-
 _COLUMNS: Final = "number, webhook, repository, event, body, since, attempts, error, dead"
 
 
@@ -113,15 +70,21 @@ class EventQueue:
         """Open the file, made when it is missing.
 
         Raises:
-            RegistryStartError: a newer release wrote it. OSError, sqlite3.Error: it is unusable.
+            RegistryStartError: it is damaged or cannot be used, or a newer release wrote it.
         """
         self._path = root / FILE
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(
-            self._path, isolation_level=None, check_same_thread=False
-        )
+        try:
+            self._connection = sqlite3.connect(
+                self._path, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
         try:
             self._prepare()
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise self._unusable(error) from error
         except BaseException:
             self._connection.close()
             raise
@@ -307,6 +270,13 @@ class EventQueue:
                 for statement in _SCHEMA.split(";"):
                     run.execute(statement)
                 run.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _unusable(self, error: sqlite3.Error) -> RegistryStartError:
+        return RegistryStartError(
+            f"cannot open the queue of events: {error}",
+            where=str(self._path),
+            fix="if it is damaged, move it away: the events in it are lost, nothing else",
+        )
 
     def _version(self) -> int:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()

@@ -12,8 +12,9 @@ from typing import Any
 
 from registry.events.courier import Courier
 from registry.events.follower import EventFollower
-from registry.events.queue import EventQueue, Standing
+from registry.events.queue import EventQueue
 from registry.events.receiver import Credentials
+from registry.events.records import Standing
 from registry.events.settings import WebhookSettings
 from registry.outbox import Change, Event
 from registry.records import ManifestRow

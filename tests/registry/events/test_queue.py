@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from registry.errors import RegistryStartError
-from registry.events.queue import FILE, Delivery, EventQueue
+from registry.events.queue import FILE, EventQueue
+from registry.events.records import Delivery
 from registry.events.settings import EventKind, WebhookSettings
 from registry.outbox import Change
 from tests.registry.events.couriers import FakeIndex, Post, post
@@ -133,3 +134,11 @@ def test_a_queue_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(RegistryStartError, match="format 2"):
         EventQueue(tmp_path)
+
+
+def test_a_damaged_queue_says_so(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"no database" * 400)
+    with pytest.raises(RegistryStartError, match="not a database") as caught:
+        EventQueue(tmp_path)
+    assert caught.value.fix is not None
+    assert "move it away" in caught.value.fix

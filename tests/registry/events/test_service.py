@@ -7,11 +7,13 @@ import hashlib
 import hmac
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.registry.events.receiving import Inbox, receiver
 from tests.registry.kit import digest_of, manifest
-from tests.registry.service_kit import Service, call, eventually, free_port, service
+from tests.registry.service_kit import PROJECT, Service, call, eventually, free_port, service
 from tests.registry.test_reload import reload
 
 OCI = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
@@ -157,3 +159,38 @@ def test_a_reload_brings_webhooks_and_ends_them(tmp_path: Path) -> None:
         push(found, "app", "4")
         eventually(lambda: inbox.subjects()[-1] == "app:4")
         assert "app:3" not in inbox.subjects()
+
+
+def test_a_damaged_queue_or_secret_is_refused_and_the_registry_goes_on(tmp_path: Path) -> None:
+    file = tmp_path / "registry.toml"
+    with receiver() as inbox, service(tmp_path) as found:
+        without = file.read_text()
+        queue = tmp_path / "store" / "events.db"
+        queue.write_bytes(b"no database" * 400)
+        file.write_text(without + webhook(inbox))
+        reload(found, good=False)
+        assert "cannot open the queue of events" in found.logged()
+        assert found.metric("events_readable") == 0
+        queue.unlink()
+        secret = tmp_path / "secret"
+        secret.write_text("guess me")
+        file.write_text(without + webhook(inbox, secret_file='"secret"'))
+        reload_refused = found.metric("reload_failures_total")
+        found.signal(signal.SIGHUP)
+        eventually(lambda: found.metric("reload_failures_total") >= reload_refused + 2)
+        assert "secret: a line is not base64" in found.logged()
+        assert "guess me" not in found.logged()
+        checked = subprocess.run(
+            [sys.executable, "-m", "lading", "registry", "config", "check", str(file)],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert checked.returncode == 1
+        assert "a line is not base64; make one: echo" in checked.stderr
+        push(found, "app", "1")
+        secret.write_text("whsec_" + base64.b64encode(os.urandom(32)).decode())
+        reload(found)
+        push(found, "app", "2")
+        eventually(lambda: "app:2" in inbox.subjects())
