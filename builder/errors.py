@@ -12,6 +12,12 @@ from contextlib import contextmanager
 from images.errors import ImagesError, InvalidArchiveError, SizeLimitError
 from records import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    _T = TypeVar("_T")
+
 
 class Source(Record):
     """A place in a Dockerfile: its name, its lines, and marked ranges (1-based, inclusive)."""
@@ -120,6 +126,15 @@ class StepFailedError(BuildError):
         super().__init__(
             f'process "{command}" did not complete successfully: {ending}', source=source, fix=fix
         )
+
+
+def first_cause(failed: Sequence[tuple[_T, BaseException]]) -> tuple[_T, BaseException]:
+    """Of what failed, in this order, what stopped the others rather than that they were stopped.
+
+    What breaks because it is being stopped may say so in other words, but later.
+    """
+    causes = [pair for pair in failed if not isinstance(pair[1], BuildCancelledError)]
+    return (causes or failed)[0]
 
 
 @contextmanager

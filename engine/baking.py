@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TYPE_CHECKING, Final
 
 from builder.contexts import TargetContext, stored_image
-from builder.errors import BuildCancelledError
+from builder.errors import first_cause
 from builder.progress.tracker import Tracker
 from builder.runner import Cancellation
 from engine.bake.errors import BakeValueError
@@ -124,9 +124,7 @@ class _Baker:
             for thread in self._threads:
                 thread.join()
         if failed:
-            # Of several, what stopped the others rather than that they were stopped.
-            causes = [pair for pair in failed if not isinstance(pair[1], BuildCancelledError)]
-            name, error = (causes or failed)[0]
+            name, error = first_cause(failed)
             error.add_note(f"while building the target {name}")
             raise error
         return {name: self._outcomes[name] for name in self._orders}

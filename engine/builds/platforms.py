@@ -11,7 +11,7 @@ import threading
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Final
 
-from builder.errors import BuildCancelledError
+from builder.errors import first_cause
 from builder.runner import Cancellation
 from builder.solver.common import CommonWork
 from engine.builds import building
@@ -101,19 +101,10 @@ def _at_the_same_time(
         for thread in threads:
             thread.join()
     if failures:
-        raise _cause(failures)
+        platform, error = first_cause(failures)
+        error.add_note(f"while building for {platform}")
+        raise error
     return tuple(future.result() for future in futures)
-
-
-def _cause(failures: list[tuple[Platform, BaseException]]) -> BaseException:
-    """What stopped the builds, rather than that one was stopped; ``failures`` came in this order.
-
-    What breaks because a build is being stopped may say so in other words, but later.
-    """
-    causes = [pair for pair in failures if not isinstance(pair[1], BuildCancelledError)]
-    platform, error = (causes or failures)[0]
-    error.add_note(f"while building for {platform}")
-    return error
 
 
 def request_for(order: BuildOrder, platform: Platform) -> BuildRequest:

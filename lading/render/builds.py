@@ -12,6 +12,8 @@ from lading.render.table import tabulate
 from lading.render.units import human_duration, human_size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from engine.builds.history.comparing import Comparison, StepPair
     from engine.builds.history.document import Document
     from engine.builds.history.steps import TracedStep
@@ -90,8 +92,22 @@ def inspected(document: Document) -> dict[str, Any]:
 
 def pretty(document: Document) -> str:
     """For people."""
-    request, definition = document["request"], document.get("definition", {})
     steps = steps_of(document)
+    shown = {name: _line(str(value)) for name, value in _facts(document, steps).items() if value}
+    width = max(map(len, shown)) + 1
+    text = "".join(f"{name + ':':{width}} {value}\n" for name, value in shown.items())
+    text += "\n" + _step_table(steps)
+    chain = slowest_chain(steps)
+    if len(chain) > 1:
+        names = " > ".join(f"{short_name(step)} {seconds(step.seconds)}" for step in chain)
+        text += f"\nSlowest chain: {names}\n"
+    for message, where in document["warnings"]:
+        text += f"Warning: {_line(message)}" + (f" ({_line(where)})\n" if where else "\n")
+    return text
+
+
+def _facts(document: Document, steps: Sequence[TracedStep]) -> dict[str, str]:
+    request, definition = document["request"], document.get("definition", {})
     totals = totals_of(document, steps)
     facts = {
         "Name": document["name"],
@@ -108,16 +124,15 @@ def pretty(document: Document) -> str:
         "Error": document.get("error", {}).get("message", ""),
     }
     facts |= {f"Build arg {name}": value for name, value in request.get("args", {}).items()}
-    facts |= {
+    return facts | {
         f"Material {item.get('uri', '')}": item.get("digest", "")
         for item in document.get("materials", ())
         if item.get("digest")
     }
-    shown = {name: _line(str(value)) for name, value in facts.items() if value}
-    width = max(map(len, shown)) + 1
-    text = "".join(f"{name + ':':{width}} {value}\n" for name, value in shown.items())
-    table = [["#", "STEP", "TIME", "LAYER", "WHY"]]
-    table += [
+
+
+def _step_table(steps: Sequence[TracedStep]) -> str:
+    rows = [
         [
             str(step.number),
             fit(harmless(step.name), STEP_WIDTH),
@@ -127,14 +142,7 @@ def pretty(document: Document) -> str:
         ]
         for step in steps
     ]
-    text += "\n" + tabulate(table)
-    chain = slowest_chain(steps)
-    if len(chain) > 1:
-        names = " > ".join(f"{short_name(step)} {seconds(step.seconds)}" for step in chain)
-        text += f"\nSlowest chain: {names}\n"
-    for message, where in document["warnings"]:
-        text += f"Warning: {_line(message)}" + (f" ({_line(where)})\n" if where else "\n")
-    return text
+    return tabulate([["#", "STEP", "TIME", "LAYER", "WHY"], *rows])
 
 
 def comparison_text(found: Comparison, before: Document, after: Document) -> str:

@@ -33,11 +33,11 @@ class Redactor:
     """Replaces values in texts and in whole documents."""
 
     def __init__(self, values: Iterable[str]) -> None:
-        longest_first = sorted({text for text in values if len(text) >= SHORTEST}, key=len)
+        hidden = {text for text in values if len(text) >= SHORTEST}
+        # The longest first: of what holds another one, no rest may be left.
+        longest_first = sorted(hidden, key=len, reverse=True)
         self._pattern = (
-            re.compile("|".join(re.escape(text) for text in reversed(longest_first)))
-            if longest_first
-            else None
+            re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
         )
 
     def text(self, text: str) -> str:
