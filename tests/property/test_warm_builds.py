@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from builder.api import build
 from builder.bases import StoreResolver
+from builder.progress.tracker import Tracker
 from builder.request import BuildRequest
 from images.layers.compress import BLOCK
 from images.store import ImageStore
@@ -118,7 +119,7 @@ def _layers(context: Path, root: Path) -> tuple[list[str], list[str]]:
             store=store,
             resolver=StoreResolver(store),
             runner=FakeRunner(),
-            progress=RecordingProgress(),
+            tracker=Tracker(RecordingProgress()),
         )
         image = store.image(result.descriptor)
         return (
