@@ -34,7 +34,7 @@ def robot() -> None:
 
 @click.group()
 def access() -> None:
-    """Explain rights; rotate the key that signs tokens."""
+    """Explain rights; deny somebody; rotate the key that signs tokens."""
 
 
 def _with_places(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -217,19 +217,53 @@ def list_robots(app: App, /, *, style: str, **where: Any) -> None:
 
 
 @access.command()
-@click.argument("who", metavar="USER|robot:NAME|anonymous")
+@click.argument("who", metavar="USER|robot:NAME|outside:SOURCE/NAME|anonymous")
 @click.argument("action", type=click.Choice(["pull", "push", "delete", "admin"]))
 @click.argument("repository")
+@click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    metavar="SOURCE/NAME",
+    help="A group that an outside source would say they are in; may be repeated",
+)
 @_with_places
 @click.pass_obj
-def explain(app: App, /, *, who: str, action: str, repository: str, **where: Any) -> int:
+def explain(
+    app: App, /, *, who: str, action: str, repository: str, groups: tuple[str, ...], **where: Any
+) -> int:
     """Say whether somebody may do something, and which rule decides; exit status 1 means no."""
     from registry.access.explain import explain as explained
 
-    decision = explained(_places(app, **where), who, action, repository)
+    decision = explained(_places(app, **where), who, action, repository, groups=groups)
     word = "allowed" if decision.allowed else "denied"
     click.echo(f"{word}: {decision.rule}")
     return 0 if decision.allowed else FAILED_STATUS
+
+
+@access.command()
+@click.argument("who", metavar="outside:SOURCE/NAME|user:NAME|robot:NAME|token:SOURCE/JTI")
+@_with_places
+@click.pass_obj
+def deny(app: App, /, *, who: str, **where: Any) -> None:
+    """Let somebody in no more, within a second, whatever they show."""
+    from registry.access.denials import deny as denied
+
+    denied(_places(app, **where).denials, who)
+    click.echo(who)
+
+
+@access.command()
+@click.argument("who", metavar="outside:SOURCE/NAME|user:NAME|robot:NAME|token:SOURCE/JTI")
+@_with_places
+@click.pass_obj
+def permit(app: App, /, *, who: str, **where: Any) -> None:
+    """Take back what deny did."""
+    from registry.access.denials import permit as permitted
+
+    if not permitted(_places(app, **where).denials, who):
+        raise RegistryConfigError("the deny list does not name them", where=who)
+    click.echo(who)
 
 
 @access.command("rotate-key")

@@ -145,6 +145,42 @@ def test_explain_names_the_rule(lading: Lading, with_password: Lading, tmp_path:
     assert lading(*explain, "ada", "pull", "Team")[0] == 1
 
 
+def test_explain_and_deny_outside_people(lading: Lading, tmp_path: Path) -> None:
+    config = tmp_path / "registry.toml"
+    config.write_text(
+        """
+        [[access.issuer]]
+        name = "github"
+        issuer = "https://token.actions.githubusercontent.com"
+        audience = "registry.example.org"
+        subjects = ["repo:our-org/*"]
+        [[access.rules]]
+        name = "builds push"
+        repositories = ["apps/**"]
+        actions = ["pull", "push"]
+        outside = ["github/repo:our-org/app:*"]
+        groups = ["github/release"]
+        """
+    )
+    explain = ("registry", "access", "explain", "-c", config)
+    build, other = "outside:github/repo:our-org/app:x", "outside:github/repo:our-org/lib:x"
+    assert lading(*explain, build, "push", "apps/a") == (0, "allowed: builds push\n", "")
+    assert lading(*explain, other, "push", "apps/a")[:2] == (1, "denied: no rule allows it\n")
+    grouped = lading(*explain, other, "push", "apps/a", "--group", "github/release")
+    assert grouped[:2] == (0, "allowed: builds push\n")
+    for wrong in ("outside:gitlab/x", "outside:x", "outside:/x"):
+        assert lading(*explain, wrong, "pull", "apps/a")[0] != 0
+    deny = ("registry", "access", "deny", "-c", config, build)
+    assert lading(*deny) == (0, f"{build}\n", "")
+    assert lading(*explain, build, "push", "apps/a")[1] == f"denied: the deny list names {build}\n"
+    denied = tmp_path / "root" / "registry" / "access" / "denied"
+    assert build in denied.read_text().splitlines()
+    assert lading("registry", "access", "permit", "-c", config, build)[0] == 0
+    assert lading("registry", "access", "permit", "-c", config, build)[0] == 1
+    assert lading(*explain, build, "push", "apps/a")[0] == 0
+    assert lading("registry", "access", "deny", "-c", config, "ada")[0] == 1
+
+
 def test_a_registry_without_users_is_open(lading: Lading) -> None:
     status, out, _ = lading("registry", "access", "explain", "anonymous", "push", "a")
     assert (status, out) == (0, "allowed: the registry has no users, so everybody may\n")
