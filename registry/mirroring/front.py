@@ -1,7 +1,7 @@
 """Mirrors at work: which are due, and one run at a time of each, in all processes.
 
 Runs are tasks of their own, so that a long one delays nothing else that the schedule does. A run
-that was cut short is begun again when it is next due, and goes on where content is missing.
+that had a problem or was cut short is begun again soon, and goes on where content is missing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from images.errors import ImagesError
 from registry.errors import ApiError
@@ -23,6 +24,9 @@ from registry.proxy.flights import Locks
 from registry.service import Registry
 
 log = logging.getLogger("registry")
+
+AGAIN: Final = 300.0
+"""Seconds from the beginning of a run that did not copy everything to that of the next."""
 
 
 class Mirrors:
@@ -53,7 +57,7 @@ class Mirrors:
             if stopped or rule.name in self._running:
                 continue
             last = await registry.workers.io(partial(reports.read, self._root, rule.name))
-            if self._clock() - last.started >= rule.interval:
+            if is_due(last, rule, self._clock()):
                 task = asyncio.create_task(self.run(registry, rule))
                 self._running[rule.name] = task
                 task.add_done_callback(partial(self._ended, rule.name))
@@ -90,6 +94,12 @@ class Mirrors:
         del self._running[name]
         if not task.cancelled() and task.exception() is not None:
             log.error("mirror %s failed", name, exc_info=task.exception())
+
+
+def is_due(last: Report, rule: MirrorRule, now: float) -> bool:
+    """Whether a mirror whose latest run is ``last`` should run; ``now`` in epoch seconds."""
+    whole = last.ended >= last.started and not last.error
+    return now - last.started >= (rule.interval if whole else min(rule.interval, AGAIN))
 
 
 async def _copy(registry: Registry, rule: MirrorRule, report: Report) -> None:

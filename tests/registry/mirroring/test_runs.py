@@ -14,6 +14,7 @@ from images.digest import Digest
 from images.reference import Reference
 from registry.config import RegistryConfig
 from registry.errors import RegistryConfigError
+from registry.mirroring.front import is_due
 from registry.mirroring.report import Report, read
 from registry.mirroring.settings import Direction, MirrorRule
 from registry.proxy.settings import ProxyRule
@@ -195,6 +196,23 @@ async def test_the_schedule_runs_what_is_due(
     async with asyncio.timeout(20):
         while await get(front, "team/app/manifests/1.0") != raw:
             await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("last", "now", "due"),
+    [
+        (Report(), 5000.0, True),
+        (Report(started=1000, ended=1010), 4500.0, False),
+        (Report(started=1000, ended=1010), 4600.0, True),
+        (Report(started=1000, ended=1010, error="no"), 1299.0, False),
+        (Report(started=1000, ended=1010, error="no"), 1300.0, True),
+        (Report(started=1000, ended=900), 1300.0, True),
+    ],
+    ids=["new", "early", "due", "failed", "again", "cut short"],
+)
+def test_when_a_run_is_due(last: Report, now: float, *, due: bool) -> None:
+    rule = MirrorRule("m", "example.com", repositories=("app",), interval=3600.0)
+    assert is_due(last, rule, now) is due
 
 
 @pytest.mark.parametrize(

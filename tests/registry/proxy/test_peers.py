@@ -78,7 +78,7 @@ def test_skopeo_and_podman_pull_through(
     assert details["RepoTags"] == ["1"]
     run_root = tempfile.mkdtemp(prefix="podman-")
     request.addfinalizer(partial(shutil.rmtree, run_root, ignore_errors=True))
-    command = [podman, "--root", tmp_path / "storage", "--runroot", run_root]
+    command: list[str | Path] = [podman, "--root", tmp_path / "storage", "--runroot", run_root]
     command += ["--storage-driver", "vfs"]
     assert run(*command, "pull", "-q", PLAIN, f"{front}/hub/team/app:1").strip()
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from tests.registry.kit import OCI_MANIFEST, digest_of, manifest
+from images.mediatype import OCI_MANIFEST
+from tests.registry.kit import digest_of, manifest
 from tests.registry.service_kit import call, eventually, service
 from tests.registry.test_durability import store_is_clean
 
