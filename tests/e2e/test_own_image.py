@@ -18,7 +18,7 @@ from tests.deploy.manifests import one, pod
 from tests.e2e.conftest import Lading, leftover_mounts
 from tests.e2e.real_world import BASE, PROJECT, World, accepts, debian_archive, free_port
 
-pytestmark = [pytest.mark.root, pytest.mark.network, pytest.mark.peer, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.network, pytest.mark.peer, pytest.mark.soak]
 
 IMAGE = "lading"
 UID = 10001
