@@ -59,7 +59,7 @@ class StorageSettings:
     storage_class: Annotated[str | None, "Storage class of blobs, such as INTELLIGENT_TIERING"] = (
         None
     )
-    part_size: Annotated[Size, "Bytes of an upload's part; an upload takes about three in memory"] = 8 << 20
+    part_size: Annotated[Size, "Bytes of a part; an upload takes about three in memory"] = 8 << 20
     copy_part_size: Annotated[Size, "Bytes that the store copies at once"] = 128 << 20
     checksums: Annotated[bool, "Send checksums with uploads; some old servers refuse them"] = True
     redirect: Annotated[bool, "Send clients to the store for blobs, by presigned URLs"] = False
