@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from lading.cli import run_command
 from registry.proxy.settings import ProxyRule
 from tests.registry.conftest import StartRegistry
 from tests.registry.kit import MISSING, Answer, Client, digest_of, index, manifest
@@ -307,3 +308,23 @@ async def test_a_rule_without_a_prefix_covers_all_other_names(
     assert (await front.send("GET", "/v2/library/app/manifests/v1?ns=docker.io")).body == raw
     assert (await front.send("POST", "/v2/mine/blobs/uploads/")).code == "DENIED"
     assert (await front.send("GET", "/v2/")).status == 200
+
+
+async def test_a_collection_keeps_what_a_tag_needs_and_takes_what_it_does_not(
+    upstream: Client, watched: Lying, cached: Cached, tmp_path: Path
+) -> None:
+    raw = await upstream.push_image("app", "v1", layers=[LAYER, b"not fetched yet"])
+    await upstream.push_blob("app", b"stray")
+    front = await cached(watched.authority)
+    await front.send("GET", "/v2/hub/app/manifests/v1")
+    for blob in (LAYER, b"stray"):
+        await front.send("GET", f"/v2/hub/app/blobs/{digest_of(blob)}")
+    asked = len(watched.requests)
+    command = ["registry", "gc", "--storage", str(tmp_path / "front"), "--lease", "0s"]
+    await asyncio.sleep(2)  # moments in the index are whole seconds
+    assert await asyncio.to_thread(run_command, command) == 0
+    assert (await front.send("GET", "/v2/hub/app/manifests/v1")).body == raw
+    assert (await front.send("GET", f"/v2/hub/app/blobs/{digest_of(LAYER)}")).body == LAYER
+    assert len(watched.requests) == asked
+    assert (await front.send("GET", f"/v2/hub/app/blobs/{digest_of(b'stray')}")).status == 200
+    assert len(watched.requests) > asked, "it was collected, and came again"
