@@ -64,6 +64,8 @@ def pass_stations(
     for form in wanted:
         if not order.indexed and not _listed(form):
             _check_levels(form.annotations)
+    if order.squash:
+        _warn_of_lost_cache(order.request, tracker)
     order = replace(order, request=_unnamed(order, outputs))
     occasion = None
     if any(form.attesting for form in wanted):
@@ -124,6 +126,16 @@ def _unnamed(order: BuildOrder, outputs: Iterable[Output]) -> BuildRequest:
     chosen = {output.rewrite_timestamps for output in outputs} - {None}
     request = replace(order.request, register=False)
     return replace(request, rewrite_timestamps=chosen.pop()) if chosen else request
+
+
+def _warn_of_lost_cache(request: BuildRequest, tracker: Tracker) -> None:
+    from builder.remote.inline import wanted
+
+    if wanted(request):
+        tracker.warn(
+            "a squashed image carries no cache: its layer is of no single step; "
+            "use --cache-to type=registry"
+        )
 
 
 def _build(

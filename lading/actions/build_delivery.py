@@ -59,7 +59,7 @@ def write_files(outcome: BuildOutcome, *, iidfile: Path | None, metadata: Path |
     """Write the image's id, and what buildx tells of a build, into the files that were named.
 
     Raises:
-        OSError: they cannot be written.
+        EnvironmentFault: they cannot be written.
     """
     from lading.render.atomic import write_whole
 

@@ -45,14 +45,15 @@ def _print_summary(document: Document, *, everything: bool) -> None:
 
 def _write_report(app: App, document: Document, path: Path) -> None:
     from engine.builds.history.archive import document_log
+    from images.errors import EnvironmentFault
     from lading.render.atomic import write_whole
     from lading.render.report.page import report_html
 
     html = report_html(document, document_log(app.state, document["ref"]), app.store)
     try:
         write_whole(path, html.encode())
-    except OSError as error:
+    except EnvironmentFault as error:
         if document["status"] == "completed":
             raise
         # The build's own failure is what matters, and it is about to be told.
-        print(f"lading: {path}: the report was not written: {error.strerror}", file=sys.stderr)
+        print(f"lading: the report was not written: {error}", file=sys.stderr)

@@ -359,6 +359,14 @@ def test_metadata_of_an_index_and_of_warnings(bench: Bench) -> None:
     assert warning["short"].startswith("SlNPTkFyZ3")
 
 
+def test_a_squashed_image_that_cannot_carry_its_cache(bench: Bench) -> None:
+    bench(squash=True)
+    assert not bench.progress.warnings
+    bench(squash=True, request={"inline_cache": True})
+    (warning,) = bench.progress.warnings
+    assert "carries no cache" in warning
+
+
 def test_the_second_squash_is_cached(bench: Bench) -> None:
     first = bench(squash=True, tags=("app:1",))
     second = bench(squash=True, tags=("app:1",))
