@@ -87,11 +87,14 @@ class AccessControl:
         """Take new settings and read every file again; what cannot be used stays as it was."""
         async with self._reading:
             places = Places(self._snapshot.places.root, settings)
-            renew = partial(open_outside, settings, self._patience, monotonic=self._monotonic)
-            outside = await self._workers.io(renew)
+            outside, former = self._outside, self._outside
+            known = self._snapshot.places.settings
+            if (settings.issuer, settings.ldap) != (known.issuer, known.ldap):
+                renew = partial(open_outside, settings, self._patience, monotonic=self._monotonic)
+                outside = await self._workers.io(renew)
             await self._read(replace(self._snapshot, places=places))
-            self._outside, former = outside, self._outside
-            if former is not None:
+            self._outside = outside
+            if former is not None and former is not outside:
                 former.close()
 
     async def authorize(self, caller: Caller, access: Access) -> Grant:

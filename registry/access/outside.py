@@ -113,11 +113,13 @@ class OutsideIdentities:
             )
         standing(snapshot, verified.identity, verified.origin, now=now)
         granted, catalog = granted_by(verified.claims)
-        return Session(_rights(snapshot, verified), verified.ends, granted, catalog)
+        # Looked at again by then: its issuer may have taken the key back.
+        ends = min(verified.ends, now + verified.settings.keys_refresh)
+        return Session(_rights(snapshot, verified), ends, granted, catalog)
 
     def close(self) -> None:
-        """Wait for nobody outside."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Begin nothing new; what is asked for is waited for by those who asked."""
+        self._threads.shutdown(wait=False)
 
 
 def _directories(settings: AccessSettings) -> list[Directory]:

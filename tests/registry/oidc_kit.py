@@ -27,7 +27,6 @@ class OutsideIssuer:
         self.status = 200
         self.delay = 0.0
         self.documents: dict[str, bytes] = {}
-        self.posts: dict[str, Any] = {}
         self.url = ""
         self.rotate()
 
@@ -79,8 +78,6 @@ class OutsideIssuer:
             document = {
                 "issuer": self.url,
                 "jwks_uri": f"{self.url}/keys",
-                "authorization_endpoint": f"{self.url}/authorize",
-                "token_endpoint": f"{self.url}/token",
             }
             return self.documents.get(path, json.dumps(document).encode())
         if path == "/keys":
@@ -99,10 +96,6 @@ def outside_issuer(folder: Path) -> Iterator[OutsideIssuer]:
             data = issuer.answer(self.path.partition("?")[0])
             time.sleep(issuer.delay)
             self._send(data)
-
-        def do_POST(self) -> None:
-            form = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            self._send(issuer.posts[self.path](form, self.headers))
 
         def _send(self, data: bytes | None) -> None:
             self.send_response(404 if data is None else issuer.status)

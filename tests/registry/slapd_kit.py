@@ -117,7 +117,13 @@ class Slapd:
     def _tool(self, name: str, text: str) -> None:
         bind = ["-x", "-D", f"cn=admin,{ROOT}", "-w", "adminadmin"]
         url = f"ldap://127.0.0.1:{self.port}"
-        subprocess.run([name, "-H", url, *bind], input=text.encode(), check=True, timeout=20)
+        subprocess.run(
+            [name, "-H", url, *bind],
+            input=text.encode(),
+            check=True,
+            timeout=20,
+            stdout=subprocess.DEVNULL,
+        )
 
 
 @contextmanager

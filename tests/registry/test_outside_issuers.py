@@ -11,9 +11,23 @@ from pathlib import Path
 
 import pytest
 
+from registry.access.control import AccessControl
 from registry.access.denials import deny, permit
+from registry.access.scopes import parse_scopes
 from registry.access.settings import AccessSettings, Effect
-from tests.registry.access_kit import ask_token, basic, bearer, post_form, rule, users_file
+from registry.access.snapshot import Places, take_snapshot
+from registry.access.throttle import Patience
+from registry.protocols import Access
+from registry.workers import Workers
+from tests.registry.access_kit import (
+    FakeCaller,
+    ask_token,
+    basic,
+    bearer,
+    post_form,
+    rule,
+    users_file,
+)
 from tests.registry.conftest import StartRegistry
 from tests.registry.kit import Answer, Client
 from tests.registry.oidc_kit import OutsideIssuer, outside_issuer
@@ -177,6 +191,40 @@ async def test_users_of_our_own_can_be_denied(start: StartRegistry, tmp_path: Pa
     await asyncio.to_thread(deny, tmp_path / "registry" / "access" / "denied", "user:ada")
     for headers in (basic("ada"), bearer(token.json["token"])):
         assert (await client.send("GET", "/v2/app/manifests/1", headers=headers)).status == 401
+
+
+async def test_a_key_that_its_issuer_took_back_ends_tokens_shown_as_they_are(
+    start: StartRegistry, issuer: OutsideIssuer
+) -> None:
+    client = await start(access=settings(issuer, keys_refresh=0.2))
+    headers = bearer(issuer.token(access=[PULLS]))
+    assert (await client.send("GET", "/v2/app/manifests/1", headers=headers)).status == 404
+    await asyncio.to_thread(issuer.rotate)
+    await asyncio.sleep(0.3)
+    answer = await client.send("GET", "/v2/app/manifests/1", headers=headers)
+    assert "a key that its issuer does not have" in reason(answer)
+
+
+async def test_sources_come_and_go_with_the_configuration(
+    issuer: OutsideIssuer, tmp_path: Path
+) -> None:
+    """Those that stay keep the keys they know; tokens given for one that went are over."""
+    places = Places(tmp_path / "root", settings(issuer))
+    snapshot = await asyncio.to_thread(take_snapshot, places, now=time.time())
+    workers = Workers()
+    control = AccessControl(snapshot, workers, Patience())
+    login = await control.login(FakeCaller(), "jwt", issuer.token().encode())
+    given = control.grants.issue(login, parse_scopes([PULL]), ())
+    caller = FakeCaller(f"Bearer {given.token}")
+    assert await control.permits(caller, Access("pull", "app"))
+    await control.reload(settings(issuer))
+    assert await control.permits(caller, Access("pull", "app"))
+    await control.login(FakeCaller(), "jwt", issuer.token().encode())
+    assert issuer.asked == 1
+    await control.reload(AccessSettings(rules=(rule("app", "pull", users=("*",)),)))
+    assert not await control.permits(caller, Access("pull", "app"))
+    await asyncio.to_thread(control.close)
+    await asyncio.to_thread(workers.close)
 
 
 async def test_several_wait_for_one_request(start: StartRegistry, issuer: OutsideIssuer) -> None:

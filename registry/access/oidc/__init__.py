@@ -1,1 +1,1 @@
-"""Outside token issuers: whose signatures count, which claims make whom, and logging in there."""
+"""Outside token issuers: whose signatures count, and which claims make whom."""

@@ -36,19 +36,15 @@ def read_keys(settings: IssuerSettings) -> bytes:
         return _read(settings.jwks_file)
     url = settings.jwks
     if url is None:
-        url = str(discover(settings).get("jwks_uri"))
+        url = str(_discover(settings).get("jwks_uri"))
         if not is_safe_url(url):
             raise FetchError("its discovery document names no safe jwks_uri")
-    return request(settings, "GET", url)
+    return _get(settings, url)
 
 
-def discover(settings: IssuerSettings) -> dict[str, Any]:
-    """The discovery document (OpenID Connect Discovery 1.0, section 4).
-
-    Raises:
-        FetchError: there is none, or it is another issuer's.
-    """
-    data = request(settings, "GET", settings.issuer.rstrip("/") + _DISCOVERY)
+def _discover(settings: IssuerSettings) -> dict[str, Any]:
+    """The discovery document (OpenID Connect Discovery 1.0, section 4)."""
+    data = _get(settings, settings.issuer.rstrip("/") + _DISCOVERY)
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -58,26 +54,15 @@ def discover(settings: IssuerSettings) -> dict[str, Any]:
     return document
 
 
-def request(
-    settings: IssuerSettings,
-    method: str,
-    url: str,
-    *,
-    body: bytes | None = None,
-    headers: dict[str, str] | None = None,
-) -> bytes:
-    """Send one request and return the body of a 200.
-
-    Raises:
-        FetchError: no answer in time, another status, or more than ``LIMIT`` bytes.
-    """
+def _get(settings: IssuerSettings, url: str) -> bytes:
+    """The body of a 200."""
     parts = urlsplit(url)
     deadline = time.monotonic() + settings.timeout
     path = parts.path or "/"
     target = f"{path}?{parts.query}" if parts.query else path
     connection = _connection(settings, parts.scheme, parts.hostname or "", parts.port)
     try:
-        connection.request(method, target, body, {"Accept": "application/json", **(headers or {})})
+        connection.request("GET", target, headers={"Accept": "application/json"})
         response = connection.getresponse()
         if response.status != HTTPStatus.OK:
             raise FetchError(f"{parts.netloc} answers {response.status}")
