@@ -27,7 +27,7 @@ _DELETED_AT_ONCE: Final = 1000
 _CONTENT_TYPE: Final = "application/octet-stream"
 
 
-class ObjectUnknownError(Exception):
+class ObjectUnknownError(ObjectStoreError):
     """No object, or no multipart upload, has this name."""
 
 
@@ -241,7 +241,8 @@ def _told(operation: str) -> Iterator[None]:
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", "unknown"))
         if code in _MISSING:
-            raise ObjectUnknownError(operation) from error
+            what = f"the object store does not know what {operation} is about"
+            raise ObjectUnknownError(what) from error
         raise ObjectStoreError(f"the object store refused {operation}: {code}") from error
     except BotoCoreError as error:
         what = f"the object store cannot be reached for {operation}: {type(error).__name__}"

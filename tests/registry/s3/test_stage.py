@@ -239,3 +239,20 @@ def test_a_commit_that_was_killed_is_done_again(store: Store) -> None:
     stage.release()
     assert finish(store.again().resume("u", "sha256"), Digest.of(BIG)) == len(BIG)
     assert len(store.names()) == 1
+
+
+def test_parts_that_somebody_else_aborted(store: Store) -> None:
+    """As a lifecycle rule of the bucket may: told as a fault of the store, not as one of ours."""
+    stage = store.storage.create("u", "sha256")
+    feed(stage, BIG[: PART + 1])
+    for name, upload in store.multiparts():
+        store.bucket.abort(name, upload)
+    with pytest.raises(ObjectStoreError, match="does not know"):
+        feed(stage, BIG[PART + 1 :])
+    assert stage.acquire()
+    assert PART + 1 <= stage.size < 2 * PART
+    with pytest.raises(ObjectStoreError):
+        stage.commit(Digest.of(BIG[: stage.size]))
+    stage.discard()
+    stage.release()
+    assert not store.names()
