@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from registry.attributes import GRANT, REQUEST_ID
+from registry.access.identity import Grant
+from registry.attributes import REQUEST_ID
 from registry.errors import ApiError, PolicyError
 from registry.protocols import Access
 from registry.routing import Kind, Target
@@ -52,9 +53,17 @@ async def delete(visit: Visit) -> web.Response:
         )
         raise
     if access.action in registry.auditor.recorded:
-        done, grant = web.Response(status=202), visit.request[GRANT]
+        done, grant = web.Response(status=202), Grant(identity, _rule(visit))
         registry.auditor.done(caller, what, access, grant, done, request_id=request_id)
     return visit.see_other(page_path(Page.REPOSITORY, target.name))
+
+
+def _rule(visit: Visit) -> str:
+    """Which rule allows it, for the audit log."""
+    rights = visit.visitor.rights
+    if rights is None:
+        return "the registry has no users"
+    return rights.decide("delete", visit.target.name).rule
 
 
 def may_delete(visit: Visit) -> bool:

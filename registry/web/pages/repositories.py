@@ -6,6 +6,7 @@ bounded number of them for each page.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Final
 
@@ -17,6 +18,8 @@ from registry.web.site import Visit
 from registry.web.text import moment
 
 PAGE: Final = 50
+_BEGINNING: Final = re.compile(r"[a-z0-9._/-]*\Z")
+"""What a name can begin with."""
 _LAST: Final = "\U0010ffff"
 
 
@@ -43,6 +46,8 @@ async def _find(visit: Visit, text: str, last: str) -> tuple[list[str], str]:
     if text and not text.endswith("*"):
         return await _within(visit, text, last)
     prefix = text[:-1]
+    if not _BEGINNING.match(prefix):
+        return [], ""
     after = max(last, prefix[:-1] + chr(ord(prefix[-1]) - 1) + _LAST) if prefix else last
 
     async def read(after: str, count: int) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from registry.access.settings import AccessSettings
+from registry.access.settings import AccessSettings, AuditSettings
 from tests.registry.access_kit import basic, bearer, rule, token_for, users_file
 from tests.registry.conftest import StartRegistry
 from tests.registry.kit import Client
@@ -269,3 +270,45 @@ async def test_nothing_open_to_anybody_asks_for_a_login(
         answer = await client.send("GET", path)
         assert answer.status == 303
         assert urlsplit(answer.headers["Location"]).path == "/web/login"
+
+
+async def test_deletions_and_logins_are_in_the_audit_log(
+    start: StartRegistry, tmp_path: Path
+) -> None:
+    users, path = users_file(tmp_path / "users", "ada"), tmp_path / "audit.log"
+    client = await start(
+        access=AccessSettings(htpasswd=users, rules=RULES, audit=AuditSettings(path=path))
+    )
+    pusher = dataclasses.replace(client, headers=basic("ada"))
+    await push_image(pusher, "ada/app", "1", config=image_config("ADD x"), layers=[b"x"])
+    owner = Browser(client)
+    await owner.log_in("ada")
+    form = (await owner.get("/web/delete/ada/app:1")).one("form", **{"class": "confirm"})
+    for _ in range(2):
+        await owner.submit(form)
+    await client.session.close()
+    for _ in range(100):
+        events = [json.loads(line) for line in path.read_text().splitlines()]
+        events = [event for event in events if event["event"] in ("token", "delete")]
+        if len(events) == 2:
+            break
+        await asyncio.sleep(0.05)
+    token, deletion = events
+    assert (token["who"], token["allowed"]) == ("user:ada", True)
+    assert (deletion["who"], deletion["reference"]) == ("user:ada", "1")
+    assert deletion["rule"] == "rules[0]"
+
+
+async def test_bytes_that_are_no_text_do_no_harm(site: Client) -> None:
+    browser = Browser(site)
+    for text in ("%ff", "%ed%a0%80", "%00", "%f0%9f"):
+        for path in (
+            f"/?q={text}&last={text}",
+            f"/?q={text}*",
+            f"/web/repository/open/app?q={text}&last={text}",
+            f"/web/repository/open/app?last={text}~{text}",
+            f"/web/image/open/app:1?attached={text}",
+        ):
+            assert (await browser.send("GET", path)).status == 200, path
+    cookies = {"lading-session": "\xff\xfe", "lading-form": "a.b.c"}
+    assert await names(Browser(site, cookies)) == ["open/app"]
