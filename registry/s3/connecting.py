@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
 import botocore.session
@@ -37,6 +38,9 @@ def connect(settings: StorageSettings) -> Bucket:
     Raises:
         RegistryStartError: it is not, it refuses, or nobody answers.
     """
+    # Below these levels the SDK logs signed requests, and a line for each connection over the pool.
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     where = f"{settings.endpoint or 's3'}/{settings.bucket}"
     try:
         bucket = _bucket(settings)
