@@ -6,18 +6,23 @@ import asyncio
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from registry.access.control import AccessControl
 from registry.access.denials import deny
 from registry.access.ldap.directory import Directory, DirectoryError
 from registry.access.ldap.settings import LdapSettings
 from registry.access.settings import AccessSettings
+from registry.access.snapshot import Places, take_snapshot
+from registry.access.throttle import Patience
 from registry.errors import RegistryConfigError
-from tests.registry.access_kit import ask_token, basic, bearer, rule, users_file
+from registry.workers import Workers
+from tests.registry.access_kit import FakeCaller, ask_token, basic, bearer, rule, users_file
 from tests.registry.conftest import StartRegistry
 from tests.registry.kit import Answer, Client
 from tests.registry.slapd_kit import ROOT, SLAPD, Slapd, slapd
@@ -153,6 +158,25 @@ async def test_who_leaves_is_out_within_seconds(start: StartRegistry, own: Slapd
     await asyncio.sleep(0.3)
     for headers in (token, basic("ada")):
         assert [await pull(client, name, headers) for name in names] == [401, 401]
+
+
+async def test_a_session_in_a_browser_follows_the_directory(own: Slapd, tmp_path: Path) -> None:
+    settings = await asyncio.to_thread(own.settings, cache=0.2)
+    places = Places(tmp_path / "root", access(settings))
+    snapshot = await asyncio.to_thread(take_snapshot, places, now=time.time())
+    workers = Workers()
+    control = AccessControl(snapshot, workers, Patience())
+    login = await control.login(FakeCaller(), "ada", b"adaada")
+    session = control.grants.open_session(login, lifetime=600)
+    identity = await control.grants.session(session)
+    assert identity is not None
+    assert (str(identity), identity.groups) == ("outside:corp/ada", ("corp/dev", "corp/ops"))
+    gone = f"dn: uid=ada,ou=people,{ROOT}\nchangetype: delete\n"
+    await asyncio.to_thread(own.modify, gone)
+    await asyncio.sleep(0.3)
+    assert await control.grants.session(session) is None
+    await asyncio.to_thread(control.close)
+    await asyncio.to_thread(workers.close)
 
 
 async def test_a_silent_directory_is_the_reason(start: StartRegistry, own: Slapd) -> None:
