@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from builder.inputs import LocalInputs
 from engine.remote.errors import ChannelError, NodeError
 from engine.remote.listing import ContextListing, Row, read_rows
-from engine.remote.replica import replica
+from engine.remote.replica import UNUSED_SECONDS, replica
 
 
 def send(context: Path, base: Path, *, ignore: bytes | None = None) -> tuple[Path, list[str]]:
@@ -102,6 +103,25 @@ def test_two_sessions_of_one_context_do_not_share_it(context: Path, tmp_path: Pa
         second, _ = send(context, tmp_path / "replicas")
         assert second != first.files
     assert not second.exists()
+
+
+def test_what_a_replica_has_lost_is_sent_again(context: Path, tmp_path: Path) -> None:
+    files, _ = send(context, tmp_path / "replicas")
+    (files / "sub/b").unlink()
+    (files / "a").write_bytes(b"short")
+    assert send(context, tmp_path / "replicas") == (files, ["a", "sub/b"])
+    assert tree(files) == tree(context)
+
+
+def test_replicas_that_nobody_used_for_long_go(context: Path, tmp_path: Path) -> None:
+    base = tmp_path / "replicas"
+    files, _ = send(context, base)
+    long_ago = time.time() - UNUSED_SECONDS - 60
+    for name in ("forgotten", "once-killed"):
+        (base / name / "files").mkdir(parents=True)
+        os.utime(base / name, (long_ago, long_ago))
+    send(context, base)
+    assert list(base.iterdir()) == [files.parent]
 
 
 def test_a_file_that_shrinks_is_told(context: Path, tmp_path: Path) -> None:
