@@ -14,7 +14,10 @@ from lading.cli import LazyGroup
 from registry.config import DEFAULT_PORT, RegistryConfig
 
 COMMANDS = {
-    "access": ("registry_access:access", "Explain rights; rotate the key that signs tokens"),
+    "access": (
+        "registry_access:access",
+        "Explain rights; deny somebody; rotate the key that signs tokens",
+    ),
     "backup": (
         "registry_backup:backup",
         "Bring the copy of the store in the folder TARGET up to date",
@@ -22,13 +25,19 @@ COMMANDS = {
     "check": ("registry_store:check", "Compare the index with what is on disk"),
     "config": ("registry_config:config", "Check, show and describe the configuration"),
     "countersign": ("registry_countersign:countersign", "Manage the registry's own signing keys"),
-    "events": ("registry_events:events", "Look after the events of webhooks"),
+    "events": (
+        "registry_events:events",
+        "Look after the events of webhooks, while the registry serves",
+    ),
     "gc": ("registry_store:gc", "Remove content that nobody needs, while the registry serves"),
     "import": (
         "registry_import:take",
         "Take over what distribution (docker-registry, Harbor) or zot has stored in FOLDER",
     ),
-    "mirror": ("registry_mirror:mirror", "Copy from and to other registries"),
+    "mirror": (
+        "registry_mirror:mirror",
+        "Copy from and to other registries, as [[mirror]] in the configuration says",
+    ),
     "rebuild-index": ("registry_store:rebuild_index", "Make the index anew from the blobs"),
     "restore": (
         "registry_backup:restore",

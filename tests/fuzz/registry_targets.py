@@ -38,7 +38,8 @@ JSON_TOKENS = tuple(
 
 def _route(data: bytes) -> None:
     target = routing.parse(data.decode("latin-1"))
-    if target is None or not target.tail:
+    # The tail of a page is its whole path, which its own room reads.
+    if target is None or not target.tail or target.kind is routing.Kind.PAGE:
         return
     assert "/" not in target.tail
     if target.kind is routing.Kind.MANIFEST:
