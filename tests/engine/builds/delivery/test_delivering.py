@@ -105,14 +105,14 @@ def test_what_must_not_be_emptied(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
-    (home / "work").mkdir(parents=True)
+    (home / "here").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.chdir(home / "work")
+    monkeypatch.chdir(home / "here")
     for dest in ("/", str(home), ".", ".."):
         with pytest.raises(OutputError, match="mode=delete would empty"):
             bench(f"type=local,dest={dest},mode=delete")
         assert bench.progress.names == [], "nothing was built"
-    bench(f"type=local,dest={home}/work/out,mode=delete")
+    bench(f"type=local,dest={home}/here/out,mode=delete")
 
 
 def test_a_link_in_the_way_leads_nowhere(bench: Bench, tmp_path: Path) -> None:
