@@ -24,6 +24,10 @@ _COPIES: Final = 8
 """Parts that are copied at once."""
 
 _DELETED_AT_ONCE: Final = 1000
+
+_CROSSED: Final = "ExistingObjectIsDirectory"
+"""What a store over folders answers where a delete empties the folder that a new object goes to."""
+_ATTEMPTS: Final = 5
 _CONTENT_TYPE: Final = "application/octet-stream"
 
 
@@ -212,8 +216,14 @@ class Bucket:
             )
 
     def _call(self, operation: str, name: str, **options: Any) -> Any:
+        call = getattr(self._client, operation)
         with _told(operation):
-            call = getattr(self._client, operation)
+            for _ in range(_ATTEMPTS - 1):
+                try:
+                    return call(Bucket=self._bucket, Key=self._prefix + name, **options)
+                except ClientError as error:
+                    if _code(error) != _CROSSED:
+                        raise
             return call(Bucket=self._bucket, Key=self._prefix + name, **options)
 
     def _pages(self, operation: str, prefix: str) -> Iterator[Any]:
@@ -239,7 +249,7 @@ def _told(operation: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", "unknown"))
+        code = _code(error)
         if code in _MISSING:
             what = f"the object store does not know what {operation} is about"
             raise ObjectUnknownError(what) from error
@@ -247,3 +257,7 @@ def _told(operation: str) -> Iterator[None]:
     except BotoCoreError as error:
         what = f"the object store cannot be reached for {operation}: {type(error).__name__}"
         raise ObjectStoreError(what) from error
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", "unknown"))

@@ -97,16 +97,13 @@ class _Reader:
         for item in _listed(document.get("include")):
             for one in self._included(item, base, depth, source.name):
                 included = _over(included, one)
-        raw = document.get("services") or {}
-        if not isinstance(raw, dict):
-            raise BakeValueError("services are a mapping", where=source.name)
-        own = {str(name): service(one, f"{source.name}: {name}") for name, one in raw.items()}
+        own = _services(document, source.name)
         made = {name: self._extended(name, own, base, source.name, ()) for name in own}
         services = {name: _rebased(described, base) for name, described in made.items()}
-        secrets = {
-            name: _rebased_secret(one, base)
-            for name, one in (resolved(document.get("secrets")) or {}).items()
-        }
+        described = resolved(document.get("secrets")) or {}
+        if not isinstance(described, dict):
+            raise BakeValueError("secrets are a mapping", where=source.name)
+        secrets = {name: _rebased_secret(one, base) for name, one in described.items()}
         return _over(included, Project(services, secrets))
 
     def _included(self, item: object, base: Path, depth: int, where: str) -> list[Project]:
@@ -149,14 +146,15 @@ class _Reader:
         if extends is None:
             return described
         options = {"service": extends} if isinstance(extends, str) else extends
+        if not isinstance(options, dict):
+            raise BakeValueError(f"{name} extends a service, or a file and one", where=where)
         other, file = str(options.get("service") or name), options.get("file")
         if file is None:
             parent = self._extended(other, services, base, where, (*path, key))
         else:
             source = self._source(base / str(file))
             document = interpolate_all(read_document(source), self._environment, source.name)
-            raw = document.get("services") or {}
-            own = {str(one): service(raw[one], f"{source.name}: {one}") for one in raw}
+            own = _services(document, source.name)
             inner = (base / str(file)).parent
             parent = self._extended(other, own, inner, source.name, (*path, key))
             parent = _rebased(parent, Path(posixpath.relpath(inner, base or ".")))
@@ -178,6 +176,13 @@ class _Reader:
             if value is not None:
                 found[name] = str(value)
         return found
+
+
+def _services(document: Mapping[str, Any], where: str) -> dict[str, Any]:
+    raw = document.get("services") or {}
+    if not isinstance(raw, dict):
+        raise BakeValueError("services are a mapping", where=where)
+    return {str(name): service(one, f"{where}: {name}") for name, one in raw.items()}
 
 
 def _listed(value: Any) -> list[Any]:

@@ -98,6 +98,8 @@ def test_words_of_older_yaml_stay_words(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("services: [a]\n", "services are a mapping"),
+        ("services: {a: {build: .}}\nsecrets: key\n", "secrets are a mapping"),
+        ("services: {a: {build: ., extends: [b]}}\n", "extends a service"),
         ("services:\n  a: b\n", "a service is a mapping"),
         ("services:\n  a: {build: [x]}\n", "build is a path or a mapping"),
         ("services:\n  a: {build: {args: 1}}\n", "args is a mapping"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ClientError
 
 from registry.errors import ObjectStoreError, RegistryConfigError, RegistryStartError
 from registry.s3.bucket import Bucket
@@ -166,3 +167,28 @@ def test_a_refusal_names_the_request_and_no_secret(store: Store) -> None:
     with pytest.raises(ObjectStoreError, match="refused complete_multipart_upload") as refused:
         store.bucket.complete("x", store.bucket.begin("x"), [])
     assert SECRET not in str(refused.value)
+
+
+class _Crossing:
+    """A client whose store refuses the first ``refusals`` objects, as one over folders may."""
+
+    def __init__(self, refusals: int) -> None:
+        self.asked = 0
+        self._refusals = refusals
+
+    def put_object(self, **_: Any) -> dict[str, str]:
+        self.asked += 1
+        if self.asked > self._refusals:
+            return {}
+        raise ClientError({"Error": {"Code": "ExistingObjectIsDirectory"}}, "PutObject")
+
+
+def test_an_object_that_crossed_a_delete_is_put_again() -> None:
+    client = _Crossing(refusals=2)
+    Bucket(client, "registry").put("a/b", b"1")
+    assert client.asked == 3
+
+
+def test_a_store_that_always_says_so_is_believed() -> None:
+    with pytest.raises(ObjectStoreError, match="ExistingObjectIsDirectory"):
+        Bucket(_Crossing(refusals=99), "registry").put("a/b", b"1")
