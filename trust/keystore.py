@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Final
 
 from images.durable import sync_folder, write_durably
-from trust.errors import KeyExistsError, KeyNameError, KeyStoreFault, KeyUnknownError
-from trust.keyfile import MAX_KEY_FILE
+from trust.disk import key_store, read_key_file
+from trust.errors import KeyExistsError, KeyNameError, KeyUnknownError
 from trust.keys import Algorithm, Passphrase, PrivateKey, PublicKey
 
 _PARTS: Final = ("pub", "crt", "key")
@@ -105,7 +105,7 @@ class KeyStore:
             KeyStoreFault: the folder cannot be read.
             KeyFileError: a stored public key is damaged.
         """
-        with _disk(self._folder):
+        with key_store(self._folder):
             try:
                 files = [entry.name for entry in self._folder.iterdir()]
             except FileNotFoundError:
@@ -132,13 +132,13 @@ class KeyStore:
             KeyFileError: the file is damaged.
         """
         path = self.get(name).private_path
-        return PrivateKey.from_pem(_read(path), passphrase, where=str(path))
+        return PrivateKey.from_pem(read_key_file(path), passphrase, where=str(path))
 
     def rm(self, name: str) -> StoredKey:
         """Remove the key called ``name`` and return what it was; raises ``KeyUnknownError``."""
         with self._locked():
             stored = self.get(name)
-            with _disk(stored.private_path):
+            with key_store(stored.private_path):
                 # The key goes first: what an interruption leaves is a .pub, which does not count.
                 stored.private_path.unlink()
                 stored.certificate_path.unlink(missing_ok=True)
@@ -164,7 +164,7 @@ class KeyStore:
         with self._locked():
             current = self.get(name)
             old = self._retired(name)
-            with _disk(current.private_path):
+            with key_store(current.private_path):
                 for part in _PARTS:
                     _link(self._path(name, part), self._path(old, part))
                 sync_folder(self._folder)
@@ -223,12 +223,12 @@ class KeyStore:
 
     def _stored(self, name: str) -> StoredKey:
         public = self._path(name, "pub")
-        key = PublicKey.from_pem(_read(public), where=str(public))
+        key = PublicKey.from_pem(read_key_file(public), where=str(public))
         return StoredKey(name, key, self._path(name, "key"), public, self._path(name, "crt"))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with _disk(self._folder):
+        with key_store(self._folder):
             for folder in (self._folder.parent, self._folder):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -249,22 +249,5 @@ def _link(path: Path, to: Path) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    with _disk(path):
+    with key_store(path):
         write_durably(path, data)
-
-
-def _read(path: Path) -> bytes:
-    with _disk(path), path.open("rb") as file:
-        return file.read(MAX_KEY_FILE + 1)
-
-
-@contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise KeyStoreFault(
-            f"cannot use the key store: {error.strerror}",
-            where=str(path),
-            fix="check the owner, the mode and the free space of this folder",
-        ) from error

@@ -7,15 +7,14 @@ overwritten by another one, since the name is the key's id.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from images.durable import write_durably
-from trust.errors import KeyFileError, KeyStoreFault, KeyUnknownError, PassphraseError
-from trust.keyfile import MAX_KEY_FILE
+from trust.disk import key_store, read_key_file
+from trust.errors import KeyFileError, KeyUnknownError, PassphraseError
 from trust.tuf import keyfile
 from trust.tuf.keys import Key, Signer
 
@@ -58,7 +57,7 @@ class TrustKeys:
         Raises:
             KeyStoreFault: the folder cannot be read.
         """
-        with _disk(self._folder):
+        with key_store(self._folder):
             paths = sorted(self._folder.rglob("*.key")) if self._folder.is_dir() else []
         found = [stored for path in paths if (stored := self._stored(path)) is not None]
         return tuple(sorted(found, key=lambda key: (key.role, key.id)))
@@ -118,12 +117,12 @@ class TrustKeys:
         path = self._find(key_id)
         if path is None:
             raise KeyUnknownError(f"no key {key_id}", where=str(self._folder))
-        with _disk(path):
+        with key_store(path):
             path.unlink()
         self._open.pop(key_id, None)
 
     def _unlock(self, key_id: str, path: Path) -> Signer:
-        file = keyfile.parse(_read(path), where=str(path))
+        file = keyfile.parse(read_key_file(path), where=str(path))
         if not file.encrypted:
             return keyfile.load(file, None, where=str(path))
         role = file.role or _role_in_name(path)
@@ -149,14 +148,14 @@ class TrustKeys:
 
     def _stored(self, path: Path) -> StoredKey | None:
         try:
-            file = keyfile.parse(_read(path), where=str(path))
+            file = keyfile.parse(read_key_file(path), where=str(path))
         except KeyFileError:
             return None
         key_id = path.name.removesuffix(".key").partition("_")[0]
         return StoredKey(key_id, file.role or _role_in_name(path), file.gun, path)
 
     def _write(self, key_id: str, pem: bytes) -> None:
-        with _disk(self._folder):
+        with key_store(self._folder):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_durably(self._folder / f"{key_id}.key", pem)
 
@@ -164,20 +163,3 @@ class TrustKeys:
 def _role_in_name(path: Path) -> str:
     """The role in the file names of notary before 0.3: ``<id>_<role>.key``."""
     return path.name.removesuffix(".key").partition("_")[2]
-
-
-def _read(path: Path) -> bytes:
-    with _disk(path), path.open("rb") as file:
-        return file.read(MAX_KEY_FILE + 1)
-
-
-@contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise KeyStoreFault(
-            f"cannot use docker's key store: {error.strerror}",
-            where=str(path),
-            fix="check the owner, the mode and the free space of this folder",
-        ) from error
