@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Self
 
 from images.descriptor import Descriptor
+from trust.certificates import self_signed_for_code
 from trust.errors import CertificateError, KeyFileError
 from trust.fields import FieldError
 from trust.keys import PrivateKey
@@ -78,10 +79,6 @@ def self_signed(
         CertificateError: the subject is no such name.
         KeyFileError: the key is of a kind that the specification does not have.
     """
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.x509.oid import ExtendedKeyUsageOID
-
     algorithm_of(key.native.public_key())
     try:
         name = _name(distinguished_name(subject))
@@ -90,30 +87,7 @@ def self_signed(
             f"no subject for a certificate: {error}",
             fix="write it like C=DE, ST=Hamburg, O=Acme, CN=release",
         ) from error
-    usage = x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=False,
-        crl_sign=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.native.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now)
-        .not_valid_after(now + validity)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
-        .sign(key.native, hashes.SHA256())
-    )
+    certificate = self_signed_for_code(key.native, name, start=now, end=now + validity)
     check_chain((certificate,))
     return certificate
 

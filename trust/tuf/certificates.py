@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from trust.certificates import self_signed_for_code
 from trust.errors import KeyFileError
 from trust.tuf.keys import Key, narrowed
 
@@ -74,39 +75,16 @@ def self_signed(private: Any, name: str, *, start: datetime, end: datetime) -> b
         KeyFileError: an Ed25519 key, or an empty name.
     """
     from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ed25519
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+    from cryptography.x509.oid import NameOID
 
     if isinstance(private, ed25519.Ed25519PrivateKey):
         raise KeyFileError("a root key cannot be Ed25519", fix="use ecdsa-p256, ecdsa-p384 or rsa")
     with _long_names():
         attribute = x509.NameAttribute(NameOID.COMMON_NAME, name, _validate=False)
     subject = x509.Name([attribute])
-    usage = x509.KeyUsage(
-        digital_signature=True,
-        key_encipherment=True,
-        content_commitment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=False,
-        crl_sign=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(private.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(end)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .sign(private, hashes.SHA256())
-    )
+    certificate = self_signed_for_code(private, subject, start=start, end=end, encipherment=True)
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
