@@ -39,7 +39,7 @@ async def running(
     """
     registry = await asyncio.to_thread(open_registry, config, patience)
     dispatcher = Dispatcher(registry)
-    tasks = asyncio.create_task(run_tasks(config.root, _tasks(dispatcher)))
+    tasks = asyncio.create_task(run_tasks(registry.offices, _tasks(dispatcher)))
     registry.events.start()
     try:
         yield dispatcher

@@ -22,6 +22,7 @@ from registry.collection.collector import Collector
 from registry.collection.leases import Leases, note_boot
 from registry.committer import Committer
 from registry.config import RegistryConfig
+from registry.election import FileOffices, Offices
 from registry.errors import RegistryConfigError, RegistryStartError
 from registry.events.front import EventFront
 from registry.followers import Followers, followed
@@ -54,6 +55,7 @@ class Registry:
     index: Index
     storage: Storage
     writer: IndexWriter
+    offices: Offices
     workers: Workers
     uploads: Uploads
     leases: Leases
@@ -205,7 +207,8 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
         index = open_index(config, storage)
         note_boot(index, time.time())
         tracer = open_tracer(config)
-        events = EventFront(config, index, tracer)
+        offices = FileOffices(config.root)
+        events = EventFront(config, index, tracer, offices)
         followers = Followers.open(config, index, storage, events)
     except (OSError, sqlite3.Error) as error:
         raise RegistryStartError(
@@ -229,6 +232,7 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
         index=index,
         storage=storage,
         writer=committer,
+        offices=offices,
         workers=workers,
         uploads=Uploads(storage, index, committer, workers),
         collector=Collector.of(config, index, storage),

@@ -1,7 +1,7 @@
 """Webhooks as the registry sees them: begun, given other settings, ended; nothing without any.
 
 Every process opens the queue and reads the files that webhooks name, so that a mistake is refused
-at start and reload by all of them; the one that holds ``events.lock`` delivers.
+at start and reload by all of them; the one that holds the office delivers.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import socket
 import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from registry.election import FileOffices, Offices, while_elected
 from registry.errors import RegistryStartError
-from registry.schedule import elected
 
 if TYPE_CHECKING:
     from registry.config import RegistryConfig
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("registry.events")
 
-_LOCK: Final = "events.lock"
+_OFFICE: Final = "events"
+_LOOK_SECONDS: Final = 1.0
 _TROUBLE_SECONDS: Final = 30.0
 _WILDCARDS: Final = ("", "0.0.0.0", "::")
 
@@ -44,9 +46,13 @@ class EventFront:
     """The events of one registry root. ``start`` and ``stop`` are called from the event loop."""
 
     def __init__(
-        self, config: RegistryConfig, index: SqliteIndex, tracer: Tracer | None = None
+        self,
+        config: RegistryConfig,
+        index: SqliteIndex,
+        tracer: Tracer | None = None,
+        offices: Offices | None = None,
     ) -> None:
-        """Open the queue if there are webhooks; blocks.
+        """Open the queue if there are webhooks; blocks. ``offices`` says who delivers.
 
         Raises:
             RegistryConfigError: a file of a webhook is no good.
@@ -55,6 +61,7 @@ class EventFront:
         self._index = index
         self._tracer = tracer
         self._root = config.root
+        self._offices = offices or FileOffices(config.root)
         self._queue: EventQueue | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._prepared = self.prepare(config)
@@ -114,13 +121,20 @@ class EventFront:
         await _end(before)
         if prepared is None:
             return
-        async with elected(self._root / _LOCK):
-            while True:
-                try:
-                    await prepared.courier.run()
-                except Exception:  # a bug must not end deliveries for good
-                    log.exception("deliveries broke off")
-                await asyncio.sleep(_TROUBLE_SECONDS)
+        await while_elected(
+            lambda: self._offices.stand_for(_OFFICE),
+            partial(_deliver, prepared.courier),
+            look_seconds=_LOOK_SECONDS,
+        )
+
+
+async def _deliver(courier: Courier) -> None:
+    while True:
+        try:
+            await courier.run()
+        except Exception:  # a bug must not end deliveries for good
+            log.exception("deliveries broke off")
+        await asyncio.sleep(_TROUBLE_SECONDS)
 
 
 async def _end(tasks: Collection[asyncio.Task[None]]) -> None:

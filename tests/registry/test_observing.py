@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from registry.drain import Drain
+from registry.election import FileOffices
 from registry.errors import RegistryStartError
 from registry.logs import JsonFormatter, LineHandler, TextFormatter, configure, in_background
 from registry.schedule import Task, run_tasks
@@ -204,7 +205,9 @@ async def test_one_process_of_several_runs_the_tasks(tmp_path: Path) -> None:
         return Task(name, 0.0, run)
 
     def begin(name: str) -> asyncio.Task[None]:
-        return asyncio.create_task(run_tasks(tmp_path, [task(name)], look_seconds=0.01))
+        return asyncio.create_task(
+            run_tasks(FileOffices(tmp_path), [task(name)], look_seconds=0.01)
+        )
 
     async def until(count: int) -> None:
         deadline = time.monotonic() + 10
