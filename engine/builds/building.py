@@ -12,7 +12,7 @@ from records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Any, Final
 
     from builder.lint.report import LintReport
     from builder.progress.events import ProgressSink
@@ -168,6 +168,16 @@ def _shown_plan(
     if form == "json":
         return json.dumps(plan_json(plan), indent=2) + "\n"
     return plan_dot(plan) if form == "dot" else plan_text(plan)
+
+
+def outline(request: BuildRequest, yard: Yard) -> dict[str, Any]:
+    """What a target can be told; raises as ``builder.calls.outline.outline``."""
+    from builder.calls.outline import outline as look
+    from builder.named_images import with_named_images
+    from engine.builds.peeking import PeekingResolver
+
+    peeking = PeekingResolver(yard.store, yard.access, always=request.pull)
+    return look(request, resolver=with_named_images(peeking, request.contexts, yard.store))
 
 
 def check(request: BuildRequest, yard: Yard) -> LintReport:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from engine.builds.building import Yard
     from engine.builds.order import BuildOutcome
     from lading.actions.bake_definition import Defined
+    from lading.actions.calls import Call
     from lading.app import App
 
 EPOCH: Final = "SOURCE_DATE_EPOCH"
@@ -75,8 +76,9 @@ def bake(
     shorthands = _shorthands(
         push=push, load=load, no_cache=no_cache, pull=pull, provenance=provenance, sbom=sbom
     )
-    if check or call is not None:
-        shorthands += (f"*.call={'check' if check else call}",)
+    asked = _asked("check" if check else call)
+    if asked is not None:
+        shorthands += (f"*.call={asked.name}",)
     places = elsewhere(app, builder)
     yard = building.Yard(app.store, app.access(**access), app.runtime, elsewhere=places)
     progress = chosen_name(progress, os.environ)
@@ -96,11 +98,40 @@ def bake(
                 print(selection_json(selection), end="")
                 return 0
             _allowed(selection, grants, found.config.reads, json=progress == "rawjson")
+            calls = _calls(selection, asked)
+            if calls:
+                from lading.actions.bake_calls import call_targets
+
+                return call_targets(calls, selection, yard, sink)
             return _build(
                 selection, yard, sink, tracker, progress=progress, metadata_file=metadata_file
             )
     finally:
         sink.close()
+
+
+def _asked(call: str | None) -> Call | None:
+    """What ``--call`` asks; None for a build."""
+    if call in (None, "build"):
+        return None
+    from lading.actions.calls import Call
+
+    return Call.parse(str(call))
+
+
+def _calls(selection: Selection, asked: Call | None) -> Mapping[str, Call]:
+    """What is asked about each target, by itself or by the command line; nothing of most."""
+    if all(target.call in (None, "build") for target in selection.targets.values()):
+        return {}
+    from lading.actions.bake_calls import calls_of
+
+    calls = calls_of(selection)
+    if asked is None:
+        return calls
+    return {
+        name: replace(call, json=asked.json, ignore_status=asked.ignore_status)
+        for name, call in calls.items()
+    }
 
 
 def _shorthands(
@@ -211,13 +242,7 @@ def _build(
     from engine import baking
     from lading.actions.bake_orders import order_of
 
-    calls = {name: target.call or "build" for name, target in selection.targets.items()}
     orders = {name: order_of(target) for name, target in selection.targets.items()}
-    checked = [name for name in sorted(orders) if calls[name] != "build"]
-    if checked:
-        from lading.actions.bake_check import check_targets
-
-        return check_targets({name: (orders[name], calls[name]) for name in checked}, yard, sink)
     if sum(order.to_stdout for order in orders.values()) > 1:
         raise UsageError("several targets would write to standard output", where="output")
     outcomes = baking.bake(orders, yard, sink, tracker=tracker)

@@ -70,7 +70,7 @@ def build(
     sink = make_progress("quiet" if quiet or plan else progress, sys.stderr)
     yard = building.Yard(app.store, access, app.runtime, elsewhere=elsewhere(app, builder))
     held = _lock(lock, locked=locked, refresh=order.request.pull)
-    call = "check" if check and call == "build" else call
+    call = _called(call, check=check)
     if context_report is not None:
         with sourced(order, yard, Tracker(sink), lock=held) as ready:
             return _report_context(ready, sink, as_json=context_report == "json")
@@ -148,6 +148,17 @@ def _lock(path: Path | None, *, locked: bool, refresh: bool) -> BuildLock | None
     return BuildLock(path, refresh=refresh, frozen=locked)
 
 
+def _called(call: str, *, check: bool) -> str:
+    """The question that is asked, ``build`` for none; a malformed one is found before anything."""
+    call = "check" if check and call == "build" else call
+    if call != "build":
+        from lading.actions.calls import Call
+
+        if Call.parse(call) is None:
+            return "build"
+    return call
+
+
 def _check_bounds() -> None:
     """Find a mistake in the variables of the cache before the build rather than after it."""
     if any(name.startswith("LADING_BUILDER_") for name in os.environ):
@@ -178,10 +189,10 @@ def _preview(
     explain: str | None,
     lock: BuildLock | None,
 ) -> int:
-    """Show what would be built, or check it; nothing is built."""
+    """Show what would be built, or answer a question about it; nothing is built."""
     if plan is None or call != "build":
         sink.close()
-        return _check(order.request, yard, as_json=call == "check,format=json")
+        return _call(order.request, yard, call)
     from engine.builds import building
 
     if len(order.platforms) > 1:
@@ -192,6 +203,21 @@ def _preview(
     request, explained = order.request, explain is not None
     print(building.show_plan(request, yard, sink, form=form, explain=explained, lock=lock), end="")
     return 0
+
+
+def _call(request: BuildRequest, yard: Yard, text: str) -> int:
+    from lading.actions.calls import Call, answer
+
+    call = Call.parse(text)
+    assert call is not None
+    found = answer(call, request, yard)
+    if call.json:
+        import json
+
+        print(json.dumps(found.value, indent=2))
+    else:
+        print(found.text, end="")
+    return found.status
 
 
 def _report_context(order: BuildOrder, sink: ProgressSink, *, as_json: bool) -> int:
@@ -207,20 +233,6 @@ def _report_context(order: BuildOrder, sink: ProgressSink, *, as_json: bool) -> 
     else:
         print(report_text(report), end="")
     return 0
-
-
-def _check(request: BuildRequest, yard: Yard, *, as_json: bool) -> int:
-    from builder.lint.report import report_json, report_text
-    from engine.builds import building
-
-    report = building.check(request, yard)
-    if as_json:
-        import json
-
-        print(json.dumps(report_json(report), indent=2))
-    else:
-        print(report_text(report), end="")
-    return 0 if report.clean else 1
 
 
 def _all_steps(outcome: BuildOutcome) -> tuple[StepVerdict, ...]:

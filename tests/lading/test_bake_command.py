@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+Lading = Callable[..., tuple[int, str, str]]
 
 HCL = """\
 variable "TAG" { default = "dev" }
@@ -119,3 +122,41 @@ def test_warnings_name_their_line_and_stop_nothing(lading, folder: Path) -> None
     status, _, err = lading("bake", "--print")
     assert status == 0
     assert "docker-bake.hcl:2: target default: tag is no attribute of a target" in err
+
+
+CALLED = """\
+group "default" { targets = ["a", "b"] }
+target "a" {
+  description = "the first"
+  dockerfile-inline = "FROM scratch\\nARG X=1\\n"
+  contexts = { other = "target:b" }
+}
+target "b" {
+  dockerfile-inline = "FROM scratch AS it\\n"
+  call = "targets"
+}
+"""
+
+
+def test_calls_answer_for_each_target(lading: Lading, folder: Path) -> None:
+    (folder / "docker-bake.hcl").write_text(CALLED)
+    status, out, _ = lading("bake", "--call=outline", "a")
+    assert status == 0
+    assert out.startswith("a\nthe first\n\nBUILD ARG   VALUE   DESCRIPTION\nX           1       \n")
+    status, out, _ = lading("bake", "--call=targets,format=json", "a", "b")
+    told = json.loads(out)
+    assert told["target"]["a"]["build"]["call"] == "targets"
+    assert told["target"]["b"]["targets"]["targets"][0]["name"] == "it"
+    # A target's own question is asked without a flag too.
+    assert lading("bake", "b")[:2] == (
+        0,
+        "b\n\nTARGET       DESCRIPTION\nit (default) \n",
+    )
+
+
+def test_calls_that_are_none(lading: Lading, folder: Path) -> None:
+    (folder / "docker-bake.hcl").write_text(CALLED)
+    assert lading("bake", "--call=shape")[0] == 125
+    status, _, err = lading("bake", "--set", "b.call=shape", "b")
+    assert status == 125
+    assert "call of the target b" in err

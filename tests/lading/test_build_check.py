@@ -55,7 +55,36 @@ def test_malformed_settings_are_a_plain_error(lading: Lading, context: Path) -> 
     assert "Dockerfile:1" in err
 
 
-def test_unknown_calls_are_refused(lading: Lading, context: Path) -> None:
-    status, _, err = lading("build", "--call=outlines", context)
-    assert status != 0
-    assert "check,format=json" in err
+@pytest.mark.parametrize(
+    "call",
+    ["outlines", "check,format=xml", "check,outline", "", "check,shape=1", "check,ignorestatus=2"],
+)
+@pytest.mark.parametrize("flag", ["--call", "--print"])
+def test_unknown_calls_are_refused(lading: Lading, context: Path, flag: str, call: str) -> None:
+    status, _, err = lading("build", f"{flag}={call}", context)
+    assert status == 125
+    assert "subrequests.describe" in err
+
+
+def test_the_status_of_a_check_may_be_ignored(lading: Lading, context: Path) -> None:
+    status, out, _ = lading("build", "--call=lint,ignorestatus=true", context)
+    assert (status, "StageNameCasing" in out) == (0, True)
+
+
+def test_outline_and_targets(lading: Lading, context: Path) -> None:
+    (context / "Dockerfile").write_text("# x the result\nFROM scratch AS x\nARG A=1\n")
+    assert lading("build", "--call=outline", context)[:2] == (
+        0,
+        "TARGET:      x\nDESCRIPTION: the result\n\n"
+        "BUILD ARG   VALUE   DESCRIPTION\nA           1       \n\n",
+    )
+    status, out, _ = lading("build", "--call", "targets,format=json", context)
+    assert (status, json.loads(out)["targets"][0]["name"]) == (0, "x")
+
+
+def test_a_call_on_a_file_that_does_not_parse(lading: Lading, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM a AS\n")
+    for call in ("outline", "targets"):
+        status, out, err = lading("build", f"--call={call}", context)
+        assert (status, out) == (1, "")
+        assert "FROM requires either one or three arguments" in err
