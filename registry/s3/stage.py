@@ -11,6 +11,7 @@ once, from the staged object, before it gets a name.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -97,6 +98,10 @@ class ObjectStage:
         try:
             if self._changed:
                 self._rest()
+        except BaseException:
+            # What was hashed did not stay, and another process may put other bytes there.
+            self._restart_hash(self._hash.name)
+            raise
         finally:
             token, self._token = self._token, ""
             self._tail = None
@@ -198,7 +203,8 @@ class ObjectStage:
         tail = self._load_tail()
         spent, name = self._stored.tail, ""
         if tail:
-            name = f"{FOLDER}{self._upload}/tail-{self.size}"
+            # Never used twice: whoever lost the session unawares writes over nobody's bytes.
+            name = f"{FOLDER}{self._upload}/tail-{self.size}-{secrets.token_hex(4)}"
             self._bucket.put(name, bytes(tail))
         self._sessions.rested(self._upload, self._token, name, self.size)
         self._stored = Session(self._stored.multipart, name, self.size, 0.0, ())
