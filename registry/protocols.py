@@ -157,8 +157,25 @@ class Storage(BlobReader, BlobPutter, Collectable, Protocol):
         """What the guard of the index asks."""
         ...
 
+    @property
+    def place(self) -> str | None:
+        """What an index calls the place of the bytes (``registry.storage.PLACE``)."""
+        ...
+
     def attach(self, index: Database) -> None:
         """Share the transactions of this index; comes before anything else."""
+        ...
+
+    def is_empty(self) -> bool:
+        """Whether nothing at all is in the place of the bytes; asks it."""
+        ...
+
+    def recover(self) -> None:
+        """Tell an index that was made anew what there is, as far as it has to know."""
+        ...
+
+    def recorded(self, digest: Digest) -> int | None:
+        """The size in bytes of what is there, as far as that is known without a request."""
         ...
 
     def take(self, pieces: Iterable[bytes], digest: Digest, size: int) -> None:

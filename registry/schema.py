@@ -230,12 +230,12 @@ def migrate(connection: sqlite3.Connection, *, where: str) -> None:
     Raises:
         IndexFormatError: a newer version wrote this file.
     """
-    if _version(connection, where) == VERSION:
+    if read_version(connection, where=where) == VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Read again under the lock: another process may have done it meanwhile.
-        for step in _STEPS[_version(connection, where) :]:
+        for step in _STEPS[read_version(connection, where=where) :]:
             for statement in _statements(step):
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {VERSION}")
@@ -245,7 +245,12 @@ def migrate(connection: sqlite3.Connection, *, where: str) -> None:
         raise
 
 
-def _version(connection: sqlite3.Connection, where: str) -> int:
+def read_version(connection: sqlite3.Connection, *, where: str) -> int:
+    """The format of an index; 0 for a file without one.
+
+    Raises:
+        IndexFormatError: a newer version wrote this file.
+    """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise IndexFormatError(

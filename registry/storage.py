@@ -52,6 +52,18 @@ class FileStorage:
         """Who tells inside a transaction what is there: a look at the disk is quick."""
         return self
 
+    @property
+    def place(self) -> None:
+        """No bucket."""
+        return None
+
+    def is_empty(self) -> bool:
+        """Whether there is not a single blob."""
+        return next(self.digests(), None) is None
+
+    def recover(self) -> None:
+        """Nothing is to be told to an index that was made anew: files are found by their names."""
+
     def attach(self, index: Database) -> None:
         """See that the index is one of files, which it knows nothing more of.
 
@@ -97,6 +109,10 @@ class FileStorage:
 
     def size(self, digest: Digest) -> int | None:
         """The blob's size in bytes, None when it is not there."""
+        return self._blobs.size(digest)
+
+    def recorded(self, digest: Digest) -> int | None:
+        """See ``size``: a look at the disk is quick."""
         return self._blobs.size(digest)
 
     def set_aside(self, digest: Digest, folder: Path) -> None:

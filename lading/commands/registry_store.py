@@ -68,46 +68,43 @@ def with_store(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def store_config(app: App, file: Path | None, root: Path | None) -> RegistryConfig:
+def read_config(app: App, file: Path | None, root: Path | None) -> RegistryConfig:
     """The configuration of file, environment and ``--storage``.
 
     Raises:
-        RegistryConfigError: something in it is wrong, or there is no store.
+        RegistryConfigError: something in it is wrong.
     """
     from registry.config import RegistryConfig
     from registry.configuration.sources import load
-    from registry.errors import RegistryConfigError
 
-    config = load(
+    return load(
         RegistryConfig,
         file=file,
         environment=os.environ,
         flags={"root": root},
         defaults={"root": app.root / "registry"},
     )
-    from registry.s3.settings import StorageType
-
-    files = config.storage.type is StorageType.FILES
-    if not (config.root / ("blobs" if files else "index.db")).exists():
-        raise RegistryConfigError(
-            "there is no store", where=str(config.root), fix="name its folder with --storage"
-        )
-    return config
 
 
-def require_files(config: RegistryConfig, *, fix: str) -> None:
-    """Refuse what is done to the files of blobs.
+def store_config(
+    app: App, file: Path | None, root: Path | None, *, lost_index: bool = False
+) -> RegistryConfig:
+    """The same for a store that is there; one that ``lost_index`` has its blobs or a journal.
 
     Raises:
-        RegistryConfigError: blobs are in an object store.
+        RegistryConfigError: something in it is wrong, or there is no store.
     """
     from registry.errors import RegistryConfigError
     from registry.s3.settings import StorageType
 
-    if config.storage.type is not StorageType.FILES:
+    config = read_config(app, file, root)
+    files = config.storage.type is StorageType.FILES
+    sign = "blobs" if files else "journal" if lost_index else "index.db"
+    if not (config.root / sign).exists():
         raise RegistryConfigError(
-            "this command does not work on blobs in an object store", where="storage.type", fix=fix
+            "there is no store", where=str(config.root), fix="name its folder with --storage"
         )
+    return config
 
 
 @contextmanager
@@ -298,13 +295,12 @@ def rebuild_index(
     """
     from registry.inspection.rebuild import rebuild
     from registry.routing import parse_name
-    from registry.storage import FileStorage
+    from registry.service import open_storage
 
-    config = store_config(app, file, root)
-    require_files(config, fix="restore a copy of index.db, which you keep beside the bucket")
+    config = store_config(app, file, root, lost_index=True)
     if gather is not None:
         gather = parse_name(gather)
-    report = rebuild(config.root, FileStorage(config.root), gather=gather)
+    report = rebuild(config.root, open_storage(config), gather=gather)
     if style == "json":
         click.echo(json.dumps(report.as_json()))
         return

@@ -3,7 +3,8 @@
 Manifests are read and verified; the blobs they name are linked where their bytes are there. Not
 restored are blobs that no manifest names (a client pushes them again), open upload sessions, the
 history of tags, and the last lines of a journal that a power cut took. Manifests that the journal
-does not know can be gathered in a repository of their own. Everything gets a fresh lease.
+does not know can be gathered in a repository of their own. Everything gets a fresh lease. Blobs in
+a bucket are found by listing it: the name of an object states the digest.
 
 The index is made beside the old one, which is kept under another name; nobody may use the store
 meanwhile.
@@ -13,24 +14,29 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import orjson
+
 from images.digest import Digest
 from images.errors import ImagesError
+from registry import schema
 from registry.database import NO_REPOSITORY, locked_for_rebuild
-from registry.errors import ApiError
+from registry.errors import ApiError, RegistryStartError
 from registry.index import SqliteIndex
 from registry.journal import FACT, entries, last_number, log_path
 from registry.manifests import examine
 from registry.protocols import Storage
 from registry.records import NewManifest
 from registry.settings import MANIFEST_LIMIT
-from registry.storage import sync_directory
+from registry.storage import PLACE, sync_directory
 
 _ONLY_LOG: Final = 1
 _OPENING: Final = (b"{", b" ", b"\n", b"\t", b"\r")
@@ -74,13 +80,18 @@ def rebuild(
 
     Raises:
         StoreBusyError: a server or another command has the index open.
+        IndexFormatError: a newer release wrote the index that is there.
+        RegistryStartError: that index tells of another place of the bytes than ``storage`` is.
     """
     with locked_for_rebuild(root):
+        _examine(root / "index.db", storage.place)
         names = _read_journal(root / "journal")
         fresh = root / "rebuilding"
         shutil.rmtree(fresh, ignore_errors=True)
         index = SqliteIndex(fresh, clock=clock)
         try:
+            storage.attach(index)
+            storage.recover()
             lost = [
                 f"{repository}@{digest}"
                 for (repository, digest), media_type in names.manifests.items()
@@ -95,6 +106,25 @@ def rebuild(
             index.close()
         replaced = _swap(root, fresh, int(clock()), number)
     return dataclasses.replace(report, replaced=replaced)
+
+
+def _examine(index: Path, place: str | None) -> None:
+    """Refuse to replace an index that this release does not know, or that has its bytes elsewhere.
+
+    What cannot be read is what this is for.
+    """
+    if not index.exists():
+        return
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{index}?mode=ro", uri=True)) as it:
+        schema.read_version(it, where=str(index))
+        row = it.execute("SELECT value FROM facts WHERE name = ?", (PLACE,)).fetchone()
+        kept = None if row is None else orjson.loads(row[0])
+        if kept != place:
+            raise RegistryStartError(
+                f"the blobs of this store are in {kept or 'files'}, not in {place or 'files'}",
+                where=str(index),
+                fix="correct [storage]; or move the index away, if it is not of this store",
+            )
 
 
 def _read_journal(folder: Path) -> _Names:

@@ -126,6 +126,21 @@ class Ledger:
                 yield Digest.parse(digest)
             last = rows[-1][0]
 
+    def recover(self, found: Sequence[Stored]) -> None:
+        """Record objects that a listing found, for an index that knew none; others are left alone.
+
+        Of two with the same bytes one is recorded; a collection takes the other for a leftover.
+        """
+        sql = (
+            "INSERT INTO objects (digest, name, size, touched) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (digest) DO UPDATE SET name = excluded.name, size = excluded.size"
+            " WHERE excluded.size > objects.size"
+        )
+        now = self._clock()
+        named = [(digest_of(it.name), it) for it in found]
+        rows = [(str(digest), it.name, it.size, now) for digest, it in named if digest is not None]
+        self._write(lambda: self.database.writer.executemany(sql, rows))
+
     def trash(self) -> list[str]:
         """Some objects whose bytes are to go."""
         sql = "SELECT name FROM object_trash LIMIT ?"

@@ -62,6 +62,20 @@ class ObjectStorage:
         """Who tells inside a transaction what is there: the index, no request is made."""
         return self._ledger
 
+    @property
+    def place(self) -> str:
+        """Bucket and prefix, as the index remembers them."""
+        return self._bucket.place
+
+    def is_empty(self) -> bool:
+        """Whether no object is below the prefix."""
+        return not any(self._bucket.objects(""))
+
+    def recover(self) -> None:
+        """Tell an index that was made anew which objects there are; lists the bucket."""
+        for page in self._bucket.objects(_BLOBS):
+            self._ledger.recover([Stored(item.name, item.size) for item in page])
+
     def attach(self, index: Database) -> None:
         """Keep what must be known of objects in this index, which belongs to this bucket alone.
 
@@ -131,6 +145,11 @@ class ObjectStorage:
         """The size in bytes that the store tells, None when it has none."""
         found = self._ledger.find(digest)
         return None if found is None else self._bucket.size(found.name)
+
+    def recorded(self, digest: Digest) -> int | None:
+        """The size in bytes that the index knows; the store is not asked."""
+        found = self._ledger.find(digest)
+        return None if found is None else found.size
 
     def digests(self) -> Iterator[Digest]:
         """Every blob that the index knows an object of, a page in memory."""

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ import pytest
 from lading.cli import run_command
 from registry.collection.collector import only_one
 from registry.errors import BackupError, CollectionBusyError
-from registry.keeping.backup import back_up, restore
+from registry.keeping.backup import CopyReport, back_up, restore
+from registry.storage import FileStorage
 from tests.registry.kit import digest_of, manifest
 from tests.registry.service_kit import Service, call, service
 
@@ -25,6 +27,14 @@ name = "r.example"
 [transparency]
 enabled = true
 """
+
+
+def save(store: Path, copy: Path) -> CopyReport:
+    return back_up(store, FileStorage(store), copy)
+
+
+def bring_back(copy: Path, store: Path) -> CopyReport:
+    return restore(copy, store, partial(FileStorage, store))
 
 
 def push(found: Service, repository: str, tag: str, layer: bytes) -> None:
@@ -57,14 +67,14 @@ def test_a_copy_of_a_busy_store_is_whole(tmp_path: Path) -> None:
 
         pusher = threading.Thread(target=go_on)
         pusher.start()
-        reports = [back_up(tmp_path / "store", copy) for _ in range(5)]
+        reports = [save(tmp_path / "store", copy) for _ in range(5)]
         before = len(done)
-        reports.append(back_up(tmp_path / "store", copy))
+        reports.append(save(tmp_path / "store", copy))
         stop.set()
         pusher.join()
     assert all(report.missing == () for report in reports)
     assert reports[-1].copied < reports[-1].blobs
-    restored = restore(copy, second / "store")
+    restored = bring_back(copy, second / "store")
     assert restored.missing == ()
     wanted = ["/v2/a/manifests/first", f"/v2/a/blobs/{digest_of(b'1' * 5000)}"]
     wanted += [f"/v2/busy/manifests/t{number}" for number in range(before)]
@@ -84,13 +94,13 @@ def store(tmp_path: Path) -> Path:
 
 def test_a_copy_that_was_broken_off_leaves_the_last_one(store: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    back_up(store, copy)
+    save(store, copy)
     (copy / "state.new").mkdir()
     (copy / "state.new/index.db").write_text("half")
     (copy / "state").rename(copy / "state.old")
-    restore(copy, tmp_path / "again/store")
+    bring_back(copy, tmp_path / "again/store")
     assert served(tmp_path / "again", "/v2/a/manifests/1")[0][0] == 200
-    back_up(store, copy)
+    save(store, copy)
     assert sorted(path.name for path in copy.iterdir()) == ["blobs", "state"]
 
 
@@ -110,17 +120,17 @@ def test_damage_is_told_and_not_copied(
 
 def test_no_copy_while_bytes_are_being_removed(store: Path, tmp_path: Path) -> None:
     with only_one(store / "collection.lock"), pytest.raises(CollectionBusyError):
-        back_up(store, tmp_path / "copy")
+        save(store, tmp_path / "copy")
 
 
 def test_places_that_cannot_be(store: Path, tmp_path: Path) -> None:
     with pytest.raises(BackupError, match="inside the store"):
-        back_up(store, store / "copy")
+        save(store, store / "copy")
     with pytest.raises(BackupError, match="no finished copy"):
-        restore(store, tmp_path / "new")
-    back_up(store, tmp_path / "copy")
+        bring_back(store, tmp_path / "new")
+    save(store, tmp_path / "copy")
     with pytest.raises(BackupError, match="something already"):
-        restore(tmp_path / "copy", store)
+        bring_back(tmp_path / "copy", store)
     shutil.rmtree(store)
-    restore(tmp_path / "copy", store)
+    bring_back(tmp_path / "copy", store)
     assert served(tmp_path, "/v2/a/manifests/1")[0][0] == 200

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,7 +28,7 @@ from registry.database import NO_REPOSITORY, Database
 from registry.s3.bucket import Bucket
 from registry.s3.storage import ObjectStorage
 from tests.registry import store_kit
-from tests.registry.service_kit import free_port
+from tests.registry.service_kit import PROJECT, free_port
 
 ACCESS = "tester"
 SECRET = "tester-secret"
@@ -81,6 +82,20 @@ class Server:
             **more,
         }
         return "[storage]\n" + "".join(f"{name} = {value}\n" for name, value in lines.items())
+
+
+def lading(server: Server, *arguments: str | Path) -> tuple[int, str]:
+    """Run ``lading registry``; returns its status and all that it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lading", "registry", *map(str, arguments)],
+        cwd=PROJECT,
+        env={**os.environ, **server.environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
 
 
 def program() -> str:
