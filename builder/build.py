@@ -258,6 +258,7 @@ def _solve(
         from builder.remote.sharing import Sharing
 
         sharing = Sharing(shop.elsewhere, plan, identities, records)
+        sharing.begin()
     with ThreadPoolExecutor(PACKERS, thread_name_prefix="pack") as pool:
         session = Session(
             plan=plan,
@@ -291,7 +292,10 @@ def _inline_cache(
     from builder.remote.inline import config_fields, wanted
     from builder.remote.sharing import solved_steps
 
-    return config_fields(solved_steps(plan, identities, records)) if wanted(request) else {}
+    if not wanted(request):
+        return {}
+    # An image must not depend on which of its steps were found.
+    return config_fields(solved_steps(plan, identities, records, made_too=False))
 
 
 def _export(

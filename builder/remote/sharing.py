@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from builder.plan.ops import CacheSpec, Copy, Run, SourceImage, StepId
-from builder.solver.elsewhere import Solved, SolvedStep
+from builder.solver.elsewhere import Offer, Solved, SolvedStep
+from builder.solver.records import StoredLayer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from builder.plan.model import Plan, Step
     from builder.solver.elsewhere import Elsewhere
     from builder.solver.identity import Identities
-    from builder.solver.records import StepRecords, StoredLayer
+    from builder.solver.records import StepRecords
     from images.digest import Digest
 
 
@@ -33,10 +34,21 @@ class Sharing:
         self._records = records
         self._final = final_steps(plan)
 
-    def packed(self, step: Step, layer: StoredLayer) -> None:
-        """A step's layer is in the store now."""
-        if self._identities.portable(step):
-            self._elsewhere.packed(layer, final=step.id in self._final)
+    def begin(self) -> None:
+        """Tell of what is known before anything is done: the image's base."""
+        ops = (self._plan.steps[index].op for index in self._final)
+        for op in ops:
+            if isinstance(op, SourceImage):
+                pairs = zip(op.base.config.diff_ids, op.base.layers, strict=True)
+                for layer in (StoredLayer(*pair) for pair in pairs):
+                    name = op.reference.familiar
+                    offer = Offer(layer, name, final=True, portable=False, base=op.reference)
+                    self._elsewhere.offer(offer)
+
+    def known(self, step: Step, layer: StoredLayer) -> None:
+        """A step's layer is in the store now, or was found."""
+        portable = self._identities.portable(step)
+        self._elsewhere.offer(Offer(layer, step.name, step.id in self._final, portable))
 
     def solved(self, *, executed: bool) -> None:
         """The target is finished; tell what others can use of it."""
@@ -51,12 +63,15 @@ class Sharing:
 
 
 def solved_steps(
-    plan: Plan, identities: Identities, records: StepRecords
+    plan: Plan, identities: Identities, records: StepRecords, *, made_too: bool = True
 ) -> tuple[SolvedStep, ...]:
-    """The portable steps behind the target whose layers are on record, in the plan's order."""
+    """The portable steps behind the target whose layers are on record, in the plan's order.
+
+    ``made_too`` adds the keys that only this build came to know, because it did the steps.
+    """
     final = final_steps(plan)
     made: dict[tuple[StoredLayer, ...], list[bytes]] = {}
-    for key, saved in records.made():
+    for key, saved in records.made() if made_too else ():
         made.setdefault(saved, []).append(key)
     found = []
     for index in plan.closure(plan.result):

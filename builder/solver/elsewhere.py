@@ -15,6 +15,7 @@ from records import Record
 
 if TYPE_CHECKING:
     from images.digest import Digest
+    from images.reference import Reference
 
 
 class SolvedStep(Record):
@@ -39,6 +40,20 @@ class Solved(Record):
     """Whether a command may have changed those mounts."""
 
 
+class Offer(Record):
+    """A layer that is, or will be, one of the results: in the store, so that it can be sent."""
+
+    layer: StoredLayer
+    step: str
+    """The name of the step that made it; of a base image's layer, the image's."""
+    final: bool
+    """As in ``SolvedStep``."""
+    portable: bool = True
+    """Whether caches may have it: it depends on nothing that is this store's own."""
+    base: Reference | None = None
+    """The image it comes from, where the build did not make it."""
+
+
 class Elsewhere(Protocol):
     """Caches that other machines filled, and those that this build fills; asked from any thread."""
 
@@ -52,8 +67,8 @@ class Elsewhere(Protocol):
     def has(self, digest: Digest) -> bool:
         """Whether a blob that is not in the store can be had."""
 
-    def packed(self, layer: StoredLayer, *, final: bool) -> None:
-        """A layer that others may have is in the store now; ``final`` as in ``SolvedStep``."""
+    def offer(self, offer: Offer) -> None:
+        """A layer is known while the build goes on; the same may come several times."""
 
     def solved(self, solved: Solved) -> None:
         """A target is finished."""

@@ -16,6 +16,7 @@ from builder.progress.events import LayerStored
 if TYPE_CHECKING:
     from builder.plan.model import Plan, Step
     from builder.progress.tracker import Tracker, Vertex
+    from builder.remote.sharing import Sharing
     from builder.solver.records import StoredLayer
     from builder.solver.verdicts import Verdicts
 
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 class Showing:
     """Told by several threads."""
 
-    def __init__(self, plan: Plan, tracker: Tracker, verdicts: Verdicts) -> None:
+    def __init__(
+        self, plan: Plan, tracker: Tracker, verdicts: Verdicts, sharing: Sharing | None = None
+    ) -> None:
+        """``sharing`` is told of the layers that were found."""
+        self._sharing = sharing
         self._plan = plan
         self._tracker = tracker
         self._verdicts = verdicts
@@ -49,6 +54,8 @@ class Showing:
                 )
             if index in own:
                 self._tell_layer(below, vertex, own[index])
+                if self._sharing is not None:
+                    self._sharing.known(below, own[index])
 
     def begin(self, step: Step, *, asked: bool) -> Vertex:
         """The step has to be done; ``asked`` says whether the cache counted."""

@@ -71,7 +71,7 @@ class _Solver:
         self._verdicts = Verdicts(
             session.plan, session.identities, session.values, session.options.slot
         )
-        self._showing = Showing(session.plan, session.tracker, self._verdicts)
+        self._showing = Showing(session.plan, session.tracker, self._verdicts, session.sharing)
 
     def solve(self) -> Solution:
         target, _ = self._claim(self._session.plan.result)
@@ -309,7 +309,7 @@ class _Solver:
                 session.records.save(key, layers, step.name)
             session.common.fresh.add(keys[0])
             if session.sharing is not None:
-                session.sharing.packed(step, layer)
+                session.sharing.known(step, layer)
 
         stood_on = step.id in self._stood_on
         needed = dict(zip(step.inputs, inputs, strict=True))

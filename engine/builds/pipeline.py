@@ -128,8 +128,8 @@ def sourced(
 
 
 def _caches(order: BuildOrder, yard: Yard, tracker: Tracker) -> AbstractContextManager[Yard]:
-    """The yard with the caches elsewhere that an order names; few name any."""
-    if not (order.cache_from or order.cache_to):
+    """The yard with the caches elsewhere that an order names, and with what pushes ahead."""
+    if not (order.cache_from or order.cache_to or any(it.push for it in order.outputs)):
         return nullcontext(yard)
     if yard.elsewhere is not None:
         own = replace(yard.elsewhere, cache_from=order.cache_from, cache_to=order.cache_to)

@@ -74,6 +74,8 @@ def pass_stations(
         occasion = begin(order.request, tracker.now())
     with yard.store.lease("build"):
         images = _build(order, yard, tracker, cancellation, on_failure, lock)
+        if yard.caches is not None:
+            yard.caches.settle()
         if order.verify:
             _verify(order, images, yard, tracker, cancellation, lock)
         made = [(form, _finish(order, form, images, yard, tracker, occasion)) for form in wanted]

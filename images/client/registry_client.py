@@ -22,7 +22,7 @@ from images.client.push import PushRequest, PushStore, push
 from images.client.request import Repository, Request
 from images.client.retry import Effects
 from images.client.transport import CredentialSource, Transport
-from images.client.upload import Upload, exists, send
+from images.client.upload import Upload, exists, send, unheard
 from images.descriptor import Descriptor
 from images.digest import Digest
 from images.errors import SizeLimitError
@@ -239,14 +239,15 @@ class RegistryClient:
         open: Callable[[], BinaryIO],
         *,
         mount_from: str | None = None,
+        report: Callable[[int], None] = unheard,
     ) -> LayerState:
         """Bring one blob to the reference's repository: EXISTS, MOUNTED or DONE says how.
 
         ``open`` is called when its bytes are needed, in a thread. ``mount_from`` is a repository of
-        the same registry that may have it.
+        the same registry that may have it. ``report`` hears the bytes that were sent so far.
         """
         repository = manifests.repository_of(reference)
-        upload = Upload(repository, descriptor, open=open, mount_from=mount_from)
+        upload = Upload(repository, descriptor, open=open, mount_from=mount_from, report=report)
         return await send(self._transport, upload)
 
     async def tags(self, reference: Reference) -> list[str]:

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 _PASSING = (RegistryConnectionError, RegistryUnavailableError, TooManyRequestsError)
 
 
+def unheard(_current: int) -> None:
+    """Nobody wants to know how far an upload is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """One blob to one repository; ``open`` opens its bytes, ``mount_from`` may have it already.
@@ -50,7 +54,7 @@ class Upload:
     descriptor: Descriptor
     open: Callable[[], BinaryIO]
     mount_from: str | None = None
-    report: Callable[[int], None] = lambda _current: None
+    report: Callable[[int], None] = unheard
     prepare: Callable[[], Awaitable[None]] | None = None
 
     @property

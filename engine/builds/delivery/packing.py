@@ -103,6 +103,19 @@ def pack_image(
     return replace(result, descriptor=manifest.descriptor, image_id=config.digest, base_layers=base)
 
 
+def packed_layer(
+    layer: StoredLayer, packing: Packing, store: ImageStore, tracker: Tracker, *, own: bool
+) -> Descriptor:
+    """The blob that a layer of an image in this form is; ``own`` layers are those the build made.
+
+    Merging layers is not in it. Raises as ``pack_image``.
+    """
+    if not packing.compression:
+        return layer.descriptor
+    made = _Layer(layer.diff_id, layer.descriptor, own)
+    return _Shop(store, tracker).converted([made], packing)[0].descriptor
+
+
 def squashed_history(
     history: Sequence[dict[str, Any]], merged: int, created: str | None
 ) -> list[dict[str, Any]]:

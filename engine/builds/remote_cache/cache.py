@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.progress.tracker import Tracker
-    from builder.solver.elsewhere import Solved
+    from builder.solver.elsewhere import Offer, Solved
     from builder.solver.records import StoredLayer
     from engine.access import Access
     from engine.builds.lock import BuildLock
+    from engine.builds.remote_cache.ahead import PushAhead
     from engine.builds.remote_cache.exports import Export
     from engine.builds.remote_cache.imports import Import, Imports
     from engine.builds.remote_cache.line import Line
@@ -68,6 +69,12 @@ class RemoteCaches:
     ) -> None:
         self.store = LazyStore(store, self._bring_blob)
         self.exporting: list[Export] = []
+        self.pushing: list[PushAhead] = []
+        self._ended = threading.Event()
+        self.outgoing = LazyStore(store, self._bring_blob, ended=self._ended)
+        """The store, as the background reads it: until ``close``."""
+        self._stopping: set[Cancellation] = set()
+        self._stopped: ImagesError | None = None
         self._line = line
         self._imports = imports
         self._tracker = tracker
@@ -105,10 +112,13 @@ class RemoteCaches:
         """As ``Elsewhere.has``."""
         return digest in self._bases or any(self._imports.origins(digest))
 
-    def packed(self, layer: StoredLayer, *, final: bool) -> None:
-        """As ``Elsewhere.packed``."""
-        for export in self.exporting:
-            export.offer(layer, final=final)
+    def offer(self, offer: Offer) -> None:
+        """As ``Elsewhere.offer``; what is elsewhere itself need not go anywhere before the end."""
+        if self._blobs.has(offer.layer.descriptor.digest):
+            for export in self.exporting:
+                export.offer(offer)
+            for push in self.pushing:
+                push.offer(offer)
 
     def solved(self, solved: Solved) -> None:
         """As ``Elsewhere.solved``."""
@@ -195,12 +205,14 @@ class RemoteCaches:
         outer = cancellation or Cancellation()
         while True:
             trusted = [one for one in self._imports if not one.broken]
-            own = Cancellation()
+            own = self._stoppable()
             undo = outer.subscribe(own.cancel)
             try:
                 return build(own)
-            except (StepFailedError, BuildCancelledError):
+            except (StepFailedError, BuildCancelledError) as error:
                 outer.cancel()
+                if self._stopped is not None and isinstance(error, BuildCancelledError):
+                    raise self._stopped from error
                 raise
             except ImagesError:
                 self._check_fetched()
@@ -209,6 +221,35 @@ class RemoteCaches:
                     raise
             finally:
                 undo()
+                with self._lock:
+                    self._stopping.discard(own)
+
+    def stop(self, error: ImagesError) -> None:
+        """End the builds, whose results cannot get where they have to; the first error counts."""
+        with self._lock:
+            if self._stopped is None:
+                self._stopped = error
+            running = list(self._stopping)
+        for cancellation in running:
+            cancellation.cancel()
+
+    def _stoppable(self) -> Cancellation:
+        """What stops one build.
+
+        Raises:
+            ImagesError: it need not begin.
+        """
+        made = Cancellation()
+        with self._lock:
+            if self._stopped is not None:
+                raise self._stopped
+            self._stopping.add(made)
+        return made
+
+    def settle(self) -> None:
+        """Wait for what is being pushed ahead, so that it is not sent twice."""
+        for push in self.pushing:
+            push.settle()
 
     def finish(self) -> None:
         """Write the caches, and remember what was brought in as if it had been made here.
@@ -222,10 +263,13 @@ class RemoteCaches:
 
     def close(self) -> None:
         """End what is under way."""
+        self._ended.set()
         with ExitStack() as stack:
             stack.callback(self._imports.close)
             for export in self.exporting:
                 stack.callback(export.close)
+            for push in self.pushing:
+                stack.callback(push.close)
             stack.callback(self._line.close)
 
     # content
@@ -245,7 +289,8 @@ class RemoteCaches:
     def _hand_over(self, target: Reference, blob: Descriptor) -> None:
         """Let a registry have a blob: by a mount, or through here."""
         goal = RegistryCache(self._line, target)
-        goal.send(blob, lambda: self.store.blobs.open(blob.digest), near=self.near(blob.digest))
+        near = self.near(blob.digest)
+        goal.send(blob, lambda: self.store.blobs.open(blob.digest), near=near)
 
     def _bring_blob(self, digest: Digest) -> bool:
         """Fetch a blob once, whoever asks how often; False when nobody knows it."""

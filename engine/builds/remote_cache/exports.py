@@ -1,14 +1,11 @@
-"""A cache being filled: layers go out as soon as they are packed, the index last.
+"""A cache being filled: layers go out as soon as they are known, the index last.
 
-Uploads run in threads of their own beside the build. When all layers are there, the index of this
-build is merged with what the tag has by then and replaces it in one step, so a process that is
-killed leaves the old cache whole.
+When all layers are there, the index of this build is merged with what the tag has by then and
+replaces it in one step, so a process that is killed leaves the old cache whole.
 """
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from builder.dates import timestamp
@@ -18,6 +15,7 @@ from builder.remote.merging import Bounds, merge
 from builder.remote.packing import pack_mount
 from builder.solver.records import StoredLayer
 from builder.storage import state_directory
+from engine.builds.remote_cache.sender import Sender
 from images.digest import Digest
 from images.errors import ImagesError
 from images.mediatype import layer_compression
@@ -27,15 +25,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from builder.progress.tracker import Tracker, Vertex
-    from builder.solver.elsewhere import Solved, SolvedStep
+    from builder.solver.elsewhere import Offer, Solved, SolvedStep
     from engine.builds.remote_cache.options import CacheTarget
     from engine.builds.remote_cache.places import Goal
+    from engine.builds.remote_cache.sender import Report
+    from images.client.progress import LayerState
     from images.descriptor import Descriptor
     from images.reference import Reference
     from images.store import ImageStore
 
-UPLOADS: Final = 4
-"""Layers on their way at the same time."""
 NAMES: Final = {"gzip": "gzip", "zstd": "zstd", "none": "uncompressed"}
 """Compressions as ``images.layers.convert`` calls them."""
 
@@ -60,25 +58,35 @@ class Surroundings(Record):
 class Export:
     """One cache being filled; ``offer`` may be called from any thread."""
 
-    def __init__(self, target: CacheTarget, goal: Goal, around: Surroundings) -> None:
+    def __init__(
+        self,
+        target: CacheTarget,
+        goal: Goal,
+        around: Surroundings,
+        *,
+        stop: Callable[[ImagesError], None],
+    ) -> None:
+        """``stop`` ends the build, where a cache that cannot be written is an error."""
         self.target = target
         self._goal = goal
         self._around = around
-        self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(UPLOADS, "cache-export")
-        self._sent: dict[Digest, Future[Descriptor]] = {}
+        self._stop = stop
+        self._sender = Sender(
+            f"cache {target.label}", self._deliver, around.tracker, failed=self._failed
+        )
 
-    def offer(self, layer: StoredLayer, *, final: bool) -> None:
+    def offer(self, offer: Offer) -> None:
         """Begin to send a layer, if this cache is to have it."""
-        if final or self.target.mode == "max":
-            self._send(layer)
+        wanted = offer.final or self.target.mode == "max"
+        if wanted and offer.portable and offer.base is None:
+            self._sender.send(offer.layer, offer.step)
 
     def solved(self, solved: Solved) -> None:
-        """Begin with what a finished build did not have to make."""
+        """Begin with what is not in the store, and was not offered."""
         for step in self._wanted(solved):
             for layer in step.layers:
                 if layer.descriptor.digest not in solved.bases:
-                    self._send(layer)
+                    self._sender.send(layer, step.description)
 
     def finish(self, finished: Sequence[Solved]) -> None:
         """Send the rest, wait for all of it, and write the index.
@@ -93,10 +101,9 @@ class Export:
         except ImagesError as error:
             vertex.failed(str(error))
             if not self.target.ignore_error:
-                raise CacheExportError(
-                    f"the cache cannot be written: {error}", where=self.target.label, fix=error.fix
-                ) from error
-            self._around.tracker.warn(f"cache {self.target.label} was not written: {error}")
+                raise self._error(error) from error
+            notes = "".join(f", {note}" for note in getattr(error, "__notes__", ()))
+            self._around.tracker.warn(f"cache {self.target.label} was not written: {error}{notes}")
         except BaseException as error:
             vertex.failed(str(error))
             raise
@@ -105,26 +112,31 @@ class Export:
 
     def close(self) -> None:
         """Give up what was not sent."""
-        self._pool.shutdown(cancel_futures=True)
+        self._sender.close()
         self._goal.release()
+
+    def _failed(self, error: ImagesError) -> None:
+        if not self.target.ignore_error:
+            failure = self._error(error)
+            failure.__cause__ = error
+            self._stop(failure)
+
+    def _error(self, error: ImagesError) -> CacheExportError:
+        made = CacheExportError(
+            f"the cache cannot be written: {error}", where=self.target.label, fix=error.fix
+        )
+        for note in getattr(error, "__notes__", ()):
+            made.add_note(note)
+        return made
 
     def _wanted(self, solved: Solved) -> Iterable[SolvedStep]:
         return (step for step in solved.steps if step.final or self.target.mode == "max")
 
-    def _send(self, layer: StoredLayer) -> Future[Descriptor]:
-        """Begin, unless it was begun; the result is the blob that the cache has it in."""
-        with self._lock:
-            future = self._sent.get(layer.descriptor.digest)
-            if future is None:
-                future = self._pool.submit(self._deliver, layer)
-                self._sent[layer.descriptor.digest] = future
-            return future
-
-    def _deliver(self, layer: StoredLayer) -> Descriptor:
+    def _deliver(self, layer: StoredLayer, report: Report) -> tuple[Descriptor, LayerState]:
         blob, blobs = self._packed(layer), self._around.store.blobs
         near = self._around.near(blob.digest)
-        self._goal.send(blob, lambda: blobs.open(blob.digest), near=near)
-        return blob
+        state = self._goal.send(blob, lambda: blobs.open(blob.digest), near=near, report=report)
+        return blob, state
 
     def _packed(self, layer: StoredLayer) -> Descriptor:
         """The layer in the form that is wanted: what is compressed stays so, unless forced."""
@@ -142,10 +154,10 @@ class Export:
             level=self.target.level,
         ).descriptor
 
-    def _as_sent(self, layer: StoredLayer) -> StoredLayer:
+    def _as_sent(self, layer: StoredLayer, step: str) -> StoredLayer:
         """The layer as the cache has it, once it is there."""
         # Equal layers of several steps are one blob, and each has its own date.
-        return StoredLayer(layer.diff_id, self._send(layer).result(), layer.created)
+        return StoredLayer(layer.diff_id, self._sender.send(layer, step).result(), layer.created)
 
     def _index(self, finished: Sequence[Solved], vertex: Vertex) -> CacheIndex:
         now = int(self._around.tracker.now())
@@ -154,12 +166,14 @@ class Export:
         for solved in finished:
             for step in self._wanted(solved):
                 layers = tuple(
-                    layer if layer.descriptor.digest in bases else self._as_sent(layer)
+                    layer
+                    if layer.descriptor.digest in bases
+                    else self._as_sent(layer, step.description)
                     for layer in step.layers
                 )
                 found[step.keys] = CacheRecord(step.keys, layers, step.description, now)
         mounts = tuple(self._mounts(finished, now)) if self.target.mounts else ()
-        vertex.output(1, f"{len(found)} steps, {len(self._sent)} layers\n".encode())
+        vertex.output(1, f"{len(found)} steps, {self._sender.begun} layers\n".encode())
         return CacheIndex(tuple(found.values()), mounts, bases)
 
     def _mounts(self, finished: Sequence[Solved], now: int) -> Iterable[CachedMount]:
@@ -175,7 +189,7 @@ class Export:
                 self._around.tracker.warn(f"{error}; the cache keeps what it has of it")
                 continue
             if layer is not None:
-                yield CachedMount(name, self._as_sent(layer), now)
+                yield CachedMount(name, self._as_sent(layer, f"cache mount {name}"), now)
 
     def _write(self, index: CacheIndex, vertex: Vertex) -> None:
         now = int(self._around.tracker.now())

@@ -25,7 +25,9 @@ from builder.remote.index import (
     is_cache,
     manifest_of,
 )
+from engine.builds.remote_cache.places import unheard
 from images.blobs import HEX_DIGITS
+from images.client.progress import LayerState
 from images.descriptor import Descriptor
 from images.digest import Digest
 from images.errors import ImagesError
@@ -88,15 +90,21 @@ class DirectoryCache:
             writer.commit()
 
     def send(
-        self, descriptor: Descriptor, source: Callable[[], BinaryIO], *, near: Reference | None
-    ) -> None:
+        self,
+        descriptor: Descriptor,
+        source: Callable[[], BinaryIO],
+        *,
+        near: Reference | None,
+        report: Callable[[int], None] = unheard,
+    ) -> LayerState:
         """As ``Goal.send``."""
         self.hold()
         with suppress(FileNotFoundError):
             if self._file(descriptor.digest).stat().st_size == descriptor.size:
-                return
+                return LayerState.EXISTS
         with source() as file:
             self._write(descriptor.digest, file)
+        return LayerState.DONE
 
     def publish(self, change: Change) -> Descriptor:
         """As ``Goal.publish``; then what nothing needs any more is removed."""

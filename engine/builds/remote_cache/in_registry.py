@@ -19,7 +19,9 @@ from builder.remote.index import (
     is_cache,
     manifest_of,
 )
+from engine.builds.remote_cache.places import unheard
 from images.client.errors import ManifestUnknownError, TagMovedError
+from images.client.progress import LayerState
 from images.client.request import Unchanged
 from images.config import ImageConfig
 from images.manifest import Index, Manifest, parse
@@ -61,15 +63,28 @@ class RegistryCache:
         self._line.call(lambda client: client.fetch_blob(self._at, descriptor, blobs))
 
     def send(
-        self, descriptor: Descriptor, source: Callable[[], BinaryIO], *, near: Reference | None
-    ) -> None:
+        self,
+        descriptor: Descriptor,
+        source: Callable[[], BinaryIO],
+        *,
+        near: Reference | None,
+        report: Callable[[int], None] = unheard,
+    ) -> LayerState:
         """As ``Goal.send``."""
+        at = self._at
         mount = None
-        if near is not None and near.registry == self._at.registry:
-            mount = near.repository if near.repository != self._at.repository else None
-        self._line.call(
-            lambda client: client.send_blob(self._at, descriptor, source, mount_from=mount)
-        )
+        if near is not None and near.registry == at.registry:
+            mount = near.repository if near.repository != at.repository else None
+        with self._line.turn(at.registry, descriptor.digest) as holder:
+            if holder == at.repository:
+                return LayerState.EXISTS
+            state = self._line.call(
+                lambda client: client.send_blob(
+                    at, descriptor, source, mount_from=holder or mount, report=report
+                )
+            )
+            self._line.note(at.registry, descriptor.digest, at.repository)
+        return state
 
     def publish(self, change: Change) -> Descriptor:
         """As ``Goal.publish``: under If-Match where the registry knows it, else the last wins."""

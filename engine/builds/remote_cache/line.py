@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from engine.access import Access
     from images.client import RegistryClient
+    from images.digest import Digest
 
 _T = TypeVar("_T")
 
@@ -28,6 +30,8 @@ class Line:
         self._calls: set[Future[Any]] = set()
         self._stop: asyncio.Event | None = None
         self._closed = False
+        self._turns: dict[tuple[str, Digest], threading.Lock] = {}
+        self._holders: dict[tuple[str, Digest], str] = {}
 
     def call(self, action: Callable[[RegistryClient], Coroutine[Any, Any, _T]]) -> _T:
         """Run one action with the client and wait for it.
@@ -42,14 +46,32 @@ class Line:
                 self._thread = threading.Thread(target=self._serve, name="registries", daemon=True)
                 self._thread.start()
         loop, client = self._started.result()
-        future = asyncio.run_coroutine_threadsafe(action(client), loop)
         with self._lock:
+            if self._closed:
+                raise CancelledError
+            future = asyncio.run_coroutine_threadsafe(action(client), loop)
             self._calls.add(future)
         try:
             return future.result()
         finally:
             with self._lock:
                 self._calls.discard(future)
+
+    @contextmanager
+    def turn(self, registry: str, digest: Digest) -> Iterator[str | None]:
+        """Alone on the way to a registry with a blob; the repository that was given it before.
+
+        So what goes to several repositories is sent once, and mounted.
+        """
+        key = (registry, digest)
+        with self._lock:
+            turn = self._turns.setdefault(key, threading.Lock())
+        with turn:
+            yield self._holders.get(key)
+
+    def note(self, registry: str, digest: Digest, repository: str) -> None:
+        """A repository has a blob now."""
+        self._holders.setdefault((registry, digest), repository)
 
     def close(self) -> None:
         """Cancel what is under way and end the thread."""

@@ -9,11 +9,16 @@ from builder.remote.index import CacheIndex
 
 if TYPE_CHECKING:
     from images.blobs import BlobStore
+    from images.client.progress import LayerState
     from images.descriptor import Descriptor
     from images.reference import Reference
 
 Change = Callable[[CacheIndex], CacheIndex]
 """From the index that a cache has now, empty when there is none, to the one it is to have."""
+
+
+def unheard(_: int) -> None:
+    """Nobody wants to know how far it is."""
 
 
 class Origin(Protocol):
@@ -51,11 +56,17 @@ class Goal(Cache, Protocol):
     """A cache to fill as well."""
 
     def send(
-        self, descriptor: Descriptor, source: Callable[[], BinaryIO], *, near: Reference | None
-    ) -> None:
+        self,
+        descriptor: Descriptor,
+        source: Callable[[], BinaryIO],
+        *,
+        near: Reference | None,
+        report: Callable[[int], None] = unheard,
+    ) -> LayerState:
         """Bring a blob there unless it is; ``source`` opens its bytes when they are needed.
 
-        ``near`` is a repository that is known to have it.
+        ``near`` is a repository that is known to have it. ``report`` hears the bytes so far. How it
+        came to be there is EXISTS, MOUNTED or DONE.
 
         Raises:
             ImagesError: it cannot be sent.

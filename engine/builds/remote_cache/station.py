@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from builder.remote.merging import Bounds
+from engine.builds.remote_cache.ahead import PushAhead, destinations
 from engine.builds.remote_cache.cache import RemoteCaches, Wanted
 from engine.builds.remote_cache.exports import Export, Surroundings
 from engine.builds.remote_cache.imports import Import, Imports
@@ -32,6 +33,7 @@ def remote_caches(order: BuildOrder, yard: Yard, tracker: Tracker) -> Iterator[Y
     Raises:
         CacheExportError: one cannot be written, and that is not to be ignored.
     """
+    pushes = list(destinations(order))
     access = _access(yard.access, order)
     line = Line(access)
     sources = () if order.request.no_cache else order.cache_from
@@ -39,8 +41,14 @@ def remote_caches(order: BuildOrder, yard: Yard, tracker: Tracker) -> Iterator[Y
         [Import(_source(it, line), ignore_error=it.ignore_error) for it in sources], tracker
     )
     caches = RemoteCaches(yard.store, line, imports, tracker, wanted(order))
-    around = Surroundings(caches.store, tracker, caches.near, Bounds())
-    caches.exporting += [Export(it, _target(it, line), around) for it in order.cache_to]
+    around = Surroundings(caches.outgoing, tracker, caches.near, Bounds())
+    caches.exporting += [
+        Export(it, _target(it, line), around, stop=caches.stop) for it in order.cache_to
+    ]
+    caches.pushing += [
+        PushAhead(RegistryCache(line, name), packing, around, stop=caches.stop)
+        for name, packing, _ in pushes
+    ]
     try:
         # What is brought in stays until the last station is done with it.
         with yard.store.lease("remote cache"):
@@ -70,6 +78,7 @@ def _access(access: Access, order: BuildOrder) -> Access:
     """The yard's access, with the registries that a cache says may speak plain HTTP."""
     places: list[CacheSource | CacheTarget] = [*order.cache_from, *order.cache_to]
     plain = {it.ref.registry for it in places if it.insecure and it.ref is not None}
+    plain |= {name.registry for name, _, insecure in destinations(order) if insecure}
     return replace(access, insecure=access.insecure | plain) if plain else access
 
 
