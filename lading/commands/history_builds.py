@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from pathlib import Path
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -20,18 +19,31 @@ if TYPE_CHECKING:
     from engine.builds.history.document import Document
 
 _TABLE = {
+    "attachment": (
+        "history_records:attachment",
+        "Show a document that a build made: a manifest, a config, a statement",
+    ),
     "compare": (
         "history_builds:compare",
         "Show what differs between two builds, by default the last two",
     ),
     "export": (
-        "history_builds:export",
-        "Write a build's record with its log as JSON, or a report as HTML",
+        "history_records:export",
+        "Write records with their logs as JSON for `import`, or a report as HTML",
+    ),
+    "import": (
+        "history_records:import_",
+        "Take in records that `export` wrote, plain or compressed with gzip",
     ),
     "inspect": ("history_builds:inspect", "Show one build, by default the latest"),
     "logs": ("history_builds:logs", "Show what the steps of a build wrote"),
     "ls": ("history_builds:ls", "List builds, the latest first"),
+    "open": ("history_records:open_", "Show the report of a build in the browser"),
     "rm": ("history_builds:rm", "Forget builds; images and cache stay"),
+    "trace": (
+        "history_records:trace",
+        "Show where the time of a build went: its timeline in a browser, or a trace",
+    ),
 }
 _HEADERS = {
     "Ref": "BUILD ID",
@@ -46,7 +58,8 @@ _HEADERS = {
     "Error": "ERROR",
 }
 _COLUMNS = ("Ref", "Name", "Status", "CreatedAt", "Duration")
-_LATEST = "^0"
+LATEST = "^0"
+"""The build that is meant where none is named."""
 
 
 @click.group(cls=LazyGroup, table=_TABLE, invoke_without_command=True)
@@ -61,7 +74,13 @@ def builds(ctx: click.Context) -> None:
 
 
 @click.command()
-@click.option("--filter", "filters", multiple=True, metavar="K=V", help="status=, name=, ref=")
+@click.option(
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="K=V",
+    help="status=failed, name=, ref=, duration>1m, startedAt<24h...",
+)
 @click.option("--format", "template", metavar="TEMPLATE", help="Go template, table or json")
 @click.option("-q", "--quiet", is_flag=True, help="Only build ids")
 @click.option("--no-trunc", is_flag=True, help="Show whole names")
@@ -71,14 +90,14 @@ def ls(
 ) -> None:
     """List builds, the latest first."""
     from engine.builds.history.archive import entries
+    from engine.builds.history.filters import matcher
     from lading.render.builds import row
 
-    wanted = [_filter(text) for text in filters]
+    passes = matcher(filters, time.time())
     rows = [
         row(document, whole=no_trunc or template is not None)
         for entry in entries(app.state)
-        if (document := entry.document()) is not None
-        and all(value in document.get(key, "") for key, value in wanted)
+        if (document := entry.document()) is not None and passes(document)
     ]
     field = "Ref" if quiet else None
     text = listing(rows, headers=_HEADERS, columns=_COLUMNS, template=template, quiet_field=field)
@@ -86,7 +105,7 @@ def ls(
 
 
 @click.command()
-@click.argument("ref", default=_LATEST)
+@click.argument("ref", default=LATEST)
 @click.option(
     "--format",
     "template",
@@ -100,7 +119,7 @@ def inspect(app: App, ref: str, *, template: str) -> None:
     from lading.render.builds import inspected, pretty
     from lading.render.gotemplate import Template
 
-    _, document = _found(app, ref)
+    _, document = found_build(app, ref)
     if template == "pretty":
         click.echo(pretty(document), nl=False)
     elif template == "json":
@@ -110,7 +129,7 @@ def inspect(app: App, ref: str, *, template: str) -> None:
 
 
 @click.command()
-@click.argument("ref", default=_LATEST)
+@click.argument("ref", default=LATEST)
 @click.argument("step", required=False)
 @click.option(
     "--progress",
@@ -127,7 +146,7 @@ def logs(app: App, ref: str, step: str | None, *, progress: str) -> None:
     from builder.progress.render import make_progress
     from engine.builds.history.replaying import events_of
 
-    entry, document = _found(app, ref)
+    entry, document = found_build(app, ref)
     only = None if step is None else _steps(document, step)
     sink = make_progress(progress, sys.stdout)
     for event in events_of(document, list(entry.log()), only=only):
@@ -137,7 +156,7 @@ def logs(app: App, ref: str, step: str | None, *, progress: str) -> None:
 
 @click.command()
 @click.argument("before", default="^1")
-@click.argument("after", default=_LATEST)
+@click.argument("after", default=LATEST)
 @click.option("--format", "template", default="text", type=click.Choice(["text", "json"]))
 @click.pass_obj
 def compare(app: App, before: str, after: str, *, template: str) -> None:
@@ -145,7 +164,7 @@ def compare(app: App, before: str, after: str, *, template: str) -> None:
     from engine.builds.history.comparing import compare as differences
     from lading.render.builds import comparison_json, comparison_text
 
-    documents = [_found(app, ref)[1] for ref in (before, after)]
+    documents = [found_build(app, ref)[1] for ref in (before, after)]
     found = differences(*documents)
     if template == "json":
         click.echo(json.dumps(comparison_json(found), indent=2))
@@ -170,34 +189,12 @@ def rm(app: App, refs: tuple[str, ...], *, everything: bool) -> None:
             raise BuildUnknownError("the build still runs", where=entry.ref, fix="stop it first")
 
 
-@click.command()
-@click.argument("ref", default=_LATEST)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Instead of stdout"
-)
-@click.option("--html", "as_html", is_flag=True, help="A report for people, on one page")
-@click.pass_obj
-def export(app: App, ref: str, *, output: Path | None, as_html: bool) -> None:
-    """Write a build's record with its log as JSON, or a report as HTML."""
-    entry, document = _found(app, ref)
-    log = list(entry.log())
-    if as_html:
-        from lading.render.report.page import report_html
+def found_build(app: App, ref: str) -> tuple[Entry, Document]:
+    """A build and its record.
 
-        text = report_html(document, log, app.store)
-    else:
-        lines = [[line.step, line.time, line.stream, line.text] for line in log]
-        text = json.dumps(document | {"log": lines}, indent=2) + "\n"
-    if output is None:
-        click.echo(text, nl=False)
-        return
-    from lading.render.atomic import write_whole
-
-    write_whole(output, text.encode("utf-8", "replace"))
-    click.echo(os.fspath(output), err=True)
-
-
-def _found(app: App, ref: str) -> tuple[Entry, Document]:
+    Raises:
+        BuildUnknownError: there is none of that name, or it cannot be read.
+    """
     from engine.builds.history.archive import BuildUnknownError, find
 
     entry = find(app.state, ref)
@@ -205,15 +202,6 @@ def _found(app: App, ref: str) -> tuple[Entry, Document]:
     if document is None:
         raise BuildUnknownError("the record cannot be read", where=entry.ref, fix="remove it: rm")
     return entry, document
-
-
-def _filter(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or key not in ("status", "name", "ref"):
-        raise UsageError(
-            f"invalid filter {text!r}", where="--filter", fix="use status=, name= or ref="
-        )
-    return key, value
 
 
 def _steps(document: Document, wanted: str) -> set[int]:
