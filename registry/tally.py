@@ -41,6 +41,11 @@ class Count(enum.Enum):
     RELOAD_FAILURES = ("reload_failures", "Configurations refused while serving")
     LOG_DROPPED = ("log_dropped", "Log lines dropped because stderr was not read")
     WORKER_DEATHS = ("worker_deaths", "Workers that died and were replaced")
+    PROXY_HITS = ("proxy_hits", "Requests to a cache that were answered with what was here")
+    PROXY_MISSES = ("proxy_misses", "Requests to a cache that waited for its upstream's content")
+    PROXY_STALE = ("proxy_stale", "Answers that their upstream could not be asked about")
+    PROXY_FAULTS = ("proxy_upstream_errors", "Faults of upstreams; what they do not have is none")
+    PROXY_BYTES = ("proxy_received_bytes", "Bytes of content brought from upstreams")
 
 
 class Level(enum.Enum):

@@ -73,6 +73,7 @@ class Worker:
         async with AsyncExitStack() as stack:
             stack.enter_context(in_background(self._note_dropped))
             dispatcher = await stack.enter_async_context(running(self._config, self._patience))
+            self._count_proxies(dispatcher)
             handle = answering(dispatcher, self._tally)
             server = GuardedServer(handle, self._config.limits, self._tally)
             status = Status(
@@ -138,6 +139,7 @@ class Worker:
                     # key would have one of each.
                     renew(self._context, config.tls)
                 await reconfigure(dispatcher, config)
+                self._count_proxies(dispatcher)
             except RegistryError as error:
                 tell_refused(error)
                 self._tally.count(Count.RELOAD_FAILURES)
@@ -148,6 +150,11 @@ class Worker:
                 log.info("configuration, certificate and users are read again")
             if notifier is not None:
                 notifier.ready()
+
+    def _count_proxies(self, dispatcher: Dispatcher) -> None:
+        proxy = dispatcher.registry.proxy
+        if proxy is not None:
+            proxy.counted_by(self._tally.count)
 
     def _note_dropped(self, lines: int) -> None:
         self._tally.count(Count.LOG_DROPPED, lines)

@@ -19,7 +19,7 @@ from aiohttp import web
 from registry.errors import ApiError
 from registry.proxy.flights import Locks
 from registry.proxy.listing import Lister
-from registry.proxy.puller import Puller
+from registry.proxy.puller import Counted, Puller
 from registry.proxy.settings import ProxyRule
 from registry.proxy.upstream import Upstream
 from registry.routing import Kind, Target
@@ -64,6 +64,11 @@ class ProxyFront:
         self._find = lru_cache(_NAMES)(self._look_up)
         self._before = before
         self._retiring: asyncio.Task[None] | None = None
+
+    def counted_by(self, counted: Counted) -> None:
+        """Tell what happens from now on to who counts it."""
+        for served in self._served:
+            served.puller.counted = counted
 
     def replaced(self) -> None:
         """Another one serves from now on; what is under way here comes to its end first."""

@@ -27,7 +27,7 @@ from registry.handlers import listings
 from registry.paging import Page
 from registry.proxy.faults import ABSENT
 from registry.proxy.memory import Memory
-from registry.proxy.puller import STALE, Puller
+from registry.proxy.puller import STALE, Outcome, Puller
 from registry.routing import Target
 from registry.service import Registry
 
@@ -100,6 +100,7 @@ class Lister:
         rule = self._puller.rule
         found = self._answers.get(key)
         if found is not None or rule.offline:
+            self._puller.count(Outcome.HIT)
             return found, False
 
         async def go() -> tuple[bytes, bool]:
@@ -110,12 +111,15 @@ class Lister:
             return answer
 
         try:
-            return await self._puller.flights.join(key, go), False
+            answer = await self._puller.flights.join(key, go)
         except ImagesError as error:
             refused = self._puller.told(error, key)
             if isinstance(error, ABSENT) or not rule.stale_if_error:
                 raise refused from error
+            self._puller.count(Outcome.STALE)
             return self._answers.last(key), True
+        self._puller.count(Outcome.MISS)
+        return answer, False
 
     async def _ask_tags(self, target: Target, rest: str, page: Page) -> tuple[bytes, bool]:
         upstream = self._puller.upstream

@@ -39,10 +39,27 @@ from registry.proxy.upstream import Upstream
 from registry.routing import Target
 from registry.rules import repository_matcher
 from registry.service import Registry
+from registry.tally import Count
 
 log = logging.getLogger("registry")
 
 STALE: Final = '110 - "Response is Stale", 111 - "Revalidation Failed"'
+
+
+Counted = Callable[[Count, int], object]
+"""Hears what happens, to count it."""
+
+
+class Outcome(enum.Enum):
+    """How a request for content came to it, and what counts it."""
+
+    HIT = Count.PROXY_HITS
+    MISS = Count.PROXY_MISSES
+    STALE = Count.PROXY_STALE
+
+
+def _ignore(_count: Count, _amount: int) -> None:
+    """Nobody counts."""
 
 
 class State(enum.Enum):
@@ -75,6 +92,7 @@ class Puller:
         self._missing: Memory[ApiError] = Memory(clock)
         self._sizes: Memory[int] = Memory(clock)
         self._blobs: dict[str, fetching.BlobFlight] = {}
+        self.counted: Counted = _ignore
 
     async def close(self) -> None:
         """Call off what is under way."""
@@ -102,20 +120,21 @@ class Puller:
     ) -> web.StreamResponse:
         """GET and HEAD of a manifest by tag or digest."""
         rest = self.admit(target)
-        stale = False
+        outcome = Outcome.HIT
         if not self.rule.offline:
             key = f"manifest {target.name} {target.tail}"
             known = self._checked.get(key)
             reference = target.reference()
             pinned = isinstance(reference, Digest)
             if (known is not None or pinned) and await self._has_manifest(registry, target):
-                stale = known is State.STALE
+                outcome = Outcome.STALE if known is State.STALE else Outcome.HIT
             else:
                 self._check_missing(key)
                 go = partial(self._refresh, registry, target, rest, reference)
-                stale = await self.flights.join(key, go)
+                outcome = await self.flights.join(key, go)
         response = await manifests.get_manifest(registry, request, target)
-        if stale:
+        self.count(outcome)
+        if outcome is Outcome.STALE:
             announce(response, "Warning", STALE)
         return response
 
@@ -125,6 +144,7 @@ class Puller:
         """GET and HEAD of a blob."""
         rest, digest = self.admit(target), target.digest()
         if self.rule.offline or await self._has_blob(registry, target):
+            self.count(Outcome.HIT)
             return await blobs.get_blob(registry, request, target)
         key = f"blob {target.name} {target.tail}"
         self._check_missing(key)
@@ -133,6 +153,7 @@ class Puller:
             size = await self.flights.join(f"size {key}", go)
             headers = {**content_headers(OCTET_STREAM, str(digest), size), "Accept-Ranges": "bytes"}
             return web.Response(headers=headers)
+        self.count(Outcome.MISS)
         flight = self._blobs.get(key)
         if flight is None:
             flight = self._blobs[key] = fetching.BlobFlight()
@@ -150,10 +171,16 @@ class Puller:
         await asyncio.shield(task)
         return await blobs.get_blob(registry, request, target)
 
+    def count(self, outcome: Outcome) -> None:
+        """A request came to its content."""
+        self.counted(outcome.value, 1)
+
     def told(self, error: ImagesError, what: str) -> ApiError:
         """Write a fault of the upstream down; returns what to answer."""
         if not self.health.repeats(error):
             self.health.note(error)
+            if not isinstance(error, ABSENT):
+                self.counted(Count.PROXY_FAULTS, 1)
             log.warning("%s from %s: %s", what, self.upstream.name, error)
         return refusal(error, self.upstream.name)
 
@@ -161,8 +188,8 @@ class Puller:
 
     async def _refresh(
         self, registry: Registry, target: Target, rest: str, reference: Digest | str
-    ) -> bool:
-        """Make the tag or digest what it is upstream; returns whether that could not be learnt."""
+    ) -> Outcome:
+        """Make the tag or digest what it is upstream, unless that cannot be learnt."""
         key = f"manifest {target.name} {target.tail}"
         here = await self._here(registry, target)
         async with self._locks.hold(key):
@@ -170,15 +197,15 @@ class Puller:
                 here = await self._here(registry, target)
                 if here is not None:  # another process brought it while this one waited
                     self._checked.put(key, State.FRESH, self.rule.check_interval)
-                    return False
+                    return Outcome.MISS
             try:
                 self.health.check()
-                await self._renew(registry, target, rest, reference, here)
+                outcome = await self._renew(registry, target, rest, reference, here)
             except ImagesError as error:
                 return await self._failed(registry, target, error, here=here is not None)
         self._missing.drop(key)
         self._checked.put(key, State.FRESH, self.rule.check_interval)
-        return False
+        return outcome
 
     async def _renew(
         self,
@@ -187,16 +214,18 @@ class Puller:
         rest: str,
         reference: Digest | str,
         here: str | None,
-    ) -> None:
+    ) -> Outcome:
         transport = self.upstream.transport
         name = self.upstream.reference(rest, reference)
         if here is not None:
             found = await upstream_manifests.resolve(transport, name)
             if str(found.digest) == here:
-                return
+                return Outcome.HIT
         fetched = await upstream_manifests.fetch(transport, name)
         tags = () if isinstance(reference, Digest) else (reference,)
         await self._keep(registry, target, fetched, tags)
+        self.counted(Count.PROXY_BYTES, len(fetched.raw))
+        return Outcome.MISS
 
     async def _keep(
         self, registry: Registry, target: Target, fetched: Fetched, tags: tuple[str, ...]
@@ -219,8 +248,8 @@ class Puller:
 
     async def _failed(
         self, registry: Registry, target: Target, error: ImagesError, *, here: bool
-    ) -> bool:
-        """Decide what an upstream's fault means; True is to serve what is here.
+    ) -> Outcome:
+        """Decide what an upstream's fault means: to serve what is here, or an error.
 
         Raises:
             ApiError: it means that there is no answer.
@@ -235,7 +264,7 @@ class Puller:
                 await self._untag(registry, target)
         elif here and self.rule.stale_if_error and not isinstance(error, WITHDRAWN):
             self._checked.put(key, State.STALE, min(PAUSE, self.rule.check_interval))
-            return True
+            return Outcome.STALE
         raise refused from error
 
     async def _untag(self, registry: Registry, target: Target) -> None:
@@ -315,6 +344,7 @@ class Puller:
             return
         wanted = fetching.wanted_blob(self.upstream, rest, digest, size)
         await fetching.bring(registry, self.upstream, flight, wanted, target.name)
+        self.counted(Count.PROXY_BYTES, size)
 
     async def _ask_size(self, key: str, rest: str, digest: Digest) -> int:
         try:

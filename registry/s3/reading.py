@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from http.client import HTTPException
 from typing import Final
@@ -37,9 +38,28 @@ class ObjectFile(io.RawIOBase):
         """It is."""
         return True
 
+    def seekable(self) -> bool:
+        """It is, at the cost of a request."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next byte is from."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go on elsewhere; returns where. Raises ValueError before the beginning."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        position = base + offset
+        if position < 0:
+            raise ValueError(f"no byte is at {position}")
+        if position != self._position:
+            self._hang_up()
+            self._position = position
+        return position
+
     def read(self, count: int = -1) -> bytes:
         """The next bytes, up to ``count``; none at the end."""
-        left = self._size - self._position
+        left = max(self._size - self._position, 0)
         wanted = left if count < 0 else min(count, left)
         found = bytearray()
         while len(found) < wanted:

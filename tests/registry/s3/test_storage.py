@@ -265,3 +265,21 @@ def test_nothing_is_on_this_machine(store: Store, tmp_path: Path) -> None:
     largest = max(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     assert largest < PART
     assert not (tmp_path / "root" / "blobs").exists()
+
+
+def test_a_blob_is_read_from_anywhere(store: Store) -> None:
+    data = bytes(range(256)) * 4096
+    digest = Digest.of(data)
+    store.storage.put(data, digest)
+    with store.storage.open(digest) as file:
+        assert file.read(10) == data[:10]
+        assert file.seek(700_001) == 700_001
+        assert file.read(5) == data[700_001:700_006]
+        file.seek(-3, os.SEEK_END)
+        assert (file.read(), file.read(1)) == (data[-3:], b"")
+        file.seek(5_000_000)
+        assert file.read(1) == b""
+        with pytest.raises((OSError, ValueError)):
+            file.seek(-1)
+        file.seek(0)
+        assert file.read() == data
