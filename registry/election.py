@@ -128,6 +128,8 @@ async def _work_while_held(
 async def _holds(election: Election, seconds: float) -> bool:
     """Whether the office is held for sure: who does not answer in time holds nothing."""
     try:
-        return await asyncio.wait_for(asyncio.to_thread(election.holds), seconds)
+        # Not ``wait_for``, which loses a cancellation that comes with the answer (gh-86296).
+        async with asyncio.timeout(seconds):
+            return await asyncio.to_thread(election.holds)
     except TimeoutError:
         return False
