@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Final, TypeAlias, TypeVar
 
-from registry.index import SqliteIndex, Write
+from registry.index import SqlIndex, Write
 from registry.promise import Promise, deliver
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ _Waiting: TypeAlias = tuple[Promise, Write]
 class Committer:
     """The writer thread of one index."""
 
-    def __init__(self, index: SqliteIndex) -> None:
+    def __init__(self, index: SqlIndex) -> None:
         self._index = index
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="registry-index", daemon=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from registry.config import RegistryConfig
 from registry.database import NO_REPOSITORY
-from registry.index import SqliteIndex
+from registry.index import SqlIndex
 from registry.outbox import read_events
 from registry.protocols import Storage
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Followers:
     """The followers that the configuration asks for. Methods block."""
 
-    index: SqliteIndex
+    index: SqlIndex
     countersigner: Countersigner | None = None
     log: TransparencyLog | None = None
     events: EventFront | None = None
@@ -38,7 +38,7 @@ class Followers:
     def open(
         cls,
         config: RegistryConfig,
-        index: SqliteIndex,
+        index: SqlIndex,
         storage: Storage,
         events: EventFront | None = None,
     ) -> Followers:

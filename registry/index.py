@@ -1,4 +1,4 @@
-"""Membership: which repository has which blobs, manifests, tags and referrers. SQLite in WAL mode.
+"""Membership: which repository has which blobs, manifests, tags and referrers.
 
 The one source of truth: no request walks storage, and every answer is O(page). Methods are plain
 and blocking; the server calls reads from its thread pool and writes through ``Committer``. Methods
@@ -7,12 +7,11 @@ marked "Write" run only inside ``apply``, where a guard may still refuse them (`
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from images.digest import Digest
 from registry.database import Write
@@ -21,24 +20,24 @@ from registry.guard import Guard, NoGuard, Usage
 from registry.outbox import Change, Outbox, drop_events
 from registry.records import BlobLink, ManifestRow, NewManifest, TagEvent, UploadRow
 from registry.simple_signatures import ARTIFACT_TYPE, SimpleSignature, SimpleSignatureRows
+from registry.sql.connection import Connection
+from registry.sql.sqlite import SqliteDatabase
 
-__all__ = ["SqliteIndex", "Write"]
+__all__ = ["SqlIndex", "SqliteIndex", "Write"]
 
-_REPOSITORY = "(SELECT id FROM repositories WHERE name = ?)"
+_REPOSITORY: Final = "(SELECT id FROM repositories WHERE name = ?)"
+_USED: Final = "CASE WHEN m.leased > m.created THEN m.leased ELSE m.created END"
+_CHECKED: Final = 500
+"""Digests that one statement looks for."""
 
 
-class SqliteIndex(SimpleSignatureRows):
-    """The index of one registry root, shared by its threads and processes."""
+class SqlIndex(SimpleSignatureRows):
+    """The index of one registry, in whichever database; a subclass says in which."""
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        guard: Guard | None = None,
-        outbox: Outbox | None = None,
-        clock: Callable[[], float] = time.time,
+    def _keep_rules(
+        self, guard: Guard | None, outbox: Outbox | None, clock: Callable[[], float]
     ) -> None:
-        super().__init__(root)
+        """Judge writes by ``guard``, tell ``outbox`` of them; comes with the database."""
         self._guard = NoGuard() if guard is None else guard
         self._outbox = Outbox() if outbox is None else outbox
         self._clock = clock
@@ -92,7 +91,7 @@ class SqliteIndex(SimpleSignatureRows):
         before = self._usage(key)
         self.writer.execute(
             "INSERT INTO blob_links (repository, digest, size, leased) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET leased = excluded.leased",
+            " ON CONFLICT (repository, digest) DO UPDATE SET leased = excluded.leased",
             (key, digest, size, self._now()),
         )
         self._guard.content(digest)
@@ -122,7 +121,7 @@ class SqliteIndex(SimpleSignatureRows):
     def manifest(self, repository: str, digest: str) -> ManifestRow | None:
         """The manifest of this digest in ``repository``."""
         sql = (
-            "SELECT digest, media_type, size, MAX(leased, created) FROM manifests"
+            f"SELECT digest, media_type, size, {_USED} FROM manifests m"
             f" WHERE repository = {_REPOSITORY} AND digest = ?"
         )
         row = self._one(sql, repository, digest)
@@ -131,7 +130,7 @@ class SqliteIndex(SimpleSignatureRows):
     def tagged_manifest(self, repository: str, tag: str) -> ManifestRow | None:
         """The manifest that ``tag`` points to."""
         sql = (
-            "SELECT m.digest, m.media_type, m.size, MAX(m.leased, m.created)"
+            f"SELECT m.digest, m.media_type, m.size, {_USED}"
             " FROM tags t JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest"
             f" WHERE t.repository = {_REPOSITORY} AND t.name = ?"
         )
@@ -169,7 +168,7 @@ class SqliteIndex(SimpleSignatureRows):
         self.writer.execute(
             "INSERT INTO manifests (repository, digest, media_type, size, subject, created)"
             " VALUES (?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET media_type = excluded.media_type,"
+            " ON CONFLICT (repository, digest) DO UPDATE SET media_type = excluded.media_type,"
             " created = excluded.created",
             (
                 key,
@@ -184,14 +183,16 @@ class SqliteIndex(SimpleSignatureRows):
         self.journal.say("manifest", repository, manifest.digest, manifest.media_type, self._now())
         content = [digest for digest, _ in (*manifest.blobs, *manifest.children)]
         self.writer.executemany(
-            "INSERT OR IGNORE INTO manifest_references (repository, manifest, target)"
-            " VALUES (?, ?, ?)",
+            "INSERT INTO manifest_references (repository, manifest, target)"
+            " VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
             ((key, manifest.digest, target) for target in (*content, *manifest.optional)),
         )
         if manifest.subject is not None:
             self.writer.execute(
-                "INSERT OR REPLACE INTO referrers"
-                " (repository, subject, digest, artifact_type, descriptor) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO referrers"
+                " (repository, subject, digest, artifact_type, descriptor) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (repository, subject, digest) DO UPDATE SET"
+                " artifact_type = excluded.artifact_type, descriptor = excluded.descriptor",
                 (key, manifest.subject, manifest.digest, manifest.artifact_type, manifest.referrer),
             )
         self._note(
@@ -351,11 +352,8 @@ class SqliteIndex(SimpleSignatureRows):
         key = self._known_repository(name)
         if key is not None:
             return key
-        cursor = self.writer.execute(
-            "INSERT INTO repositories (name, created) VALUES (?, ?)", (name, self._now())
-        )
-        assert cursor.lastrowid is not None
-        return cursor.lastrowid
+        sql = "INSERT INTO repositories (name, created) VALUES (?, ?) RETURNING id"
+        return int(self.writer.execute(sql, (name, self._now())).fetchone()[0])
 
     def _known_repository(self, name: str) -> int | None:
         row = self.writer.execute("SELECT id FROM repositories WHERE name = ?", (name,)).fetchone()
@@ -364,23 +362,30 @@ class SqliteIndex(SimpleSignatureRows):
     def _check_content(self, key: int, manifest: NewManifest, *, sparse: bool) -> None:
         missing: list[str] = []
         for table, content in (("blob_links", manifest.blobs), ("manifests", manifest.children)):
-            sql = f"SELECT size FROM {table} WHERE repository = ? AND digest = ?"
+            sizes = self._sizes(table, key, [digest for digest, _ in content])
             for digest, stated in content:
-                row = self.writer.execute(sql, (key, digest)).fetchone()
-                if row is None:
+                size = sizes.get(digest)
+                if size is None:
                     missing.append(digest)
-                elif row[0] != stated:
-                    raise WrongSizeError(digest, stated, row[0])
+                elif size != stated:
+                    raise WrongSizeError(digest, stated, size)
         if missing and not sparse:
             raise MissingContentError(missing)
+
+    def _sizes(self, table: str, key: int, digests: Sequence[str]) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        for start in range(0, len(digests), _CHECKED):
+            page = digests[start : start + _CHECKED]
+            marks = ", ".join("?" * len(page))
+            sql = f"SELECT digest, size FROM {table} WHERE repository = ? AND digest IN ({marks})"
+            sizes.update(self.writer.execute(sql, (key, *page)).fetchall())
+        return sizes
 
     def _usage(self, key: int) -> Usage:
         sql = "SELECT bytes, tags FROM repositories WHERE id = ?"
         return Usage(*self.writer.execute(sql, (key,)).fetchone())
 
-    def _usages(
-        self, prefix: str, *, reader: sqlite3.Connection | None = None
-    ) -> list[tuple[str, Usage]]:
+    def _usages(self, prefix: str, *, reader: Connection | None = None) -> list[tuple[str, Usage]]:
         # The highest code point follows every character that a name can have.
         sql = "SELECT name, bytes, tags FROM repositories WHERE name >= ? AND name < ?"
         connection = self.writer if reader is None else reader
@@ -399,7 +404,8 @@ class SqliteIndex(SimpleSignatureRows):
         self._guard.tag(repository, tag, previous, digest)
         self.writer.execute(
             "INSERT INTO tags (repository, name, digest, updated) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET digest = excluded.digest, updated = excluded.updated",
+            " ON CONFLICT (repository, name) DO UPDATE SET digest = excluded.digest,"
+            " updated = excluded.updated",
             (key, tag, digest, self._now()),
         )
         if previous != digest:
@@ -425,3 +431,18 @@ class SqliteIndex(SimpleSignatureRows):
 
     def _now(self) -> int:
         return int(self._clock())
+
+
+class SqliteIndex(SqlIndex, SqliteDatabase):
+    """The index of one machine, shared by its threads and processes."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        guard: Guard | None = None,
+        outbox: Outbox | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(root)
+        self._keep_rules(guard, outbox, clock)

@@ -8,9 +8,10 @@ registries, and then nothing is written. Events that every follower is past are 
 from __future__ import annotations
 
 import enum
-import sqlite3
 from dataclasses import dataclass
 from typing import Final
+
+from registry.sql.connection import Connection
 
 PAGE: Final = 256
 """Events that a follower takes at a time."""
@@ -56,7 +57,7 @@ class Outbox:
 
     def note(
         self,
-        writer: sqlite3.Connection,
+        writer: Connection,
         change: Change,
         repository: str,
         *,
@@ -87,7 +88,7 @@ class Outbox:
         )
 
 
-def read_events(reader: sqlite3.Connection, *, after: int, limit: int = PAGE) -> list[Event]:
+def read_events(reader: Connection, *, after: int, limit: int = PAGE) -> list[Event]:
     """Up to ``limit`` events after the one called ``after``, oldest first."""
     sql = (
         "SELECT id, change, repository, digest, tag, previous, artifact_type, actor, moment"
@@ -96,12 +97,6 @@ def read_events(reader: sqlite3.Connection, *, after: int, limit: int = PAGE) ->
     return [Event(row[0], Change(row[1]), *row[2:]) for row in reader.execute(sql, (after, limit))]
 
 
-def newest_event(reader: sqlite3.Connection) -> int:
-    """The number of the newest event there ever was, dropped or not; 0 before the first one."""
-    row = reader.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def drop_events(writer: sqlite3.Connection, *, through: int) -> int:
+def drop_events(writer: Connection, *, through: int) -> int:
     """Forget the events up to ``through``; returns how many. Write."""
     return writer.execute("DELETE FROM events WHERE id <= ?", (through,)).rowcount

@@ -16,7 +16,7 @@ from typing import Final
 
 from registry.collection.rows import Rows
 from registry.errors import RepositoryUnknownError
-from registry.index import SqliteIndex
+from registry.index import SqlIndex
 
 _STEP: Final = 200
 """Rows removed in one transaction."""
@@ -32,7 +32,7 @@ class RemovalReport:
 
 
 def remove_repository(
-    index: SqliteIndex, repository: str, *, clock: Callable[[], float] = time.time
+    index: SqlIndex, repository: str, *, clock: Callable[[], float] = time.time
 ) -> RemovalReport:
     """Remove a repository with everything in it; blocks.
 
@@ -58,7 +58,7 @@ def remove_repository(
 
 
 def _drain(
-    index: SqliteIndex,
+    index: SqlIndex,
     repository: str,
     key: int,
     table: str,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Final
 
 from images.errors import ImagesError
 from registry.election import Offices, while_elected
+from registry.sql.errors import STORE_ERRORS
 
 log = logging.getLogger("registry")
 
@@ -56,7 +56,7 @@ async def run_tasks(
 async def _run(task: Task) -> None:
     try:
         said = await task.run()
-    except (OSError, ImagesError, sqlite3.Error) as error:
+    except (ImagesError, *STORE_ERRORS) as error:
         log.warning("%s failed: %s", task.name, error)
     else:
         if said:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -22,13 +21,13 @@ from registry.collection.collector import Collector
 from registry.collection.leases import Leases, note_boot
 from registry.committer import Committer
 from registry.config import RegistryConfig
-from registry.election import FileOffices, Offices
+from registry.election import Offices
 from registry.errors import RegistryConfigError, RegistryStartError
 from registry.events.front import EventFront
 from registry.followers import Followers, followed
 from registry.gate.gate import Gate
 from registry.guard import Guard
-from registry.index import SqliteIndex
+from registry.index import SqlIndex, SqliteIndex
 from registry.notary.front import TrustFront
 from registry.outbox import Outbox
 from registry.protocols import Authorizer, Index, IndexWriter, Storage
@@ -36,6 +35,7 @@ from registry.quotas import Quotas
 from registry.retention import Immutability
 from registry.s3.settings import StorageType
 from registry.sendfile import BlobSender
+from registry.sql.errors import STORE_ERRORS
 from registry.storage import FileStorage
 from registry.uploads import Uploads
 from registry.web.front import WebFront
@@ -122,11 +122,11 @@ def open_sender(config: RegistryConfig, storage: Storage, workers: Workers) -> B
     return sender_of(config, storage, workers)
 
 
-def open_index(config: RegistryConfig, storage: Storage) -> SqliteIndex:
+def open_index(config: RegistryConfig, storage: Storage) -> SqlIndex:
     """The index under the rules of ``config``.
 
     Raises:
-        IndexFormatError: a newer release wrote it. OSError, sqlite3.Error: it cannot be used.
+        IndexFormatError: a newer release wrote it. STORE_ERRORS: it cannot be used.
     """
     outbox = Outbox(followed=followed(config))
     index = SqliteIndex(config.root, guard=guard_of(config, storage), outbox=outbox)
@@ -207,10 +207,9 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
         index = open_index(config, storage)
         note_boot(index, time.time())
         tracer = open_tracer(config)
-        offices = FileOffices(config.root)
-        events = EventFront(config, index, tracer, offices)
+        events = EventFront(config, index, tracer, index.offices)
         followers = Followers.open(config, index, storage, events)
-    except (OSError, sqlite3.Error) as error:
+    except STORE_ERRORS as error:
         raise RegistryStartError(
             f"cannot open the store: {error}",
             where=str(config.root),
@@ -232,7 +231,7 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
         index=index,
         storage=storage,
         writer=committer,
-        offices=offices,
+        offices=index.offices,
         workers=workers,
         uploads=Uploads(storage, index, committer, workers),
         collector=Collector.of(config, index, storage),

@@ -59,8 +59,8 @@ class SimpleSignatureRows(Database):
         if len(held) >= MOST and signature.name not in held:
             raise ApiError("DENIED", message=f"the manifest has {MOST} signatures already")
         cursor = self.writer.execute(
-            "INSERT OR IGNORE INTO simple_signatures (repository, digest, name, content)"
-            f" VALUES ({_REPOSITORY}, ?, ?, ?)",
+            "INSERT INTO simple_signatures (repository, digest, name, content)"
+            f" VALUES ({_REPOSITORY}, ?, ?, ?) ON CONFLICT DO NOTHING",
             (*place, signature.name, signature.content),
         )
         return cursor.rowcount > 0

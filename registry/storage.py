@@ -74,7 +74,7 @@ class FileStorage:
         if place is not None:
             raise RegistryStartError(
                 f"the blobs of this store are in the bucket {place}",
-                where=str(index.path),
+                where=index.where,
                 fix='set storage.type = "s3" and the bucket again',
             )
 

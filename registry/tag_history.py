@@ -15,7 +15,7 @@ from typing import Protocol
 from images.digest import Digest
 from images.errors import BlobUnknownError
 from registry.errors import MissingContentError, UndoError
-from registry.index import SqliteIndex
+from registry.index import SqlIndex
 from registry.manifests import examine
 from registry.records import TagEvent
 from registry.settings import MANIFEST_LIMIT
@@ -37,7 +37,7 @@ class Undone:
     after: str | None
 
 
-def undo(index: SqliteIndex, storage: Reader, repository: str, tag: str) -> Undone:
+def undo(index: SqlIndex, storage: Reader, repository: str, tag: str) -> Undone:
     """Take back the latest move of a tag; blocks until that is durable.
 
     Raises:
@@ -62,9 +62,7 @@ def undo(index: SqliteIndex, storage: Reader, repository: str, tag: str) -> Undo
     return Undone(latest.digest, latest.previous)
 
 
-def _restore(
-    index: SqliteIndex, storage: Reader, repository: str, tag: str, event: TagEvent
-) -> None:
+def _restore(index: SqlIndex, storage: Reader, repository: str, tag: str, event: TagEvent) -> None:
     """Point the tag back. Write."""
     assert event.previous is not None
     if index.retag(repository, tag, event.previous):

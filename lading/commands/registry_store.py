@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from registry.collection.report import CollectionReport, Progress
     from registry.config import RegistryConfig
-    from registry.index import SqliteIndex
+    from registry.index import SqlIndex
     from registry.protocols import Storage
 
 
@@ -108,7 +107,7 @@ def store_config(
 
 
 @contextmanager
-def open_store(config: RegistryConfig) -> Iterator[tuple[SqliteIndex, Storage]]:
+def open_store(config: RegistryConfig) -> Iterator[tuple[SqlIndex, Storage]]:
     """Index and storage, under the rules of the configuration.
 
     Raises:
@@ -116,11 +115,12 @@ def open_store(config: RegistryConfig) -> Iterator[tuple[SqliteIndex, Storage]]:
     """
     from registry.errors import RegistryStartError
     from registry.service import open_index, open_storage
+    from registry.sql.errors import STORE_ERRORS
 
     try:
         storage = open_storage(config)
         index = open_index(config, storage)
-    except (OSError, sqlite3.Error) as error:
+    except STORE_ERRORS as error:
         raise RegistryStartError(
             f"cannot open the store: {error}",
             where=str(config.root),

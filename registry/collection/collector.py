@@ -9,11 +9,9 @@ took, so that clients' writes come through.
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -28,8 +26,9 @@ from registry.collection.settings import CollectionSettings
 from registry.collection.uploads import expire
 from registry.config import RegistryConfig
 from registry.database import NO_REPOSITORY
+from registry.election import Election, FileElection
 from registry.errors import CollectionBusyError
-from registry.index import SqliteIndex
+from registry.index import SqlIndex
 from registry.protocols import Collectable
 from registry.retention import Immutability, Retention, TagRow
 from registry.rules import repository_matcher
@@ -40,6 +39,7 @@ _MANIFESTS: Final = 100
 _BLOBS: Final = 500
 """Rows of one write: a few milliseconds under the lock that clients wait for."""
 
+OFFICE: Final = "collection"
 CURSOR: Final = "collection.cursor"
 LAST: Final = "collection.last"
 _KEEP_ALL: Final = -1
@@ -50,8 +50,7 @@ class Collector:
 
     def __init__(
         self,
-        root: Path,
-        index: SqliteIndex,
+        index: SqlIndex,
         storage: Collectable,
         settings: CollectionSettings,
         retention: Retention,
@@ -60,7 +59,6 @@ class Collector:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self._lock = root / "collection.lock"
         self._index = index
         self._storage = storage
         self.settings = settings
@@ -71,11 +69,11 @@ class Collector:
         self._sleep = sleep
 
     @classmethod
-    def of(cls, config: RegistryConfig, index: SqliteIndex, storage: Collectable) -> Self:
+    def of(cls, config: RegistryConfig, index: SqlIndex, storage: Collectable) -> Self:
         """The collector of a configured registry."""
         retention = Retention(config.retention, Immutability(config.immutable))
         expiry = config.limits.upload_expiry
-        return cls(config.root, index, storage, config.collection, retention, upload_expiry=expiry)
+        return cls(index, storage, config.collection, retention, upload_expiry=expiry)
 
     def reconfigured(self, config: RegistryConfig) -> Self:
         """The same store under other rules."""
@@ -110,7 +108,7 @@ class Collector:
             CollectionBusyError: another process or thread collects.
         """
         started = time.monotonic()
-        with only_one(self._lock):
+        with self._only_one():
             run = _Run(self, self.settings.lease if lease is None else lease, dry_run=dry_run)
             try:
                 finished = True
@@ -129,6 +127,9 @@ class Collector:
             if not dry_run:
                 self._conclude(report)
         return report
+
+    def _only_one(self) -> AbstractContextManager[None]:
+        return held(self._index.offices.stand_for(OFFICE), self._index.where)
 
     def _conclude(self, report: CollectionReport) -> None:
         last = {"moment": int(self._clock()), **report.as_json()}
@@ -235,7 +236,8 @@ class _Run:
 
     def _tags(self, key: int) -> list[TagRow]:
         sql = (
-            "SELECT t.name, t.updated, m.created, MAX(m.created, m.leased), EXISTS"
+            "SELECT t.name, t.updated, m.created,"
+            " CASE WHEN m.leased > m.created THEN m.leased ELSE m.created END, EXISTS"
             " (SELECT 1 FROM manifest_references r WHERE r.repository = t.repository"
             " AND r.target = t.digest)"
             " FROM tags t JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest"
@@ -271,9 +273,9 @@ class _Run:
     def _is_empty(self, key: int, name: str, manifests: int, blobs: int) -> bool:
         """Whether nothing is left when so many rows are gone."""
         sql = (
-            "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM manifests WHERE repository = ?1 LIMIT ?2))"
-            " = ?2 - 1 AND (SELECT COUNT(*) FROM (SELECT 1 FROM blob_links WHERE repository = ?1"
-            " LIMIT ?3)) = ?3 - 1"
+            "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM manifests WHERE repository = ?1 LIMIT ?2)"
+            " m) = ?2 - 1 AND (SELECT COUNT(*) FROM (SELECT 1 FROM blob_links"
+            " WHERE repository = ?1 LIMIT ?3) b) = ?3 - 1"
             " AND NOT EXISTS (SELECT 1 FROM uploads WHERE repository = ?4)"
             " AND (SELECT created FROM repositories WHERE id = ?1) < ?5"
         )
@@ -310,19 +312,25 @@ class _Run:
         self.report = dataclasses.replace(self.report, **grown)
 
 
+def only_one(path: Path) -> AbstractContextManager[None]:
+    """Keep collections away from a store whose index is not open; ``path`` is their lock file."""
+    return held(FileElection(path), str(path))
+
+
 @contextmanager
-def only_one(path: Path) -> Iterator[None]:
-    """Hold the lock file; it goes with its holder, however it ends."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def held(election: Election, where: str) -> Iterator[None]:
+    """Be the one who collects; that ends with the process, however it ends.
+
+    Raises:
+        CollectionBusyError: somebody else is.
+    """
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not election.holds():
             raise CollectionBusyError(
                 "another collection is under way",
-                where=str(path),
+                where=where,
                 fix="wait for its end; the server collects by itself as `collection.interval` says",
-            ) from error
+            )
         yield
     finally:
-        os.close(descriptor)
+        election.close()

@@ -13,8 +13,6 @@ from functools import partial
 from itertools import islice
 from typing import Final
 
-import orjson
-
 from images.digest import Digest
 from registry.collection.marking import Marking
 from registry.database import NO_REPOSITORY, Database
@@ -42,14 +40,15 @@ class Files:
 
         Yields batches, empty ones too, so that the caller can stop in between.
         """
-        sql = (
-            f"SELECT value FROM json_each(?) WHERE {UNHELD.format('value')}"
-            " AND NOT EXISTS (SELECT 1 FROM garbage WHERE digest = value)"
-        )
         every = self._storage.digests()
-        while listed := list(islice(every, _LISTED)):
-            names = orjson.dumps([str(digest) for digest in listed]).decode()
-            found = [digest for (digest,) in marking.connection.execute(sql, (names,))]
+        while listed := [str(digest) for digest in islice(every, _LISTED)]:
+            marks = ", ".join(f"?{place}" for place in range(1, len(listed) + 1))
+            sql = " UNION ".join(
+                f"SELECT digest FROM {table} WHERE digest IN ({marks})"
+                for table in ("blob_links", "manifests", "garbage")
+            )
+            known = {digest for (digest,) in marking.connection.execute(sql, listed)}
+            found = [digest for digest in listed if digest not in known]
             yield [digest for digest in found if self.size(digest) is not None]
 
     def size(self, digest: str) -> int | None:
@@ -58,7 +57,7 @@ class Files:
 
     def add_garbage(self, digests: Sequence[str]) -> None:
         """Remember files to remove. Write."""
-        sql = "INSERT OR IGNORE INTO garbage VALUES (?)"
+        sql = "INSERT INTO garbage VALUES (?) ON CONFLICT DO NOTHING"
         self._database.writer.executemany(sql, ((digest,) for digest in digests))
 
     def reclaim(self) -> Iterator[tuple[int, int]]:
@@ -80,7 +79,7 @@ class Files:
 
     def _retire(self, digests: Sequence[str]) -> tuple[int, int]:
         execute = self._database.writer.execute
-        unheld = f"SELECT {UNHELD.format('?1')}"
+        unheld = f"SELECT {UNHELD.format('CAST(?1 AS TEXT)')}"
         files = total = 0
         for digest in digests:
             if execute(unheld, (digest,)).fetchone()[0]:

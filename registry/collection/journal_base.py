@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from typing import Final
 
 from registry.database import NO_REPOSITORY, Database
-from registry.journal import FACT
+from registry.journal import FACT, Journal
+from registry.sql.connection import Connection
 
 _WORTHWHILE: Final = 1 << 20
 
 
-def rebase(database: Database, connection: sqlite3.Connection, *, always: bool = False) -> bool:
+def rebase(database: Database, connection: Connection, *, always: bool = False) -> bool:
     """Write a base if that pays; ``connection`` is one of the database that nobody else uses."""
     journal = database.journal
+    if not isinstance(journal, Journal):
+        return False
     if not always and journal.size() < _WORTHWHILE + 2 * journal.base_size():
         return False
 
@@ -34,7 +36,7 @@ def rebase(database: Database, connection: sqlite3.Connection, *, always: bool =
     return True
 
 
-def _state(connection: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
+def _state(connection: Connection) -> Iterator[tuple[object, ...]]:
     manifests = (
         "SELECT r.name, m.digest, m.media_type, m.created"
         " FROM manifests m JOIN repositories r ON r.id = m.repository"

@@ -16,7 +16,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from registry.database import NO_REPOSITORY, Database
@@ -28,7 +27,6 @@ _ROUNDING: Final = 1
 
 _REMEMBERED: Final = 65536
 BOOT: Final = "boot"
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 def slack(lease: float) -> float:
@@ -86,9 +84,9 @@ class Leases:
         return True
 
 
-def note_boot(database: Database, now: float, *, source: Path = _BOOT_ID) -> None:
-    """Remember which boot of the machine this is: a crash may have lost the latest renewals."""
-    boot = source.read_text().strip() if source.exists() else ""
+def note_boot(database: Database, now: float) -> None:
+    """Remember what tells of a crash, which may have lost the latest renewals."""
+    boot = database.crash_mark()
     known = database.fact(BOOT)
     if known is None or known["id"] != boot:
         fact = {"id": boot, "moment": 0 if known is None else int(now)}

@@ -35,26 +35,26 @@ UNNEEDED: Final = (
 """That manifest ``m`` is no part of an index, and refers to no manifest that is still there."""
 
 _MARK: Final = """
-INSERT OR IGNORE INTO live
+INSERT INTO live
 WITH RECURSIVE reach (digest) AS (
-    SELECT m.digest FROM manifests m WHERE m.repository = :key AND (
-        MAX(m.created, m.leased) >= :leased
-        OR EXISTS (SELECT 1 FROM tags t WHERE t.repository = :key AND t.digest = m.digest
-            AND t.name NOT IN (SELECT name FROM dropped))
+    SELECT m.digest FROM manifests m WHERE m.repository = ?1 AND (
+        m.created >= ?2 OR m.leased >= ?2
+        OR EXISTS (SELECT 1 FROM tags t WHERE t.repository = ?1 AND t.digest = m.digest
+            AND NOT EXISTS (SELECT 1 FROM dropped d WHERE d.name = t.name))
         OR m.digest IN
-            (SELECT previous FROM tag_history WHERE repository = :key AND moment >= :undo)
-        OR (MAX(m.created, m.leased) >=
-            CASE WHEN m.subject IS NULL THEN :untagged ELSE :dangling END
+            (SELECT previous FROM tag_history WHERE repository = ?1 AND moment >= ?3)
+        OR ((CASE WHEN m.leased > m.created THEN m.leased ELSE m.created END) >=
+            (CASE WHEN m.subject IS NULL THEN CAST(?4 AS BIGINT) ELSE CAST(?5 AS BIGINT) END)
             AND NOT EXISTS
-            (SELECT 1 FROM manifests s WHERE s.repository = :key AND s.digest = m.subject)))
+            (SELECT 1 FROM manifests s WHERE s.repository = ?1 AND s.digest = m.subject)))
     UNION
     SELECT r.target FROM reach JOIN manifest_references r
-        ON r.repository = :key AND r.manifest = reach.digest
+        ON r.repository = ?1 AND r.manifest = reach.digest
     UNION
     SELECT f.digest FROM reach JOIN referrers f
-        ON f.repository = :key AND f.subject = reach.digest
+        ON f.repository = ?1 AND f.subject = reach.digest
 )
-SELECT digest FROM reach
+SELECT digest FROM reach WHERE true ON CONFLICT DO NOTHING
 """
 
 
@@ -74,9 +74,6 @@ class Marking:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.connection = database.connect()
-        # Mapped pages would count as this process's memory; the cache is enough for a scan.
-        self.connection.execute("PRAGMA mmap_size = 0")
-        self.connection.execute("PRAGMA temp_store = FILE")
         for statement in _TABLES:
             self.connection.execute(statement)
 
@@ -90,25 +87,20 @@ class Marking:
 
     def mark(self, key: int, cutoffs: Cutoffs) -> None:
         """Find what the repository ``key`` does not need; ``drop_tags`` comes before."""
-        parameters = {
-            "key": key,
-            "leased": cutoffs.leased,
-            "undo": cutoffs.undo,
-            "untagged": cutoffs.untagged,
-            "dangling": cutoffs.dangling,
-        }
+        parameters = (key, cutoffs.leased, cutoffs.undo, cutoffs.untagged, cutoffs.dangling)
         execute = self.connection.execute
         execute("BEGIN")
         try:
             execute(_MARK, parameters)
             execute(
-                "INSERT INTO dead_manifests SELECT digest FROM manifests"
-                " WHERE repository = ? AND digest NOT IN (SELECT digest FROM live)",
+                "INSERT INTO dead_manifests SELECT digest FROM manifests m WHERE m.repository = ?"
+                " AND NOT EXISTS (SELECT 1 FROM live l WHERE l.digest = m.digest)",
                 (key,),
             )
             execute(
-                "INSERT INTO dead_blobs SELECT digest FROM blob_links WHERE repository = ?"
-                " AND leased < ? AND digest NOT IN (SELECT digest FROM live)",
+                "INSERT INTO dead_blobs SELECT digest FROM blob_links b WHERE b.repository = ?"
+                " AND b.leased < ? AND NOT EXISTS"
+                " (SELECT 1 FROM live l WHERE l.digest = b.digest)",
                 (key, cutoffs.leased),
             )
         finally:
@@ -140,8 +132,9 @@ class Marking:
             yield [digest for _, digest in rows]
             place = rows[-1][0]
             execute(
-                "INSERT OR IGNORE INTO ready (digest) SELECT m.digest FROM freed c JOIN manifests m"
-                f" ON m.repository = ? AND m.digest = c.digest WHERE {UNNEEDED}",
+                "INSERT INTO ready (digest) SELECT m.digest FROM freed c JOIN manifests m"
+                f" ON m.repository = ? AND m.digest = c.digest WHERE {UNNEEDED}"
+                " ON CONFLICT DO NOTHING",
                 (key,),
             )
             execute("DELETE FROM freed")
@@ -159,7 +152,7 @@ class Marking:
         for table in ("dead_manifests", "dead_blobs"):
             self.connection.execute(
                 f"INSERT INTO doomed SELECT digest, 1 FROM {table} WHERE true"
-                " ON CONFLICT DO UPDATE SET number = number + 1"
+                " ON CONFLICT (digest) DO UPDATE SET number = doomed.number + 1"
             )
 
     def doomed(self) -> Iterator[str]:
@@ -183,10 +176,10 @@ class Marking:
     def _note_freed(self, key: int, digest: str) -> None:
         """Remember what might be unneeded once this manifest is gone."""
         self.connection.execute(
-            "INSERT OR IGNORE INTO freed"
+            "INSERT INTO freed"
             " SELECT target FROM manifest_references WHERE repository = ?1 AND manifest = ?2"
             " AND target IN (SELECT digest FROM dead_manifests)"
             " UNION SELECT digest FROM referrers WHERE repository = ?1 AND subject = ?2"
-            " AND digest IN (SELECT digest FROM dead_manifests)",
+            " AND digest IN (SELECT digest FROM dead_manifests) ON CONFLICT DO NOTHING",
             (key, digest),
         )

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from registry.collection.marking import UNNEEDED
-from registry.index import SqliteIndex
+from registry.index import SqlIndex
 from registry.retention import TagRow
 
 _MANIFEST: Final = (
     "DELETE FROM manifests AS m WHERE m.repository = ?1 AND m.digest = ?2"
-    " AND MAX(m.created, m.leased) < ?3 AND NOT EXISTS"
+    " AND m.created < ?3 AND m.leased < ?3 AND NOT EXISTS"
     " (SELECT 1 FROM tags t WHERE t.repository = ?1 AND t.digest = ?2)"
     f" AND {UNNEEDED}"
 )
@@ -28,7 +28,7 @@ _BLOB: Final = (
 class Rows:
     """The rows of one repository."""
 
-    def __init__(self, index: SqliteIndex, key: int, name: str) -> None:
+    def __init__(self, index: SqlIndex, key: int, name: str) -> None:
         self._index = index
         self._key = key
         self._name = name

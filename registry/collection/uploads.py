@@ -5,16 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from registry.index import SqliteIndex
+from registry.index import SqlIndex
 from registry.protocols import Collectable
 from registry.records import UploadRow
 
 _LIMIT: Final = 1000
 
 
-def expire(
-    index: SqliteIndex, storage: Collectable, *, before: float, dry_run: bool = False
-) -> int:
+def expire(index: SqlIndex, storage: Collectable, *, before: float, dry_run: bool = False) -> int:
     """End sessions that rested since ``before`` (epoch seconds); returns how many; blocks.
 
     A session that a request holds is left alone, in whichever process that is.
@@ -27,7 +25,7 @@ def expire(
 
 
 def _end(
-    index: SqliteIndex, storage: Collectable, row: UploadRow, before: float, *, dry_run: bool
+    index: SqlIndex, storage: Collectable, row: UploadRow, before: float, *, dry_run: bool
 ) -> bool:
     stage = storage.resume(row.id, row.algorithm)
     try:

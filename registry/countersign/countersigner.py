@@ -24,7 +24,7 @@ from registry.countersign.keyring import Keyring
 from registry.countersign.settings import CountersignSettings
 from registry.database import NO_REPOSITORY
 from registry.errors import PolicyError
-from registry.index import SqliteIndex
+from registry.index import SqlIndex
 from registry.manifests import examine
 from registry.outbox import Change, Event, read_events
 from registry.records import ManifestRow
@@ -62,7 +62,7 @@ class Countersigner:
     def __init__(
         self,
         settings: CountersignSettings,
-        index: SqliteIndex,
+        index: SqlIndex,
         storage: SmallBlobs,
         keyring: Keyring,
     ) -> None:

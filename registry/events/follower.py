@@ -14,8 +14,8 @@ from registry.events.cloudevents import KINDS, envelope
 from registry.events.queue import EventQueue
 from registry.events.records import NewDelivery
 from registry.events.settings import WebhookSettings
-from registry.index import SqliteIndex
-from registry.outbox import Event, newest_event, read_events
+from registry.index import SqlIndex
+from registry.outbox import Event, read_events
 from registry.records import ManifestRow
 from registry.rules import Matcher, repository_matcher
 
@@ -91,7 +91,7 @@ class EventFollower:
 class IndexEvents:
     """The events of an index in SQLite, for one thread at a time."""
 
-    index: SqliteIndex
+    index: SqlIndex
 
     def events(self, after: int) -> list[Event]:
         """See ``Source``."""
@@ -99,7 +99,7 @@ class IndexEvents:
 
     def newest(self) -> int:
         """See ``Source``."""
-        return newest_event(self.index.reader())
+        return self.index.newest_event()
 
     def manifest(self, repository: str, digest: str) -> ManifestRow | None:
         """See ``Source``."""

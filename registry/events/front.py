@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from registry.events.courier import Courier
     from registry.events.follower import EventFollower
     from registry.events.queue import EventQueue
-    from registry.index import SqliteIndex
+    from registry.index import SqlIndex
     from registry.tracing.tracer import Tracer
 
 log = logging.getLogger("registry.events")
@@ -48,7 +48,7 @@ class EventFront:
     def __init__(
         self,
         config: RegistryConfig,
-        index: SqliteIndex,
+        index: SqlIndex,
         tracer: Tracer | None = None,
         offices: Offices | None = None,
     ) -> None:

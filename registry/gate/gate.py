@@ -20,7 +20,7 @@ from registry.answers import ReadyContent
 from registry.cache import AnswerCache
 from registry.errors import GateError
 from registry.gate.settings import GateRule
-from registry.index import SqliteIndex
+from registry.index import SqlIndex
 from registry.protocols import Authorizer, BlobReader
 from registry.rules import repository_matcher
 from registry.workers import Workers
@@ -52,7 +52,7 @@ class Gate:
     def __init__(
         self,
         rules: Iterable[GateRule],
-        index: SqliteIndex,
+        index: SqlIndex,
         storage: BlobReader,
         authorizer: Authorizer,
         workers: Workers,
@@ -139,7 +139,7 @@ class Gate:
         return next((judge for fits, judge in self._judges if fits(repository)), None)
 
 
-def _judge_of(rule: GateRule, index: SqliteIndex, storage: BlobReader) -> Judge:
+def _judge_of(rule: GateRule, index: SqlIndex, storage: BlobReader) -> Judge:
     # Keys and certificates are loaded by registries that have a gate.
     from registry.gate.judge import Judge
     from registry.gate.policies import load

@@ -28,7 +28,7 @@ from registry.gate.policies import LoadedPolicy
 from registry.gate.relations import lists_of, tags_of
 from registry.gate.settings import GateRule
 from registry.gate.signatures import StoredSignatures
-from registry.index import SqliteIndex
+from registry.index import SqlIndex
 from registry.protocols import BlobReader
 from registry.records import ManifestRow
 from trust.errors import UnsignedError, VerificationError
@@ -58,7 +58,7 @@ class Judge:
     """The judge of one rule."""
 
     def __init__(
-        self, rule: GateRule, loaded: LoadedPolicy, index: SqliteIndex, storage: BlobReader
+        self, rule: GateRule, loaded: LoadedPolicy, index: SqlIndex, storage: BlobReader
     ) -> None:
         self.rule = rule
         self._loaded = loaded
@@ -109,7 +109,7 @@ class _Case:
     host: str
     repository: str
     loaded: LoadedPolicy
-    index: SqliteIndex
+    index: SqlIndex
     storage: BlobReader
     now: datetime
     left: int = _TRIALS

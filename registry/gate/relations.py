@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Final
 
 from images.mediatype import INDEXES
 from registry.records import ManifestRow
+from registry.sql.connection import Connection
 
 _REPOSITORY: Final = "(SELECT id FROM repositories WHERE name = ?)"
 _LOOKED_AT: Final = 1024
 """Most lists of one child that are put in order; more come from nobody honest."""
 
 
-def tags_of(reader: sqlite3.Connection, repository: str, digest: str, *, limit: int) -> list[str]:
+def tags_of(reader: Connection, repository: str, digest: str, *, limit: int) -> list[str]:
     """Up to ``limit`` tags that point at ``digest``, those that moved last first."""
     sql = (
         f"SELECT name FROM tags WHERE repository = {_REPOSITORY} AND digest = ?"
@@ -22,9 +22,7 @@ def tags_of(reader: sqlite3.Connection, repository: str, digest: str, *, limit: 
     return [name for (name,) in reader.execute(sql, (repository, digest, limit))]
 
 
-def lists_of(
-    reader: sqlite3.Connection, repository: str, digest: str, *, limit: int
-) -> list[ManifestRow]:
+def lists_of(reader: Connection, repository: str, digest: str, *, limit: int) -> list[ManifestRow]:
     """Up to ``limit`` indexes that refer to ``digest``: tagged ones first, then the newest."""
     types = ", ".join("?" * len(INDEXES))
     found = (

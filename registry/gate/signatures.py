@@ -16,7 +16,7 @@ from images.errors import ImagesError
 from images.manifest import Manifest
 from images.reference import Reference
 from registry.errors import MissingContentError
-from registry.index import SqliteIndex
+from registry.index import SqlIndex
 from registry.protocols import BlobReader
 from registry.settings import MANIFEST_LIMIT
 from trust import bundle, cosign
@@ -64,7 +64,7 @@ class StoredSignatures:
 
     decision: Decision
     repository: str
-    index: SqliteIndex
+    index: SqlIndex
     storage: BlobReader
     damage: list[ImagesError] = field(default_factory=list)
 

@@ -16,7 +16,7 @@ from images.digest import Digest
 from images.errors import ImagesError
 from registry.errors import ApiError
 from registry.importing.sources import Source
-from registry.index import SqliteIndex
+from registry.index import SqlIndex
 from registry.manifests import examine
 from registry.protocols import Storage
 from registry.records import NewManifest
@@ -47,7 +47,7 @@ class Taker:
     """Takes from ``source``; ``told`` hears the name of each repository that is done."""
 
     source: Source
-    index: SqliteIndex
+    index: SqlIndex
     storage: Storage
     wanted: Callable[[str], bool] = lambda _: True
     told: Callable[[str], object] = lambda _: None

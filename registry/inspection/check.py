@@ -22,7 +22,7 @@ from images.errors import ImagesError
 from registry.collection.files import UNHELD, Files
 from registry.collection.marking import Marking
 from registry.errors import ApiError
-from registry.index import SqliteIndex
+from registry.index import SqlIndex
 from registry.manifests import examine
 from registry.protocols import Collectable, Storage
 from registry.records import NewManifest
@@ -57,7 +57,7 @@ class Finding:
 
 def check(
     root: Path,
-    index: SqliteIndex,
+    index: SqlIndex,
     storage: Storage,
     *,
     sleep: Callable[[float], object] = time.sleep,
@@ -77,7 +77,7 @@ def check(
     yield from _orphans(index, storage)
 
 
-def _database(index: SqliteIndex) -> Iterator[Finding]:
+def _database(index: SqlIndex) -> Iterator[Finding]:
     try:
         for (text,) in index.reader().execute("PRAGMA quick_check(10)"):
             if text != "ok":
@@ -86,12 +86,12 @@ def _database(index: SqliteIndex) -> Iterator[Finding]:
         yield _damaged(index, str(error))
 
 
-def _damaged(index: SqliteIndex, text: str) -> Finding:
+def _damaged(index: SqlIndex, text: str) -> Finding:
     fix = "stop the server and run: lading registry rebuild-index"
-    return Finding("index-damaged", str(index.path), text, fix)
+    return Finding("index-damaged", index.where, text, fix)
 
 
-def _links(index: SqliteIndex, storage: Collectable) -> Iterator[Finding]:
+def _links(index: SqlIndex, storage: Collectable) -> Iterator[Finding]:
     sql = (
         "SELECT repository, (SELECT name FROM repositories WHERE id = repository), digest, size"
         " FROM blob_links WHERE (repository, digest) > (?, ?) ORDER BY repository, digest LIMIT ?"
@@ -112,7 +112,7 @@ def _content(kind: str, name: str, digest: str, size: int, actual: int | None) -
 _PUSH: Final = "delete it from this repository and push it again"
 
 
-def _manifests(index: SqliteIndex, storage: Storage) -> Iterator[Finding]:
+def _manifests(index: SqlIndex, storage: Storage) -> Iterator[Finding]:
     sql = (
         "SELECT repository, (SELECT name FROM repositories WHERE id = repository), digest, size,"
         " repository, media_type, subject FROM manifests"
@@ -139,9 +139,7 @@ def _manifests(index: SqliteIndex, storage: Storage) -> Iterator[Finding]:
 _REBUILD: Final = "stop the server and run: lading registry rebuild-index"
 
 
-def _references(
-    index: SqliteIndex, key: int, where: str, manifest: NewManifest
-) -> Iterator[Finding]:
+def _references(index: SqlIndex, key: int, where: str, manifest: NewManifest) -> Iterator[Finding]:
     reader = index.reader()
     sql = "SELECT target FROM manifest_references WHERE repository = ? AND manifest = ?"
     recorded = {target for (target,) in reader.execute(sql, (key, manifest.digest))}
@@ -164,7 +162,7 @@ def _references(
 _SPARSE: Final = "push it again if nobody deleted it on purpose"
 
 
-def _names(index: SqliteIndex) -> Iterator[Finding]:
+def _names(index: SqlIndex) -> Iterator[Finding]:
     reader = index.reader()
     for table, column in (("tags", "digest"), ("referrers", "digest")):
         sql = (
@@ -178,12 +176,12 @@ def _names(index: SqliteIndex) -> Iterator[Finding]:
             )
 
 
-def _usage(index: SqliteIndex) -> Iterator[Finding]:
+def _usage(index: SqlIndex) -> Iterator[Finding]:
     sql = (
         "SELECT name FROM repositories WHERE tags <>"
         " (SELECT COUNT(*) FROM tags WHERE repository = id) OR bytes <>"
-        " (SELECT TOTAL(size) FROM blob_links WHERE repository = id)"
-        " + (SELECT TOTAL(size) FROM manifests WHERE repository = id)"
+        " (SELECT COALESCE(SUM(size), 0) FROM blob_links WHERE repository = id)"
+        " + (SELECT COALESCE(SUM(size), 0) FROM manifests WHERE repository = id)"
     )
     for (name,) in index.reader().execute(sql):
         yield Finding("usage-differs", name, "its quota is counted wrongly", _REBUILD)
@@ -202,7 +200,7 @@ def _strangers(root: Path) -> Iterator[Finding]:
                     )
 
 
-def _orphans(index: SqliteIndex, storage: Collectable) -> Iterator[Finding]:
+def _orphans(index: SqlIndex, storage: Collectable) -> Iterator[Finding]:
     marking = Marking(index)
     try:
         files = Files(index, storage, before=int(time.time()) + 1)
@@ -221,7 +219,7 @@ def _orphans(index: SqliteIndex, storage: Collectable) -> Iterator[Finding]:
         )
 
 
-def _pages(index: SqliteIndex, sql: str) -> Iterator[tuple[Any, ...]]:
+def _pages(index: SqlIndex, sql: str) -> Iterator[tuple[Any, ...]]:
     """Rows without their first column, which is the key that paging needs."""
     key, digest = 0, ""
     while rows := index.reader().execute(sql, (key, digest, _PAGE)).fetchall():

@@ -28,7 +28,7 @@ import orjson
 from images.digest import Digest
 from images.errors import ImagesError
 from registry import schema
-from registry.database import NO_REPOSITORY, locked_for_rebuild
+from registry.database import NO_REPOSITORY
 from registry.errors import ApiError, RegistryStartError
 from registry.index import SqliteIndex
 from registry.journal import FACT, entries, last_number, log_path
@@ -36,6 +36,7 @@ from registry.manifests import examine
 from registry.protocols import Storage
 from registry.records import NewManifest
 from registry.settings import MANIFEST_LIMIT
+from registry.sql.sqlite import locked_for_rebuild
 from registry.storage import PLACE, sync_directory
 
 _ONLY_LOG: Final = 1

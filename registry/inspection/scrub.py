@@ -19,10 +19,11 @@ from typing import Any, Final
 from images.digest import Digest
 from images.errors import BlobUnknownError
 from registry.database import NO_REPOSITORY
-from registry.index import SqliteIndex
+from registry.index import SqlIndex
 from registry.protocols import Storage
 
 _BUFFER: Final = 1 << 20
+_PAGE: Final = 1000
 CURSOR: Final = "scrub.cursor"
 
 
@@ -44,7 +45,7 @@ class ScrubReport:
 
 def scrub(
     root: Path,
-    index: SqliteIndex,
+    index: SqlIndex,
     storage: Storage,
     *,
     budget: float | None = None,
@@ -84,13 +85,12 @@ def scrub(
     return ScrubReport(finished, blobs, size, tuple(damaged), quarantine, seconds)
 
 
-def _from_cursor(index: SqliteIndex, storage: Storage) -> Iterator[Digest]:
+def _from_cursor(index: SqlIndex, storage: Storage) -> Iterator[Digest]:
     """Digests after the last one of a scrub that ended early, in order."""
     last = index.fact(CURSOR) or ""
     connection = index.connect()
     try:
         # A table rather than a list: the names of a million blobs take 150 MB of objects.
-        connection.execute("PRAGMA temp_store = FILE")
         connection.execute("CREATE TEMP TABLE listed (digest TEXT PRIMARY KEY) WITHOUT ROWID")
         connection.execute("BEGIN")
         connection.executemany(
@@ -98,8 +98,10 @@ def _from_cursor(index: SqliteIndex, storage: Storage) -> Iterator[Digest]:
             ((str(digest),) for digest in storage.digests() if str(digest) > last),
         )
         connection.execute("COMMIT")
-        for (digest,) in connection.execute("SELECT digest FROM listed ORDER BY digest"):
-            yield Digest.parse(digest)
+        sql = "SELECT digest FROM listed WHERE digest > ? ORDER BY digest LIMIT ?"
+        while rows := connection.execute(sql, (last, _PAGE)).fetchall():
+            for (last,) in rows:
+                yield Digest.parse(last)
     finally:
         index.disconnect(connection)
 
@@ -114,7 +116,7 @@ def _hash(storage: Storage, digest: Digest) -> tuple[Digest, int]:
     return Digest.from_hash(running), length
 
 
-def _quarantine(root: Path, index: SqliteIndex, storage: Storage, digest: Digest) -> None:
+def _quarantine(root: Path, index: SqlIndex, storage: Storage, digest: Digest) -> None:
     sql = "SELECT name FROM blob_links JOIN repositories ON id = repository WHERE digest = ?"
     for (name,) in index.reader().execute(sql, (str(digest),)).fetchall():
         index.write(name, partial(index.unlink_blob, name, str(digest)))

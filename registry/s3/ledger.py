@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
-import orjson
-
 from images.digest import Digest
 from images.errors import InvalidDigestError
 from registry.database import NO_REPOSITORY, Database
@@ -30,6 +28,8 @@ CLAIM_SECONDS: Final = 24 * 3600.0
 """How long a process may take between the claim of a name and its record."""
 
 _PAGE: Final = 1000
+_ASKED: Final = 500
+"""Names that one statement asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,16 +163,21 @@ class Ledger:
 
         A name was claimed before it could be listed, and one statement sees claim or record.
         """
-        listed = set(names)
-        known = "SELECT name FROM objects WHERE digest IN (SELECT value FROM json_each(?1))"
+        listed = sorted(set(names))
+        known: set[str] = set()
+        for start in range(0, len(listed), _ASKED):
+            known.update(self._known(listed[start : start + _ASKED]))
+        return set(listed) - known
+
+    def _known(self, names: Sequence[str]) -> list[str]:
+        digests = [str(digest) for name in names if (digest := digest_of(name)) is not None]
+        known = f"SELECT name FROM objects WHERE digest IN ({_marks(digests)})"
         others = "".join(
-            f" UNION ALL SELECT name FROM {table} WHERE name IN (SELECT value FROM json_each(?2))"
+            f" UNION ALL SELECT name FROM {table} WHERE name IN ({_marks(names)})"
             for table in ("object_claims", "object_trash")
         )
-        digests = [str(digest) for name in listed if (digest := digest_of(name)) is not None]
-        parameters = (orjson.dumps(digests).decode(), orjson.dumps(sorted(listed)).decode())
-        rows = self.database.reader().execute(known + others, parameters)
-        return listed.difference(name for (name,) in rows)
+        rows = self.database.reader().execute(known + others, (*digests, *names, *names))
+        return [name for (name,) in rows]
 
     def _record(self, digest: Digest, stored: Stored, instead: str | None) -> None:
         execute = self.database.writer.execute
@@ -190,17 +195,24 @@ class Ledger:
         if row is not None:
             self._discard(row[0])
         execute(
-            "INSERT OR REPLACE INTO objects (digest, name, size, touched) VALUES (?, ?, ?, ?)",
+            "INSERT INTO objects (digest, name, size, touched) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (digest) DO UPDATE SET"
+            " name = excluded.name, size = excluded.size, touched = excluded.touched",
             (str(digest), stored.name, stored.size, now),
         )
 
     def _discard(self, name: str) -> None:
-        self.database.writer.execute("INSERT OR IGNORE INTO object_trash VALUES (?)", (name,))
+        sql = "INSERT INTO object_trash VALUES (?) ON CONFLICT DO NOTHING"
+        self.database.writer.execute(sql, (name,))
 
     def _write(self, operation: Callable[[], T]) -> T:
         # What a power cut takes of these, it takes of the rows that rely on them as well: a durable
         # commit makes every commit before it durable.
         return self.database.write(NO_REPOSITORY, operation, durable=False)
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values)) or "NULL"
 
 
 def object_name(digest: Digest, token: str) -> str:

@@ -81,7 +81,11 @@ class Sessions:
 
         def grow() -> None:
             self._set(stage, token, "tail = '', size = ?", size)
-            sql = "INSERT OR REPLACE INTO object_parts VALUES (?, ?, ?, ?)"
+            sql = (
+                "INSERT INTO object_parts (stage, number, etag, size) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (stage, number) DO UPDATE SET"
+                " etag = excluded.etag, size = excluded.size"
+            )
             row = (stage, part.number, part.etag, part.size)
             self._database.writer.execute(sql, row)
 
@@ -145,7 +149,8 @@ class Sessions:
     def _set(self, stage: str, token: str, assignment: str, *values: object) -> None:
         now = self._clock()
         sql = (
-            "UPDATE object_stages SET touched = ?, held_until = MAX(held_until, ?),"
+            "UPDATE object_stages SET touched = ?1,"
+            " held_until = CASE WHEN held_until > ?2 THEN held_until ELSE ?2 END,"
             f" {assignment} WHERE id = ? AND holder = ?"
         )
         parameters = (now, now + HOLD_SECONDS, *values, stage, token)

@@ -91,7 +91,7 @@ class ObjectStorage:
         if place != self._bucket.place:
             raise RegistryStartError(
                 f"the blobs of this store are in {place or 'files'}, not in {self._bucket.place}",
-                where=str(index.path),
+                where=index.where,
                 fix="correct [storage], or begin a new store with another root",
             )
         self._ledger.attach(index)

@@ -7,7 +7,6 @@ key, since clients pin it.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from typing import Any, Final, Self
 from registry.errors import RegistryStartError
 from registry.outbox import Change, Event, read_events
 from registry.simple_signatures import ARTIFACT_TYPE as SIMPLE_SIGNATURE
+from registry.sql.connection import Connection
 from registry.transparency.store import LogStore, NewEntry, State
 from registry.vault import Vault
 from trust.errors import LogProofError
@@ -35,7 +35,7 @@ SIGNATURE_TYPES: Final = frozenset(
 
 _PLACE: Final = "transparency log"
 
-Reader = Callable[[], sqlite3.Connection]
+Reader = Callable[[], Connection]
 """This thread's connection for reading the index."""
 
 

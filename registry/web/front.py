@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from registry.index import SqliteIndex
+from registry.index import SqlIndex
 
 if TYPE_CHECKING:
     from registry.service import Registry
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class WebFront:
     """Opens the site of one process when it is needed."""
 
-    def __init__(self, index: SqliteIndex) -> None:
+    def __init__(self, index: SqlIndex) -> None:
         self._index = index
         self._lock = threading.Lock()
         self._opened: Site | None = None

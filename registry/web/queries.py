@@ -7,7 +7,6 @@ threads.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from images.mediatype import INDEXES
+from registry.sql.connection import Connection
 
 WINDOW: Final = 20_000
 """Names that one search looks at."""
@@ -57,7 +57,7 @@ class Sharing:
 class Queries:
     """Reads over the connection of the calling thread."""
 
-    def __init__(self, reader: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, reader: Callable[[], Connection]) -> None:
         self._reader = reader
 
     def key(self, repository: str) -> int | None:
@@ -73,7 +73,7 @@ class Queries:
     def found_names(self, text: str, *, last: str, limit: int) -> tuple[list[str], str | None]:
         """Names of repositories after ``last`` with ``text`` in them; see ``found_tags``."""
         window = "SELECT name FROM repositories WHERE name > ? ORDER BY name LIMIT ?"
-        sql = f"SELECT name FROM ({window}) WHERE instr(name, ?) LIMIT ?"
+        sql = f"SELECT name FROM ({window}) page WHERE instr(name, ?) > 0 LIMIT ?"
         found = [name for (name,) in self._rows(sql, last, WINDOW, text, limit)]
         end = "SELECT name FROM repositories WHERE name > ? ORDER BY name LIMIT 1 OFFSET ?"
         rows = self._rows(end, last, WINDOW - 1) if len(found) < limit else []
@@ -125,7 +125,7 @@ class Queries:
             "SELECT name, digest, updated FROM tags WHERE repository = ? AND name > ?"
             " ORDER BY name LIMIT ?"
         )
-        chosen = f"SELECT * FROM ({window}) WHERE instr(name, ?) LIMIT ?"
+        chosen = f"SELECT * FROM ({window}) page WHERE instr(name, ?) > 0 LIMIT ?"
         found = self._tags(chosen, "name", key, last, WINDOW, text, limit)
         end = (
             "SELECT name FROM tags WHERE repository = ? AND name > ? ORDER BY name LIMIT 1 OFFSET ?"
@@ -161,7 +161,7 @@ class Queries:
         """Who else has these blobs, as far as ``HOLDERS`` goes."""
         users = (
             "SELECT COUNT(*) FROM (SELECT 1 FROM manifest_references"
-            " WHERE repository = ? AND target = ? LIMIT ?)"
+            " WHERE repository = ? AND target = ? LIMIT ?) page"
         )
         holders = (
             "SELECT name FROM blob_links JOIN repositories ON id = repository"
@@ -190,12 +190,12 @@ class Queries:
         sql = (
             f"WITH page AS MATERIALIZED ({chosen})"
             " SELECT p.name, p.digest, p.updated, m.media_type, m.size,"
-            " (SELECT CAST(m.size + TOTAL(size) AS INTEGER) FROM blob_links"
+            " (SELECT CAST(m.size + COALESCE(SUM(size), 0) AS BIGINT) FROM blob_links"
             " WHERE repository = ?1 AND digest IN (SELECT target FROM manifest_references"
             " WHERE repository = ?1 AND manifest = p.digest UNION SELECT c.target"
             " FROM manifest_references r CROSS JOIN manifest_references c"
-            " ON c.repository = ?1 AND c.manifest = r.target"
-            " WHERE r.repository = ?1 AND r.manifest = p.digest)),"
+            " WHERE c.repository = ?1 AND c.manifest = r.target"
+            " AND r.repository = ?1 AND r.manifest = p.digest)),"
             " COALESCE((SELECT actor FROM tag_history h"
             " WHERE h.repository = ?1 AND h.name = p.name"
             " ORDER BY id DESC LIMIT 1), '')"

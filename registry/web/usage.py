@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from registry.database import NO_REPOSITORY
-from registry.index import SqliteIndex
+from registry.index import SqlIndex
 from registry.web.charts import DAY
 
 LARGEST: Final = "largest repositories"
@@ -24,21 +24,23 @@ _LARGEST: Final = 500
 _KEPT_DAYS: Final = 800
 
 
-def note_usage(index: SqliteIndex, *, clock: Callable[[], float] = time.time) -> None:
+def note_usage(index: SqlIndex, *, clock: Callable[[], float] = time.time) -> None:
     """Write down what there is now; blocks."""
     index.write(NO_REPOSITORY, partial(_note, index, int(clock()) // DAY), durable=False)
 
 
-def _note(index: SqliteIndex, day: int) -> None:
+def _note(index: SqlIndex, day: int) -> None:
     execute = index.writer.execute
     changed = (
-        "INSERT INTO usage (repository, day, bytes, tags) SELECT id, ?1, bytes, tags FROM"
-        " (SELECT id, bytes, tags FROM repositories UNION ALL"
-        " SELECT ?2, CAST(TOTAL(bytes) AS INTEGER), CAST(TOTAL(tags) AS INTEGER)"
+        "INSERT INTO usage (repository, day, bytes, tags) SELECT id, CAST(?1 AS BIGINT), bytes,"
+        " tags FROM (SELECT id, bytes, tags FROM repositories UNION ALL SELECT CAST(?2 AS BIGINT),"
+        " CAST(COALESCE(SUM(bytes), 0) AS BIGINT), CAST(COALESCE(SUM(tags), 0) AS BIGINT)"
         " FROM repositories) r"
-        " WHERE (bytes, tags) IS NOT (SELECT bytes, tags FROM usage"
-        " WHERE repository = r.id ORDER BY day DESC LIMIT 1)"
-        " ON CONFLICT DO UPDATE SET bytes = excluded.bytes, tags = excluded.tags"
+        " WHERE NOT EXISTS (SELECT 1 FROM usage u WHERE u.repository = r.id AND u.day ="
+        " (SELECT MAX(day) FROM usage l WHERE l.repository = r.id)"
+        " AND u.bytes = r.bytes AND u.tags = r.tags)"
+        " ON CONFLICT (repository, day) DO UPDATE SET"
+        " bytes = excluded.bytes, tags = excluded.tags"
     )
     execute(changed, (day, TOGETHER))
     execute("DELETE FROM usage WHERE day < ?", (day - _KEPT_DAYS,))

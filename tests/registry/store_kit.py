@@ -95,7 +95,6 @@ class Store:
 
     def collector(self, **changes: Any) -> Collector:
         return Collector(
-            self.root,
             self.index,
             self.storage,
             replace(self.settings, **changes),

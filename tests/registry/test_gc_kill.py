@@ -16,10 +16,10 @@ from typing import Any
 from unittest import mock
 
 from registry.collection.settings import CollectionSettings, UntaggedRule
-from registry.database import Database
 from registry.inspection.check import Severity, check
 from registry.records import UploadRow
 from registry.retention import RetentionRule
+from registry.sql.sqlite import SqliteDatabase
 from tests.registry import kit
 from tests.registry.contract import holds
 from tests.registry.kit import digest_of
@@ -82,8 +82,8 @@ def collect_and_die(root: Path, number: int) -> bool:
             store = store_at(root)
             wrap = killed_at(number)
             with (
-                mock.patch.object(Database, "apply", wrap(Database.apply)),
-                mock.patch.object(Database, "_attempt", wrap(Database._attempt)),
+                mock.patch.object(SqliteDatabase, "apply", wrap(SqliteDatabase.apply)),
+                mock.patch.object(SqliteDatabase, "_attempt", wrap(SqliteDatabase._attempt)),
                 mock.patch("registry.journal.os.write", wrap(os.write)),
                 mock.patch("registry.storage.os.rename", wrap(os.rename)),
                 mock.patch("registry.storage.os.unlink", wrap(os.unlink)),

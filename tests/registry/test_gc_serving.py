@@ -253,19 +253,22 @@ async def test_a_lease_on_what_is_gone_is_refused(store: Store) -> None:
     store.close()
 
 
-def test_after_a_crash_of_the_machine_leases_begin_anew(tmp_path: Path) -> None:
+def test_after_a_crash_of_the_machine_leases_begin_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = Clock()
     store = Store(tmp_path, clock=clock)
     boot = tmp_path / "boot_id"
+    monkeypatch.setattr("registry.sql.sqlite._BOOT_ID", boot)
     boot.write_text("one")
-    note_boot(store.index, clock(), source=boot)
+    note_boot(store.index, clock())
     digest = store.push_blob("a", b"x")
     clock.now += DAY
     boot.write_text("two")
-    note_boot(store.index, clock(), source=boot)
+    note_boot(store.index, clock())
     assert store.collect().blobs == 0
     clock.now += DAY
-    note_boot(store.index, clock(), source=boot)
+    note_boot(store.index, clock())
     assert store.collect().blobs == 1
     assert not store.has("a", digest)
     store.close()

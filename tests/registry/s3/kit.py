@@ -27,6 +27,7 @@ from botocore.config import Config
 from registry.database import NO_REPOSITORY, Database
 from registry.s3.bucket import Bucket
 from registry.s3.storage import ObjectStorage
+from registry.sql.sqlite import SqliteDatabase
 from tests.registry import store_kit
 from tests.registry.service_kit import PROJECT, free_port
 
@@ -153,7 +154,7 @@ class Store:
             client, self.server.bucket, prefix=self.prefix, copy_part_size=copy_part_size
         )
         storage = ObjectStorage(self.bucket, part_size=PART, **options)
-        database = Database(self.root)
+        database = SqliteDatabase(self.root)
         self._databases.append(database)
         storage.attach(database)
         return storage
