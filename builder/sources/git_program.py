@@ -8,8 +8,10 @@ that needs them: never in its arguments, never in what it prints.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -29,6 +31,8 @@ LOOK_SECONDS: Final = 0.2
 SHOWN: Final = 2000
 """Characters of git's complaint that an error repeats."""
 PROTOCOLS: Final = "http:https:ssh:git"
+LOCAL: Final = "file"
+"""The protocol of repositories on this machine, which nobody is waited for."""
 
 _SETTINGS: Final = {
     "core.hooksPath": os.devnull,
@@ -61,6 +65,20 @@ _PASSED_ON: Final = (
     "ALL_PROXY",
 )
 """How to reach servers is the host's business; nothing else of its environment is."""
+_LEASH: Final = """\
+import ctypes, os, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() == int(sys.argv[1]):
+    quiet = [signal.SIGPIPE]
+    child = os.posix_spawnp("git", sys.argv[2:], os.environ, setsigdef=quiet)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os._exit(status if status >= 0 else 128 - status)
+"""
+"""Stays above git and ends it, with the helpers that git leaves behind, when the process that asked
+for it dies, however it dies (prctl(2), PR_SET_PDEATHSIG). A process with threads cannot arrange
+that between fork and exec, so this is executed first.
+"""
 _SSH: Final = "ssh -o BatchMode=yes -o ConnectTimeout=30 -o PermitLocalCommand=no"
 
 
@@ -106,22 +124,24 @@ class Git:
         environment = self._environment(protocols) | {
             name: str(path) for name, path in (files or {}).items()
         }
-        try:
-            process = subprocess.Popen(
-                ("git", *words),
-                cwd=directory,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                umask=UMASK,
-            )
-        except FileNotFoundError as error:
+        if shutil.which("git", path=environment.get("PATH")) is None:
             raise BuildEnvironmentError(
                 "git is not installed, and a source is a git repository",
                 fix="install git (apt-get install git)",
-            ) from error
+            )
+        command = ["git", *words]
+        if protocols != LOCAL:
+            command = [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *command]
+        process = subprocess.Popen(
+            command,
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            umask=UMASK,
+        )
         with process:
             try:
                 answer, complaint = self._wait(process, seconds)
@@ -149,7 +169,7 @@ class Git:
 
     def _environment(self, protocols: str) -> dict[str, str]:
         settings = dict(_SETTINGS)
-        remote = protocols != "file"
+        remote = protocols != LOCAL
         if remote and self._header is not None:
             parts = urlsplit(self._remote)
             site = f"{parts.scheme}://{parts.netloc}/"
