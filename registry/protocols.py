@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
 from images.digest import Digest
 from registry.access.identity import Grant, Identity
@@ -21,6 +21,9 @@ from registry.database import Database
 from registry.guard import Guard
 from registry.records import BlobLink, ManifestRow, NewManifest, TagEvent, UploadRow
 from registry.simple_signatures import SimpleSignature
+
+if TYPE_CHECKING:
+    from registry.access.oidc.browser import BrowserLogins, Ticket
 
 T = TypeVar("T")
 
@@ -434,6 +437,21 @@ class Authorizer(Protocol):
 
     async def login(self, caller: Caller, user: str, secret: bytes) -> Login:
         """Check a password or a robot's secret. Raises ``ApiError`` as ``authorize`` does."""
+        ...
+
+    @property
+    def browser_logins(self) -> BrowserLogins | None:
+        """The issuers at which people log in with browsers; None where there are none."""
+        ...
+
+    async def browser_login(
+        self, name: str, ticket: Ticket, answer: Mapping[str, Sequence[str]]
+    ) -> Login:
+        """Who came back from an issuer. Raises ``TokenError``, or ``ApiError`` TOOMANYREQUESTS."""
+        ...
+
+    def vouches_on(self, identity: Identity) -> bool:
+        """Whether it can be known later, too, that somebody is still who logged in now."""
         ...
 
     def admit(self, caller: Caller, identity: Identity) -> None:

@@ -173,7 +173,7 @@ def _beside(path: str) -> Target | None:
     kind = _BESIDE.get(path)
     if kind is not None:
         return Target(kind)
-    if path == "/" or path.startswith("/web/"):
+    if path == "/" or path.startswith(("/web/", "/auth/oidc/")):
         return Target(Kind.PAGE, tail=path)
     match path.split("/"):
         case ["", "extensions", "v2", *name, "signatures", digest]:

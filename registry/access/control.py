@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -30,6 +30,7 @@ from registry.access.identity import (
 from registry.access.jwt import LEEWAY, Expected, TokenError, decode_token, key_of
 from registry.access.logins import Logins
 from registry.access.passwords import NOBODY, parse_basic
+from registry.access.personal import LOOK_SECONDS, ORIGIN, PERSONAL_PREFIX
 from registry.access.policy import Rights
 from registry.access.refresh import Login
 from registry.access.robots import SECRET_PREFIX
@@ -42,6 +43,7 @@ from registry.protocols import Access, Caller
 from registry.workers import Workers
 
 if TYPE_CHECKING:
+    from registry.access.oidc.browser import BrowserLogins, Ticket
     from registry.access.outside import OutsideIdentities
 
 _SESSIONS: Final = 2048
@@ -146,6 +148,8 @@ class AccessControl:
         """
         # A changed password ends at once, so this does not wait for the next look.
         await self.look()
+        if secret.startswith(PERSONAL_PREFIX):
+            return await self._by_personal_token(secret)
         if self._outside is not None and self._outside.takes(secret):
             return await self._exchanged(self._outside, secret)
         elsewhere = self._outside is not None and self._outside.has_people
@@ -173,6 +177,16 @@ class AccessControl:
                 headers={"WWW-Authenticate": self._basic_challenge()},
             ) from error
 
+    async def _by_personal_token(self, secret: bytes) -> Login:
+        try:
+            return await self.grants.personal_login(secret)
+        except TokenError as error:
+            raise ApiError(
+                "UNAUTHORIZED",
+                message=str(error),
+                headers={"WWW-Authenticate": self._basic_challenge()},
+            ) from error
+
     async def _of_directory(self, caller: Caller, user: str, secret: bytes) -> Login | None:
         assert self._outside is not None
         try:
@@ -195,6 +209,34 @@ class AccessControl:
         if self._outside is None or identity.kind is not Kind.OUTSIDE:
             return identity, float("inf")
         return await self._outside.current(identity, now=self._clock())
+
+    @property
+    def browser_logins(self) -> BrowserLogins | None:
+        """The issuers at which people log in with browsers; None where there are none."""
+        return None if self._outside is None else self._outside.browser_logins
+
+    async def browser_login(
+        self, name: str, ticket: Ticket, answer: Mapping[str, Sequence[str]]
+    ) -> Login:
+        """Who came back from an issuer; see ``BrowserLogins.finish``.
+
+        Raises:
+            TokenError: why nobody did. ApiError: TOOMANYREQUESTS.
+        """
+        await self.look()
+        assert self._outside is not None, "asked only where an issuer offers logins"
+        login = await self._outside.came_back(
+            self._snapshot, name, ticket, answer, now=self._clock()
+        )
+        tokens = await self.grants.personal()
+        await self._workers.io(partial(tokens.regroup, login.identity))
+        return login
+
+    def vouches_on(self, identity: Identity) -> bool:
+        """Whether it can be known later, too, that somebody is still who logged in now."""
+        if identity.kind is not Kind.OUTSIDE:
+            return identity.kind is Kind.USER
+        return self._outside is not None and self._outside.vouches_on(identity)
 
     def admit(self, caller: Caller, identity: Identity) -> None:
         """Count a request to the token server.
@@ -285,11 +327,15 @@ class AccessControl:
             identity = bearer_of(claims)
         except ValueError as error:
             raise TokenError("of nobody") from error
-        if f"{TOKEN}{claims.get('origin')}" in self._snapshot.denials:
+        origin = str(claims.get("origin", ""))
+        if TOKEN + origin in self._snapshot.denials:
             raise TokenError("the deny list names the token that it was given for")
         if self._snapshot.credential(identity, now) != claims.get("cred"):
             raise TokenError("its user is gone, or has another password")
         identity, until = await self.current(identity)
+        if origin.startswith(ORIGIN):
+            await self.grants.personal_stands(origin.removeprefix(ORIGIN))
+            until = min(until, now + LOOK_SECONDS)
         granted, catalog = granted_by(claims)
         ends = min(float(claims["exp"]) + LEEWAY, self._snapshot.ends(identity), until)
         return Session(self._session(identity).rights, ends, granted, catalog)

@@ -16,8 +16,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
+from registry.access.denials import TOKEN
 from registry.access.identity import ANONYMOUS, Identity, Kind
 from registry.access.jwt import Expected, TokenError, decode_token, encode_token
+from registry.access.personal import PersonalToken, PersonalTokens
 from registry.access.policy import Rights
 from registry.access.refresh import Login, RefreshTokens
 from registry.access.scopes import CATALOG, Scope, scope_repository
@@ -73,6 +75,7 @@ class Grants:
         self._path = path
         self._clock = clock
         self._refresh: RefreshTokens | None = None
+        self._personal: PersonalTokens | None = None
 
     @property
     def settings(self) -> TokenSettings:
@@ -165,6 +168,7 @@ class Grants:
             "exp": int(min(now + lifetime, login.ends)),
             "nbf": now,
             "iat": now,
+            "lasts": login.ends == float("inf"),
         }
         return encode_token(claims, ring.signer)
 
@@ -188,6 +192,102 @@ class Grants:
         except TokenError:
             return None
 
+    def lasts(self, token: str) -> bool:
+        """Whether a session was opened by a login that has no end of its own."""
+        ring = self._control.snapshot.ring
+        expected = Expected(self.settings.issuer, self._browsers)
+        try:
+            claims = decode_token(
+                token, {} if ring is None else ring.keys, expected, now=self._clock()
+            )
+        except TokenError:
+            return False
+        return claims.get("lasts") is True
+
+    async def issue_personal(self, identity: Identity, *, label: str, lifetime: float) -> str:
+        """A personal token for who is logged in.
+
+        Raises:
+            TooManyTokensError: there is no room for one more.
+            ApiError: UNAUTHORIZED, there is no such person any more.
+        """
+        now = self._clock()
+        credential = self._control.snapshot.credential(identity, now)
+        if credential is None:
+            raise ApiError("UNAUTHORIZED")
+        tokens = await self.personal()
+        lifetime = min(lifetime, self.settings.personal_lifetime)
+        issue = partial(tokens.issue, identity, credential, label=label, now=now, lifetime=lifetime)
+        return await self._workers.io(issue)
+
+    async def personal_login(self, secret: bytes) -> Login:
+        """Who shows a personal token.
+
+        Raises:
+            TokenError: nobody, any more.
+        """
+        tokens = await self.personal()
+        found = await self._workers.io(partial(tokens.find, secret, now=self._clock()))
+        return (await self._personal_owner(found)).login
+
+    async def personal_stands(self, name: str) -> None:
+        """Return if the personal token of this id is still good.
+
+        Raises:
+            TokenError: it was revoked, or is over.
+        """
+        tokens = await self.personal()
+        found = await self._workers.io(partial(tokens.get, name, now=self._clock()))
+        await self._personal_owner(found)
+
+    async def personal(self) -> PersonalTokens:
+        """The store of personal tokens."""
+        return await self._workers.io(self._open_personal)
+
+    async def _personal_owner(self, found: PersonalToken | None) -> PersonalToken:
+        snapshot = self._control.snapshot
+        if found is None or not snapshot.places.settings.tokens.personal_lifetime:
+            raise TokenError("the access token was revoked, is over, or never was")
+        if TOKEN + found.origin in snapshot.denials:
+            raise TokenError("the deny list names the access token")
+        if snapshot.credential(found.identity, self._clock()) != found.credential:
+            raise TokenError("the owner of the access token is gone, or has another password")
+        identity, _ = await self._control.current(found.identity)
+        return replace(found, identity=identity)
+
+    def _open_personal(self) -> PersonalTokens:
+        with self._opening:
+            if self._personal is None:
+                self._personal = PersonalTokens(self._path)
+            return self._personal
+
+    def seal(self, purpose: str, claims: Mapping[str, Any], *, lifetime: float) -> str:
+        """A signed text for one ``purpose`` of our own, which nobody else's counts for.
+
+        Raises:
+            ApiError: UNSUPPORTED, the registry has no users.
+        """
+        ring = self._control.snapshot.ring
+        if ring is None:
+            raise ApiError("UNSUPPORTED", status=404, message="this registry has no users")
+        now = int(self._clock())
+        fixed = {"iss": self.settings.issuer, "aud": self._sealed(purpose)}
+        times = {"exp": int(now + lifetime), "nbf": now, "iat": now}
+        return encode_token({**claims, **fixed, **times}, ring.signer)
+
+    def unseal(self, purpose: str, text: str) -> dict[str, Any] | None:
+        """What was sealed for ``purpose``; None when it is over, or was not."""
+        ring = self._control.snapshot.ring
+        expected = Expected(self.settings.issuer, self._sealed(purpose))
+        try:
+            keys = {} if ring is None else ring.keys
+            return decode_token(text, keys, expected, now=self._clock())
+        except TokenError:
+            return None
+
+    def _sealed(self, purpose: str) -> str:
+        return f"{self.settings.service} for {purpose}"
+
     @property
     def _browsers(self) -> str:
         """The audience of sessions, which is none of tokens."""
@@ -195,8 +295,9 @@ class Grants:
 
     def close(self) -> None:
         """Close the database of refresh tokens; blocks."""
-        if self._refresh is not None:
-            self._refresh.close()
+        for tokens in (self._refresh, self._personal):
+            if tokens is not None:
+                tokens.close()
 
     def _open(self) -> RefreshTokens:
         with self._opening:

@@ -8,7 +8,7 @@ one that carries an ``access`` claim may be shown itself (distribution token spe
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +26,7 @@ from registry.access.throttle import GuessDelay, Patience
 
 if TYPE_CHECKING:
     from registry.access.ldap.directory import Directory
+    from registry.access.oidc.browser import BrowserLogins, Ticket
 
 _TOKEN: Final = re.compile(rb"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
 _UNSEEN_SECONDS: Final = 60.0
@@ -44,6 +45,7 @@ class OutsideIdentities:
         """Raises RegistryConfigError: a library that a source needs is not installed."""
         self._threads = ThreadPoolExecutor(_THREADS, "registry-outside")
         self._issuers = Issuers(settings.issuer, self._threads, monotonic=monotonic)
+        self.browser_logins = _browser_logins(settings, self._issuers, monotonic)
         self._directories = Directories(
             _directories(settings),
             self._threads,
@@ -88,6 +90,30 @@ class OutsideIdentities:
         fresh, seconds = await self._directories.current(identity)
         return fresh, now + seconds
 
+    async def came_back(
+        self,
+        snapshot: Snapshot,
+        name: str,
+        ticket: Ticket,
+        answer: Mapping[str, Sequence[str]],
+        *,
+        now: float,
+    ) -> Login:
+        """Who logged in at an issuer with a browser; it is asked no more until the next login.
+
+        Raises:
+            TokenError: why nobody did. ApiError: TOOMANYREQUESTS.
+        """
+        assert self.browser_logins is not None, "a page of a login is found where there are some"
+        token = await self.browser_logins.finish(name, ticket, answer, now=now)
+        return Login(token.identity, standing(snapshot, token.identity, token.origin, now=now))
+
+    def vouches_on(self, identity: Identity) -> bool:
+        """Whether it can be known later, too, that somebody is still who logged in now."""
+        if identity.source in self._directories:
+            return self._directories.looks_again(identity.source)
+        return self.browser_logins is not None and identity.source in self.browser_logins
+
     async def exchange(self, snapshot: Snapshot, secret: bytes, *, now: float) -> Login:
         """Who showed an outside token as a password.
 
@@ -120,6 +146,18 @@ class OutsideIdentities:
     def close(self) -> None:
         """Begin nothing new; what is asked for is waited for by those who asked."""
         self._threads.shutdown(wait=False)
+        if self.browser_logins is not None:
+            self.browser_logins.close()
+
+
+def _browser_logins(
+    settings: AccessSettings, issuers: Issuers, monotonic: Callable[[], float]
+) -> BrowserLogins | None:
+    if all(one.login.client_id is None for one in settings.issuer):
+        return None
+    from registry.access.oidc.browser import BrowserLogins
+
+    return BrowserLogins(settings.issuer, issuers, monotonic=monotonic)
 
 
 def _directories(settings: AccessSettings) -> list[Directory]:

@@ -41,7 +41,8 @@ class Login:
     """Who logged in, and the fingerprint of the password or secret it was done with.
 
     ``ends``, in seconds since the epoch, is when the proof itself is over: nothing that is given
-    for it lasts longer. ``origin`` is the outside token that was the proof, ``SOURCE/JTI``.
+    for it lasts longer. ``origin`` is the outside token that was the proof, ``SOURCE/JTI``, or the
+    personal one.
     """
 
     identity: Identity
@@ -52,7 +53,8 @@ class Login:
     @property
     def lasting(self) -> bool:
         """Whether it may be remembered: a password stays, and what others vouch for is theirs."""
-        return self.identity.named and self.identity.kind is not Kind.OUTSIDE
+        kept = self.identity.named and self.identity.kind is not Kind.OUTSIDE
+        return kept and not self.origin
 
 
 class RefreshTokens:

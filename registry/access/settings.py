@@ -126,6 +126,9 @@ class TokenSettings:
     key_lifetime: Annotated[Duration, "How long a key made here signs"] = 90 * 86400.0
     lifetime: Annotated[Duration, "How long a token lasts; at least 60s"] = 300.0
     refresh_lifetime: Annotated[Duration, "How long a refresh token lasts"] = 30 * 86400.0
+    personal_lifetime: Annotated[
+        Duration, "Longest life of access tokens that people make on the pages; 0 offers none"
+    ] = 90 * 86400.0
 
     def __post_init__(self) -> None:
         refuse(self._problems())
@@ -141,6 +144,8 @@ class TokenSettings:
         for name in ("refresh_lifetime", "key_lifetime"):
             if getattr(self, name) < self.lifetime:
                 yield RegistryConfigError("it must outlast a token", where=name)
+        if self.personal_lifetime < 0:
+            yield RegistryConfigError("it must not be negative", where="personal_lifetime")
 
 
 @dataclass(frozen=True, slots=True)

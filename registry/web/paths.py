@@ -1,14 +1,16 @@
 """Which page a path names, and the paths of pages.
 
 Everything lies below ``/web/``, beside ``/``, so that no repository and no client's path is in the
-way. An image is written as everywhere else: ``/web/image/team/app:1.0`` and
-``/web/image/team/app@sha256:…``. Names come out checked, so links need no quoting.
+way; logins at issuers lie below ``/auth/oidc/``, addresses that issuers are told. An image is
+written as everywhere else: ``/web/image/team/app:1.0`` and ``/web/image/team/app@sha256:…``. Names
+come out checked, so links need no quoting.
 """
 
 from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes, urlencode
@@ -18,6 +20,7 @@ from images.errors import InvalidDigestError
 from images.reference import is_repository, is_tag
 
 ROOT: Final = "/web/"
+_ISSUERS: Final = "/auth/oidc/"
 _RETURN: Final = re.compile(r"/(?:web/[A-Za-z0-9._:@/-]{0,600})?(?:\?[A-Za-z0-9._:@/%&=+*~-]*)?\Z")
 _LONGEST: Final = 2048
 
@@ -34,17 +37,24 @@ class Page(enum.Enum):
     USAGE = "usage"
     LOGIN = "login"
     LOGOUT = "logout"
+    TOKENS = "tokens"
+    LOGIN_AT = "login at an issuer"
+    BACK_FROM = "back from an issuer"
     FILE = "file"
 
 
 @dataclass(frozen=True, slots=True)
 class PageTarget:
-    """A parsed path. ``reference`` is a tag or a digest as text; ``file`` names a file of ours."""
+    """A parsed path. ``reference`` is a tag or a digest as text; ``file`` names a file of ours.
+
+    ``issuer`` is what may be the name of one.
+    """
 
     page: Page
     name: str = ""
     reference: str = ""
     file: str = ""
+    issuer: str = ""
 
     @property
     def image(self) -> str:
@@ -52,14 +62,15 @@ class PageTarget:
         return image_name(self.name, self.reference)
 
 
-_ALONE: Final = {page.value: page for page in (Page.USAGE, Page.LOGIN, Page.LOGOUT)}
+_ALONE: Final = {page.value: page for page in (Page.USAGE, Page.LOGIN, Page.LOGOUT, Page.TOKENS)}
+_OF_ISSUER: Final = {"login": Page.LOGIN_AT, "callback": Page.BACK_FROM}
 _OF_REPOSITORY: Final = {page.value: page for page in (Page.REPOSITORY, Page.COMPARE)}
 _OF_IMAGE: Final = {page.value: page for page in (Page.IMAGE, Page.HISTORY, Page.DELETE)}
 
 
 def concerns(path: str) -> bool:
     """Whether a path, still percent-encoded, is one of a page."""
-    return path == "/" or path.startswith(ROOT)
+    return path == "/" or path.startswith((ROOT, _ISSUERS))
 
 
 def parse(path: str) -> PageTarget | None:
@@ -68,6 +79,10 @@ def parse(path: str) -> PageTarget | None:
         return PageTarget(Page.HOME)
     if "%2f" in path.lower():
         return None
+    if path.startswith(_ISSUERS):
+        issuer, _, step = path.removeprefix(_ISSUERS).partition("/")
+        page = _OF_ISSUER.get(step)
+        return PageTarget(page, issuer=issuer) if page is not None and issuer else None
     try:
         rest = unquote_to_bytes(path.removeprefix(ROOT)).decode("utf-8")
     except UnicodeDecodeError:
@@ -96,8 +111,17 @@ def page_path(page: Page, name: str = "", reference: str = "", **query: str) -> 
     else:
         what = image_name(name, reference) if reference else name
         path = ROOT + page.value + ("/" + quote(what, safe="/:@") if what else "")
-    given = {key: value for key, value in query.items() if value}
-    return f"{path}?{urlencode(given)}" if given else path
+    return _queried(path, query)
+
+
+def login_path(issuer: str, **query: str) -> str:
+    """Where a login at an issuer begins, with those parameters that are not empty."""
+    return _queried(f"{_ISSUERS}{issuer}/login", query)
+
+
+def callback_path(issuer: str) -> str:
+    """Where an issuer sends browsers back to."""
+    return f"{_ISSUERS}{issuer}/callback"
 
 
 def local_path(text: str) -> str:
@@ -107,6 +131,11 @@ def local_path(text: str) -> str:
     """
     fits = len(text) <= _LONGEST and _RETURN.match(text) and "//" not in text.partition("?")[0]
     return text if fits else "/"
+
+
+def _queried(path: str, query: Mapping[str, str]) -> str:
+    given = {key: value for key, value in query.items() if value}
+    return f"{path}?{urlencode(given)}" if given else path
 
 
 def _image(page: Page, text: str) -> PageTarget | None:

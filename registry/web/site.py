@@ -72,7 +72,8 @@ class Visit:
     @property
     def here(self) -> str:
         """The address of this page, to come back to; "" for the first one and for forms."""
-        if self.request.method not in ("GET", "HEAD") or self.target.page is Page.LOGIN:
+        elsewhere = self.target.page in (Page.LOGIN, Page.LOGIN_AT, Page.BACK_FROM)
+        if self.request.method not in ("GET", "HEAD") or elsewhere:
             return ""
         onward = paths.local_path(self.request.raw_path)
         return "" if onward == "/" else onward
@@ -140,6 +141,7 @@ class Site:
         environment.globals.update(
             files={name: paths.ROOT + "file/" + file for name, file in addresses.items()},
             path=paths.page_path,
+            login_path=paths.login_path,
             Page=Page,
             short=text.short,
             size=text.size,

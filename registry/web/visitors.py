@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _SESSION: Final = "lading-session"
 _FORM: Final = "lading-form"
+_TICKET: Final = "lading-login"
 _FORM_LIMIT: Final = 16 << 10
 _FIELDS: Final = 32
 _VALUE: Final = 2048
@@ -76,13 +77,27 @@ class Visitor:
         """Take the login back."""
         self._set(response, _SESSION, "", lifetime=0)
 
+    def keep_ticket(self, response: web.StreamResponse, text: str, *, lifetime: float) -> None:
+        """Keep a login that is under way elsewhere; the way back is a link from there."""
+        self._set(response, _TICKET, text, lifetime=int(lifetime), samesite="Lax")
+
+    def ticket(self, request: web.BaseRequest) -> str:
+        """The login that is under way, "" for none."""
+        return request.cookies.get(_cookie(_TICKET, secure=self.secure), "")
+
     def keep_nonce(self, response: web.StreamResponse) -> None:
         """Give the browser what its forms are bound to."""
         if self.fresh:
             self._set(response, _FORM, self.nonce, lifetime=None)
 
     def _set(
-        self, response: web.StreamResponse, name: str, value: str, *, lifetime: int | None
+        self,
+        response: web.StreamResponse,
+        name: str,
+        value: str,
+        *,
+        lifetime: int | None,
+        samesite: str = "Strict",
     ) -> None:
         response.set_cookie(
             _cookie(name, secure=self.secure),
@@ -91,7 +106,7 @@ class Visitor:
             path="/",
             secure=self.secure,
             httponly=True,
-            samesite="Strict",
+            samesite=samesite,
         )
 
 

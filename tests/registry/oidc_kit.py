@@ -9,12 +9,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 from registry.access.jwt import encode_bytes, encode_token
 from registry.access.keys import SigningKey, load_ring
 from registry.access.oidc.settings import IssuerSettings
 from registry.access.settings import Algorithm, TokenSettings
+
+Issuer = TypeVar("Issuer", bound="OutsideIssuer")
 
 
 class OutsideIssuer:
@@ -27,6 +30,7 @@ class OutsideIssuer:
         self.status = 200
         self.delay = 0.0
         self.documents: dict[str, bytes] = {}
+        self.discovery: dict[str, Any] = {}
         self.url = ""
         self.rotate()
 
@@ -73,11 +77,16 @@ class OutsideIssuer:
         }
         return IssuerSettings(**{**fields, **changes})
 
+    def post(self, path: str, fields: Mapping[str, str], headers: Mapping[str, str]) -> bytes:
+        """The answer to a form, for issuers that give tokens for codes."""
+        raise NotImplementedError
+
     def answer(self, path: str) -> bytes | None:
         if path == "/.well-known/openid-configuration":
             document = {
                 "issuer": self.url,
                 "jwks_uri": f"{self.url}/keys",
+                **self.discovery,
             }
             return self.documents.get(path, json.dumps(document).encode())
         if path == "/keys":
@@ -89,11 +98,23 @@ class OutsideIssuer:
 @contextmanager
 def outside_issuer(folder: Path) -> Iterator[OutsideIssuer]:
     """An issuer that listens on a free port of loopback."""
-    issuer = OutsideIssuer(folder)
+    with listening(OutsideIssuer(folder)) as issuer:
+        yield issuer
+
+
+@contextmanager
+def listening(issuer: Issuer) -> Iterator[Issuer]:
+    """An issuer on a free port of loopback."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             data = issuer.answer(self.path.partition("?")[0])
+            time.sleep(issuer.delay)
+            self._send(data)
+
+        def do_POST(self) -> None:
+            raw = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            data = issuer.post(self.path, dict(parse_qsl(raw)), self.headers)
             time.sleep(issuer.delay)
             self._send(data)
 

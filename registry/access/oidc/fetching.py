@@ -10,10 +10,11 @@ import http.client
 import json
 import ssl
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from registry.access.oidc.settings import IssuerSettings, is_safe_url
 
@@ -36,14 +37,18 @@ def read_keys(settings: IssuerSettings) -> bytes:
         return _read(settings.jwks_file)
     url = settings.jwks
     if url is None:
-        url = str(_discover(settings).get("jwks_uri"))
+        url = str(discover(settings).get("jwks_uri"))
         if not is_safe_url(url):
             raise FetchError("its discovery document names no safe jwks_uri")
     return _get(settings, url)
 
 
-def _discover(settings: IssuerSettings) -> dict[str, Any]:
-    """The discovery document (OpenID Connect Discovery 1.0, section 4)."""
+def discover(settings: IssuerSettings) -> dict[str, Any]:
+    """The discovery document (OpenID Connect Discovery 1.0, section 4).
+
+    Raises:
+        FetchError: there is none, or it is another issuer's.
+    """
     data = _get(settings, settings.issuer.rstrip("/") + _DISCOVERY)
     try:
         document = json.loads(data)
@@ -54,19 +59,38 @@ def _discover(settings: IssuerSettings) -> dict[str, Any]:
     return document
 
 
+def post_form(
+    settings: IssuerSettings, url: str, fields: Mapping[str, str], headers: Mapping[str, str]
+) -> tuple[int, bytes]:
+    """Send a form; the status and body of the answer, whatever the status.
+
+    Raises:
+        FetchError: there is no answer, or none within its bounds.
+    """
+    sent = {**headers, "Content-Type": "application/x-www-form-urlencoded"}
+    return _exchanged(settings, "POST", url, urlencode(fields).encode("ascii"), sent)
+
+
 def _get(settings: IssuerSettings, url: str) -> bytes:
     """The body of a 200."""
+    status, data = _exchanged(settings, "GET", url, None, {})
+    if status != HTTPStatus.OK:
+        raise FetchError(f"{urlsplit(url).netloc} answers {status}")
+    return data
+
+
+def _exchanged(
+    settings: IssuerSettings, method: str, url: str, body: bytes | None, headers: Mapping[str, str]
+) -> tuple[int, bytes]:
     parts = urlsplit(url)
     deadline = time.monotonic() + settings.timeout
     path = parts.path or "/"
     target = f"{path}?{parts.query}" if parts.query else path
     connection = _connection(settings, parts.scheme, parts.hostname or "", parts.port)
     try:
-        connection.request("GET", target, headers={"Accept": "application/json"})
+        connection.request(method, target, body, {"Accept": "application/json", **headers})
         response = connection.getresponse()
-        if response.status != HTTPStatus.OK:
-            raise FetchError(f"{parts.netloc} answers {response.status}")
-        return _bounded(response, deadline)
+        return response.status, _bounded(response, deadline)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise FetchError(f"{parts.netloc} does not answer: {error}") from error
     finally:

@@ -46,8 +46,10 @@ class Issuers:
         monotonic: Callable[[], float],
     ) -> None:
         self._by_issuer: dict[str, list[tuple[IssuerSettings, KeySet]]] = {}
+        self._by_name: dict[str, tuple[IssuerSettings, KeySet]] = {}
         for one in settings:
             keys = KeySet(one, threads, monotonic=monotonic)
+            self._by_name[one.name] = one, keys
             self._by_issuer.setdefault(one.issuer, []).append((one, keys))
 
     def __len__(self) -> int:
@@ -65,19 +67,48 @@ class Issuers:
         failure = TokenError("of an issuer that is not configured here")
         for settings, keys in known:
             try:
-                return await self._verified(settings, keys, parsed, now)
+                return await self._verified(settings, keys, parsed, now, settings.audience)
             except TokenError as error:
                 failure = error
         raise failure
 
+    async def of_browser(
+        self, name: str, parsed: ParsedToken, *, nonce: str, now: float
+    ) -> OutsideToken:
+        """Believe the id_token of a login that began with ``nonce`` (OpenID Connect, 3.1.3.7).
+
+        Raises:
+            TokenError: as ``verified``, or it is of another login or made for another client.
+        """
+        settings, keys = self._by_name[name]
+        client, claims = settings.login.client_id, parsed.claims
+        assert client is not None, "logins begin at issuers that have a client alone"
+        if claims.get("iss") != settings.issuer:
+            raise TokenError("of another issuer")
+        token = await self._verified(settings, keys, parsed, now, client)
+        audience, party = claims.get("aud"), claims.get("azp")
+        several = isinstance(audience, list) and len(audience) > 1
+        if party != client and (several or party is not None):
+            raise TokenError("made for another client (azp)")
+        if claims.get("nonce") != nonce:
+            raise TokenError("of another login (nonce)")
+        if not token.identity.named:
+            raise TokenError("it has no subject")
+        return token
+
     async def _verified(
-        self, settings: IssuerSettings, keys: KeySet, parsed: ParsedToken, now: float
+        self,
+        settings: IssuerSettings,
+        keys: KeySet,
+        parsed: ParsedToken,
+        now: float,
+        wanted: str,
     ) -> OutsideToken:
         claims = parsed.claims
         audience = claims.get("aud")
         # Before the signature: what is not for us needs no keys, and these claims cannot help it.
-        if settings.audience not in (audience if isinstance(audience, list) else [audience]):
-            raise TokenError(f"its aud claim does not have {settings.audience}")
+        if wanted not in (audience if isinstance(audience, list) else [audience]):
+            raise TokenError(f"its aud claim does not have {wanted}")
         check_times(claims, now, required=("exp", "iat"))
         kid, algorithm = parsed.header.get("kid"), parsed.header.get("alg")
         if not isinstance(kid, str) or not isinstance(algorithm, str):

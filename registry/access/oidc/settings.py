@@ -6,7 +6,7 @@ import enum
 import ipaddress
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -19,6 +19,8 @@ SOURCE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}\Z")
 
 _FIELD: Final = re.compile(r"\{([^{}]+)\}")
 _QUOTABLE: Final = re.compile(r'[^"\\\x00-\x1f\x7f]+\Z')
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")
+_TITLE: Final = 60
 
 
 class OutsideAlgorithm(enum.Enum):
@@ -34,6 +36,42 @@ class OutsideAlgorithm(enum.Enum):
     ES384 = "ES384"
     ES512 = "ES512"
     EDDSA = "EdDSA"
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserLoginSettings:
+    """How people log in at an issuer with their browsers (OpenID Connect, code flow)."""
+
+    client_id: Annotated[
+        str | None, "What the issuer calls this registry; unset offers no login in browsers"
+    ] = None
+    client_secret_file: Annotated[
+        Path | None, "File with the client's secret; unset is a public client, by PKCE alone"
+    ] = None
+    scopes: Annotated[tuple[str, ...], "What is asked for; openid always is"] = (
+        "openid",
+        "profile",
+        "email",
+    )
+    title: Annotated[str, "What the link on the login page says; the issuer's name by default"] = ""
+
+    def __post_init__(self) -> None:
+        refuse(self._problems())
+
+    def _problems(self) -> Iterator[RegistryConfigError]:
+        if self.client_id is None:
+            if self.client_secret_file is not None:
+                yield RegistryConfigError("a secret of no client", where="client_secret_file")
+            return
+        if not self.client_id or not _QUOTABLE.match(self.client_id):
+            yield RegistryConfigError("it is no name of a client", where="client_id")
+        for number, scope in enumerate(self.scopes):
+            if not _SCOPE.match(scope):
+                yield RegistryConfigError(
+                    f"{scope!r} is no scope (RFC 6749, section 3.3)", where=f"scopes[{number}]"
+                )
+        if not self.title.isprintable() or len(self.title) > _TITLE:
+            yield RegistryConfigError("it cannot be shown on a button", where="title")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +114,7 @@ class IssuerSettings:
     keys_refresh: Annotated[Duration, "How often its keys are asked for again"] = 60.0
     keys_stale: Annotated[Duration, "How long known keys count while it does not answer"] = 3600.0
     timeout: Annotated[Duration, "How long it may take to answer"] = 5.0
+    login: BrowserLoginSettings = field(default_factory=BrowserLoginSettings)
 
     def __post_init__(self) -> None:
         refuse(self._problems())
@@ -115,7 +154,7 @@ class IssuerSettings:
 
     def _unsafe_urls(self) -> Iterator[RegistryConfigError]:
         urls = {"issuer": self.issuer, "jwks": self.jwks, "realm": self.realm}
-        if self.jwks is not None or self.jwks_file is not None:
+        if (self.jwks or self.jwks_file) and self.login.client_id is None:
             # With keys from elsewhere the issuer is a mere word to compare; many are no URLs.
             del urls["issuer"]
         for name, url in urls.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from registry.access.personal import ORIGIN
 from registry.attributes import REQUEST_ID
 from registry.errors import ApiError
 from registry.web.paths import Page, local_path, page_path
@@ -35,6 +36,10 @@ async def log_in(visit: Visit) -> web.Response:
         if not user or not secret:
             raise ApiError("UNAUTHORIZED", message="both a name and a password are needed")
         login = await registry.authorizer.login(caller, user, secret)
+        if login.origin.startswith(ORIGIN):
+            raise ApiError(
+                "UNAUTHORIZED", message="an access token is for clients; log in by yourself here"
+            )
     except ApiError as error:
         who = f"unproven:{user[:100]}" if user else "unproven"
         registry.auditor.not_granted(caller, who, error, asked=(), request_id=request_id)
@@ -50,7 +55,12 @@ async def log_in(visit: Visit) -> web.Response:
 async def log_out(visit: Visit) -> web.Response:
     """Forget the login."""
     await read_form(visit.registry, visit.request, visit.visitor, visit.caller)
-    response = visit.see_other(page_path(Page.HOME))
+    logins, source = visit.registry.authorizer.browser_logins, visit.visitor.identity.source
+    further = logins.logout(source, f"{visit.caller.origin}/") if logins else ""
+    if further:
+        response = await visit.page("logged_out.html", issuer=source, further=further)
+    else:
+        response = visit.see_other(page_path(Page.HOME))
     visit.visitor.forget(response)
     return response
 
@@ -67,5 +77,12 @@ async def _refused(visit: Visit, onward: str, user: str, error: ApiError) -> web
 async def _form(
     visit: Visit, onward: str, *, user: str = "", problem: str = "", status: int = 200
 ) -> web.Response:
-    view = {"onward": onward, "user": user, "problem": problem}
+    logins = visit.registry.authorizer.browser_logins
+    view = {
+        "onward": onward,
+        "user": user,
+        "problem": problem,
+        "issuers": logins.offered if logins else (),
+        "next": "" if onward == "/" else onward,
+    }
     return await visit.page("login.html", status=status, **view)

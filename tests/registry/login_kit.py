@@ -1,0 +1,170 @@
+"""Issuers at which browsers log in: one that can be made to lie, and dex as it is.
+
+dex is a certified provider; ``scripts/setup oidc`` builds it with Go.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import bcrypt
+import pytest
+
+from registry.access.oidc.settings import BrowserLoginSettings, IssuerSettings
+from tests.registry.kit import Answer
+from tests.registry.oidc_kit import OutsideIssuer
+from tests.registry.service_kit import free_port
+from tests.registry.web.webkit import Browser
+
+CLIENT = "lading-registry"
+SECRET = "s3cret: with/odd+letters"
+
+
+class LoginIssuer(OutsideIssuer):
+    """Gives an id_token for any code; ``lies`` changes claims, ``made`` the whole answer.
+
+    ``shown`` is what its token endpoint was shown last.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.nonce = ""
+        self.lies: dict[str, Any] = {}
+        self.made: Callable[[], bytes] | None = None
+        self.shown: dict[str, str] = {}
+        self.headers: Mapping[str, str] = {}
+        self.tokens = 0
+
+    def start(self) -> None:
+        """Offer endpoints; called once it listens."""
+        self.discovery = {
+            "authorization_endpoint": f"{self.url}/authorize?tenant=1",
+            "token_endpoint": f"{self.url}/token",
+        }
+
+    def post(self, path: str, fields: Mapping[str, str], headers: Mapping[str, str]) -> bytes:
+        self.tokens += 1
+        self.shown, self.headers = dict(fields), headers
+        if self.made is not None:
+            return self.made()
+        token = self.token(**{**self.whose(), **self.lies})
+        return json.dumps({"id_token": token, "token_type": "Bearer"}).encode()
+
+    def whose(self) -> dict[str, Any]:
+        return {"aud": CLIENT, "sub": "ada", "nonce": self.nonce, "email": "ada@example.org"}
+
+    def login_settings(self, **changes: Any) -> IssuerSettings:
+        login = BrowserLoginSettings(client_id=CLIENT, title="The Corporation")
+        return self.settings(**{"name": "corp", "subjects": ("*",), "login": login, **changes})
+
+
+@dataclass
+class Sent:
+    """Where a browser was sent to log in."""
+
+    address: str
+    query: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.query = {key: one for key, (one,) in parse_qs(urlsplit(self.address).query).items()}
+
+    @property
+    def callback(self) -> str:
+        return urlsplit(self.query["redirect_uri"]).path
+
+
+async def begin(browser: Browser, issuer: LoginIssuer | None = None, onward: str = "") -> Sent:
+    """Follow the link on the login page."""
+    page = await browser.get("/web/login" + (f"?next={onward}" if onward else ""))
+    (link,) = [it for it in page.all("a") if it.attrs["href"].startswith("/auth/oidc/")]
+    answer = await browser.send("GET", link.attrs["href"])
+    assert answer.status == 303, answer
+    sent = Sent(answer.headers["Location"])
+    if issuer is not None:
+        issuer.nonce = sent.query["nonce"]
+    return sent
+
+
+async def come_back(browser: Browser, sent: Sent, **changes: str) -> Answer:
+    """Return from the issuer."""
+    from urllib.parse import urlencode
+
+    query = {"code": "c0de", "state": sent.query["state"], **changes}
+    query = {key: value for key, value in query.items() if value}
+    return await browser.send("GET", f"{sent.callback}?{urlencode(query)}")
+
+
+@dataclass
+class Dex:
+    """A running dex; its people are ``ada`` and ``bob`` at example.org, passwords as the names."""
+
+    issuer: str
+    process: subprocess.Popen[bytes]
+
+
+@contextmanager
+def dex(folder: Path, *callbacks: str, public: bool = False) -> Iterator[Dex]:
+    """dex with one client, which may come back to ``callbacks``."""
+    program = shutil.which("dex", path=f"{os.environ['PATH']}:{_tools()}")
+    if program is None:
+        pytest.skip("needs dex: scripts/setup oidc")
+    port = free_port()
+    issuer = f"http://127.0.0.1:{port}/dex"
+    people = [
+        {
+            "email": f"{name}@example.org",
+            "username": name,
+            "userID": f"id-of-{name}",
+            "hash": bcrypt.hashpw(name.encode(), bcrypt.gensalt(10)).decode(),
+            "groups": groups,
+            "emailVerified": True,
+        }
+        for name, groups in (("ada", ["dev", "ops"]), ("bob", []))
+    ]
+    client = {"id": CLIENT, "name": "lading", "redirectURIs": list(callbacks)}
+    client |= {"public": True} if public else {"secret": SECRET}
+    config = {
+        "issuer": issuer,
+        "storage": {"type": "memory"},
+        "web": {"http": f"127.0.0.1:{port}"},
+        "oauth2": {"skipApprovalScreen": True},
+        "enablePasswordDB": True,
+        "staticPasswords": people,
+        "staticClients": [client],
+    }
+    file = folder / "dex.json"
+    file.write_text(json.dumps(config))
+    with (folder / "dex.log").open("wb") as log:
+        process = subprocess.Popen([program, "serve", str(file)], stdout=log, stderr=log)
+    try:
+        _wait(f"{issuer}/.well-known/openid-configuration", process, folder / "dex.log")
+        yield Dex(issuer, process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _tools() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "lading-tests" / "bin"
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with suppress(OSError), urllib.request.urlopen(url, timeout=5):
+            return
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.05)
+    raise AssertionError(log.read_text())
