@@ -166,8 +166,9 @@ def open_mirrors(config: RegistryConfig, before: Mirrors | None = None) -> Mirro
     if not config.mirror:
         return None
     from registry.mirroring.front import Mirrors
+    from registry.proxy.flights import Locks
 
-    return Mirrors(config.mirror, config.root)
+    return Mirrors(config.mirror, config.root, Locks(config.root / "mirror.lock"))
 
 
 def open_tracer(config: RegistryConfig) -> Tracer | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from registry.errors import RegistryStartError
+from registry.smallfiles import SmallFile, create
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -117,25 +118,12 @@ class Vault:
         return AESGCM(self._master)
 
 
-def _kept(path: Path, size: int, *, fresh: bytes | None = None) -> bytes:
+def _kept(path: SmallFile, size: int, *, fresh: bytes | None = None) -> bytes:
     """A file's bytes; random ones (or ``fresh``) are put there first, by one process only."""
     try:
         found = path.read_bytes()
     except FileNotFoundError:
-        stage = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-        descriptor = os.open(stage, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(os.urandom(size) if fresh is None else fresh)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            # A link fails where another process was first; its file is the one that counts.
-            os.link(stage, path)
-        except FileExistsError:
-            pass
-        finally:
-            stage.unlink()
-        found = path.read_bytes()
+        found = create(path, os.urandom(size) if fresh is None else fresh)
     if size and len(found) != size:
         raise RegistryStartError(f"{path.name} does not hold {size} bytes", where=str(path))
     return found

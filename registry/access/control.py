@@ -40,6 +40,7 @@ from registry.access.snapshot import Places, Snapshot, take_snapshot
 from registry.access.throttle import Patience, RateLimits, retry_after
 from registry.errors import ApiError
 from registry.protocols import Access, Caller
+from registry.sql.errors import DatabaseError
 from registry.workers import Workers
 
 if TYPE_CHECKING:
@@ -250,12 +251,24 @@ class AccessControl:
             self._charge(self._limits.of_anonymous(caller.address))
 
     async def look(self) -> None:
-        """Read again what changed on disk since the last look."""
+        """Read again what changed since the last look.
+
+        Raises:
+            DatabaseError: it is shared and cannot be looked at; so nobody is let in.
+        """
         self._next_look = self._monotonic() + _LOOK_SECONDS
-        if self._snapshot.stale(self._clock()):
-            async with self._reading:
-                if self._snapshot.stale(self._clock()):
-                    await self._read(self._snapshot)
+        try:
+            if await self._stale():
+                async with self._reading:
+                    if await self._stale():
+                        await self._read(self._snapshot)
+        except DatabaseError:
+            self._next_look = 0.0
+            raise
+
+    async def _stale(self) -> bool:
+        stale = partial(self._snapshot.stale, self._clock())
+        return await self._workers.io(stale) if self._snapshot.places.shared else stale()
 
     def close(self) -> None:
         """Release what is held open; blocks."""

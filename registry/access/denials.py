@@ -11,24 +11,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from registry.access.files import locked, replace
 from registry.access.identity import Identity
 from registry.errors import RegistryConfigError
+from registry.smallfiles import SmallFile, locked, replace
 
 TOKEN: Final = "token:"  # noqa: S105 -- a word
 _LIMIT: Final = 1 << 20
 _HEADER: Final = "# lading registry access deny|permit\n"
 
 
-def load_denials(path: Path) -> frozenset[str]:
+def load_denials(path: SmallFile) -> frozenset[str]:
     """What is denied; nothing when there is no file. Blocks.
 
     Raises:
         RegistryConfigError: the file cannot be read, is too long, or has a line that is no entry.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(_LIMIT + 1)
+        data = _read(path)
         text = data.decode("utf-8")
     except FileNotFoundError:
         return frozenset()
@@ -65,17 +64,17 @@ def checked_entry(text: str, *, where: str) -> str:
     return text
 
 
-def deny(path: Path, entry: str) -> bool:
+def deny(path: SmallFile, entry: str) -> bool:
     """Add an entry; False when it was there. Blocks. Raises RegistryConfigError, OSError."""
     return _change(path, checked_entry(entry, where="deny"), denied=True)
 
 
-def permit(path: Path, entry: str) -> bool:
+def permit(path: SmallFile, entry: str) -> bool:
     """Take an entry back; False when there was none. Blocks. Raises as ``deny`` does."""
     return _change(path, checked_entry(entry, where="permit"), denied=False)
 
 
-def _change(path: Path, entry: str, *, denied: bool) -> bool:
+def _change(path: SmallFile, entry: str, *, denied: bool) -> bool:
     with locked(path):
         known = load_denials(path)
         if (entry in known) is denied:
@@ -83,3 +82,11 @@ def _change(path: Path, entry: str, *, denied: bool) -> bool:
         lines = sorted(known | {entry} if denied else known - {entry})
         replace(path, (_HEADER + "".join(f"{line}\n" for line in lines)).encode())
     return True
+
+
+def _read(path: SmallFile) -> bytes:
+    """Not much more of it than may be used."""
+    if not isinstance(path, Path):
+        return path.read_bytes()
+    with path.open("rb") as file:
+        return file.read(_LIMIT + 1)

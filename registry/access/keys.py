@@ -12,13 +12,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from registry.access.files import locked, replace
 from registry.access.jwt import LEEWAY, encode_bytes
 from registry.access.settings import Algorithm, TokenSettings
 from registry.errors import RegistryConfigError, RegistryStartError
+from registry.smallfiles import SmallFile, locked, replace
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -42,7 +41,7 @@ class SigningKey:
     algorithm: str
     kid: str
     created: int
-    path: Path
+    path: SmallFile
 
     def sign(self, message: bytes) -> bytes:
         """See ``jwt.Signer``."""
@@ -110,7 +109,7 @@ class KeyRing:
         return json.dumps({"keys": [key.jwk() for key in self.keys.values()]}).encode()
 
 
-def load_ring(folder: Path, settings: TokenSettings, *, now: float) -> KeyRing:
+def load_ring(folder: SmallFile, settings: TokenSettings, *, now: float) -> KeyRing:
     """The keys as they are to be now: one is made when there is none or the newest is too old.
 
     A configured key signs instead, and those of the folder verify until they are over. Blocks.
@@ -138,14 +137,14 @@ def load_ring(folder: Path, settings: TokenSettings, *, now: float) -> KeyRing:
     return KeyRing(ring, signer)
 
 
-def rotate(folder: Path, settings: TokenSettings, *, now: float) -> str:
+def rotate(folder: SmallFile, settings: TokenSettings, *, now: float) -> str:
     """Make a new key that signs from now on and return its ``kid``; blocks. Raises OSError."""
     with locked(folder / "keys"):
         made = _make(folder, settings.algorithm, _following(_read(folder), now))
     return made.kid
 
 
-def load_key(path: Path) -> SigningKey:
+def load_key(path: SmallFile) -> SigningKey:
     """Read a private key; its algorithm follows from what it is.
 
     Raises:
@@ -167,7 +166,7 @@ def load_key(path: Path) -> SigningKey:
     return _key(private, created, path)
 
 
-def _key(private: object, created: int, path: Path) -> SigningKey:
+def _key(private: object, created: int, path: SmallFile) -> SigningKey:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
     match private:
@@ -186,7 +185,7 @@ def _key(private: object, created: int, path: Path) -> SigningKey:
     return SigningKey(private, algorithm.value, _thumbprint(private), created, path)
 
 
-def _read(folder: Path) -> list[SigningKey]:
+def _read(folder: SmallFile) -> list[SigningKey]:
     """The folder's keys, oldest first."""
     if not folder.is_dir():
         return []
@@ -200,7 +199,7 @@ def _old(key: SigningKey, settings: TokenSettings, now: float) -> bool:
     return now - key.created >= settings.key_lifetime
 
 
-def _rotate(folder: Path, settings: TokenSettings, now: float) -> list[SigningKey]:
+def _rotate(folder: SmallFile, settings: TokenSettings, now: float) -> list[SigningKey]:
     """Make the next key unless another process just did, and remove those that are over."""
     with locked(folder / "keys"):
         keys = _read(folder)
@@ -224,7 +223,7 @@ def _following(keys: list[SigningKey], now: float) -> int:
     return max([int(now), *(key.created + 1 for key in keys)])
 
 
-def _make(folder: Path, algorithm: Algorithm, created: int) -> SigningKey:
+def _make(folder: SmallFile, algorithm: Algorithm, created: int) -> SigningKey:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 

@@ -12,11 +12,10 @@ import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Final
 
-from registry.access.files import locked, replace
 from registry.errors import RegistryConfigError
+from registry.smallfiles import SmallFile, locked, replace
 
 _PREFIXES: Final = (b"$2a$", b"$2b$", b"$2y$")
 _BCRYPT_BYTES: Final = 72
@@ -83,7 +82,7 @@ def parse_htpasswd(data: bytes, *, where: str) -> dict[str, bytes]:
     return users
 
 
-def load_htpasswd(path: Path) -> dict[str, bytes]:
+def load_htpasswd(path: SmallFile) -> dict[str, bytes]:
     """Read the file; see ``parse_htpasswd``.
 
     Raises:
@@ -109,7 +108,7 @@ def fingerprint(stored: bytes) -> str:
 
 
 def refuse_known_passwords(
-    users: Mapping[str, bytes], administrators: Iterable[str], *, checked: Path, where: str
+    users: Mapping[str, bytes], administrators: Iterable[str], *, checked: SmallFile, where: str
 ) -> None:
     """Refuse an administrator whose password is empty or among the first that are guessed.
 
@@ -136,7 +135,7 @@ def refuse_known_passwords(
         replace(checked, json.dumps(marks).encode())
 
 
-def set_password(path: Path, user: str, password: str, *, new: bool) -> None:
+def set_password(path: SmallFile, user: str, password: str, *, new: bool) -> None:
     """Add a user (``new``) or change a password, in a file that need not be there yet; blocks.
 
     Raises:
@@ -168,7 +167,7 @@ def set_password(path: Path, user: str, password: str, *, new: bool) -> None:
         replace(path, b"\n".join(lines) + b"\n")
 
 
-def remove_user(path: Path, user: str) -> None:
+def remove_user(path: SmallFile, user: str) -> None:
     """Take a user out of the file; blocks.
 
     Raises:
@@ -184,7 +183,7 @@ def remove_user(path: Path, user: str) -> None:
         replace(path, b"\n".join(lines) + b"\n")
 
 
-def _lines(path: Path) -> list[bytes]:
+def _lines(path: SmallFile) -> list[bytes]:
     if not path.exists():
         return [_HEADER.strip()]
     load_htpasswd(path)
@@ -218,7 +217,7 @@ def _mark(user: str, stored: bytes) -> str:
     return hashlib.sha256(user.encode() + b":" + stored).hexdigest()
 
 
-def _seen(checked: Path) -> frozenset[str]:
+def _seen(checked: SmallFile) -> frozenset[str]:
     try:
         return frozenset(map(str, json.loads(checked.read_bytes())))
     except (OSError, ValueError, TypeError):

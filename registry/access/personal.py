@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from registry.access.files import make_private
 from registry.access.identity import Identity
 from registry.access.refresh import Login
+from registry.smallfiles import make_private
 
 PERSONAL_PREFIX: Final = b"lading_personal_"
 """How every token begins, so that scanners find leaked ones and logins know what they are."""

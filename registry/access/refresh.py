@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from registry.access.files import make_private
 from registry.access.identity import Identity, Kind
+from registry.smallfiles import make_private
 
 _PREFIX: Final = "lading_refresh_"
 _PER_LOGIN: Final = 100

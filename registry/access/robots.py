@@ -13,13 +13,12 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-from registry.access.files import locked, replace
 from registry.access.patterns import pattern_problem
 from registry.access.settings import Right, RuleSettings
 from registry.errors import RegistryConfigError
+from registry.smallfiles import SmallFile, locked, replace
 
 SECRET_PREFIX: Final = b"lading_robot_"
 """How every secret begins, so that scanners find leaked ones and log-ins know what they are."""
@@ -60,7 +59,7 @@ class Robot:
         return hmac.compare_digest(self.secret, hashlib.sha256(secret).hexdigest())
 
 
-def load_robots(path: Path) -> dict[str, Robot]:
+def load_robots(path: SmallFile) -> dict[str, Robot]:
     """The robots by name; none when there is no file.
 
     Raises:
@@ -84,7 +83,7 @@ def load_robots(path: Path) -> dict[str, Robot]:
 
 
 def create_robot(
-    path: Path,
+    path: SmallFile,
     name: str,
     permissions: Sequence[RuleSettings],
     *,
@@ -118,7 +117,7 @@ def create_robot(
     return secret
 
 
-def revoke_robot(path: Path, name: str) -> None:
+def revoke_robot(path: SmallFile, name: str) -> None:
     """Remove a robot; its secret and its tokens end with it. Blocks.
 
     Raises:

@@ -16,13 +16,14 @@ from typing import Final, TypeVar
 
 from images.errors import ImagesError
 from registry.access.denials import load_denials
-from registry.access.files import Signature, settled, signature
 from registry.access.identity import Identity, Kind
 from registry.access.keys import KeyRing, load_ring
 from registry.access.passwords import fingerprint, load_htpasswd, refuse_known_passwords
 from registry.access.policy import Policy, Rights
 from registry.access.robots import Robot, load_robots
 from registry.access.settings import AccessSettings
+from registry.smallfiles import Signature, SmallFile, settled, signature
+from registry.sql.errors import DatabaseError
 
 log = logging.getLogger("registry")
 
@@ -33,43 +34,53 @@ FOLDER: Final = "access"
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where things are kept, below the root of a registry."""
+    """Where things are kept, below the root of a registry; ``root`` is shared by replicas."""
 
-    root: Path
+    root: SmallFile
     settings: AccessSettings
 
     @property
-    def users(self) -> Path:
+    def users(self) -> SmallFile:
         """The htpasswd file."""
         return self.settings.htpasswd or self.root / FOLDER / "htpasswd"
 
     @property
-    def robots(self) -> Path:
+    def robots(self) -> SmallFile:
         """Robot accounts."""
         return self.root / FOLDER / "robots.json"
 
     @property
-    def keys(self) -> Path:
+    def keys(self) -> SmallFile:
         """The folder of keys that sign tokens."""
         return self.root / FOLDER / "keys"
 
     @property
     def refresh_tokens(self) -> Path:
         """The database of refresh tokens."""
+        assert isinstance(self.root, Path)
         return self.root / FOLDER / "tokens.db"
 
     @property
-    def checked_passwords(self) -> Path:
+    def checked_passwords(self) -> SmallFile:
         """Which administrators' passwords were found good."""
         return self.root / FOLDER / "checked.json"
 
     @property
-    def denials(self) -> Path:
+    def denials(self) -> SmallFile:
         """Who is not let in any more."""
         return self.root / FOLDER / "denied"
 
-    def watched(self) -> tuple[str, ...]:
+    @property
+    def shared(self) -> bool:
+        """Whether they are in the database of several replicas, so that a look at them blocks."""
+        return not isinstance(self.root, Path)
+
+    def watched(self) -> tuple[str | SmallFile, ...]:
         """What a change is looked for in."""
+        if not isinstance(self.root, Path):
+            folder = self.root / FOLDER
+            configured = self.settings.htpasswd
+            return (folder,) if configured is None else (str(configured), folder)
         return (str(self.users), str(self.robots), str(self.keys), str(self.denials))
 
 
@@ -83,7 +94,7 @@ class Snapshot:
     denials: frozenset[str]
     policy: Policy
     ring: KeyRing | None
-    watched: tuple[str, ...]
+    watched: tuple[str | SmallFile, ...]
     signatures: tuple[Signature, ...]
     settled: bool
 
@@ -93,7 +104,7 @@ class Snapshot:
         return self.ring is not None
 
     def stale(self, now: float) -> bool:
-        """Whether something changed on disk, or the signing key is due."""
+        """Whether something changed, or the signing key is due; blocks where they are shared."""
         if not self.settled or self.signatures != tuple(map(signature, self.watched)):
             return True
         tokens = self.places.settings.tokens
@@ -185,6 +196,9 @@ def _kept(load: Callable[[], T], previous: T | None) -> T:
     """What ``load`` returns, or ``previous`` when it fails and there is one."""
     try:
         return load()
+    except DatabaseError:
+        # It says nothing of the content, which is to be read as soon as that is possible.
+        raise
     except ImagesError as error:
         if previous is None:
             raise

@@ -7,16 +7,16 @@ overwritten or removed, so what was signed stays verifiable.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from images.durable import write_durably
 from registry.errors import RegistryStartError
+from registry.smallfiles import SmallFile, locked, replace
 from registry.vault import Vault
 from trust.keys import PrivateKey
 from trust.notation.signing import CertifiedKey, self_signed
-from trust.notation.store import read_certificates
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -28,7 +28,7 @@ VALIDITY: Final = timedelta(days=3650)
 class Keyring:
     """The keys in one folder. Methods block."""
 
-    def __init__(self, folder: Path, vault: Vault, *, subject: str) -> None:
+    def __init__(self, folder: SmallFile, vault: Vault, *, subject: str) -> None:
         self._folder = folder
         self._vault = vault
         self._subject = subject
@@ -40,24 +40,16 @@ class Keyring:
             RegistryStartError: it does not open, or the folder cannot be used.
         """
         numbers = self._numbers()
-        return self._open(numbers[-1]) if numbers else self.rotate()
+        if not numbers:
+            with self._changing():
+                # Looked at again under the lock: another process may have made it meanwhile.
+                numbers = self._numbers() or [self._make(1, datetime.now(UTC))]
+        return self._open(numbers[-1])
 
     def rotate(self, *, now: datetime | None = None) -> CertifiedKey:
         """Make a new key, which signs from now on; the older ones stay known."""
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            number = (self._numbers() or [0])[-1] + 1
-            key = PrivateKey.generate()
-            moment = (now or datetime.now(UTC)).replace(microsecond=0)
-            certificate = self_signed(key, self._subject, now=moment, validity=VALIDITY)
-            write_durably(self._path(number, "pub"), key.public.pem, mode=0o644)
-            write_durably(self._path(number, "crt"), _pem(certificate), mode=0o644)
-            sealed = self._vault.seal_bytes(key.to_der(), _place(number))
-            write_durably(self._path(number, "key"), sealed)
-        except OSError as error:
-            raise RegistryStartError(
-                f"cannot write a countersigning key: {error.strerror}", where=str(self._folder)
-            ) from error
+        with self._changing():
+            number = self._make((self._numbers() or [0])[-1] + 1, now or datetime.now(UTC))
         return self._open(number)
 
     def public_keys(self) -> bytes:
@@ -68,27 +60,50 @@ class Keyring:
         """All certificates, the newest first: what a notation trust store should hold."""
         return b"".join(self._path(number, "crt").read_bytes() for number in self._numbers()[::-1])
 
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One process at a time."""
+        try:
+            with locked(self._folder / "keys"):
+                yield
+        except OSError as error:
+            raise RegistryStartError(
+                f"cannot write a countersigning key: {error.strerror}", where=str(self._folder)
+            ) from error
+
+    def _make(self, number: int, now: datetime) -> int:
+        key = PrivateKey.generate()
+        moment = now.replace(microsecond=0)
+        certificate = self_signed(key, self._subject, now=moment, validity=VALIDITY)
+        replace(self._path(number, "pub"), key.public.pem, mode=0o644)
+        replace(self._path(number, "crt"), _pem(certificate), mode=0o644)
+        sealed = self._vault.seal_bytes(key.to_der(), _place(number))
+        replace(self._path(number, "key"), sealed)
+        return number
+
     def _open(self, number: int) -> CertifiedKey:
+        from cryptography.x509 import load_pem_x509_certificates
+
         path = self._path(number, "key")
         try:
             der = self._vault.unseal_bytes(path.read_bytes(), _place(number))
             key = PrivateKey.from_der(der, where=str(path))
-            chain = read_certificates(self._path(number, "crt"))
+            chain = load_pem_x509_certificates(self._path(number, "crt").read_bytes())
         except (OSError, ValueError) as error:
             raise RegistryStartError(
                 "the countersigning key does not open",
                 where=str(path),
                 fix="put the master key back that was there when it was made",
             ) from error
-        return CertifiedKey.join(key, chain, where=str(path))
+        return CertifiedKey.join(key, tuple(chain), where=str(path))
 
     def _numbers(self) -> list[int]:
         try:
-            return sorted(int(path.stem) for path in self._folder.glob("*.key"))
+            return sorted(int(it.stem) for it in self._folder.iterdir() if it.suffix == ".key")
         except FileNotFoundError:
             return []
 
-    def _path(self, number: int, suffix: str) -> Path:
+    def _path(self, number: int, suffix: str) -> SmallFile:
         return self._folder / f"{number}.{suffix}"
 
 

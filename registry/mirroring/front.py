@@ -11,22 +11,34 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
-from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from images.errors import ImagesError
 from registry.errors import ApiError
 from registry.mirroring import report as reports
 from registry.mirroring.report import Report
 from registry.mirroring.settings import Direction, MirrorRule
-from registry.proxy.flights import Locks
 from registry.service import Registry
+from registry.smallfiles import SmallFile
 
 log = logging.getLogger("registry")
 
 AGAIN: Final = 300.0
 """Seconds from the beginning of a run that did not copy everything to that of the next."""
+
+
+class RunLocks(Protocol):
+    """Locks between all processes that may run a mirror."""
+
+    def hold(self, key: str) -> AbstractAsyncContextManager[None]:
+        """Have the lock of ``key``, as soon as no other process has it."""
+        ...
+
+    def close(self) -> None:
+        """Give all locks back."""
+        ...
 
 
 class Mirrors:
@@ -35,14 +47,15 @@ class Mirrors:
     def __init__(
         self,
         rules: Sequence[MirrorRule],
-        root: Path,
+        root: SmallFile,
+        locks: RunLocks,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._rules = tuple(rules)
         self._root = root
         self._clock = clock
-        self._locks = Locks(root / "mirror.lock")
+        self._locks = locks
         self._running: dict[str, asyncio.Task[Report]] = {}
 
     def replace(self, rules: Sequence[MirrorRule]) -> None:

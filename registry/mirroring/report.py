@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any, Final
 
-from images.durable import write_durably
+from registry.smallfiles import SmallFile, locked, replace
 
 FOLDER: Final = "mirrors"
 _PROBLEMS: Final = 20
@@ -59,7 +58,7 @@ class Report:
         return asdict(self)
 
 
-def read(root: Path, name: str) -> Report:
+def read(root: SmallFile, name: str) -> Report:
     """The report of a mirror, an empty one before its first run; blocks."""
     known = {it.name for it in fields(Report)}
     try:
@@ -69,15 +68,16 @@ def read(root: Path, name: str) -> Report:
         return Report()
 
 
-def write(root: Path, name: str, report: Report) -> None:
+def write(root: SmallFile, name: str, report: Report) -> None:
     """Keep it; blocks."""
-    folder = root / FOLDER
-    folder.mkdir(exist_ok=True)
-    write_durably(folder / f"{name}.json", json.dumps(report.as_json(), indent=1).encode())
+    path = root / FOLDER / f"{name}.json"
+    with locked(path):
+        replace(path, json.dumps(report.as_json(), indent=1).encode())
 
 
-def read_all(root: Path) -> dict[str, Report]:
+def read_all(root: SmallFile) -> dict[str, Report]:
     """The reports of all mirrors that ever ran, by name; blocks."""
     folder = root / FOLDER
-    names = sorted(path.stem for path in folder.glob("[!.]*.json")) if folder.is_dir() else []
+    found = folder.iterdir() if folder.is_dir() else ()
+    names = sorted(it.stem for it in found if it.suffix == ".json" and it.name[0] != ".")
     return {name: read(root, name) for name in names}

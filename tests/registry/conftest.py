@@ -26,7 +26,7 @@ StartRegistry = Callable[..., Awaitable[Client]]
 def nothing_blocks_the_loop() -> Iterator[None]:
     with blockbuster_ctx(["registry", "images"]) as guard:
         # One stat of a file that is always in the inode cache: cheaper than a thread for it.
-        guard.functions["os.stat"].can_block_in("registry/access/files.py", "signature")
+        guard.functions["os.stat"].can_block_in("registry/smallfiles.py", "signature")
         # coverage takes its own lock when a thread enters a file for the first time.
         for acquire in ("threading.Lock.acquire", "threading.Lock.acquire_lock"):
             guard.functions[acquire].can_block_in("coverage/collector.py", "lock_data")
