@@ -8,6 +8,10 @@ ended, and ``buildkitd`` starts anew on an empty root, which is not timed. Both 
 where something changed, write the cache back, each with mode=max. BuildKit works on Debian's
 docker-registry; ours on our registry, and on that one too.
 
+A last case is about layers that leave while the build goes on: slow steps that each make a large
+layer, nothing of which is known, over a slow link to the same registry. Ours is also shown with the
+push as a command of its own.
+
 ``buildkitd`` and ``buildctl`` are taken from PATH (``go build ./cmd/...`` in a module of
 github.com/moby/buildkit makes them). Without them the peer is Debian's dockerd 20.10 with an inline
 cache, which has no other for registries; its store is emptied by prune.
@@ -28,6 +32,7 @@ from tests.bench.build import MEGABYTE, copy_of_usr, docker_registry
 from tests.bench.harness import Action, Case, main, quietly
 from tests.bench.main_job import LADING
 from tests.bench.peers import BuildKit, busybox_rootfs, dockerd, lading_registry
+from tests.bench.slow_link import slow_link
 
 SOURCES = 200
 DOCKERFILE = """\
@@ -41,6 +46,11 @@ COPY --from=build /installed /installed
 COPY --from=build /app /app
 RUN test -s /app
 """
+
+
+SLOW_STEPS = 5
+LINK = 25 * MEGABYTE
+"""Bytes a second."""
 
 
 class Job:
@@ -58,6 +68,38 @@ class Job:
         self.ours = stack.enter_context(lading_registry(folder / "lading-registry"))
         self._make_base((20 if quick else 120) * MEGABYTE)
         self._make_context()
+        port = int(self.theirs.rpartition(":")[2])
+        self.slow = f"127.0.0.1:{stack.enter_context(slow_link(port, LINK))}"
+        self._make_slow_context((8 if quick else 40) * MEGABYTE, seconds=0.5 if quick else 2)
+
+    def _make_slow_context(self, size: int, *, seconds: float) -> None:
+        (self.folder / "slow").mkdir()
+        steps = (
+            f"RUN head -c {size} /dev/urandom > /file{number} && sleep {seconds}\n"
+            for number in range(SLOW_STEPS)
+        )
+        text = f"FROM {self.theirs}/base\n{''.join(steps)}"
+        (self.folder / "slow/Dockerfile").write_text(text)
+
+    def slowly(self) -> Action:
+        """Our job over the slow link."""
+        return self.lading(
+            "build", "-q", "--no-cache", "--push", "-t", f"{self.slow}/slow:ours",
+            "--cache-to", f"type=registry,ref={self.slow}/slow:cache,mode=max",
+            self.folder / "slow",
+        )  # fmt: skip
+
+    def one_after_the_other(self) -> Action:
+        """Ours without a cache, pushed when it is built."""
+        name = f"{self.slow}/slow:later"
+        build = self.lading("build", "-q", "--no-cache", "-t", name, self.folder / "slow")
+        push = self.lading("push", name)
+
+        def both() -> None:
+            build()
+            push()
+
+        return both
 
     def _make_base(self, size: int) -> None:
         """A base image with the toolchain, in both registries."""
@@ -109,10 +151,12 @@ class Job:
         return prepare
 
 
-def peer(stack: ExitStack, job: Job) -> tuple[str, Callable[..., Action], Action]:
-    """The name of the peer that there is, its job, and what empties its machine."""
+def peer(
+    stack: ExitStack, job: Job
+) -> tuple[str, Callable[..., Action], Action, dict[str, Action]]:
+    """The name of the peer that there is, its job, what empties its machine, and its slow job."""
     if shutil.which("buildkitd") and shutil.which("buildctl"):
-        buildkit = BuildKit(job.folder / "buildkit", insecure=(job.theirs,))
+        buildkit = BuildKit(job.folder / "buildkit", insecure=(job.theirs, job.slow))
         stack.callback(buildkit.stop)
 
         def their_job(*, write: bool) -> Action:
@@ -126,7 +170,13 @@ def peer(stack: ExitStack, job: Job) -> tuple[str, Callable[..., Action], Action
                 "--import-cache", cache, *flags,
             )  # fmt: skip
 
-        return "buildkit", their_job, buildkit.fresh
+        slowly = buildkit.command(
+            "build", "--progress=quiet", "--frontend", "dockerfile.v0", "--no-cache",
+            "--local", f"context={job.folder}/slow", "--local", f"dockerfile={job.folder}/slow",
+            "--output", f"type=image,name={job.slow}/slow:buildkit,push=true",
+            "--export-cache", f"type=registry,ref={job.slow}/slow:buildkit-cache,mode=max",
+        )  # fmt: skip
+        return "buildkit", their_job, buildkit.fresh, {"buildkit": slowly}
     docker = stack.enter_context(dockerd())
 
     def inline_job(*, write: bool) -> Action:
@@ -143,7 +193,7 @@ def peer(stack: ExitStack, job: Job) -> tuple[str, Callable[..., Action], Action
 
         return both
 
-    return "dockerd inline", inline_job, docker.command("system", "prune", "-af")
+    return "dockerd inline", inline_job, docker.command("system", "prune", "-af"), {}
 
 
 def cases(stack: ExitStack, quick: bool) -> Iterator[Case]:
@@ -151,7 +201,7 @@ def cases(stack: ExitStack, quick: bool) -> Iterator[Case]:
     folder = Path(tempfile.mkdtemp(prefix="bench-cache-"))
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
     job = Job(stack, folder, quick=quick)
-    name, their_job, their_empty = peer(stack, job)
+    name, their_job, their_empty, their_slow_job = peer(stack, job)
     empties = {
         "lading": job.empty,
         name: their_empty,
@@ -182,6 +232,12 @@ def cases(stack: ExitStack, quick: bool) -> Iterator[Case]:
         f"<= 0.5 x {name}",
         runs,
         prepare={who: job.after_an_edit(empty) for who, empty in empties.items()},
+    )
+    yield Case(
+        f"{SLOW_STEPS} slow steps with large layers, a slow link",
+        {"lading": job.slowly(), **their_slow_job, "lading, then push": job.one_after_the_other()},
+        f"<= 0.9 x {name}",
+        2 if quick else 5,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def put(cache: DirectoryCache, *names: str, keep: CacheIndex | None = None) -> C
     records = []
     for name in names:
         data, layer = content(name)
-        cache.send(layer.descriptor, lambda data=data: io.BytesIO(data), near=None)
+        cache.send(layer.descriptor, partial(io.BytesIO, data), near=None)
         records.append(record(name, layer))
     index = CacheIndex((*records, *(keep.records if keep is not None else ())))
     cache.publish(lambda _: index)
