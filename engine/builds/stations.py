@@ -16,12 +16,13 @@ from engine.builds.order import BuildOutcome
 from records import Record, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import TypeVar
 
     from builder.progress.tracker import Tracker
     from builder.request import BuildRequest, BuildResult
     from builder.runner import Cancellation, FailureInspector
+    from engine.attestations.statement import Statement
     from engine.builds.attesting.options import Attesting
     from engine.builds.attesting.station import Occasion
     from engine.builds.building import Yard
@@ -199,7 +200,8 @@ def _finish(
             image = pack_image(image, form.packing, yard.store, tracker, annotations=own)
         packed.append((platform, image))
     root = packed[0][1].descriptor
-    stated: dict[Digest, Descriptor] = {}
+    listed: Mapping[Digest, Descriptor] = {}
+    beside: Mapping[Digest, Sequence[Statement]] = {}
     if form.attesting is not None and occasion is not None:
         from engine.builds.attesting.station import attest
 
@@ -213,11 +215,12 @@ def _finish(
             tracker,
             names=names or order.request.tags,
         )
-    if order.indexed or stated:
+        listed, beside = stated.listed, stated.beside_files
+    if order.indexed or listed:
         from engine.builds.combining import combine
 
-        root = combine(packed, yard.store, annotations=form.annotations, attestations=stated)
-    return Goods(root, tuple(packed), form.annotations)
+        root = combine(packed, yard.store, annotations=form.annotations, attestations=listed)
+    return Goods(root, tuple(packed), form.annotations, beside)
 
 
 def _listed(form: Form) -> bool:

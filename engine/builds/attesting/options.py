@@ -43,6 +43,8 @@ class Provenance(Record):
     """Who built, as a URI; empty for lading itself."""
     reproducible: bool = False
     """The caller's claim; the statement has no dates of its own then, nor a number."""
+    inline_only: bool = False
+    """Only with an image, not beside files that are none."""
 
 
 class Attesting(Record):
@@ -137,12 +139,11 @@ def _provenance(attributes: Mapping[str, str]) -> Provenance:
             where="--provenance",
             fix="leave version out; SLSA v1 is what there is",
         )
-    # Files that are no images never hold statements, so this changes nothing; it is checked only.
-    _boolean(attributes, "inline-only", default=True)
     return Provenance(
         mode,
         attributes.get("builder-id", ""),
         _boolean(attributes, "reproducible", default=False),
+        _boolean(attributes, "inline-only", default=False),
     )
 
 

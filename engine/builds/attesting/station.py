@@ -34,6 +34,15 @@ EPOCH: Final = "SOURCE_DATE_EPOCH"
 _NAMELESS: Final = "image"
 
 
+class Stated(Record):
+    """What was stated about images: the manifests that an index is to list, by the image that each
+    is about, and the statements for places that hold files alone.
+    """
+
+    listed: Mapping[Digest, Descriptor]
+    beside_files: Mapping[Digest, Sequence[Statement]]
+
+
 class Occasion(Record):
     """A build that is about to run: of which files, when, and under which number.
 
@@ -66,26 +75,30 @@ def attest(
     tracker: Tracker,
     *,
     names: Sequence[Reference] = (),
-) -> dict[Digest, Descriptor]:
-    """State what is wanted of each image; returns the manifests that an index is to list.
+) -> Stated:
+    """State what is wanted of each image.
 
-    They are listed by the image they are about; there are none where referrers hold the
-    statements. The caller holds a lease.
+    No manifests are to be listed where referrers hold the statements. The caller holds a lease.
 
     Raises:
         ImagesError: a layer is damaged, or the disk is full.
     """
     hiding = redactor(request, _parsed(occasion.inputs))
     listed: dict[Digest, Descriptor] = {}
+    beside: dict[Digest, Sequence[Statement]] = {}
+    inline = wanted.provenance is not None and wanted.provenance.inline_only
     for platform, result in images:
         image = store.image(result.descriptor)
         job = _Job(request, platform, result, image, occasion, hiding, store, tracker)
         statements = job.statements(wanted, names)
+        beside[result.descriptor.digest] = [
+            one for one in statements if not (inline and one.predicate_type == PREDICATE_TYPE)
+        ]
         if wanted.form == INDEX:
             listed[result.descriptor.digest] = manifests.put_manifest(statements, store)
         else:
             manifests.put_referrers(statements, result.descriptor, store)
-    return listed
+    return Stated(listed, beside)
 
 
 class _Job(Record):

@@ -24,17 +24,19 @@ from engine.builds.delivery.outputs import (
     OutputError,
 )
 from images.mediatype import is_index
-from records import Record, replace
+from records import Record, field, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from builder.progress.tracker import Tracker, Vertex
     from builder.request import BuildResult
     from engine.access import Access
+    from engine.attestations.statement import Statement
     from engine.builds.delivery.annotations import Annotation
     from engine.builds.delivery.outputs import Output
     from images.descriptor import Descriptor
+    from images.digest import Digest
     from images.platform import Platform
     from images.reference import Reference
     from images.store import ImageStore
@@ -47,6 +49,8 @@ class Goods(Record):
     images: tuple[tuple[Platform, BuildResult], ...]
     annotations: tuple[Annotation, ...] = ()
     """Those at the levels of descriptors are for the layouts that list the root."""
+    statements: Mapping[Digest, Sequence[Statement]] = field(default_factory=dict)
+    """What is stated about each image, for places that hold files and no image."""
 
     @property
     def listed(self) -> Descriptor:
@@ -182,14 +186,14 @@ def _write(
     if output.type == LOCAL:
         from engine.builds.delivery.trees import write_directory
 
-        left_out = write_directory(output, _files_of(goods), store)
+        left_out = write_directory(output, _files_of(goods), store, goods.statements)
         for path in left_out:
             vertex.output(2, f"left out the device {path}\n".encode())
     elif output.type == TAR:
         from engine.builds.delivery.trees import write_archive
 
         with _file(output.dest) as write:
-            write_archive(output, _files_of(goods), store, write)
+            write_archive(output, _files_of(goods), store, goods.statements, write)
     else:
         _write_layout(output, goods, names, store)
 

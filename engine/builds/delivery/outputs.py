@@ -41,8 +41,8 @@ _ATTRIBUTES: Final = {
     REGISTRY: _REMOTE,
     OCI: (*_NAMED, "dest", "tar"),
     DOCKER: (*_NAMED, "dest", "tar"),
-    LOCAL: ("dest", "platform-split", "mode"),
-    TAR: ("dest", "platform-split"),
+    LOCAL: ("dest", "platform-split", "mode", "attestation-prefix"),
+    TAR: ("dest", "platform-split", "attestation-prefix"),
     CACHE_ONLY: (),
 }
 TYPES: Final = tuple(_ATTRIBUTES)
@@ -119,6 +119,8 @@ class Output(Record):
     """Attestations as OCI artifacts (``oci-artifact``); None leaves the choice to who makes
     them."""
     annotations: tuple[Annotation, ...] = ()
+    attestation_prefix: str = ""
+    """What stands before the names of the files that hold statements."""
 
     @property
     def is_image(self) -> bool:
@@ -226,6 +228,7 @@ class _Attributes:
             rewrite_timestamps=self._optional("rewrite-timestamp"),
             artifact_statements=self._optional("oci-artifact"),
             annotations=self._annotations(),
+            attestation_prefix=self._prefix(),
         )
 
     def _check_name(self, name: str) -> None:
@@ -266,6 +269,16 @@ class _Attributes:
         text = self._pairs.get("name", "")
         names = [part.strip() for part in text.split(",") if part.strip() not in ("", "*")]
         return tuple(Reference.parse(name) for name in names)
+
+    def _prefix(self) -> str:
+        prefix = self._pairs.get("attestation-prefix", "")
+        if "/" in prefix or "\0" in prefix:
+            raise OutputError(
+                f"attestation-prefix={prefix} is no beginning of a file's name",
+                where=self._where,
+                fix="leave the slash out: statements are beside what they are about",
+            )
+        return prefix
 
     def _mode(self) -> str:
         mode = self._pairs.get("mode", "copy")

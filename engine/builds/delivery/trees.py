@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from engine.builds.delivery.outputs import OutputError
@@ -21,28 +22,36 @@ from images.layers.unpack import unpack_entries
 from images.outgoing import whole_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from engine.attestations.statement import Statement
     from engine.builds.delivery.outputs import Output
+    from images.config import ImageConfig
     from images.descriptor import Descriptor
+    from images.digest import Digest
     from images.platform import Platform
     from images.store import ImageStore
 
     Images = Sequence[tuple[Platform, Descriptor]]
+    Statements = Mapping[Digest, Sequence[Statement]]
 
 _DEVICES = (kinds.CHARACTER, kinds.BLOCK)
 
 
-def write_directory(output: Output, images: Images, store: ImageStore) -> list[str]:
+def write_directory(
+    output: Output, images: Images, store: ImageStore, statements: Statements
+) -> list[str]:
     """Write the files into ``output.dest``; returns what was left out.
 
+    ``statements`` are those about each image, by its digest.
+
     Raises:
-        OutputError: two platforms have the same file.
+        OutputError: two platforms have the same file, or a statement has a file's name.
         OccupiedError, EnvironmentFault: as ``images.outgoing.whole_directory``.
     """
     left_out: list[str] = []
     with whole_directory(output.dest, delete=output.delete) as stage, ExitStack() as stack:
-        entries = _files(output, images, store, stack)
+        entries = _files(output, images, store, statements, stack)
         unpack_entries(_for_caller(entries, left_out), stage)
     return left_out
 
@@ -51,19 +60,26 @@ def write_archive(
     output: Output,
     images: Images,
     store: ImageStore,
+    statements: Statements,
     write: Callable[[bytes | bytearray | memoryview], object],
 ) -> None:
     """Write the files as a tar; equal images give equal bytes.
 
     Raises:
-        OutputError: two platforms have the same file.
+        OutputError: two platforms have the same file, or a statement has a file's name.
         ImagesError: a layer is missing or damaged.
     """
     with ExitStack() as stack:
-        write_tar(_files(output, images, store, stack), write)
+        write_tar(_files(output, images, store, statements, stack), write)
 
 
-def _files(output: Output, images: Images, store: ImageStore, stack: ExitStack) -> Iterator[Entry]:
+def _files(
+    output: Output,
+    images: Images,
+    store: ImageStore,
+    statements: Statements,
+    stack: ExitStack,
+) -> Iterator[Entry]:
     """The entries of all images; their content lives as long as ``stack``."""
     split = len(images) > 1 if output.platform_split is None else output.platform_split
     taken: dict[str, Platform] = {}
@@ -71,7 +87,7 @@ def _files(output: Output, images: Images, store: ImageStore, stack: ExitStack) 
         folder = str(platform).replace("/", "_") if split else ""
         if folder:
             yield Entry(folder, kinds.DIRECTORY, 0o755)
-        for entry in _image_files(descriptor, store, stack):
+        for entry in _image_files(output, platform, descriptor, store, statements, stack):
             moved = _moved(entry, folder) if folder else entry
             if not moved.path:
                 continue
@@ -80,11 +96,42 @@ def _files(output: Output, images: Images, store: ImageStore, stack: ExitStack) 
             yield moved
 
 
-def _image_files(descriptor: Descriptor, store: ImageStore, stack: ExitStack) -> Iterable[Entry]:
+def _image_files(
+    output: Output,
+    platform: Platform,
+    descriptor: Descriptor,
+    store: ImageStore,
+    statements: Statements,
+    stack: ExitStack,
+) -> Iterator[Entry]:
+    """The files of one image, and the statements about them."""
+    image = store.image(descriptor)
     scratch = stack.enter_context(scratch_file(store))
     merge = LayerMerge(scratch.fileno())
-    add_layers(merge, store.image(descriptor).manifest.layers, store)
-    return merge.entries(flat=True)
+    add_layers(merge, image.manifest.layers, store)
+    yield from merge.entries(flat=True)
+    stated = statements.get(descriptor.digest, ())
+    if stated:
+        from engine.builds.delivery.statement_files import statement_entries
+
+        yield from statement_entries(
+            stated,
+            merge.entries(flat=True),
+            prefix=output.attestation_prefix,
+            platform=str(platform)
+            if output.platform_split is False and len(statements) > 1
+            else "",
+            mtime=_created(image.config),
+        )
+
+
+def _created(config: ImageConfig) -> int:
+    """The image's own date in nanoseconds, so that equal builds stay equal."""
+    try:
+        moment = datetime.fromisoformat((config.created or "").replace("Z", "+00:00"))
+    except ValueError:
+        return 0
+    return int(moment.timestamp()) * 1_000_000_000
 
 
 def _moved(entry: Entry, folder: str) -> Entry:

@@ -24,7 +24,12 @@ from engine.builds.attesting.options import AttestError, Attesting, Provenance, 
             Attesting(Provenance("max", "https://ci.example/1", reproducible=True)),
         ),
         (("type=provenance,mode=max",), "mode=min,version=v1", None, Attesting(Provenance())),
-        (("type=provenance,inline-only=true",), None, None, Attesting(Provenance())),
+        (
+            ("type=provenance,inline-only=true",),
+            None,
+            None,
+            Attesting(Provenance(inline_only=True)),
+        ),
         ((), '"builder-id=a,b"', None, Attesting(Provenance(builder_id="a,b"))),
     ],
 )
