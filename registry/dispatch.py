@@ -13,13 +13,13 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import HttpVersion11, web
 
 from registry import routing
 from registry.access.identity import Identity
-from registry.answers import API_VERSION
+from registry.answers import API_VERSION, digest_of
 from registry.attributes import GRANT, REQUEST_ID
 from registry.config import RegistryConfig
 from registry.drain import Drain
@@ -42,6 +42,9 @@ from registry.notary import paths as trust_paths
 from registry.protocols import Access, Caller
 from registry.routing import Kind, Target
 from registry.service import Registry
+
+if TYPE_CHECKING:
+    from registry.events.pulls import Pulls
 
 log = logging.getLogger("registry")
 
@@ -165,6 +168,8 @@ class Dispatcher:
             request_id, known = request[REQUEST_ID], _identity_of(request)
             auditor.refused(caller, target, access, refusal, identity=known, request_id=request_id)
             raise refusal from (None if refusal is error else error)
+        if registry.events.pulls is not None:
+            _note_pull(registry.events.pulls, request, target, response)
         if access.action in auditor.recorded:
             self._identify(request)
             request_id = request[REQUEST_ID]
@@ -241,6 +246,18 @@ def _denial(error: PolicyError) -> ApiError:
 def _identity_of(request: web.BaseRequest) -> Identity | None:
     grant = request.get(GRANT)
     return None if grant is None else grant.identity
+
+
+def _note_pull(
+    pulls: Pulls, request: web.BaseRequest, target: Target, response: web.StreamResponse
+) -> None:
+    """Tell of a manifest that was sent; nothing else is a pull."""
+    if target.kind is not Kind.MANIFEST or request.method != "GET" or response.status != 200:
+        return
+    digest = digest_of(response)
+    if digest is not None:
+        tag = "" if ":" in target.tail else target.tail
+        pulls.note(target.name, tag, digest, manifests.actor_of(request))
 
 
 def _route(path: str, method: str) -> tuple[Handler, Target, Access]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from images.digest import Digest
 from registry.database import Write
@@ -22,6 +22,9 @@ from registry.records import BlobLink, ManifestRow, NewManifest, TagEvent, Uploa
 from registry.simple_signatures import ARTIFACT_TYPE, SimpleSignature, SimpleSignatureRows
 from registry.sql.connection import Connection
 from registry.sql.sqlite import SqliteDatabase
+
+if TYPE_CHECKING:
+    from registry.events.pulls import Pull
 
 __all__ = ["SqlIndex", "SqliteIndex", "Write"]
 
@@ -335,6 +338,12 @@ class SqlIndex(SimpleSignatureRows):
         return True
 
     # Events
+
+    def note_pulls(self, pulls: Iterable[Pull]) -> None:
+        """Tell followers what was pulled. Write."""
+        for pull in pulls:
+            facts = {"actor": pull.actor, "digest": pull.digest, "tag": pull.tag}
+            self._note(Change.PULL, pull.repository, **facts)
 
     def drop_events(self, *, through: int) -> int:
         """Forget the events that every follower took; returns how many. Write."""

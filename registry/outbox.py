@@ -28,6 +28,9 @@ class Change(enum.Enum):
     """A tag that pointed to ``previous`` was removed."""
     DELETE = "delete"
     """The manifest ``digest`` was deleted."""
+    PULL = "pull"
+    """The manifest ``digest`` was pulled, by ``tag`` if it has one; for webhooks that ask for it
+    (``registry.events.pulls``), and no change to anybody else."""
 
 
 @dataclass(frozen=True, slots=True)

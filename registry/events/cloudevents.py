@@ -31,6 +31,7 @@ KINDS: Final = MappingProxyType(
         Change.TAG: EventKind.TAG,
         Change.UNTAG: EventKind.UNTAG,
         Change.DELETE: EventKind.DELETE,
+        Change.PULL: EventKind.PULL,
     }
 )
 """What each change is called in a webhook's ``events``."""
@@ -41,6 +42,7 @@ TYPES: Final = MappingProxyType(
         Change.TAG: "dev.lading.registry.tag.set",
         Change.UNTAG: "dev.lading.registry.tag.removed",
         Change.DELETE: "dev.lading.registry.manifest.deleted",
+        Change.PULL: "dev.lading.registry.manifest.pulled",
     }
 )
 
@@ -114,6 +116,6 @@ def _data(event: Event, source: str, manifest: ManifestRow | None) -> dict[str, 
     }
     if manifest is not None:
         data |= {"mediaType": manifest.media_type, "size": manifest.size}
-    if event.change in (Change.MANIFEST, Change.TAG):
+    if event.change in (Change.MANIFEST, Change.TAG, Change.PULL):
         data["url"] = f"{source.rstrip('/')}/v2/{event.repository}/manifests/{event.digest}"
     return {name: value for name, value in data.items() if value != ""}

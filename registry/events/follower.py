@@ -63,7 +63,7 @@ class EventFollower:
             self.queue.rewind()
         queued = 0
         limits = {webhook.name: webhook.limit for webhook in self.webhooks}
-        matchers = {webhook.name: _matcher(webhook) for webhook in self.webhooks}
+        matchers = {webhook.name: matcher_of(webhook) for webhook in self.webhooks}
         while events := self.index.events(after := self.position):
             deliveries = [made for event in events for made in self._deliveries(event, matchers)]
             position = events[-1].id
@@ -106,6 +106,7 @@ class IndexEvents:
         return self.index.manifest(repository, digest)
 
 
-def _matcher(webhook: WebhookSettings) -> Matcher:
+def matcher_of(webhook: WebhookSettings) -> Matcher:
+    """Which repositories a webhook wants to hear of."""
     matchers = [repository_matcher(pattern) for pattern in webhook.repositories]
     return lambda name: any(matches(name) for matches in matchers)

@@ -10,10 +10,10 @@ import asyncio
 import logging
 import socket
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from registry.election import FileOffices, Offices, while_elected
 from registry.errors import RegistryStartError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from registry.config import RegistryConfig
     from registry.events.courier import Courier
     from registry.events.follower import EventFollower
+    from registry.events.pulls import Pulls
     from registry.events.queue import EventQueue
     from registry.index import SqlIndex
     from registry.tracing.tracer import Tracer
@@ -40,6 +41,7 @@ class Prepared:
 
     follower: EventFollower
     courier: Courier
+    pulls: Pulls | None
 
 
 class EventFront:
@@ -65,6 +67,8 @@ class EventFront:
         self._queue: EventQueue | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._prepared = self.prepare(config)
+        self.pulls: Pulls | None = None
+        """Who is told of pulls, while anybody wants to know."""
 
     @property
     def follower(self) -> EventFollower | None:
@@ -94,7 +98,8 @@ class EventFront:
                 where=str(self._root / FILE),
                 fix="free the disk it is on, and try again",
             ) from error
-        return Prepared(follower, Courier(follower, webhooks, tracer=self._tracer))
+        courier = Courier(follower, webhooks, tracer=self._tracer)
+        return Prepared(follower, courier, _pulls_of(config, self._index))
 
     def start(self) -> None:
         """Deliver by the configuration that was opened."""
@@ -104,9 +109,10 @@ class EventFront:
         """Deliver by what ``prepare`` returned; what is under way by other settings ends first."""
         before = tuple(self._tasks)
         self._prepared = prepared
-        task = asyncio.create_task(self._run(prepared, before))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.pulls = None if prepared is None else prepared.pulls
+        self._begin(self._run(prepared, before))
+        if self.pulls is not None:
+            self._begin(self.pulls.run())
 
     async def stop(self) -> None:
         """Stop delivering; requests under way have a moment to end."""
@@ -116,6 +122,11 @@ class EventFront:
         """Release the queue; blocks."""
         if self._queue is not None:
             self._queue.close()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _run(self, prepared: Prepared | None, before: Collection[asyncio.Task[None]]) -> None:
         await _end(before)
@@ -142,6 +153,18 @@ async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks)
+
+
+def _pulls_of(config: RegistryConfig, index: SqlIndex) -> Pulls | None:
+    """Who gathers pulls; None when no webhook asks for them."""
+    from registry.events.follower import matcher_of
+    from registry.events.pulls import Pulls
+    from registry.events.settings import EventKind
+
+    wanting = [webhook for webhook in config.webhook if EventKind.PULL in webhook.events]
+    if not wanting:
+        return None
+    return Pulls(index, [matcher_of(webhook) for webhook in wanting], config.events.pull_interval)
 
 
 def source_of(config: RegistryConfig) -> str:

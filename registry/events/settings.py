@@ -33,6 +33,8 @@ class EventKind(enum.Enum):
     """A tag was removed."""
     DELETE = "delete"
     """A manifest was deleted."""
+    PULL = "pull"
+    """A manifest was pulled; told only where it is asked for."""
 
 
 class EventMode(enum.Enum):
@@ -42,7 +44,7 @@ class EventMode(enum.Enum):
     BINARY = "binary"
 
 
-ALL_KINDS: Final = tuple(EventKind)
+CHANGES: Final = tuple(kind for kind in EventKind if kind is not EventKind.PULL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,18 @@ class EventSettings:
         str | None, "URL by which clients reach this registry; scheme, host and port by default"
     ] = None
 
+    pull_interval: Annotated[
+        Duration, "For how long the same image, pulled by the same caller, is one event"
+    ] = 60.0
+
     def __post_init__(self) -> None:
+        refuse(self._problems())
+
+    def _problems(self) -> Iterator[RegistryConfigError]:
         if self.source is not None:
-            refuse(_url_problems(self.source, "source"))
+            yield from _url_problems(self.source, "source")
+        if self.pull_interval < 1:
+            yield RegistryConfigError("pulls are told once a second at most", where="pull_interval")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +99,9 @@ class WebhookSettings:
 
     name: Annotated[str, "Name of the webhook, for the queue, the metrics and the log"]
     url: Annotated[str, "Where events are posted to; redirects are not followed"]
-    events: Annotated[tuple[EventKind, ...], "What is sent; everything by default"] = ALL_KINDS
+    events: Annotated[
+        tuple[EventKind, ...], "What is sent; every change by default, pulls only when named"
+    ] = CHANGES
     repositories: Annotated[tuple[str, ...], "Patterns of repositories"] = ("**",)
     mode: Annotated[EventMode, "One JSON document, or attributes as ce- headers"] = (
         EventMode.STRUCTURED

@@ -163,7 +163,9 @@ class TransparencyLog:
 
 
 def _entry_of(event: Event) -> NewEntry | None:
-    """What the log says of an event; None for a manifest that is no signature."""
+    """What the log says of an event; None for a pull, and a manifest that is no signature."""
+    if event.change is Change.PULL:
+        return None
     facts: dict[str, Any] = {"digest": event.digest, "tag": event.tag, "previous": event.previous}
     if event.change is Change.MANIFEST:
         if event.artifact_type not in SIGNATURE_TYPES:

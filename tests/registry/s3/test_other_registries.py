@@ -48,8 +48,7 @@ def test_a_cache_fetches_once_and_goes_on_without_its_upstream(
         config = storage + proxy(upstream)
         with service(front, config, environment=s3_server.environment, workers=2) as cache:
             with ThreadPoolExecutor(8) as pool:
-                path = "/v2/hub/team/app/manifests/1"
-                for wanted, path in ((IMAGE, path), (LAYER, BLOB)):
+                for wanted, path in ((IMAGE, "/v2/hub/team/app/manifests/1"), (LAYER, BLOB)):
                     asked = [pool.submit(call, cache.port, "GET", path) for _ in range(8)]
                     assert all(one.result()[::2] == (200, wanted) for one in asked)
             assert upstream.metric('http_requests_total{code="200",kind="blob",method="GET"') == 1
