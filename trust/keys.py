@@ -275,13 +275,14 @@ def _load(der: bytes, passphrase: bytes | None, where: str | None) -> Any:
     if passphrase is None:
         with _narrowed("not a private key", where):
             return load_der_private_key(der, None)
-    try:
-        return load_der_private_key(der, passphrase or b"\0")
-    except ValueError as error:
-        # The library has one ValueError for a wrong password and for damaged contents.
-        raise PassphraseError(
-            "the passphrase does not open this key", where=where, fix="try the passphrase again"
-        ) from error
+    with _narrowed("a private key of a kind that is not read here", where):
+        try:
+            return load_der_private_key(der, passphrase or b"\0")
+        except ValueError as error:
+            # The library has one ValueError for a wrong password and for damaged contents.
+            raise PassphraseError(
+                "the passphrase does not open this key", where=where, fix="try the passphrase again"
+            ) from error
 
 
 def _classify(key: Any, *, where: str | None) -> Algorithm:

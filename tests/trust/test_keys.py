@@ -64,6 +64,15 @@ def test_wrong_passphrase_says_so(form: KeyForm) -> None:
     assert caught.value.where == "a.key"
 
 
+def test_a_key_of_an_unknown_kind_that_says_it_is_encrypted() -> None:
+    known = PrivateKey.generate(Algorithm.ED25519).to_der()
+    unknown = known.replace(bytes.fromhex("06032b6570"), bytes.fromhex("06032b657f"))
+    assert unknown != known
+    with pytest.raises(KeyFileError) as refused:
+        PrivateKey.from_pem(armor("ENCRYPTED PRIVATE KEY", unknown), lambda: b"x", where="a.key")
+    assert refused.value.where == "a.key"
+
+
 def test_encrypted_key_without_a_passphrase_asks_for_one() -> None:
     with pytest.raises(PassphraseError, match="encrypted"):
         PrivateKey.from_pem(KEYS[Algorithm.ED25519].to_pem(b"x"))

@@ -88,6 +88,7 @@ def _json_decode(text: Value) -> Value:
 
 
 def _rsa_decrypt(ciphertext: Value, key: Value) -> Value:
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import padding, rsa
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -97,7 +98,7 @@ def _rsa_decrypt(ciphertext: Value, key: Value) -> Value:
             raise FunctionError("this is no RSA key", 1)
         data = base64.b64decode(ciphertext.data, validate=True)
         return make.string(loaded.decrypt(data, padding.PKCS1v15()).decode())
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise FunctionError("this cannot be decrypted with this key") from error
 
 
