@@ -93,6 +93,47 @@ def whole_directory(path: str, *, delete: bool = False) -> Iterator[str]:
                 remove_tree(stage)
 
 
+def check_file(path: str) -> None:
+    """See beforehand that ``whole_file`` could write; nothing is written.
+
+    Raises:
+        OccupiedError: a directory is there.
+        EnvironmentFault: no permission, or a file where a folder would have to be.
+    """
+    if os.path.isdir(path):
+        raise OccupiedError("is a directory", where=path, fix="name a file")
+    special = os.path.exists(path) and not os.path.isfile(path)
+    _check_writable(path if special else os.path.dirname(path) or ".")
+
+
+def check_directory(path: str) -> None:
+    """See beforehand that ``whole_directory`` could be filled; nothing is made.
+
+    Raises:
+        OccupiedError: something else is there.
+        EnvironmentFault: no permission, or a file where a folder would have to be.
+    """
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise OccupiedError("is not a directory", where=path)
+    _check_writable(os.path.normpath(path))
+
+
+def _check_writable(path: str) -> None:
+    """Ask about the nearest thing that is there: what is missing can be made in a folder."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path) or "."
+    missing = "is not a directory" if not os.path.isdir(path) else ""
+    needed = os.W_OK | os.X_OK
+    if os.path.exists(path) and not os.path.isdir(path) and not os.path.isfile(path):
+        missing, needed = "", os.W_OK
+    if missing or not os.access(path, needed, effective_ids=True):
+        raise EnvironmentFault(
+            f"cannot be written: {missing or 'permission denied, or a read-only file system'}",
+            where=path,
+            fix="check the folder and its permissions",
+        )
+
+
 def copy_file(source: str, target: str) -> None:
     """A file's bytes to a new file, without passing through this process where the disk can.
 

@@ -12,6 +12,7 @@ from records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, Final
 
     from builder.lint.report import LintReport
@@ -119,7 +120,7 @@ def build(
 
 
 def show_plan(
-    request: BuildRequest,
+    requests: Sequence[BuildRequest],
     yard: Yard,
     progress: ProgressSink,
     *,
@@ -127,16 +128,22 @@ def show_plan(
     explain: bool = False,
     lock: BuildLock | None = None,
 ) -> str:
-    """The plan of a build as ``text``, ``json`` or ``dot``; raises as ``build``.
+    """The plans of builds: ``text``, ``json`` (several are a list) or ``dot``; raises as ``build``.
 
     ``explain`` adds what would be done, for which there is no place in a graph. ``lock`` is obeyed
     and not written.
     """
     tracker = Tracker(progress)
     try:
-        return _shown_plan(request, yard, tracker, form=form, explain=explain, lock=lock)
+        shown = [
+            _shown_plan(request, yard, tracker, form=form, explain=explain, lock=lock)
+            for request in requests
+        ]
     finally:
         progress.close()
+    if form == "json":
+        return json.dumps(shown[0] if len(shown) == 1 else shown, indent=2) + "\n"
+    return "\n".join(map(str, shown))
 
 
 def _shown_plan(
@@ -147,7 +154,7 @@ def _shown_plan(
     form: str,
     explain: bool,
     lock: BuildLock | None,
-) -> str:
+) -> str | dict[str, Any]:
     from builder.explanation import explanation_json, explanation_text
     from builder.plan.render import plan_dot, plan_json, plan_text
 
@@ -161,12 +168,11 @@ def _shown_plan(
             judge=judge_of(yard, lock),
         )
         if form == "json":
-            document = {**plan_json(plan), "cache": explanation_json(steps)}
-            return json.dumps(document, indent=2) + "\n"
+            return {**plan_json(plan), "cache": explanation_json(steps)}
         return f"{plan_text(plan)}\n{explanation_text(steps, planned=True)}"
     plan = api.plan(request, store=yard.store, resolver=resolver, tracker=tracker)
     if form == "json":
-        return json.dumps(plan_json(plan), indent=2) + "\n"
+        return plan_json(plan)
     return plan_dot(plan) if form == "dot" else plan_text(plan)
 
 

@@ -103,6 +103,10 @@ def bake(
                 from lading.actions.bake_calls import call_targets
 
                 return call_targets(calls, selection, yard, sink)
+            if metadata_file is not None:
+                from lading.render.atomic import check_writable
+
+                check_writable(metadata_file)
             return _build(
                 selection, yard, sink, tracker, progress=progress, metadata_file=metadata_file
             )

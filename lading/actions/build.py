@@ -78,6 +78,7 @@ def build(
         with sourced(order, yard, Tracker(sink), lock=held) as ready:
             return _preview(ready, yard, sink, call=call, plan=plan, explain=explain, lock=held)
     _check_bounds()
+    _check_files(iidfile, metadata_file, report, None if locked else lock)
     visible = not quiet and progress != "rawjson"
     conclude = _conclusion(app, summary=summary, report=report, shown=visible)
     outcome = carry_out(order, yard, sink, on_failure=on_failure, lock=held, on_record=conclude)
@@ -159,6 +160,16 @@ def _called(call: str, *, check: bool) -> str:
     return call
 
 
+def _check_files(*paths: Path | None) -> None:
+    """Find a file that cannot be written before the build rather than after the push."""
+    wanted = [path for path in paths if path is not None]
+    if wanted:
+        from lading.render.atomic import check_writable
+
+        for path in wanted:
+            check_writable(path)
+
+
 def _check_bounds() -> None:
     """Find a mistake in the variables of the cache before the build rather than after it."""
     if any(name.startswith("LADING_BUILDER_") for name in os.environ):
@@ -195,14 +206,24 @@ def _preview(
         return _call(order.request, yard, call)
     from engine.builds import building
 
-    if len(order.platforms) > 1:
-        raise UsageError("a plan is of one platform", where="--plan", fix="name only one")
     if plan == "dot" and explain is not None:
         raise UsageError("a graph explains nothing", where="--plan", fix="use text or json")
     form = "json" if explain == "json" else plan
-    request, explained = order.request, explain is not None
-    print(building.show_plan(request, yard, sink, form=form, explain=explained, lock=lock), end="")
+    requests = _requests(order)
+    shown = building.show_plan(
+        requests, yard, sink, form=form, explain=explain is not None, lock=lock
+    )
+    print(shown, end="")
     return 0
+
+
+def _requests(order: BuildOrder) -> list[BuildRequest]:
+    """What the builder is asked for, platform by platform."""
+    if not order.indexed:
+        return [order.request]
+    from engine.builds.platforms import request_for
+
+    return [request_for(order, platform) for platform in order.targets]
 
 
 def _call(request: BuildRequest, yard: Yard, text: str) -> int:

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from images.errors import EnvironmentFault
-from images.outgoing import OccupiedError, copy_file, whole_directory, whole_file
+from images.outgoing import (
+    OccupiedError,
+    check_directory,
+    check_file,
+    copy_file,
+    whole_directory,
+    whole_file,
+)
 
 
 class Stop(Exception):
@@ -195,3 +202,22 @@ def test_copies_without_the_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "a").write_bytes(b"x" * 100_000)
     copy_file(str(tmp_path / "a"), str(tmp_path / "b"))
     assert (tmp_path / "b").read_bytes() == b"x" * 100_000
+
+
+def test_places_are_judged_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    check_file(str(tmp_path / "new"))
+    check_file(str(tmp_path / "file"))
+    check_file(str(tmp_path / "a/b/c"))
+    check_file(os.devnull)
+    check_directory(str(tmp_path))
+    check_directory(str(tmp_path / "a/b/"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    for check, path in (
+        (check_file, tmp_path),
+        (check_file, tmp_path / "file/x"),
+        (check_directory, tmp_path / "file"),
+        (check_directory, tmp_path / "file/x/y"),
+    ):
+        with pytest.raises((OccupiedError, EnvironmentFault)):
+            check(str(path))

@@ -83,10 +83,16 @@ def check_outputs(outputs: Sequence[Output], tags: Sequence[Reference], *, platf
 
     Raises:
         OutputError: says which output, and what would do.
+        OccupiedError, EnvironmentFault: nothing can be written to its place.
     """
     taken: set[Reference] = set()
     for output in outputs:
         names = output.names or tuple(tags)
+        if output.dest not in ("", STDOUT):
+            from images.outgoing import check_directory, check_file
+
+            whole = output.is_image or output.type == TAR
+            (check_file if whole and output.tar else check_directory)(output.dest)
         if output.delete:
             from engine.builds.delivery.trees import check_delete
 
