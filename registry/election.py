@@ -17,6 +17,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, Protocol
 
+from registry.presence import has_ended, process_name
+
 log = logging.getLogger("registry")
 
 _ANSWER_SECONDS: Final = 10.0
@@ -46,6 +48,14 @@ class Offices(Protocol):
         """Stand for an office; two of one process are rivals, too. Blocks."""
         ...
 
+    def presence(self) -> str:
+        """The name of this process, which no other one ever has; blocks."""
+        ...
+
+    def is_gone(self, presence: str) -> bool | None:
+        """Whether the process of that name has ended; None where nobody can tell. Blocks."""
+        ...
+
 
 class FileOffices:
     """Lock files in the folder of a store, for the processes of one machine."""
@@ -56,6 +66,14 @@ class FileOffices:
     def stand_for(self, name: str) -> Election:
         """See ``Offices``; the file is ``NAME.lock``."""
         return FileElection(self._root / f"{name}.lock")
+
+    def presence(self) -> str:
+        """See ``Offices``."""
+        return process_name()
+
+    def is_gone(self, presence: str) -> bool | None:
+        """See ``Offices``; of another machine's process nobody can tell."""
+        return has_ended(presence)
 
 
 class FileElection:

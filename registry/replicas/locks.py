@@ -76,9 +76,21 @@ class Locks:
         After a lost connection there is another name.
         """
         with self._lock:
-            if self._connection is None:
-                self._alive()
+            if self._connection is None and not self._alive():
+                return ""
             return self._name
+
+    def is_gone(self, presence: str) -> bool | None:
+        """Whether the process of that name has ended, or lost its connection."""
+        with self._lock:
+            if not presence or not self._alive():
+                return None
+            if presence == self._name:
+                return False
+            # A lock of this one statement, which many may have at once and the holder prevents.
+            sql = "SELECT pg_try_advisory_xact_lock_shared(%s)"
+            gone = self._ask(sql, lock_number(self._scope, presence))
+            return None if self._connection is None else gone
 
     def close(self) -> None:
         """Give everything back."""
@@ -87,10 +99,8 @@ class Locks:
 
     def _alive(self) -> bool:
         """Whether the connection stands; made, or made anew, where it does not."""
-        if self._connection is not None and self._ask("SELECT true"):
+        if self._ask("SELECT true"):
             return True
-        if self._connection is not None:
-            return False
         try:
             self._open()
         except psycopg.Error as error:
@@ -142,6 +152,14 @@ class LockOffices:
     def stand_for(self, name: str) -> Election:
         """See ``Offices``."""
         return _LockElection(self._locks, f"office:{name}")
+
+    def presence(self) -> str:
+        """See ``Offices``; "" while the server cannot be reached."""
+        return self._locks.presence()
+
+    def is_gone(self, presence: str) -> bool | None:
+        """See ``Offices``."""
+        return self._locks.is_gone(presence)
 
 
 class _LockElection:

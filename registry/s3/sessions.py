@@ -1,19 +1,18 @@
 """Uploads on their way: what every process must know of them, as rows of the index.
 
 A session has one holder at a time, named by a token in its row; whoever lost it changes nothing any
-more, since each change asks for the token. A holder of this machine loses it by ending; one of
-another machine when it has been silent for ``HOLD_SECONDS``.
+more, since each change asks for the token. A holder loses it by ending. Where nobody can tell
+whether it has, as with SQLite and another machine, it does when it has been silent for
+``HOLD_SECONDS``.
 """
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final, TypeVar
 
 from registry.database import NO_REPOSITORY, Database
@@ -133,9 +132,12 @@ class Sessions:
         if row is None:
             raise FileNotFoundError(stage)
         holder, until, multipart, tail, size, touched = row
-        if holder and _holds(holder, until, self._clock()):
-            return None
-        token = f"{_process(os.getpid())}:{secrets.token_hex(8)}"
+        offices = self._database.offices
+        if holder:
+            gone = offices.is_gone(holder.rpartition(":")[0])
+            if self._clock() < until if gone is None else not gone:
+                return None
+        token = f"{offices.presence()}:{secrets.token_hex(8)}"
         held = self._clock() + HOLD_SECONDS
         sql = "UPDATE object_stages SET holder = ?, held_until = ? WHERE id = ?"
         execute(sql, (token, held, stage))
@@ -160,29 +162,3 @@ class Sessions:
     def _write(self, operation: Callable[[], T]) -> T:
         # A session that is lost in a power cut costs the client a retry.
         return self._database.write(NO_REPOSITORY, operation, durable=False)
-
-
-def _holds(token: str, until: float, now: float) -> bool:
-    """Whether the holder may still be at work."""
-    machine, _, rest = token.partition(":")
-    if machine != _machine():
-        return now < until
-    pid = int(rest.partition(":")[0])
-    try:
-        return token.startswith(_process(pid) + ":")
-    except FileNotFoundError:
-        return False
-
-
-def _process(pid: int) -> str:
-    """A name of a process that no other one has, neither before nor after nor elsewhere."""
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    # The name in parentheses may hold anything; field 22 is when it started (proc_pid_stat(5)).
-    started = stat.rpartition(")")[2].split()[19]
-    return f"{_machine()}:{pid}:{started}"
-
-
-def _machine() -> str:
-    """Where process ids mean the same: this boot, and this namespace of them."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"

@@ -13,6 +13,7 @@ import pytest
 
 from images.digest import Digest
 from images.errors import BlobUnknownError, DigestMismatchError
+from registry import presence
 from registry.errors import ObjectStoreError
 from registry.s3 import sessions
 from registry.s3.stage import ObjectStage
@@ -166,7 +167,7 @@ def test_a_holder_elsewhere_is_given_up_after_a_while(
     elsewhere, here = (store.again(clock=lambda: now[0]) for _ in range(2))
     stage = elsewhere.create("u", "sha256")
     with monkeypatch.context() as patch:
-        patch.setattr(sessions, "_machine", lambda: "another/1")
+        patch.setattr(presence, "_machine", lambda: "another/1")
         assert stage.acquire()
     stage.append([DATA])
     again = here.resume("u", "sha256")
