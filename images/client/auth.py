@@ -7,7 +7,6 @@ else.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from collections.abc import Iterable, Mapping
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from images.client.challenge import Challenge
     from images.client.retry import Effects
+    from images.client.threads import Lock
     from images.credentials import Credentials
 
 CLIENT_ID = "lading"
@@ -67,6 +67,7 @@ class Authenticator:
     credentials: Credentials | None
     transport: TokenTransport
     effects: Effects
+    _lock: Lock
     offline: bool = False
     realms: frozenset[str] | None = None
     _basic: bool = False
@@ -74,7 +75,6 @@ class Authenticator:
     _origin: URL | None = None
     _extra: dict[frozenset[str], frozenset[str]] = field(default_factory=dict)
     _tokens: dict[frozenset[str], Token] = field(default_factory=dict)
-    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     refresh_token: str | None = field(default=None, repr=False)
 
     async def header(self, scopes: frozenset[str]) -> str | None:

@@ -6,7 +6,6 @@ through a store; a blob that has to be sent waits in a temporary file until it h
 
 from __future__ import annotations
 
-import asyncio
 import os
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from images.client import manifests
 from images.client.download import BlobRequest, verified
 from images.client.errors import ManifestUnknownError
 from images.client.progress import LayerEvent, LayerState, ProgressSink
-from images.client.threads import in_thread, run_bounded
+from images.client.threads import in_thread, run_bounded, to_thread
 from images.client.upload import Upload, send
 from images.errors import InvalidManifestError
 from images.manifest import Index, Manifest
@@ -121,7 +120,7 @@ def _open(path: str) -> BinaryIO:
 
 async def _download(transport: Transport, wanted: BlobRequest, path: str) -> None:
     """Bring the blob to ``path``, once."""
-    if await asyncio.to_thread(os.path.exists, path):
+    if await to_thread(os.path.exists, path):
         return
     part = f"{path}.part"
     file: BinaryIO = await in_thread(lambda: open(part, "wb"), undo=lambda file: file.close())

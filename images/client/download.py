@@ -6,14 +6,11 @@ writer do the hashing, across interruptions, so a resumed blob is hashed once li
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
-
-import aiohttp
 
 from images.client import limits
 from images.client.auth import scope
@@ -26,13 +23,15 @@ from images.client.errors import (
 )
 from images.client.hosts import check_hop, given_url
 from images.client.request import Repository, Request
-from images.client.threads import in_thread
+from images.client.threads import in_thread, to_thread
+from images.client.wire import WireError
 from images.digest import Digest
 from images.errors import DigestMismatchError
 
 if TYPE_CHECKING:
     from images.blobs import BlobStore, BlobWriter
     from images.client.transport import Transport
+    from images.client.wire import Response
     from images.descriptor import Descriptor
 
 
@@ -73,7 +72,7 @@ async def stream(transport: Transport, wanted: BlobRequest) -> AsyncGenerator[by
                 raise
             source = await _foreign_request(transport, wanted, error)
             continue
-        except (aiohttp.ClientError, OSError) as error:
+        except WireError as error:
             failure = error
         if received == size:
             return
@@ -98,7 +97,7 @@ async def verified(transport: Transport, wanted: BlobRequest) -> AsyncGenerator[
     async with aclosing(stream(transport, wanted)) as chunks:
         async for chunk in chunks:
             if len(chunk) >= limits.CHUNK // 4:
-                await asyncio.to_thread(hasher.update, chunk)
+                await to_thread(hasher.update, chunk)
             else:
                 hasher.update(chunk)
             yield chunk
@@ -196,7 +195,7 @@ async def _body(
     async with transport.send(request) as response:
         skip = _offset_to_skip(response, descriptor, start)
         position = start - skip
-        async for chunk in response.content.iter_any():
+        async for chunk in response.chunks():
             position += len(chunk)
             if position > descriptor.size:
                 raise ProtocolError(
@@ -210,7 +209,7 @@ async def _body(
                 yield chunk[dropped:]
 
 
-def _offset_to_skip(response: aiohttp.ClientResponse, descriptor: Descriptor, start: int) -> int:
+def _offset_to_skip(response: Response, descriptor: Descriptor, start: int) -> int:
     """How many bytes come again, because the server ignored the range; checks what is announced."""
     if response.status == 200:
         length = response.content_length

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from images.client.errors import Target
 from images.client.request import Repository, Request
-from images.client.transport import Transport
 
 if TYPE_CHECKING:
+    from images.client.transport import Transport
     from images.credentials import Credentials
 
 
@@ -33,15 +33,12 @@ async def login(transport: Transport, registry: str, credentials: Credentials) -
     Raises:
         UnauthorizedError: they are refused.
     """
-    trial = Transport(_Fixed(credentials), transport.options, transport.effects, offline=True)
-    try:
-        repository = Repository(registry)
-        target = Target(registry, registry, "login")
-        async with trial.send(Request("GET", repository, "/v2/", target)):
-            pass
-        token = await trial.refresh_token(repository)
-    finally:
-        await trial.close()
+    trial = transport.with_credentials(_Fixed(credentials))
+    repository = Repository(registry)
+    target = Target(registry, registry, "login")
+    async with trial.send(Request("GET", repository, "/v2/", target)):
+        pass
+    token = await trial.refresh_token(repository)
     if token is None:
         return credentials
     return replace(credentials, password="", identity_token=token)

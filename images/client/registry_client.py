@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from images.blobs import BlobStore
     from images.client.progress import LayerState
     from images.client.request import Unchanged
+    from images.client.wire import Wire
     from images.credentials import Credentials
     from images.platform import Platform
     from images.reference import Reference
@@ -44,6 +45,9 @@ class RegistryClient:
 
     ``credentials`` is usually a ``CredentialStore``; None stays anonymous. All methods raise
     ``images.client.errors.RegistryError`` subclasses for what registries do, after the retries.
+
+    With a ``PlainWire`` as its ``wire`` it needs no event loop: ``scope.run`` carries its methods
+    out, in as many threads as one likes.
     """
 
     def __init__(
@@ -52,8 +56,11 @@ class RegistryClient:
         options: ClientOptions | None = None,
         *,
         effects: Effects | None = None,
+        wire: Wire | None = None,
     ) -> None:
-        self._transport = Transport(credentials, options or ClientOptions(), effects or Effects())
+        self._transport = Transport(
+            credentials, options or ClientOptions(), effects or Effects(), wire=wire
+        )
 
     async def __aenter__(self) -> Self:
         return self

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from images.client.errors import ProtocolError, Target
 
 if TYPE_CHECKING:
-    import aiohttp
     from yarl import URL
+
+    from images.client.wire import Response
 
     Body = Callable[[], bytes | AsyncIterator[bytes]]
 
@@ -72,7 +73,7 @@ class Answer:
     body: bytes
 
 
-async def read_limited(response: aiohttp.ClientResponse, limit: int) -> bytes:
+async def read_limited(response: Response, limit: int) -> bytes:
     """Read a whole body of at most ``limit`` bytes.
 
     Raises:
@@ -84,7 +85,7 @@ async def read_limited(response: aiohttp.ClientResponse, limit: int) -> bytes:
             f"an answer of {announced} bytes is over the limit of {limit}", where=response.url.host
         )
     parts, total = [], 0
-    async for part in response.content.iter_any():
+    async for part in response.chunks():
         total += len(part)
         if total > limit:
             raise ProtocolError(

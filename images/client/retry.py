@@ -5,12 +5,13 @@ RFC 9110, section 10.2.3 (Retry-After); exponential backoff with jitter.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+
+from images.client.threads import pause
 
 RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses that may pass by themselves."""
@@ -20,7 +21,7 @@ RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 class Effects:
     """Time and chance, as parameters: ``jitter`` is in [0, 1), clocks and ``sleep`` in seconds."""
 
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    sleep: Callable[[float], Awaitable[None]] = pause
     jitter: Callable[[], float] = random.random
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time

@@ -6,14 +6,11 @@ nothing in it reads a body beyond the limit it is given.
 
 from __future__ import annotations
 
-import asyncio
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-import aiohttp
 from yarl import URL
 
 from images.client import limits
@@ -32,10 +29,16 @@ from images.client.hosts import Endpoint, check_hop, endpoint, given_url, same_o
 from images.client.proxy import proxy_for
 from images.client.request import Answer, Repository, Request, read_limited
 from images.client.retry import RETRYABLE, Effects, retry_after
+from images.client.threads import to_thread
 from images.client.tls import certificate_directory, context, has_roots
+from images.client.wire import WireError
 
 if TYPE_CHECKING:
+    import ssl
+
     from images.client.options import ClientOptions
+    from images.client.threads import Lock
+    from images.client.wire import Data, Response, Wire
     from images.credentials import Credentials
 
     Body = Callable[[], bytes | AsyncIterator[bytes]]
@@ -60,13 +63,16 @@ class _Origin:
     """What is known of one registry: how to reach it, and who we are to its repositories."""
 
     endpoint: Endpoint
+    lock: Lock
     authenticators: dict[tuple[str, bool], Authenticator] = field(default_factory=dict)
     scheme: str | None = None
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Transport:
-    """Sends requests; one per client, used by parallel tasks of one event loop."""
+    """Sends requests; one per client, used by parallel tasks of one event loop.
+
+    With a ``wire`` of its own kind, by parallel threads without one.
+    """
 
     def __init__(
         self,
@@ -75,8 +81,15 @@ class Transport:
         effects: Effects,
         *,
         offline: bool = False,
+        wire: Wire | None = None,
     ) -> None:
+        """``wire`` is for whom has no event loop; it is closed with the transport."""
+        if wire is None:
+            from images.client.aiohttp_wire import AiohttpWire
+
+            wire = AiohttpWire(options)
         self._offline = offline
+        self._wire = wire
         self.options = options
         self.effects = effects
         self._credentials = credentials
@@ -84,17 +97,18 @@ class Transport:
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._reached: set[str] = set()
         self._absent: set[str] = set()
-        self._lock = asyncio.Lock()
-        self._session: aiohttp.ClientSession | None = None
+        self._lock = wire.lock()
+
+    def with_credentials(self, credentials: CredentialSource) -> Transport:
+        """One on the same connections that asks token servers for a refresh token to be kept."""
+        return Transport(credentials, self.options, self.effects, offline=True, wire=self._wire)
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._wire.close()
 
     @asynccontextmanager
-    async def send(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def send(self, request: Request) -> AsyncIterator[Response]:
         """Send until an expected status arrives; the response is open inside the block.
 
         Raises:
@@ -109,7 +123,7 @@ class Transport:
     async def fetch(self, request: Request, limit: int) -> Answer:
         """Send and read at most ``limit`` bytes of body, again if it breaks; raises as ``send``."""
 
-        async def read(response: aiohttp.ClientResponse) -> Answer:
+        async def read(response: Response) -> Answer:
             async with response:
                 return Answer(response.url, response.headers, await read_limited(response, limit))
 
@@ -128,7 +142,7 @@ class Transport:
                         return response.status, await read_limited(response, limits.TOKEN)
                     asked = retry_after(response.headers.get("Retry-After"), self.effects.wall())
                     answer = response.status, await read_limited(response, limits.ERROR_BODY)
-            except (aiohttp.ClientError, OSError) as error:
+            except WireError as error:
                 pause = self._pause(attempt, asked)
                 if pause is None or is_final(error, reached=True):
                     raise connection_error(error, url.host or "", "token server") from error
@@ -142,9 +156,7 @@ class Transport:
     def _pause(self, attempt: int, asked: float | None) -> float | None:
         return self.options.retry.wait(attempt, self.effects.jitter(), asked)
 
-    async def _persist(
-        self, request: Request, read: Callable[[aiohttp.ClientResponse], Awaitable[_T]]
-    ) -> _T:
+    async def _persist(self, request: Request, read: Callable[[Response], Awaitable[_T]]) -> _T:
         """Send and ``read``: by each mirror once, at the registry itself with patience."""
         if request.method not in ("GET", "HEAD"):
             return await self._repeat(request, read)
@@ -172,7 +184,7 @@ class Transport:
     async def _repeat(
         self,
         request: Request,
-        read: Callable[[aiohttp.ClientResponse], Awaitable[_T]],
+        read: Callable[[Response], Awaitable[_T]],
         *,
         patient: bool = True,
     ) -> _T:
@@ -185,7 +197,7 @@ class Transport:
                 self._reached.add(request.repository.registry)
                 if response.status in request.expected:
                     return await read(response)
-            except (aiohttp.ClientError, OSError) as error:
+            except WireError as error:
                 failure: RegistryError = connection_error(
                     error, request.repository.registry, request.target.subject
                 )
@@ -205,11 +217,11 @@ class Transport:
             attempt += 1
 
     async def _failure(
-        self, request: Request, response: aiohttp.ClientResponse, asked: float | None
+        self, request: Request, response: Response, asked: float | None
     ) -> RegistryError:
         try:
             body = await read_limited(response, limits.ERROR_BODY)
-        except (aiohttp.ClientError, OSError, ProtocolError):
+        except (WireError, ProtocolError):
             body = b""  # the status alone says enough
         finally:
             response.release()
@@ -219,7 +231,7 @@ class Transport:
             request.target, response.status, body, credentials_sent=known, retry_after=asked
         )
 
-    async def _authorized(self, request: Request) -> aiohttp.ClientResponse:
+    async def _authorized(self, request: Request) -> Response:
         """Send once per authorization that seems worth trying."""
         origin = await self._origin(request.repository.registry)
         authenticator = await self._authenticator(origin, request)
@@ -230,9 +242,13 @@ class Transport:
             if response.status != 401 or not same_origin(response.url, _base(origin)):
                 return response
             challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
-            again = authenticator.challenged(
-                response.url, challenges, request.scopes, sent=sent, round_=round_
-            )
+            try:
+                again = authenticator.challenged(
+                    response.url, challenges, request.scopes, sent=sent, round_=round_
+                )
+            except BaseException:
+                response.release()
+                raise
             if not again or round_ == AUTH_ROUNDS:
                 return response
             response.release()
@@ -245,13 +261,11 @@ class Transport:
                 url = URL(f"{scheme}://{where.host}/v2/")
                 async with await self._open("GET", url, {}):
                     return scheme
-            except (aiohttp.ClientError, OSError):
+            except WireError:
                 continue
         return where.schemes[-1]
 
-    async def _hops(
-        self, origin: _Origin, request: Request, authorization: str | None
-    ) -> aiohttp.ClientResponse:
+    async def _hops(self, origin: _Origin, request: Request, authorization: str | None) -> Response:
         """Send along redirects; authorization and registry headers stay with the first origin."""
         base = _base(origin)
         url = self._locate(base, request)
@@ -298,10 +312,10 @@ class Transport:
             origin = self._origins.get(registry)
             if origin is None:
                 directories = self.options.directories()
-                directory = await asyncio.to_thread(certificate_directory, registry, directories)
-                own_ca = await asyncio.to_thread(has_roots, directory)
+                directory = await to_thread(certificate_directory, registry, directories)
+                own_ca = await to_thread(has_roots, directory)
                 where = endpoint(registry, insecure=self.options.insecure, has_own_ca=own_ca)
-                origin = self._origins[registry] = _Origin(where)
+                origin = self._origins[registry] = _Origin(where, self._wire.lock())
         async with origin.lock:
             if origin.scheme is None:
                 origin.scheme = await self._probe(origin.endpoint)
@@ -314,7 +328,7 @@ class Transport:
             if key not in origin.authenticators:
                 credentials = None
                 if self._credentials is not None and not request.anonymous:
-                    credentials = await asyncio.to_thread(
+                    credentials = await to_thread(
                         self._credentials.get, repository.registry, repository.name
                     )
                 origin.authenticators[key] = Authenticator(
@@ -322,6 +336,7 @@ class Transport:
                     credentials,
                     self,
                     self.effects,
+                    self._wire.lock(),
                     self._offline,
                     self.options.realms,
                 )
@@ -343,26 +358,23 @@ class Transport:
         url: URL,
         headers: Mapping[str, str],
         *,
-        data: bytes | AsyncIterator[bytes] | Mapping[str, str] | None = None,
-    ) -> aiohttp.ClientResponse:
+        data: Data = None,
+    ) -> Response:
         """One request on the wire, no redirect followed, body not read."""
-        session = self._ensure_session()
-        host, port = url.host or "", url.port or 0
-        proxy = proxy_for(url.scheme, host, port, self.options.environ)
-        return await session.request(
+        proxy = proxy_for(url.scheme, url.host or "", url.port or 0, self.options.environ)
+        return await self._wire.open(
             method,
             url,
-            headers={"Accept-Encoding": "identity", **headers},
+            {"Accept-Encoding": "identity", **headers},
             data=data,
-            allow_redirects=False,
-            ssl=await self._tls(url) if url.scheme == "https" else True,
+            tls=await self._tls(url) if url.scheme == "https" else None,
             proxy=proxy,
         )
 
     async def _tls(self, url: URL) -> ssl.SSLContext:
         host = url.host_port_subcomponent or ""
         if host not in self._contexts:
-            self._contexts[host] = await asyncio.to_thread(self._make_context, host)
+            self._contexts[host] = await to_thread(self._make_context, host)
         return self._contexts[host]
 
     def _make_context(self, host: str) -> ssl.SSLContext:
@@ -372,27 +384,10 @@ class Transport:
         lenient = endpoint(host, insecure=self.options.insecure, has_own_ca=own_ca)
         return context(directory, verify=lenient.verify)
 
-    def _ensure_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            options = self.options
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=4 * options.parallel, resolver=options.resolver
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                headers={"User-Agent": options.user_agent},
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=options.connect_timeout, sock_read=options.read_timeout
-                ),
-                read_bufsize=limits.CHUNK,
-            )
-        return self._session
-
 
 def _base(origin: _Origin) -> URL:
     return URL(f"{origin.scheme}://{origin.endpoint.host}/")
 
 
-async def _as_it_is(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
+async def _as_it_is(response: Response) -> Response:
     return response

@@ -31,9 +31,8 @@ from images.client.request import Repository, Request
 from images.client.threads import in_thread
 
 if TYPE_CHECKING:
-    import aiohttp
-
     from images.client.transport import Transport
+    from images.client.wire import Response
     from images.descriptor import Descriptor
 
 _PASSING = (RegistryConnectionError, RegistryUnavailableError, TooManyRequestsError)
@@ -315,9 +314,7 @@ def _body(stack: ExitStack, upload: Upload, offset: int, length: int) -> _Body:
     return body
 
 
-def _location(
-    response: aiohttp.ClientResponse, upload: Upload, *, fallback: URL | None = None
-) -> URL:
+def _location(response: Response, upload: Upload, *, fallback: URL | None = None) -> URL:
     location = response.headers.get("Location")
     if location is None and fallback is not None:
         return fallback
@@ -329,7 +326,7 @@ def _location(
     return given_url(response.url, location, what="an upload location")
 
 
-def _reached(response: aiohttp.ClientResponse, default: int) -> int:
+def _reached(response: Response, default: int) -> int:
     """The number of bytes the session holds, from ``Range: 0-<last>``; 0-0 is an empty session."""
     last = response.headers.get("Range", "").removeprefix("bytes=").partition("-")[2]
     if not last.isdigit():

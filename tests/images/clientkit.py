@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from blockbuster import blockbuster_ctx
 
 from images.blobs import BlobStore
 from images.client import ClientOptions, RegistryClient
+from images.client.plain_wire import PlainWire
 from images.client.retry import Effects
+from images.client.scope import Cancelled, Scope, run
+from images.client.transport import CredentialSource
 from images.config import ImageConfig
 from images.credentials import Credentials
 from images.descriptor import Descriptor
@@ -24,15 +31,69 @@ from images.platform import Platform
 from images.reference import Reference
 from tests.simulators.registry import SimulatedRegistry
 
+WIRES = ("aiohttp", "plain")
+_wire: ContextVar[str] = ContextVar("wire", default=WIRES[0])
 
-@pytest.fixture(autouse=True)
-def nothing_blocks_the_loop() -> Iterator[None]:
-    """Imported by each module of client tests: no file, lock or database call on the event loop."""
+
+@pytest.fixture(autouse=True, params=WIRES)
+def nothing_blocks_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Imported by each module of client tests: each test is for both wires, and there is no file,
+    lock or database call on the event loop.
+    """
+    chosen = _wire.set(request.param)
     with blockbuster_ctx(["images.client"]) as guard:
         # coverage takes its own lock when a thread enters a file for the first time.
         for acquire in ("threading.Lock.acquire", "threading.Lock.acquire_lock"):
             guard.functions[acquire].can_block_in("coverage/collector.py", "lock_data")
         yield
+    _wire.reset(chosen)
+
+
+class InThreads:
+    """A client without an event loop, for tests that have one: its methods run in threads."""
+
+    def __init__(self, client: RegistryClient) -> None:
+        self._client = client
+
+    async def __aenter__(self) -> InThreads:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._client, name)
+        if inspect.isasyncgenfunction(method):
+            return lambda *words, **named: self._each(method(*words, **named))
+        return lambda *words, **named: self._apart(method(*words, **named))
+
+    async def _apart(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        scope = Scope()
+
+        def work() -> Any:
+            with scope.entered():
+                return run(coroutine)
+
+        # As on an event loop: an end of iteration is no result of a thread.
+        thread = asyncio.ensure_future(asyncio.to_thread(work))
+        try:
+            return await asyncio.shield(thread)
+        except asyncio.CancelledError:
+            scope.cancel()
+            await asyncio.wait([thread])
+            with suppress(Cancelled):
+                thread.result()
+            raise
+
+    async def _each(self, items: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        async def following() -> bytes | None:
+            return await anext(items, None)
+
+        try:
+            while (item := await self._apart(following())) is not None:
+                yield item
+        finally:
+            await self._apart(items.aclose())
 
 
 AMD64 = Platform("linux", "amd64")
@@ -171,10 +232,21 @@ def client(
     credentials: Keyring | None = None,
     **options: object,
 ) -> RegistryClient:
-    """A client with fake time and nothing of this machine's settings."""
-    settings = {"certificate_dirs": (), "environ": {}, **options}
-    return RegistryClient(
-        credentials,
-        ClientOptions(**settings),  # type: ignore[arg-type]
-        effects=(clock or Clock()).effects(),
+    """A client on this test's wire, with fake time and nothing of this machine's settings."""
+    settings = ClientOptions(  # type: ignore[call-overload]
+        **{"certificate_dirs": (), "environ": {}, **options}
     )
+    return on_wire(settings, credentials, effects=(clock or Clock()).effects())
+
+
+def on_wire(
+    options: ClientOptions,
+    credentials: CredentialSource | None = None,
+    *,
+    effects: Effects | None = None,
+) -> RegistryClient:
+    """A client on this test's wire."""
+    if _wire.get() == "aiohttp":
+        return RegistryClient(credentials, options, effects=effects)
+    made = RegistryClient(credentials, options, effects=effects, wire=PlainWire(options))
+    return cast("RegistryClient", InThreads(made))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from images.client import ClientOptions, RegistryClient
+from images.client import ClientOptions
 from images.client.errors import BlockedError, ManifestUnknownError
 from images.client.mirrors import Mirror, Registries, Source, When
 from images.credentials import Credentials
@@ -20,6 +20,7 @@ from tests.images.clientkit import (  # noqa: F401
     Sample,
     SmallStore,
     nothing_blocks_the_loop,
+    on_wire,
     publish,
     sample,
 )
@@ -53,7 +54,7 @@ class World:
         if by_digest:
             name = name.with_digest(self.image.descriptor.digest)
         options = ClientOptions(environ={}, registries=registries)
-        async with RegistryClient(self.keys, options, effects=self.clock.effects()) as client:
+        async with on_wire(options, self.keys, effects=self.clock.effects()) as client:
             found = await client.pull(name, store)
         assert found.digest == self.image.descriptor.digest
         assert by_digest or set(store.tagged) == {name}

@@ -20,6 +20,7 @@ from images.client.errors import (
     TooManyRequestsError,
 )
 from images.client.progress import Event, LayerEvent, LayerState, StatusEvent
+from images.client.threads import pause
 from images.descriptor import Descriptor
 from images.digest import Digest
 from images.errors import DigestMismatchError, InvalidManifestError, PlatformUnknownError
@@ -159,7 +160,7 @@ async def test_verify_may_be_a_coroutine_function(
     publish(registry, NAME, sample(), "1")
 
     async def refuse(reference: Reference, descriptor: Descriptor) -> None:
-        await asyncio.sleep(0)
+        await pause(0)
         raise PermissionError("not signed")
 
     async with registry.serve() as host, client() as it:

@@ -1,0 +1,431 @@
+"""The wire without an event loop: http.client on blocking sockets, one connection a thread.
+
+It is imported in a fraction of the time that an event loop and its HTTP library take, which is most
+of the time of a build that everything is known of. RFC 9112 is http.client's to read; what is here
+is connections: proxies, TLS, keeping them, giving them up when the scope is cancelled.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import ipaddress
+import select
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from http.client import HTTPConnection, HTTPException, HTTPResponse, InvalidURL
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlencode
+
+from multidict import CIMultiDict
+from yarl import URL
+
+from images.client.scope import Cancelled, current
+from images.client.threads import ThreadLock
+from images.client.wire import (
+    AddressError,
+    CertificateError,
+    ConnectError,
+    HandshakeError,
+    Response,
+    UnknownHostError,
+    WireError,
+)
+
+if TYPE_CHECKING:
+    from images.client.options import ClientOptions
+    from images.client.wire import Data
+
+    _Place = tuple[str, str, int, str | None, ssl.SSLContext | None]
+
+PIECE: Final = 256 << 10
+"""Bytes of a body that are read at once."""
+DRAINED: Final = 64 << 10
+"""Bytes of an unwanted body that are read to keep its connection."""
+IDLE: Final = 16
+"""Connections of one place that are kept."""
+DRAIN_SECONDS: Final = 1.0
+"""How long that may take at each step."""
+HEAD: Final = 64 << 10
+"""Bytes of a proxy's answer to CONNECT."""
+
+
+class PlainWire:
+    """A ``Wire`` for coroutines that ``scope.run`` carries out, in any number of threads."""
+
+    def __init__(self, options: ClientOptions) -> None:
+        self._options = options
+        self._idle: dict[_Place, list[HTTPConnection]] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    async def open(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        *,
+        data: Data,
+        tls: ssl.SSLContext | None,
+        proxy: str | None,
+    ) -> Response:
+        """As ``Wire.open``; raises ``Cancelled`` as well."""
+        all_headers = {"User-Agent": self._options.user_agent, **headers}
+        place = (url.scheme, url.raw_host or "", url.port or 0, proxy, tls)
+        while True:
+            connection = self._kept(place)
+            reused = connection is not None
+            with _translated():
+                exchange = _Exchange(self, place, connection or await self._connect(place))
+                try:
+                    return await exchange.begin(method, url, all_headers, data)
+                except (HTTPException, OSError):
+                    exchange.give_up()
+                    # It may have been closed just now, because it was idle for long.
+                    if not (reused and method in ("GET", "HEAD")):
+                        raise
+                except BaseException:
+                    exchange.give_up()
+                    raise
+
+    def lock(self) -> ThreadLock:
+        """As ``Wire.lock``."""
+        return ThreadLock()
+
+    async def close(self) -> None:
+        """As ``Wire.close``; those in use are closed when they are released."""
+        with self._lock:
+            self._closed = True
+            kept = [one for many in self._idle.values() for one in many]
+            self._idle.clear()
+        for connection in kept:
+            connection.close()
+
+    def keep(self, place: _Place, connection: HTTPConnection) -> None:
+        """Take back a connection that the next request can use."""
+        connection.sock.settimeout(self._options.read_timeout)
+        with self._lock:
+            kept = self._idle.setdefault(place, [])
+            if not self._closed and len(kept) < IDLE:
+                kept.append(connection)
+                return
+        connection.close()
+
+    def _kept(self, place: _Place) -> HTTPConnection | None:
+        """A connection from before that the other side has not closed meanwhile."""
+        while True:
+            with self._lock:
+                kept = self._idle.get(place)
+                if not kept:
+                    return None
+                connection = kept.pop()
+            if connection.sock is not None and not _readable(connection.sock):
+                return connection
+            connection.close()
+
+    async def _connect(self, place: _Place) -> HTTPConnection:
+        scheme, host, port, proxy, tls = place
+        way = None if proxy is None else _proxy(proxy)
+        sock = await self._dial(*((host, port) if way is None else _address(way)))
+        if scheme == "https":
+            assert tls is not None
+            try:
+                with current().ending(partial(_shut, sock)):
+                    if way is not None:
+                        _tunnel(sock, place, way)
+                    # The timeout is the socket's, and stays.
+                    sock = tls.wrap_socket(sock, server_hostname=host)
+            except BaseException as error:
+                sock.close()
+                raise _tls_fault(error) from error
+        connection = HTTPConnection(host, port, blocksize=PIECE)
+        connection.sock = sock
+        connection.auto_open = 0
+        return connection
+
+    async def _dial(self, host: str, port: int) -> socket.socket:
+        """A connected socket, to the first of the host's addresses that answers."""
+        failure = OSError(errno.EHOSTUNREACH, "the name has no address")
+        for family, address in await self._addresses(host, port):
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                sock.settimeout(self._options.connect_timeout)
+                with current().ending(partial(_shut, sock)):
+                    sock.connect(address)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.settimeout(self._options.read_timeout)
+            except OSError as error:
+                sock.close()
+                current().check()
+                failure = error
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return sock
+        raise ConnectError(failure) from failure
+
+    async def _addresses(self, host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
+        """Families and addresses of a host, those of its literal address without asking."""
+        resolver = self._options.resolver
+        try:
+            if resolver is not None and not _is_address(host):
+                found = await resolver.resolve(host, port)
+                return [(it["family"], (it["host"], port)) for it in found]
+            listed = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise UnknownHostError(error) from error
+        return [(family, address) for family, _, _, _, address in listed]  # type: ignore[misc]
+
+
+class _Exchange:
+    """One request on one connection, until its answer is released."""
+
+    def __init__(self, wire: PlainWire, place: _Place, connection: HTTPConnection) -> None:
+        self._wire = wire
+        self._place = place
+        self._connection = connection
+        self._ends = ExitStack()
+        self._whole = True
+        """Whether all of the request was sent."""
+
+    async def begin(
+        self, method: str, url: URL, headers: Mapping[str, str], data: Data
+    ) -> Response:
+        """Send, and read the answer's head."""
+        sock, connection = self._connection.sock, self._connection
+        self._ends.enter_context(current().ending(partial(_shut, sock)))
+        if isinstance(data, Mapping):
+            headers = {**headers, "Content-Type": "application/x-www-form-urlencoded"}
+            data = urlencode(dict(data)).encode()
+        if isinstance(data, bytes):
+            headers = {**headers, "Content-Length": str(len(data))}
+        elif data is None and method not in ("GET", "HEAD", "DELETE"):
+            headers = {**headers, "Content-Length": "0"}
+        target, extra = self._target(url)
+        connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+        for name, value in {"Host": _authority(url), **extra, **headers}.items():
+            connection.putheader(name, value)
+        await self._send(sock, data)
+        response = connection.getresponse()
+        lengths = response.headers.get_all("Content-Length", [])
+        if len(set(lengths)) > 1 or not all(it.isascii() and it.isdigit() for it in lengths):
+            # RFC 9112, section 6.3; http.client takes what it cannot read for no body.
+            response.close()
+            raise HTTPException(f"a Content-Length of {', '.join(lengths)[:100]!r}")
+        return _Response(self, method, url, response)
+
+    async def _send(self, sock: socket.socket, data: Data) -> None:
+        if data is None or isinstance(data, bytes):
+            self._connection.endheaders(data)
+            return
+        assert not isinstance(data, Mapping)
+        self._connection.endheaders()
+        try:
+            async for piece in data:
+                current().check()
+                if not _all_sent(sock, piece):
+                    self._whole = False
+                    return
+        except ConnectionError:
+            # It may have answered before it hung up.
+            self._whole = False
+
+    def _target(self, url: URL) -> tuple[str, dict[str, str]]:
+        """What is asked for, as the next hop wants it, and the headers that are for that alone."""
+        scheme, _, _, proxy, _ = self._place
+        if proxy is None or scheme == "https":
+            return url.raw_path_qs, {}
+        return f"http://{_authority(url)}{url.raw_path_qs}", _login(_proxy(proxy))
+
+    def finish(self) -> None:
+        """The answer was read to its end, so the connection can be used again."""
+        self._ends.close()
+        if self._whole and self._connection.sock is not None:
+            self._wire.keep(self._place, self._connection)
+        else:
+            self._connection.close()
+
+    def give_up(self) -> None:
+        """The connection is of no use any more."""
+        self._ends.close()
+        self._connection.close()
+
+    def hurry(self) -> None:
+        """What is read from now on is not wanted and must come at once."""
+        if self._connection.sock is not None:
+            self._connection.sock.settimeout(DRAIN_SECONDS)
+
+
+class _Response(Response):
+    def __init__(self, exchange: _Exchange, method: str, url: URL, response: HTTPResponse) -> None:
+        self.method = method
+        self.url = url
+        self.status = response.status
+        self.headers = CIMultiDict(
+            (name, " ".join(value.split("\r\n"))) for name, value in response.headers.items()
+        )
+        self._exchange: _Exchange | None = exchange
+        self._response = response
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        while piece := self._read(PIECE):
+            yield piece
+        self._end()
+
+    def release(self) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            return
+        left = self._response.length
+        if left is not None and left <= DRAINED and not self._response.chunked:
+            try:
+                self._drain(exchange)
+            except (WireError, Cancelled):
+                pass
+            else:
+                return
+        self._exchange = None
+        self._response.close()
+        exchange.give_up()
+
+    def _read(self, size: int) -> bytes:
+        with _translated():
+            current().check()
+            piece = self._response.read1(size)
+            current().check()
+            if not piece and self._response.length:
+                raise ConnectionResetError(errno.ECONNRESET, "the answer ended early")
+        return piece
+
+    def _drain(self, exchange: _Exchange) -> None:
+        if self._response.length:
+            exchange.hurry()
+            while self._read(PIECE):
+                pass
+        self._end()
+
+    def _end(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        self._response.close()
+        if exchange is not None:
+            exchange.finish()
+
+
+def _all_sent(sock: socket.socket, piece: bytes) -> bool:
+    """Send; False, with some of it unsent, when the other side answers before its end."""
+    if isinstance(sock, ssl.SSLSocket):
+        # What can be read there need not be an answer.
+        sock.sendall(piece)
+        return True
+    timeout = sock.gettimeout()
+    poll = select.poll()
+    poll.register(sock, select.POLLIN | select.POLLOUT)
+    rest = memoryview(piece)
+    while rest:
+        events = poll.poll(None if timeout is None else timeout * 1000)
+        if not events:
+            raise TimeoutError(errno.ETIMEDOUT, "it does not take what is sent")
+        if events[0][1] & ~select.POLLOUT:
+            return False
+        rest = rest[sock.send(rest) :]
+    return True
+
+
+def _readable(sock: socket.socket) -> bool:
+    """Whether something is there, which between requests can only be the end."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _shut(sock: socket.socket) -> None:
+    """Wake whoever waits on it."""
+    with suppress(OSError):
+        # An SSLSocket's own would speak TLS from this thread.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+def _tunnel(sock: socket.socket, place: _Place, way: URL) -> None:
+    """Let a proxy connect us to the place (RFC 9110, section 9.3.6)."""
+    host = f"[{place[1]}]" if ":" in place[1] else place[1]
+    lines = [f"CONNECT {host}:{place[2]} HTTP/1.1", f"Host: {host}:{place[2]}"]
+    lines += [f"{name}: {value}" for name, value in _login(way).items()]
+    sock.sendall("\r\n".join([*lines, "", ""]).encode())
+    head = bytearray()
+    while not head.endswith(b"\r\n\r\n"):
+        byte = sock.recv(1)
+        if not byte or len(head) >= HEAD:
+            raise ConnectionError("the proxy gives no answer")
+        head += byte
+    status = bytes(head).split(None, 2)[1:2]
+    if not status or not status[0].startswith(b"2"):
+        said = bytes(head).partition(b"\r\n")[0].decode("latin-1")
+        raise ConnectionError(f"the proxy does not connect: {said}")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _proxy(text: str) -> URL:
+    """The proxy's address.
+
+    Raises:
+        AddressError: it is spoken to in TLS, or in something that is not HTTP.
+    """
+    try:
+        way = URL(text)
+        if way.scheme != "http" or not way.raw_host:
+            raise ValueError(f"the proxy {way.scheme}://{way.raw_host} is not http://")
+    except ValueError as error:
+        raise AddressError(error) from error
+    return way
+
+
+def _address(way: URL) -> tuple[str, int]:
+    return way.raw_host or "", way.port or 80
+
+
+def _login(way: URL) -> dict[str, str]:
+    """Who we are to a proxy, where its URL says (RFC 7617)."""
+    if way.user is None:
+        return {}
+    pair = base64.b64encode(f"{way.user}:{way.password or ''}".encode()).decode()
+    return {"Proxy-Authorization": f"Basic {pair}"}
+
+
+def _authority(url: URL) -> str:
+    return url.host_port_subcomponent or ""
+
+
+def _tls_fault(error: BaseException) -> BaseException:
+    """What it means that a connection was made, and TLS was not."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return CertificateError(error)
+    if isinstance(error, ssl.SSLError):
+        return HandshakeError(error)
+    if isinstance(error, OSError):
+        current().check()
+        return ConnectError(error)
+    return error
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (InvalidURL, UnicodeError) as error:
+        raise AddressError(error) from error
+    except (HTTPException, OSError) as error:
+        # A cancelled scope broke it.
+        current().check()
+        raise WireError(error) from error
