@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from images.errors import InvalidPlatformError
-from records import Record, replace
+from records import Record, field, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Platform(Record, order=True):
     architecture: str
     variant: str = ""
     os_version: str = ""
+    os_features: tuple[str, ...] = field(default=(), compare=False)
+    """What the system has to have (``win32k``); two platforms are the same without it."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -106,22 +108,33 @@ class Platform(Record, order=True):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read a descriptor's ``platform`` object, or the same fields of an image config."""
-        return cls.normalised(
+        found = cls.normalised(
             str(data.get("os", "linux")),
             str(data.get("architecture", "")),
             str(data.get("variant", "")),
             str(data.get("os.version", "")),
         )
+        features = data.get("os.features")
+        if not isinstance(features, list) or not features:
+            return found
+        return replace(found, os_features=tuple(map(str, features)))
 
-    def with_version(self, os_version: str) -> Self:
-        """This platform with the version of its system, unless it names one already."""
-        return self if self.os_version or not os_version else replace(self, os_version=os_version)
+    def on_system(self, os_version: str, os_features: tuple[str, ...]) -> Self:
+        """This platform with what is known of its system, unless it says so itself already."""
+        changes: dict[str, Any] = {}
+        if os_version and not self.os_version:
+            changes["os_version"] = os_version
+        if os_features and not self.os_features:
+            changes["os_features"] = os_features
+        return replace(self, **changes) if changes else self
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, Any]:
         """The ``platform`` object of a descriptor."""
-        data = {"architecture": self.architecture, "os": self.os}
+        data: dict[str, Any] = {"architecture": self.architecture, "os": self.os}
         if self.os_version:
             data["os.version"] = self.os_version
+        if self.os_features:
+            data["os.features"] = list(self.os_features)
         if self.variant:
             data["variant"] = self.variant
         return data

@@ -69,6 +69,7 @@ def adopt_config(draft: ConfigDraft, base: ResolvedBase) -> None:
     draft.author = base.config.author
     draft.layers = len(base.layers)
     draft.os_version = base.config.platform.os_version
+    draft.os_features = base.config.platform.os_features
     draft.history = [
         HistoryDraft(entry.created_by, inherited=entry) for entry in base.config.history
     ]

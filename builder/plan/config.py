@@ -39,6 +39,8 @@ class ConfigDraft:
     layers: int = 0
     os_version: str = ""
     """Of the base: Windows starts only what was made for its own version."""
+    os_features: tuple[str, ...] = ()
+    """Of the base too: what its system must have."""
 
     def fork(self) -> ConfigDraft:
         """A copy for a stage that starts from this one."""
@@ -49,6 +51,7 @@ class ConfigDraft:
             self.created,
             layers=self.layers,
             os_version=self.os_version,
+            os_features=self.os_features,
         )
 
     def inherit(self, config: Mapping[str, Any]) -> None:

@@ -142,7 +142,7 @@ class _Planner:
         outcome = self._outcome(self._target.index)
         draft = outcome.draft.fork()
         draft.set_labels(self.options.labels)
-        platform = outcome.platform.with_version(draft.os_version)
+        platform = outcome.platform.on_system(draft.os_version, draft.os_features)
         self._warn_unused()
         return Plan(
             target=self._target.name or "",

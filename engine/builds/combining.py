@@ -75,5 +75,6 @@ def attestation_entry(subject: Digest, manifest: Descriptor) -> Descriptor:
 
 
 def _shown(platform: Platform, image: BuildResult, store: ImageStore) -> Platform:
-    """What was asked for; the version of the system where only the image knows it (Windows)."""
-    return platform.with_version(store.image(image.descriptor).config.platform.os_version)
+    """What was asked for; version and features of the system where only the image knows them."""
+    found = store.image(image.descriptor).config.platform
+    return platform.on_system(found.os_version, found.os_features)

@@ -59,7 +59,7 @@ def pass_stations(
         from engine.remote.placing import check_local
 
         check_local(yard.elsewhere.builder, "--verify-reproducible")
-    outputs = order.outputs or ((STORED,) if order.request.register else ())
+    outputs = _under_tags(order, tracker) or ((STORED,) if order.request.register else ())
     check_outputs(outputs, order.request.tags, platforms=len(order.targets))
     wanted = forms(order, outputs)
     for form in wanted:
@@ -88,6 +88,19 @@ def pass_stations(
             for form, goods in made
         ]
     return _outcome(made, delivered)
+
+
+def _under_tags(order: BuildOrder, tracker: Tracker) -> tuple[Output, ...]:
+    """The outputs with the build's tags in place of their own names, where it has any: ``-t`` goes
+    before ``name=``, as with buildx.
+    """
+    tags = order.request.tags
+    if not tags:
+        return order.outputs
+    given = _once(name for output in order.outputs for name in output.names if name not in tags)
+    for name in given:
+        tracker.warn(f"the output's name={name.familiar} gives way to -t {tags[0].familiar}")
+    return tuple(replace(output, names=()) for output in order.outputs)
 
 
 def forms(order: BuildOrder, outputs: Iterable[Output]) -> list[Form]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from engine.builds.delivery.annotations import (
     INDEX,
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from images.client.manifests import Fetched
 
 
+MOST: Final = 256
+"""Manifests that point to what is copied, and are copied with it."""
+
+
 class Source(Record):
     """Something to take in: a name, and what a descriptor says of it beyond that."""
 
@@ -51,6 +55,8 @@ class Assembled(Record):
     media_type: str
     parts: tuple[Entry, ...]
     """The manifests of a list; of an image copied as it is, that image."""
+    origin: Reference | None = None
+    """Where the document itself is already; None of one that was made."""
 
     @property
     def digest(self) -> Digest:
@@ -125,7 +131,7 @@ def _as_it_is(reference: Reference, found: Fetched, *, prefer_index: bool) -> As
         return None
     else:
         parts = [Entry(pin(reference, found), found.descriptor.to_json())]
-    return Assembled(found.raw, found.document.media_type, tuple(parts))
+    return Assembled(found.raw, found.document.media_type, tuple(parts), pin(reference, found))
 
 
 async def publish(
@@ -133,19 +139,59 @@ async def publish(
     assembled: Assembled,
     tag: Reference,
     *,
+    referrers: bool = True,
     told: Callable[[Reference], None] = lambda _target: None,
 ) -> Descriptor:
     """Push under ``tag``, and before it what its repository lacks; ``told`` hears of that.
 
+    With ``referrers``, what points to the parts (signatures, statements) comes along.
+
     Raises:
         RegistryError: after the retries.
+        ManifestListError: more than ``MOST`` things point to the parts.
     """
     bare = replace(tag, tag=None, digest=None)
+    subjects: list[Reference] = []
     for part in assembled.parts:
         if part.reference.name != tag.name:
             told(bare.with_digest(part.digest))
             await client.copy(part.reference, bare)
+            subjects.append(part.reference)
+    if assembled.origin is not None and assembled.origin.name != tag.name:
+        subjects.append(assembled.origin)
+    if referrers:
+        await _copy_referrers(client, subjects, bare, told)
     return await client.put_manifest(tag, assembled.raw, assembled.media_type)
+
+
+async def _copy_referrers(
+    client: RegistryClient,
+    subjects: Sequence[Reference],
+    target: Reference,
+    told: Callable[[Reference], None],
+) -> None:
+    """Bring what points to ``subjects``, and what points to that in turn, to another repository."""
+    seen = {subject.digest for subject in subjects}
+    rest = list(reversed(subjects))
+    copied = 0
+    while rest:
+        subject = rest.pop()
+        assert subject.digest is not None
+        for found in await client.referrers(subject, subject.digest):
+            if found.digest in seen:
+                continue
+            seen.add(found.digest)
+            copied += 1
+            if copied > MOST:
+                raise ManifestListError(
+                    f"more than {MOST} referrers",
+                    where=str(subject),
+                    fix="use --no-referrers, and copy those that matter",
+                )
+            source = subject.with_digest(found.digest)
+            told(target.with_digest(found.digest))
+            await client.copy(source, target)
+            rest.append(source)
 
 
 async def existing(client: RegistryClient, tag: Reference) -> tuple[Source, ...]:

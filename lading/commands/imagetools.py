@@ -48,7 +48,20 @@ def imagetools() -> None:
     default=True,
     help="Make a list of a single image, too, rather than copy it as it is",
 )
-@click.option("--platform", "platforms", multiple=True, metavar="OS/ARCH", help="Take only these")
+@click.option(
+    "-p", "--platform", "platforms", multiple=True, metavar="OS/ARCH", help="Take only these"
+)
+@click.option(
+    "--referrers/--no-referrers",
+    default=True,
+    help="Copy what points to the images (signatures, statements), too",
+)
+@click.option(
+    "--metadata-file",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Write the digest and names as JSON",
+)
 @access_options
 @click.pass_obj
 def create(
@@ -62,6 +75,8 @@ def create(
     dry_run: bool,
     prefer_index: bool,
     platforms: tuple[str, ...],
+    referrers: bool,
+    metadata_file: Path | None,
     insecure_registry: tuple[str, ...],
 ) -> None:
     """Make a list of images and lists that are at registries.
@@ -78,6 +93,10 @@ def create(
     texts = (*sources, *(_read(file) for file in files))
     if not (texts or append):
         raise UsageError("no sources specified", where="imagetools create")
+    if metadata_file is not None:
+        from lading.render.atomic import check_writable
+
+        check_writable(metadata_file)
     assembled = _assemble(
         app.access(insecure_registry),
         names,
@@ -87,7 +106,10 @@ def create(
         prefer_index=prefer_index,
         platforms=Platform.parse_list(platforms),
         dry_run=dry_run,
+        referrers=referrers,
     )
+    if metadata_file is not None and not dry_run:
+        _write_metadata(metadata_file, assembled, names)
     if dry_run:
         click.echo(json.dumps(json.loads(assembled.raw), indent=2))
 
@@ -102,6 +124,7 @@ def _assemble(
     prefer_index: bool,
     platforms: Sequence[Platform],
     dry_run: bool,
+    referrers: bool,
 ) -> Assembled:
     """Put the list together, and push it under every name unless this is a rehearsal."""
     from engine.builds.delivery.annotations import parse_annotations
@@ -121,11 +144,26 @@ def _assemble(
             platforms=platforms,
         )
         for name in () if dry_run else names:
-            await assembling.publish(client, assembled, name, told=_tell)
+            await assembling.publish(client, assembled, name, referrers=referrers, told=_tell)
             click.echo(f"pushed {assembled.digest} to {name}", err=True)
         return assembled
 
     return call(access, work)
+
+
+def _write_metadata(path: Path, assembled: Assembled, names: Sequence[Reference]) -> None:
+    """buildx's keys."""
+    from lading.render.atomic import write_whole
+
+    told = {
+        "containerimage.descriptor": {
+            "mediaType": assembled.media_type,
+            "digest": str(assembled.digest),
+            "size": len(assembled.raw),
+        },
+        "image.name": ",".join(str(name) for name in names),
+    }
+    write_whole(path, json.dumps(told, indent=2).encode() + b"\n")
 
 
 @imagetools.command()

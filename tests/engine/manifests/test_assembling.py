@@ -10,9 +10,10 @@ from engine.builds.delivery.annotations import parse_annotations
 from engine.manifests import assembling, looking
 from engine.manifests.assembling import Source, assemble, existing, parse_source, publish
 from engine.manifests.errors import ManifestListError
+from images.descriptor import Descriptor
 from images.errors import InvalidReferenceError
-from images.manifest import Index, parse
-from images.mediatype import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX
+from images.manifest import Index, Manifest, parse
+from images.mediatype import DOCKER_INDEX, DOCKER_MANIFEST, OCI_EMPTY, OCI_INDEX
 from images.platform import Platform
 from images.reference import Reference
 from tests.images.clientkit import AMD64, ARM64, client, publish_index, sample
@@ -180,3 +181,56 @@ async def test_what_people_and_templates_see() -> None:
     assert fields["Image"]["linux/arm64"]["architecture"] == "arm64"
     assert fields["SBOM"] == {}
     assert fields["Manifest"]["digest"] == str(index.digest)
+
+
+def _point(registry: SimulatedRegistry, name: str, subject: Descriptor, text: bytes) -> Descriptor:
+    """Put something into a repository that points to a manifest of it."""
+    empty = Descriptor(OCI_EMPTY, registry.add_blob(name, b"{}"), 2)
+    layer = Descriptor("text/plain", registry.add_blob(name, text), len(text))
+    made = Manifest.build(empty, [layer], subject=subject, artifact_type="text/plain")
+    registry.add_manifest(name, made.raw, made.media_type)
+    return made.descriptor
+
+
+@pytest.mark.parametrize("api", [True, False], ids=["api", "fallback-tags"])
+async def test_what_points_to_the_images_comes_along(api: bool) -> None:
+    registry, other = SimulatedRegistry(), SimulatedRegistry(referrers_api=api)
+    index = publish_index(registry, "team/a", "1", ONE, TWO)
+    signature = _point(registry, "team/a", ONE.descriptor, b"signature")
+    above = _point(registry, "team/a", signature, b"signature of the signature")
+    whole = _point(registry, "team/a", index.descriptor, b"signature of the list")
+    async with registry.serve() as here, other.serve() as there, client() as it:
+        made = await assemble(it, [Source(ref(here, "team/a"))])
+        target = ref(there, "team/b")
+        await publish(it, made, target)
+        found = [
+            [one.digest for one in await it.referrers(target, subject.digest)]
+            for subject in (ONE.descriptor, signature, index.descriptor, TWO.descriptor)
+        ]
+    assert found == [[signature.digest], [above.digest], [whole.digest], []]
+
+
+async def test_what_points_to_the_images_may_stay() -> None:
+    registry, other = SimulatedRegistry(), SimulatedRegistry()
+    publish_index(registry, "team/a", "1", ONE)
+    _point(registry, "team/a", ONE.descriptor, b"signature")
+    async with registry.serve() as here, other.serve() as there, client() as it:
+        made = await assemble(it, [Source(ref(here, "team/a"))])
+        await publish(it, made, ref(there, "team/b"), referrers=False)
+        assert await it.referrers(ref(there, "team/b"), ONE.descriptor.digest) == []
+
+
+async def test_a_new_list_has_no_signature_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry, other = SimulatedRegistry(), SimulatedRegistry()
+    index = publish_index(registry, "team/a", "1", ONE, TWO)
+    _point(registry, "team/a", index.descriptor, b"signature of the list")
+    _point(registry, "team/a", ONE.descriptor, b"one")
+    _point(registry, "team/a", ONE.descriptor, b"two")
+    async with registry.serve() as here, other.serve() as there, client() as it:
+        made = await assemble(it, [Source(ref(here, "team/a"))], platforms=[AMD64])
+        await publish(it, made, ref(there, "team/b"))
+        assert await it.referrers(ref(there, "team/b"), index.descriptor.digest) == []
+        assert len(await it.referrers(ref(there, "team/b"), ONE.descriptor.digest)) == 2
+        monkeypatch.setattr(assembling, "MOST", 1)
+        with pytest.raises(ManifestListError, match="more than 1 referrers"):
+            await publish(it, made, ref(there, "team/c"))

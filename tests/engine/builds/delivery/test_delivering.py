@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from builder.progress.events import WarningRaised
 from engine.builds.attesting.options import Attesting, Provenance
 from engine.builds.delivery.metadata import describe, encode
 from engine.builds.delivery.outputs import OutputError
 from images.archive import load
+from images.config import ImageConfig
 from images.errors import EnvironmentFault
-from images.manifest import Index
+from images.manifest import Index, Manifest
 from images.mediatype import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from images.outgoing import OccupiedError
 from images.platform import Platform
@@ -43,8 +45,18 @@ def test_into_the_store_under_the_tags(bench: Bench) -> None:
 
 
 def test_an_output_has_names_of_its_own(bench: Bench) -> None:
-    bench("type=image,name=other:3", tags=TAGS)
-    assert names(bench) == {"base:latest", "other:3"}
+    bench('type=image,"name=other:3,another:4"', "type=image,name=third")
+    assert names(bench) == {"base:latest", "other:3", "another:4", "third:latest"}
+
+
+def test_tags_go_before_the_names_of_outputs(bench: Bench) -> None:
+    outcome = bench("type=image,name=target", tags=TAGS)
+    assert names(bench) == {"base:latest", *TAGS}
+    assert {name.familiar for name in outcome.named} == set(TAGS)
+    warned = [event for event in bench.progress.events if isinstance(event, WarningRaised)]
+    assert [event.message for event in warned] == [
+        f"the output's name=target:latest gives way to -t {TAGS[0]}"
+    ]
 
 
 @pytest.mark.parametrize("output", ["type=cacheonly", "type=local,dest={}/o", "type=oci,dest={}/o"])
@@ -374,3 +386,23 @@ def test_the_second_squash_is_cached(bench: Bench) -> None:
     assert "merging 3 layers" in bench.progress.cached
     assert second.root == first.root
     assert names(bench) == {"base:latest", "app:1"}
+
+
+def test_the_system_of_the_base_stays_with_the_image(bench: Bench) -> None:
+    system = {"os.version": "10.0.20348.1", "os.features": ["win32k"]}
+    base = ImageConfig.build(Platform("windows", "amd64"), [], extra=system)
+    bench.store.blobs.put(base.raw)
+    manifest = Manifest.build(base.descriptor(), [])
+    bench.store.blobs.put(manifest.raw)
+    bench.store.tag(Reference.parse("win"), manifest.descriptor)
+    outcome = bench(
+        "type=image",
+        dockerfile="FROM win AS one\nLABEL a=b\nFROM one\nCOPY a /a\n",
+        platforms=(Platform("windows", "amd64"),),
+        request={"build_args": {"BUILDKIT_MULTI_PLATFORM": "1"}},
+    )
+    (image,) = outcome.images
+    config = bench.store.image(image.descriptor).config.to_json()
+    assert {key: config[key] for key in system} == system
+    index = json.loads(bench.store.blobs.read(outcome.root.digest))
+    assert index["manifests"][0]["platform"] == {"os": "windows", "architecture": "amd64", **system}
