@@ -5,10 +5,13 @@ dex is a certified provider; ``scripts/setup oidc`` builds it with Go.
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import shutil
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -16,15 +19,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
+import aiohttp
 import bcrypt
 import pytest
+from yarl import URL
 
 from registry.access.oidc.settings import BrowserLoginSettings, IssuerSettings
 from tests.registry.kit import Answer
 from tests.registry.oidc_kit import OutsideIssuer
-from tests.registry.service_kit import free_port
 from tests.registry.web.webkit import Browser
 
 CLIENT = "lading-registry"
@@ -34,7 +38,7 @@ SECRET = "s3cret: with/odd+letters"
 class LoginIssuer(OutsideIssuer):
     """Gives an id_token for any code; ``lies`` changes claims, ``made`` the whole answer.
 
-    ``shown`` is what its token endpoint was shown last.
+    ``shown`` is what its token endpoint was shown last; it answers once it may ``go_on``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,6 +49,8 @@ class LoginIssuer(OutsideIssuer):
         self.shown: dict[str, str] = {}
         self.headers: Mapping[str, str] = {}
         self.tokens = 0
+        self.go_on = threading.Event()
+        self.go_on.set()
 
     def start(self) -> None:
         """Offer endpoints; called once it listens."""
@@ -55,6 +61,7 @@ class LoginIssuer(OutsideIssuer):
 
     def post(self, path: str, fields: Mapping[str, str], headers: Mapping[str, str]) -> bytes:
         self.tokens += 1
+        self.go_on.wait(60)
         self.shown, self.headers = dict(fields), headers
         if self.made is not None:
             return self.made()
@@ -98,8 +105,6 @@ async def begin(browser: Browser, issuer: LoginIssuer | None = None, onward: str
 
 async def come_back(browser: Browser, sent: Sent, **changes: str) -> Answer:
     """Return from the issuer."""
-    from urllib.parse import urlencode
-
     query = {"code": "c0de", "state": sent.query["state"], **changes}
     query = {key: value for key, value in query.items() if value}
     return await browser.send("GET", f"{sent.callback}?{urlencode(query)}")
@@ -107,20 +112,40 @@ async def come_back(browser: Browser, sent: Sent, **changes: str) -> Answer:
 
 @dataclass
 class Dex:
-    """A running dex; its people are ``ada`` and ``bob`` at example.org, passwords as the names."""
+    """Where dex is; its people are ``ada`` and ``bob`` at example.org, passwords as the names."""
 
-    issuer: str
-    process: subprocess.Popen[bytes]
+    port: int
+
+    @property
+    def issuer(self) -> str:
+        return f"http://127.0.0.1:{self.port}/dex"
+
+    def settings(self, secret: Path | None, **changes: Any) -> IssuerSettings:
+        """How it is configured here, with its groups."""
+        login = BrowserLoginSettings(
+            client_id=CLIENT,
+            client_secret_file=secret,
+            scopes=("openid", "profile", "email", "groups"),
+            title="dex",
+        )
+        fields = {"name": "corp", "issuer": self.issuer, "audience": "lading", "subjects": ("*",)}
+        fields |= {"user": "{email}", "groups_claim": "groups", "login": login}
+        return IssuerSettings(**{**fields, **changes})
 
 
-@contextmanager
-def dex(folder: Path, *callbacks: str, public: bool = False) -> Iterator[Dex]:
-    """dex with one client, which may come back to ``callbacks``."""
+def need_dex() -> str:
+    """The program of dex, or a skip that CI counts."""
     program = shutil.which("dex", path=f"{os.environ['PATH']}:{_tools()}")
     if program is None:
         pytest.skip("needs dex: scripts/setup oidc")
-    port = free_port()
-    issuer = f"http://127.0.0.1:{port}/dex"
+    return program
+
+
+@contextmanager
+def dex(folder: Path, *callbacks: str, port: int, public: bool = False) -> Iterator[None]:
+    """dex on ``port`` with one client, which may come back to ``callbacks``."""
+    program = need_dex()
+    issuer = Dex(port).issuer
     people = [
         {
             "email": f"{name}@example.org",
@@ -149,10 +174,33 @@ def dex(folder: Path, *callbacks: str, public: bool = False) -> Iterator[Dex]:
         process = subprocess.Popen([program, "serve", str(file)], stdout=log, stderr=log)
     try:
         _wait(f"{issuer}/.well-known/openid-configuration", process, folder / "dex.log")
-        yield Dex(issuer, process)
+        yield
     finally:
         process.kill()
         process.wait()
+
+
+async def through_dex(address: str, name: str, callback: str) -> str:
+    """Log in at dex as a person does; returns where it sends the browser back to."""
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        fields = None
+        for _ in range(10):
+            method = "GET" if fields is None else "POST"
+            async with session.request(
+                method, URL(address, encoded=True), data=fields, allow_redirects=False
+            ) as answer:
+                page, location = await answer.text(), answer.headers.get("Location")
+            fields = None
+            if location is not None:
+                address = urljoin(address, location)
+                if address.startswith(callback):
+                    return address
+            else:
+                action = re.search(r'<form[^>]*action="([^"]*)"', page)
+                assert action, page
+                address = urljoin(address, html.unescape(action[1]))
+                fields = {"login": f"{name}@example.org", "password": name}
+    raise AssertionError(address)
 
 
 def _tools() -> Path:

@@ -89,8 +89,8 @@ def _exchanged(
     connection = _connection(settings, parts.scheme, parts.hostname or "", parts.port)
     try:
         connection.request(method, target, body, {"Accept": "application/json", **headers})
-        response = connection.getresponse()
-        return response.status, _bounded(response, deadline)
+        with connection.getresponse() as response:
+            return response.status, _bounded(response, deadline)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise FetchError(f"{parts.netloc} does not answer: {error}") from error
     finally:
