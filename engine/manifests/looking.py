@@ -53,8 +53,8 @@ async def text(client: RegistryClient, reference: Reference) -> str:
 async def fields(
     client: RegistryClient, reference: Reference, *, wanted: Collection[str]
 ) -> dict[str, Any]:
-    """For templates: ``Name`` and ``Manifest``, and of those that are ``wanted`` ``Image`` (the
-    config), ``Provenance`` and ``SBOM`` (what is stated): by platform where there are several.
+    """For templates: ``name`` and ``manifest``, and of those that are ``wanted`` ``image`` (the
+    config), ``provenance`` and ``sbom`` (what is stated): by platform where there are several.
 
     Raises:
         RegistryError, ImagesError: something of it cannot be read.
@@ -62,12 +62,12 @@ async def fields(
     fetched = await client.read_manifest(reference)
     descriptor = fetched.descriptor.to_json()
     found: dict[str, Any] = {
-        "Name": str(reference),
-        "Manifest": {**json.loads(fetched.raw), **descriptor},
+        "name": str(reference),
+        "manifest": {**json.loads(fetched.raw), **descriptor},
     }
-    if "Image" in wanted:
-        found["Image"] = await _configs(client, reference, fetched)
-    if "Provenance" in wanted or "SBOM" in wanted:
+    if "image" in wanted:
+        found["image"] = await _configs(client, reference, fetched)
+    if "provenance" in wanted or "sbom" in wanted:
         found |= await _statements(client, reference, fetched)
     return found
 
@@ -75,17 +75,17 @@ async def fields(
 async def _statements(
     client: RegistryClient, reference: Reference, fetched: Fetched
 ) -> dict[str, Any]:
-    """``Provenance`` as ``{"SLSA": predicate}`` and ``SBOM`` as ``{"SPDX": predicate}``."""
+    """``provenance`` as ``{"SLSA": predicate}`` and ``sbom`` as ``{"SPDX": predicate}``."""
     from engine.attestations.finding import find_remote, read_remote
     from engine.attestations.sbom import SPDX_TYPES
 
-    kinds: dict[str, dict[str, Any]] = {"Provenance": {}, "SBOM": {}}
+    kinds: dict[str, dict[str, Any]] = {"provenance": {}, "sbom": {}}
     for item in (await find_remote(client, reference)).attached:
         platform = str(item.platform or "")
         if item.predicate_type.startswith(PROVENANCE):
-            name, key = "Provenance", "SLSA"
+            name, key = "provenance", "SLSA"
         elif item.predicate_type in SPDX_TYPES:
-            name, key = "SBOM", "SPDX"
+            name, key = "sbom", "SPDX"
         else:
             continue
         statement = await read_remote(client, reference, item)

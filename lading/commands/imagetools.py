@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _COSTLY = ("Image", "Provenance", "SBOM")
 """Fields that are fetched only when a template asks for them."""
+_WHOLE = re.compile(r"\{\{\s*\.Manifest\s*\}\}")
+"""A template that asks for the text for people, as buildx has it."""
 
 
 @click.group()
@@ -196,11 +199,12 @@ def inspect(
     if raw:
         sys.stdout.buffer.write(call(access, lambda client: looking.raw(client, reference)))
         return
-    if template is None:
+    if template is None or _WHOLE.fullmatch(template.strip()):
         click.echo(call(access, lambda client: looking.text(client, reference)), nl=False)
         return
     text = "{{json .}}" if template == "json" else template
-    wanted = [name for name in _COSTLY if text == "{{json .}}" or f".{name}" in text]
+    whole = text == "{{json .}}"
+    wanted = [name.lower() for name in _COSTLY if whole or f".{name}" in text]
     compiled = Template.parse(text)
     data = call(access, lambda client: looking.fields(client, reference, wanted=wanted))
     click.echo(compiled.render(go_names(data)))

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-_IRREGULAR = {"OS": "os", "OSVersion": "os.version", "OSFeatures": "os.features", "URLs": "urls"}
+_IRREGULAR = {
+    "OS": "os",
+    "OSVersion": "os.version",
+    "OSFeatures": "os.features",
+    "URLs": "urls",
+    "SBOM": "sbom",
+}
 
 
 class GoObject(dict[str, Any]):

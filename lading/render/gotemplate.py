@@ -168,12 +168,17 @@ def pipeline(text: str) -> Expression:
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:
-    tokens, position = [], 0
+    tokens: list[tuple[str, str]] = []
+    position = 0
     while position < len(text.rstrip()):
         match = _TOKEN.match(text, position)
         if match is None or match.lastgroup is None:
             raise TemplateError(f"cannot read {text[position:].strip()!r} in template")
-        tokens.append((match.lastgroup, match[match.lastgroup]))
+        kind = match.lastgroup
+        # With no blank between, a field is one of what the parentheses hold, not a new argument.
+        if kind == "field" and tokens and tokens[-1][1] == ")" and match.start(kind) == position:
+            kind = "of"
+        tokens.append((kind, match[match.lastgroup]))
         position = match.end()
     return tokens
 
@@ -221,6 +226,8 @@ def _operand(tokens: list[tuple[str, str]], position: int) -> tuple[Expression, 
         expression, position = _pipeline(tokens, position + 1)
         if position >= len(tokens) or tokens[position][1] != ")":
             raise TemplateError("missing ) in template")
+        if position + 1 < len(tokens) and tokens[position + 1][0] == "of":
+            return _of(expression, tokens[position + 1][1]), position + 2
         return expression, position + 1
     if kind == "field":
         names = [name for name in text.split(".") if name]
@@ -234,6 +241,12 @@ def _operand(tokens: list[tuple[str, str]], position: int) -> tuple[Expression, 
         value = text[1:-1] if text.startswith("`") else json.loads(text)
         return (lambda _data: value), position + 1
     raise TemplateError(f"unexpected {text!r} in template")
+
+
+def _of(expression: Expression, path: str) -> Expression:
+    """A field of what an expression in parentheses comes to."""
+    names = [name for name in path.split(".") if name]
+    return lambda data: _field(expression(data), names)
 
 
 def _field(data: Any, names: list[str]) -> Any:

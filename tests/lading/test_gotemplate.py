@@ -28,6 +28,8 @@ DATA = {
         ("{{.Name | upper | printf `<%s>`}}", "<WEB>"),
         ('{{join .Config.Cmd " "}}', "sh -c"),
         ('{{index .Config.Labels "a"}}', "1"),
+        ("{{(.Config).Cmd}}", "[sh -c]"),
+        ('{{len (.Config).Labels}} {{join (.Config).Cmd "+"}}', "2 sh+-c"),
         ("{{index .Config.Cmd 1}}", "-c"),
         ("{{len .Config.Cmd}}", "2"),
         ("{{range .Config.Cmd}}<{{.}}>{{end}}", "<sh><-c>"),
@@ -57,6 +59,8 @@ def test_render(template: str, expected: str) -> None:
         ("{{index .Config.Cmd 9}}", "error calling index", None),
         ("{{.Name.Deeper}}", "can't evaluate field Deeper in str", None),
         ("{{(.Name}}", "missing ) in template", None),
+        ("{{(.Config) .Cmd}}", "cannot read", None),
+        ("{{(.Config).Cm}}", "template has no field .Cm", "did you mean .Cmd?"),
     ],
 )
 def test_errors_say_what_is_wrong(template: str, message: str, fix: str | None) -> None:

@@ -122,7 +122,11 @@ def test_imagetools_make_a_list_that_can_be_looked_at(run: Run, host: str, tmp_p
     assert len(json.loads(dry)["manifests"]) == 1
     assert "no tags" in run("imagetools", "create", f"{host}/app:amd64", status=125)
     assert "no sources" in run("imagetools", "create", "-t", name, status=125)
-    run("imagetools", "create", "-t", name, f"{host}/app:amd64")
+    told = tmp_path / "metadata.json"
+    run("imagetools", "create", "-t", name, "--metadata-file", str(told), f"{host}/app:amd64")
+    assert json.loads(told.read_text())["image.name"] == name
+    missing = ("--metadata-file", str(tmp_path / "missing/x"))
+    assert "not there" in run("imagetools", "create", "-t", name, *missing, "x", status=1)
     notes = ("--annotation", "index:org.example=1")
     run("imagetools", "create", "-t", name, "--append", "-f", str(source), *notes)
     form = "{{.Name}} {{len .Manifest.Manifests}} {{.Manifest.MediaType}}"
@@ -131,6 +135,12 @@ def test_imagetools_make_a_list_that_can_be_looked_at(run: Run, host: str, tmp_p
     )
     images = json.loads(run("imagetools", "inspect", "--format", "{{json .Image}}", name))
     assert set(images) == {"linux/amd64", "linux/arm64"}
+    system = '{{(index .Image "linux/arm64").OS}}'
+    assert run("imagetools", "inspect", "--format", system, name) == "linux\n"
+    plain = run("imagetools", "inspect", name)
+    assert run("imagetools", "inspect", "--format", "{{ .Manifest }}", name) == plain
+    whole = json.loads(run("imagetools", "inspect", "--format", "json", name))
+    assert {"name", "manifest", "image"} <= set(whole)
     assert json.loads(run("imagetools", "inspect", "--raw", name))["annotations"] == {
         "org.example": "1"
     }

@@ -174,13 +174,13 @@ async def test_what_people_and_templates_see() -> None:
     async with registry.serve() as host, client() as it:
         name = ref(host, "team/a")
         text = await looking.text(it, name)
-        fields = await looking.fields(it, name, wanted=("Image", "SBOM"))
+        fields = await looking.fields(it, name, wanted=("image", "sbom"))
         assert await looking.raw(it, name) == index.raw
     assert f"Digest:    {index.digest}\n\nManifests:\n  Name:      {name}@" in text
     assert "  Platform:  linux/arm64\n" in text
-    assert fields["Image"]["linux/arm64"]["architecture"] == "arm64"
-    assert fields["SBOM"] == {}
-    assert fields["Manifest"]["digest"] == str(index.digest)
+    assert fields["image"]["linux/arm64"]["architecture"] == "arm64"
+    assert fields["sbom"] == {}
+    assert fields["manifest"]["digest"] == str(index.digest)
 
 
 def _point(registry: SimulatedRegistry, name: str, subject: Descriptor, text: bytes) -> Descriptor:
