@@ -9,6 +9,7 @@ kept only if the write is.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any, Final, Protocol, TypeVar
 import orjson
 
 from registry.election import Offices
+from registry.moving.state import BOOT, MOVE, is_over
 from registry.sql.connection import Connection
 
 T = TypeVar("T")
@@ -65,6 +67,8 @@ class Journal(Protocol):
 class Database(ABC):
     """One registry's database, shared by its threads, processes and replicas."""
 
+    mover: str | None = None
+    """The move (``registry.moving``) that this process makes, and which it may write during."""
     where: str
     """Names the database in messages; no password is in it."""
     writer: Connection
@@ -114,6 +118,19 @@ class Database(ABC):
             raise write.error
         result: T = write.value
         return result
+
+    def opens(self, move: str | None) -> None:
+        """See that the store takes writes; comes first in each transaction.
+
+        ``move`` is the fact of that name as JSON, None without one. A store that rested for a move
+        which was broken off opens again, and everything in it gets a fresh lease.
+
+        Raises:
+            StoreMovingError: it is being moved, or was.
+        """
+        if move is not None and is_over(move, mover=self.mover, now=time.time()):
+            self.set_fact(MOVE, None)
+            self.set_fact(BOOT, {"id": "", "moment": int(time.time())})
 
     def fact(self, name: str) -> Any:
         """What is remembered under ``name``; None for nothing."""

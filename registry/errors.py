@@ -161,6 +161,24 @@ class ContentVanishedError(EnvironmentFault):
     code = "registry-content-vanished"
 
 
+class StoreMovingError(EnvironmentFault):
+    """The store is being moved elsewhere and takes no writes for a moment."""
+
+    code = "registry-store-moving"
+
+
+class StoreMovedError(StoreMovingError):
+    """The store was moved elsewhere and takes no writes any more."""
+
+    code = "registry-store-moved"
+
+
+class MigrationError(RegistryError):
+    """A store cannot be moved like this."""
+
+    code = "registry-migration"
+
+
 class ObjectStoreError(EnvironmentFault):
     """The object store refused or failed, also when asked again."""
 

@@ -11,11 +11,12 @@ import sqlite3
 from typing import Final
 
 from images.errors import EnvironmentFault
-from registry.errors import ApiError
+from registry.errors import ApiError, StoreMovingError
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _RETRY_SECONDS: Final = "5"
+_MOVING: Final = "the store of this registry is being moved: reads go on, try writes again soon"
 
 
 def refusal_of(error: Exception) -> ApiError | None:
@@ -27,6 +28,9 @@ def refusal_of(error: Exception) -> ApiError | None:
         error = error.__cause__
     if isinstance(error, OSError):
         return _full() if error.errno in _FULL else _failing()
+    if isinstance(error, StoreMovingError):
+        # Where to is for those who run it, and in the log.
+        return ApiError("UNAVAILABLE", message=_MOVING, headers={"Retry-After": _RETRY_SECONDS})
     if isinstance(error, EnvironmentFault):
         return ApiError("UNAVAILABLE", message=error.what)
     if isinstance(error, sqlite3.Error):

@@ -28,6 +28,7 @@ from registry.followers import Followers, followed
 from registry.gate.gate import Gate
 from registry.guard import Guard
 from registry.index import SqlIndex, SqliteIndex
+from registry.moving.state import require_complete, require_here
 from registry.notary.front import TrustFront
 from registry.outbox import Outbox
 from registry.protocols import Authorizer, Index, IndexWriter, Storage
@@ -122,15 +123,23 @@ def open_sender(config: RegistryConfig, storage: Storage, workers: Workers) -> B
     return sender_of(config, storage, workers)
 
 
-def open_index(config: RegistryConfig, storage: Storage) -> SqlIndex:
-    """The index under the rules of ``config``.
+def open_index(config: RegistryConfig, storage: Storage, *, mover: str | None = None) -> SqlIndex:
+    """The index under the rules of ``config``; ``mover`` is the move that it is opened for.
 
     Raises:
+        RegistryStartError: a move to it is not complete.
         IndexFormatError: a newer release wrote it. STORE_ERRORS: it cannot be used.
     """
     outbox = Outbox(followed=followed(config))
     index = SqliteIndex(config.root, guard=guard_of(config, storage), outbox=outbox)
-    storage.attach(index)
+    try:
+        if mover is None:
+            require_complete(index)
+        index.mover = mover
+        storage.attach(index)
+    except BaseException:
+        index.close()
+        raise
     return index
 
 
@@ -206,6 +215,7 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
     try:
         storage = open_storage(config)
         index = open_index(config, storage)
+        require_here(index)
         note_boot(index, time.time())
         tracer = open_tracer(config)
         events = EventFront(config, index, tracer, index.offices)

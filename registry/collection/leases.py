@@ -19,14 +19,17 @@ from functools import partial
 from typing import Final
 
 from registry.database import NO_REPOSITORY, Database
+from registry.errors import StoreMovingError
+from registry.moving.state import BOOT
 from registry.protocols import Index, IndexWriter
+
+__all__ = ["BOOT", "Leases", "cutoff", "note_boot", "slack"]
 
 _PARTS: Final = 8
 _ROUNDING: Final = 1
 """Moments in rows are whole seconds."""
 
 _REMEMBERED: Final = 65536
-BOOT: Final = "boot"
 
 
 def slack(lease: float) -> float:
@@ -78,8 +81,12 @@ class Leases:
             self._until = now + self._slack
         if now - leased >= self._slack:
             write = partial(renew, repository, digest)
-            if not await self._writer.write(NO_REPOSITORY, write, durable=False):
-                return False
+            try:
+                if not await self._writer.write(NO_REPOSITORY, write, durable=False):
+                    return False
+            except StoreMovingError:
+                # Nothing is collected while a store rests, and everything gets a fresh lease then.
+                return True
         self._young.add((repository, digest))
         return True
 

@@ -102,6 +102,7 @@ class SqliteDatabase(Database):
                     for name in repositories:
                         self.generations.enter(name)
                     try:
+                        self.opens(self._move())
                         for write in writes:
                             self._attempt(write)
                         self.journal.flush(self._fact)
@@ -125,6 +126,10 @@ class SqliteDatabase(Database):
     def crash_mark(self) -> str:
         """Which boot of the machine this is: nothing less than its crash loses a commit."""
         return _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
+
+    def _move(self) -> str | None:
+        row = self.writer.execute("SELECT value FROM facts WHERE name = 'move'").fetchone()
+        return None if row is None else str(row[0])
 
     @contextmanager
     def _turn_to_write(self) -> Iterator[None]:
