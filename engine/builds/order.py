@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from records import Record
+from records import Record, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from builder.request import BuildRequest, BuildResult
     from engine.builds.attesting.options import Attesting
     from engine.builds.delivery.annotations import Annotation
@@ -38,6 +40,8 @@ class BuildOrder(Record):
     """What is to be stated about the images."""
     verify: bool = False
     """Build everything once more, apart, and deliver only what came out the same."""
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Files of ssh keys by the name of the agent that is to hold them."""
     sources: Sources | None = None
     """What has to be brought in before the request can be built; None if all of it is here."""
 

@@ -7,7 +7,7 @@ asks for nothing special costs nothing special.
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 from builder.progress.tracker import Tracker
 from engine.builds import building
@@ -17,7 +17,7 @@ from records import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from builder.progress.events import ProgressSink
@@ -119,6 +119,8 @@ def sourced(
     Raises:
         BuildError, ImagesError: as ``engine.builds.sources.station.bring_in``.
     """
+    if order.keys:
+        return _with_keys(order, yard, tracker, cancellation=cancellation, lock=lock)
     if order.sources is None:
         return nullcontext(order)
     from engine.builds.sources.station import sourced_order
@@ -127,13 +129,33 @@ def sourced(
     return sourced_order(order, yard.store, tracker, judge=judge, cancellation=cancellation)
 
 
+@contextmanager
+def _with_keys(
+    order: BuildOrder,
+    yard: Yard,
+    tracker: Tracker,
+    *,
+    cancellation: Cancellation | None,
+    lock: BuildLock | None,
+) -> Iterator[BuildOrder]:
+    """The same with an agent for the keys that were named, which a context may need already."""
+    from engine.builds.key_agent import with_agents
+
+    with (
+        with_agents(order) as order,
+        sourced(order, yard, tracker, cancellation=cancellation, lock=lock) as order,
+    ):
+        yield order
+
+
 def _caches(order: BuildOrder, yard: Yard, tracker: Tracker) -> AbstractContextManager[Yard]:
     """The yard with the caches elsewhere that an order names, and with what pushes ahead."""
     if not (order.cache_from or order.cache_to or any(it.push for it in order.outputs)):
         return nullcontext(yard)
     if yard.elsewhere is not None:
-        own = replace(yard.elsewhere, cache_from=order.cache_from, cache_to=order.cache_to)
-        return nullcontext(replace(yard, elsewhere=own))
+        from engine.remote.caches import client_caches
+
+        return client_caches(order, yard, tracker)
     from engine.builds.remote_cache.station import remote_caches
 
     return remote_caches(order, yard, tracker)

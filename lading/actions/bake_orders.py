@@ -91,12 +91,6 @@ def _refuse_what_has_no_flag(target: Target) -> None:
             "BuildKit's source policies are not known here",
             fix="use `lading bake --policy FILE` with a policy of lading (docs/trust.md)",
         )
-    for agent in target.ssh or ():
-        if len(agent.paths) > 1:
-            raise BakeError(
-                f"the agent {agent.id} has several keys, and one socket is possible",
-                fix="add the keys to an agent with ssh-add, and name its socket",
-            )
     if any(name.startswith("device") for name in target.entitlements or ()):
         raise BakeError("devices are not given to builds", fix="leave the entitlement out")
 

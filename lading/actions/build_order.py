@@ -46,6 +46,10 @@ def make_order(
         from lading.actions.build_sources import with_sources
 
         order = with_sources(order, build_contexts)
+    if any("=" in agent for agent in flags["agents"]):
+        from lading.actions.build_request import ssh_keys
+
+        order = replace(order, keys=ssh_keys(flags["agents"]))
     if cache_from or cache_to:
         order = _with_caches(order, cache_from, cache_to)
     if outputs or push or load or squash or verify_reproducible or annotations:

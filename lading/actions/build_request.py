@@ -127,16 +127,46 @@ def _secrets(values: tuple[str, ...]) -> list[Secret]:
 
 
 def _agents(values: tuple[str, ...]) -> dict[str, Path]:
+    """``ID[=SOCKET|KEY[,KEY]]``; of several keys the first stands for all (``ssh_keys``)."""
     agents: dict[str, Path] = {}
     if values:
         from pathlib import Path
     for value in values:
-        name, _, path = value.partition("=")
-        socket = path or os.environ.get("SSH_AUTH_SOCK", "")
-        if not socket:
-            raise UsageError(f"no agent for {name}: SSH_AUTH_SOCK is not set", where="--ssh")
-        agents[name or "default"] = Path(socket)
+        name, _, paths = value.partition("=")
+        path = paths.partition(",")[0] or os.environ.get("SSH_AUTH_SOCK", "")
+        if not path:
+            raise UsageError(
+                f"no agent for {name}: SSH_AUTH_SOCK is not set",
+                where="--ssh",
+                fix=f"start ssh-agent, or name a key: --ssh {name or 'default'}=~/.ssh/id_ed25519",
+            )
+        agents[name or "default"] = Path(path)
     return agents
+
+
+def ssh_keys(values: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """The agents of ``--ssh`` that are files of keys rather than sockets.
+
+    Raises:
+        UsageError: a socket among several.
+    """
+    from engine.builds.key_agent import is_socket
+
+    keys: dict[str, tuple[str, ...]] = {}
+    for value in values:
+        name, _, paths = value.partition("=")
+        named = tuple(path for path in paths.split(",") if path)
+        keys.pop(name or "default", None)
+        if not named or (len(named) == 1 and is_socket(named[0])):
+            continue
+        if any(is_socket(path) for path in named):
+            raise UsageError(
+                f"{value}: a socket stands alone",
+                where="--ssh",
+                fix="name one socket, or one or more files of keys",
+            )
+        keys[name or "default"] = named
+    return keys
 
 
 def _resources(limits: dict[str, Any]) -> Resources | None:

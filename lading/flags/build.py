@@ -129,7 +129,9 @@ BUILD: Final = Line(
             "Secret; with cache=digest, RUN depends on what it says",
             "id=N[,src=F|,env=V][,cache=digest]",
         ),
-        Flag("agents", "--ssh", LIST, "SSH agent to forward", "ID[=SOCKET]"),
+        Flag(
+            "agents", "--ssh", LIST, "SSH agent to forward, or keys for one", "ID[=SOCKET|KEY,...]"
+        ),
         Flag("shm_size", "--shm-size", TEXT, "Size of /dev/shm in RUN", "BYTES"),
         Flag("ulimits", "--ulimit", LIST, "Limit in RUN", "NAME=SOFT:HARD"),
         Flag("cgroup_parent", "--cgroup-parent", TEXT, "Control group above RUN's", "PATH", ""),

@@ -92,7 +92,6 @@ def test_what_is_only_a_context_of_others_is_not_named_and_goes_nowhere() -> Non
     ("text", "says"),
     [
         ('policy = ["filename=p.rego"]', "source policies are not known"),
-        ('ssh = ["k=a,b"]', "several keys"),
         ('entitlements = ["device=gpu"]', "devices are not given"),
         ('context = "-"', "standard input"),
         ('dockerfile = "-"', "standard input"),
@@ -114,3 +113,9 @@ def test_what_cannot_be_is_refused_with_the_target(text: str, says: str) -> None
 
 def test_a_disabled_policy_is_no_policy() -> None:
     assert order('policy = ["disabled=true"]') == order("")
+
+
+def test_agents_are_sockets_or_hold_keys() -> None:
+    found = order('ssh = [{ id = "default", paths = ["a", "b"] }, "other=c"]')
+    assert found.keys == {"default": ("a", "b"), "other": ("c",)}
+    assert set(found.request.ssh) == {"default", "other"}

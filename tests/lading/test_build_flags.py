@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,8 @@ from builder.request import BuildRequest
 from builder.runner import Dns, Ulimit
 from engine.options.errors import OptionError
 from lading.actions.build_order import _platforms
-from lading.actions.build_request import make_request
+from lading.actions.build_request import make_request, ssh_keys
+from lading.errors import UsageError
 from lading.flags.build import BUILD
 from lading.parse import parse
 
@@ -104,3 +107,17 @@ def test_choices_of_the_cache() -> None:
     request = request_of("--build-arg-scope", "used", "--no-rewrite-timestamp")
     assert request.precise_args
     assert not request.rewrite_timestamps
+
+
+def test_agents_and_files_of_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(str(tmp_path / "agent"))
+        path = str(tmp_path / "agent")
+        assert ssh_keys(("default", f"a={path}", "b=k1,k2", "c=k3")) == {
+            "b": ("k1", "k2"),
+            "c": ("k3",),
+        }
+        assert ssh_keys(("b=k1", "b")) == {}
+        with pytest.raises(UsageError, match="a socket stands alone"):
+            ssh_keys((f"a=k1,{path}",))

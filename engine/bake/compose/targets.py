@@ -190,7 +190,7 @@ def _agents(items: Sequence[Any]) -> tuple[Agent, ...] | None:
     for item in items:
         text = "=".join(map(str, *item.items())) if isinstance(item, dict) else str(item)
         id, _, path = text.partition("=")
-        found.append(Agent(id, (path,) if path else ()))
+        found.append(Agent(id, tuple(path.split(",")) if path else ()))
     return tuple(sorted(found, key=lambda agent: (agent.id, agent.paths))) or None
 
 
