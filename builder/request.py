@@ -119,6 +119,14 @@ class Material(Record):
     name: str = ""
 
 
+class Site(Record):
+    """A machine that built in place of this one: its own name, platform and version of lading."""
+
+    name: str
+    platform: Platform
+    version: str
+
+
 class BuildResult(Record):
     """The image that a build ended in. ``cached`` says that nothing had to be executed."""
 
@@ -136,3 +144,5 @@ class BuildResult(Record):
     contexts that were read."""
     base_layers: int = 0
     """How many of the image's layers, the lowest, were in its base image."""
+    site: Site | None = None
+    """Where it was built; None for here."""

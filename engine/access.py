@@ -10,6 +10,7 @@ from records import Record, field
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Protocol
 
     from engine.signatures import Found
     from engine.trusting import TrustData
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
     from images.reference import Reference
     from trust.policy import Policy
     from trust.requirements import NotarySigned
+
+    class Judge(Protocol):
+        """Somebody else who has to accept what a build uses, besides the policy in force here."""
+
+        def image(self, reference: Reference, digest: Digest) -> None:
+            """Return if an image may be used; what is raised refuses it."""
+
+        def url(self, url: str, *, pinned: bool) -> None:
+            """Return if a file or repository may be added; ``pinned`` by its checksum or commit."""
 
 
 def _environ() -> Mapping[str, str]:
@@ -36,6 +46,8 @@ class Access(Record):
     policy_file: Path | None = None
     verify_keys: tuple[Path, ...] = ()
     environ: Mapping[str, str] = field(default_factory=_environ, repr=False)
+    judge: Judge | None = None
+    """Asked about everything besides the policy: whoever ordered the build, at another machine."""
 
     @property
     def explicit(self) -> bool:
@@ -49,10 +61,11 @@ class Access(Record):
 
         return enabled(self.environ)
 
-    def client(self, *, reading: bool = False) -> RegistryClient:
+    def client(self, *, reading: bool = False, plain: bool = False) -> RegistryClient:
         """A client with the user's credentials, to be closed by ``async with``.
 
-        ``reading`` means that it will not write, and may ask mirrors.
+        ``reading`` means that it will not write, and may ask mirrors. ``plain`` makes one that
+        needs no event loop.
 
         Raises:
             RegistriesFileError: registries.conf cannot be used.
@@ -68,7 +81,13 @@ class Access(Record):
             environ=self.environ,
             registries=known if reading else Registries(),
         )
-        return RegistryClient(CredentialStore.from_environment(self.environ), options)
+        wire = None
+        if plain:
+            from images.client.plain_wire import PlainWire
+
+            wire = PlainWire(options)
+        credentials = CredentialStore.from_environment(self.environ)
+        return RegistryClient(credentials, options, wire=wire)
 
     def trust_data(self) -> TrustData:
         """How the trust data is asked for that a policy wants; nothing of it is loaded before."""

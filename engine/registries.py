@@ -1,4 +1,4 @@
-"""Pull, push and login as plain calls: one event loop each, policy and credentials joined in.
+"""Pull, push and login as plain calls, policy and credentials joined in.
 
 This is the choke point for trust on the way in (design D10): every image that comes from a registry
 comes through ``pull``, which hands the resolved digest to the policy before any layer is fetched.
@@ -6,7 +6,9 @@ comes through ``pull``, which hands the resolved digest to the policy before any
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from images.client.progress import ProgressSink, ignore
@@ -14,6 +16,7 @@ from images.client.progress import ProgressSink, ignore
 if TYPE_CHECKING:
     from engine.access import Access
     from images.client import RegistryClient
+    from images.client.progress import Event
     from images.credentials import Credentials
     from images.descriptor import Descriptor
     from images.platform import Platform
@@ -85,20 +88,17 @@ def _pull(
     all_platforms: bool,
     progress: ProgressSink,
 ) -> Descriptor:
-    from engine.trusting import verifier
+    from engine.trusting import verifier_of
 
-    policy = access.policy()
-    notary = access.trust_data()
-
-    return call(
+    return plainly(
         access,
         lambda client: client.pull(
             reference,
             store,
             platform=platform,
             all_platforms=all_platforms,
-            verify=verifier(client, policy, notary=notary),
-            progress=progress,
+            verify=verifier_of(access, client),
+            progress=_in_turn(progress),
         ),
         reading=True,
     )
@@ -127,10 +127,10 @@ def push(
             fix=f"`lading images` lists names; `lading tag IMAGE {reference.familiar}` gives one",
         )
 
-    return call(
+    return plainly(
         access,
         lambda client: client.push(
-            reference, store, descriptor, platform=platform, progress=progress
+            reference, store, descriptor, platform=platform, progress=_in_turn(progress)
         ),
     )
 
@@ -143,8 +143,56 @@ def login(registry: str, credentials: Credentials, access: Access) -> None:
     """
     from images.credentials import CredentialStore
 
-    proven = call(access, lambda client: client.login(registry, credentials))
+    proven = plainly(access, lambda client: client.login(registry, credentials))
     CredentialStore.from_environment(access.environ).store(registry, proven)
+
+
+class Caller:
+    """A client, and whatever carries its coroutines out; safe to use from any thread.
+
+    Mostly nothing more than the calling thread: most of a short command would be an event loop's
+    and its HTTP library's import.
+    """
+
+    def __init__(self, access: Access, *, reading: bool = False) -> None:
+        """``reading`` is that of ``Access.client``; raises as that."""
+        from images.client.proxy import through_tls
+
+        self._open = partial(access.client, reading=reading)
+        self._plain = None if through_tls(access.environ) else self._open(plain=True)
+
+    def call(self, action: Callable[[RegistryClient], Coroutine[Any, Any, _T]]) -> _T:
+        """Run one action with the client and wait for it; nothing in it may need an event loop.
+
+        Raises:
+            images.client.scope.Cancelled: the current scope was.
+        """
+        if self._plain is not None:
+            from images.client.scope import run
+
+            return run(action(self._plain))
+        return on_event_loop(self._open, action)
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._plain is not None:
+            from images.client.scope import run
+
+            run(self._plain.close())
+
+
+def plainly(
+    access: Access,
+    action: Callable[[RegistryClient], Coroutine[Any, Any, _T]],
+    *,
+    reading: bool = False,
+) -> _T:
+    """As ``call``, where nothing in the action needs an event loop; that starts sooner."""
+    caller = Caller(access, reading=reading)
+    try:
+        return caller.call(action)
+    finally:
+        caller.close()
 
 
 def call(
@@ -157,10 +205,29 @@ def call(
 
     ``reading`` is that of ``Access.client``.
     """
+    return on_event_loop(partial(access.client, reading=reading), action)
+
+
+def on_event_loop(
+    make: Callable[[], RegistryClient],
+    action: Callable[[RegistryClient], Coroutine[Any, Any, _T]],
+) -> _T:
+    """Run one action with the client that ``make`` makes there."""
     import asyncio
 
     async def run() -> _T:
-        async with access.client(reading=reading) as client:
+        async with make() as client:
             return await action(client)
 
     return asyncio.run(run())
+
+
+def _in_turn(progress: ProgressSink) -> ProgressSink:
+    """A sink that threads may call, for one that hears of one thing at a time."""
+    lock = threading.Lock()
+
+    def tell(event: Event, /) -> None:
+        with lock:
+            progress(event)
+
+    return tell

@@ -10,7 +10,6 @@ the policy asks for. A policy that looks at no signature costs no request.
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +29,7 @@ from engine.signatures import (
 )
 from images import manifest as manifests
 from images.client.errors import TagMovedError
+from images.client.threads import pause, to_thread
 from images.descriptor import Descriptor
 from images.digest import Digest
 from images.manifest import Index, Manifest
@@ -59,6 +59,7 @@ from trust.signers.signer import Signer
 from trust.verify import verify
 
 if TYPE_CHECKING:
+    from engine.access import Access
     from images.client import RegistryClient
     from trust.notation.signing import CertifiedKey
 
@@ -102,7 +103,7 @@ def utc_now() -> datetime:
 
 async def back_off(attempt: int) -> None:
     """Wait a random while, longer the more signers write to the same tag; ``attempt`` is from 1."""
-    await asyncio.sleep(random.uniform(0.0, min(0.02 * 2**attempt, 2.0)))
+    await pause(random.uniform(0.0, min(0.02 * 2**attempt, 2.0)))
 
 
 async def sign(
@@ -150,7 +151,7 @@ async def sign_simply(
     """
     targets = await signed_manifests(client, reference)
     for target in targets:
-        message = await asyncio.to_thread(simple.sign, key, reference, target.digest, now=now())
+        message = await to_thread(simple.sign, key, reference, target.digest, now=now())
         await put_simple(client, reference, target.digest, message)
     return tuple(target.digest for target in targets)
 
@@ -178,9 +179,7 @@ async def verify_digest(
     async def judge(found: Found) -> None:
         # Reading keys and checking signatures block, so they leave the event loop.
         signatures = Signatures(found.items)
-        await asyncio.to_thread(
-            verify, reference, digest, policy, signatures, now=now(), read_key=read_key
-        )
+        await to_thread(verify, reference, digest, policy, signatures, now=now(), read_key=read_key)
 
     decision = policy.decide(reference)
     found = Found()
@@ -268,6 +267,24 @@ def verifier(
     return check
 
 
+def verifier_of(
+    access: Access, client: RegistryClient
+) -> Callable[[Reference, Descriptor], Awaitable[None]]:
+    """The ``verify`` argument of ``RegistryClient.pull``: the policy in force, and who else has a
+    say.
+    """
+    check = verifier(client, access.policy(), notary=access.trust_data())
+    judge = access.judge
+    if judge is None:
+        return check
+
+    async def both(reference: Reference, descriptor: Descriptor) -> None:
+        await check(reference, descriptor)
+        await to_thread(judge.image, reference, descriptor.digest)
+
+    return both
+
+
 @dataclass(frozen=True, slots=True)
 class _Signer:
     """One signing of several manifests: what is the same for all of them."""
@@ -299,7 +316,7 @@ class _Signer:
         return replace(self.reference, digest=None)
 
     async def _append(self, reference: Reference, digest: Digest) -> bool:
-        signature = await asyncio.to_thread(
+        signature = await to_thread(
             cosign.sign, self.key, reference, digest, annotations=self.annotations
         )
         # The tag is read, changed and written; another signer may write in between. Registries
@@ -341,7 +358,7 @@ class _Signer:
         await self.client.put_manifest(tag, manifest.raw, OCI_MANIFEST, condition=state.unchanged)
 
     async def _attach(self, reference: Reference, target: Descriptor) -> bool:
-        made = await asyncio.to_thread(
+        made = await to_thread(
             bundle.sign, self.key, reference, target.digest, annotations=self.annotations
         )
         wanted = bundle.parse_bundle(made.raw)
@@ -363,7 +380,7 @@ class _Signer:
             return False
         plain = Descriptor(target.media_type, target.digest, target.size, self.annotations or {})
         now = self.now()
-        envelope = await asyncio.to_thread(certified.sign, plain, signed_at=now)
+        envelope = await to_thread(certified.sign, plain, signed_at=now)
         manifest, config = referrer.referrer(envelope, certified.chain, target, created=now)
         await self._put_referrer(manifest, config, envelope)
         return True

@@ -211,11 +211,12 @@ def _resolver(request: BuildRequest, yard: Yard, lock: BuildLock | None) -> Pull
 
 def judge_of(yard: Yard, lock: BuildLock | None) -> SourceRules | None:
     """What decides about files and repositories from elsewhere; None where all may be used."""
-    if lock is None and not yard.access.explicit:
+    access = yard.access
+    if lock is None and not access.explicit and access.judge is None:
         return None
     from engine.builds.source_rules import SourceRules
 
-    return SourceRules(yard.access.policy() if yard.access.explicit else None, lock)
+    return SourceRules(access.policy() if access.explicit else None, lock, access.judge)
 
 
 def _ignore(event: Event) -> None:

@@ -32,9 +32,17 @@ LOOK_SECONDS = 0.5
 class FailedStepShell:
     """A ``builder.runner.FailureInspector`` on the terminal of ``stdio``."""
 
-    def __init__(self, runtime_dir: Path, *, stdio: tuple[int, int, int] = (0, 1, 2)) -> None:
+    def __init__(
+        self,
+        runtime_dir: Path,
+        *,
+        stdio: tuple[int, int, int] = (0, 1, 2),
+        term: str | None = None,
+    ) -> None:
+        """``term`` is the kind of terminal, None for this process's."""
         self._runtime_dir = runtime_dir
         self._stdio = stdio
+        self._term = os.environ.get("TERM", "xterm") if term is None else term
 
     def __call__(self, step: RunStep, message: str) -> None:
         """Run the shell to its end; one that cannot be started is told and no error."""
@@ -45,7 +53,7 @@ class FailedStepShell:
         step = replace(step, args=(SHELL,), work=work)
         with ExitStack() as stack:
             request = make_request(step, ssh_sockets(step, self._runtime_dir, stack))
-            request = _on_terminal(request, size_of(self._stdio[1]))
+            request = _on_terminal(request, size_of(self._stdio[1]), self._term)
             try:
                 stack.enter_context(raw(self._stdio[0]))
                 container = start(
@@ -75,10 +83,12 @@ class FailedStepShell:
         os.write(self._stdio[2], text.encode("utf-8", "surrogateescape"))
 
 
-def _on_terminal(request: ContainerRequest, size: tuple[int, int] | None) -> ContainerRequest:
+def _on_terminal(
+    request: ContainerRequest, size: tuple[int, int] | None, term: str
+) -> ContainerRequest:
     """The same with a terminal of ``size``, rows and columns."""
     assert isinstance(request.spec, Spec)
     process = request.spec.process
-    env = (*process.env, f"TERM={os.environ.get('TERM', 'xterm')}")
+    env = (*process.env, f"TERM={term}")
     process = replace(process, terminal=True, console_size=size, env=env)
     return change(request, spec=replace(request.spec, process=process))

@@ -104,6 +104,50 @@ class BuildLock:
         """Remember what was at a URL."""
         self._added.urls[url] = digest
 
+    @classmethod
+    def carried(cls, label: str, entries: bytes, *, refresh: bool, frozen: bool) -> Self:
+        """The lock of a build that is ordered from another machine, by what ``entries`` gave there.
+
+        Raises:
+            LockFileError: these are none.
+        """
+        made = cls.__new__(cls)
+        made._path = Path(label)
+        made._refresh, made._frozen = refresh, frozen
+        made._known, made._added = _Entries.parse(entries, label), _Entries()
+        return made
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return str(self._path)
+
+    @property
+    def refresh(self) -> bool:
+        """Whether what it says of what the build uses is forgotten."""
+        return self._refresh
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing may be added."""
+        return self._frozen
+
+    def entries(self) -> bytes:
+        """What it says, as in its file."""
+        return self._known.encode()
+
+    def added(self) -> bytes:
+        """What was noted, as in its file."""
+        return self._added.encode()
+
+    def note_all(self, entries: bytes) -> None:
+        """Remember what was noted elsewhere, as ``added`` gave it.
+
+        Raises:
+            LockFileError: it is malformed.
+        """
+        self._added = self._added.merged(_Entries.parse(entries, self.label))
+
     def write(self) -> None:
         """Add what was noted to the file as it is now; nothing is written if nothing changed.
 
@@ -153,6 +197,15 @@ class _Entries:
             raise LockFileFault(
                 f"cannot read the lock file: {error.strerror}", where=str(path)
             ) from error
+        return cls.parse(data, str(path))
+
+    @classmethod
+    def parse(cls, data: bytes, where: str) -> Self:
+        """The entries in bytes.
+
+        Raises:
+            LockFileError: there is something else in them.
+        """
         try:
             if len(data) > SIZE_LIMIT:
                 raise ValueError(f"longer than {SIZE_LIMIT} bytes")
@@ -161,7 +214,7 @@ class _Entries:
             reason = error.what if isinstance(error, ImagesError) else str(error)
             raise LockFileError(
                 f"not a lock file: {reason}",
-                where=str(path),
+                where=where,
                 fix="restore it from version control, or remove it and lock anew",
             ) from error
 

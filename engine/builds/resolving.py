@@ -67,7 +67,8 @@ class PullingResolver:
         """The digest the local name stands for; None when only ``resolve`` can tell: a pull, a
         policy that was named, a lock.
         """
-        if self._always or self._access.explicit or self._lock is not None:
+        access = self._access
+        if self._always or access.explicit or access.judge or self._lock is not None:
             return None
         return self._local.pin(reference, platform)
 
@@ -107,6 +108,8 @@ class PullingResolver:
         Raises:
             VerificationError: the policy refuses it, whatever its signatures.
         """
+        if self._access.judge is not None:
+            self._access.judge.image(reference, stored.digest)
         if not self._access.explicit:
             return True
         from trust.signature import Signatures

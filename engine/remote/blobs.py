@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from engine.remote.channel import PIECE
 from engine.remote.errors import ChannelError
-from images.digest import Digest
 
 if TYPE_CHECKING:
     from engine.remote.channel import Channel
+    from images.digest import Digest
     from images.store import ImageStore
 
 
-def take_blobs(offered: Iterable[str], channel: Channel, store: ImageStore) -> None:
+def take_blobs(offered: Iterable[Digest], channel: Channel, store: ImageStore) -> None:
     """Bring in what the store lacks of what the other end has, each verified as it comes.
 
     The caller holds a lease.
@@ -23,8 +23,7 @@ def take_blobs(offered: Iterable[str], channel: Channel, store: ImageStore) -> N
         ChannelError: the other end is gone.
         DigestMismatchError: it sent something else.
     """
-    digests = [Digest.parse(name) for name in offered]
-    missing = [digest for digest in digests if not store.blobs.has(digest)]
+    missing = [digest for digest in dict.fromkeys(offered) if not store.blobs.has(digest)]
     channel.send("want", blobs=[str(digest) for digest in missing])
     for digest in missing:
         with store.blobs.writer(expected=digest) as writer:
@@ -42,11 +41,10 @@ def send_blobs(
         ChannelError: it is gone, or asks for what it was not offered.
     """
     known = {str(digest): digest for digest in offered}
-    try:
-        digests = [known[text] for text in wanted]
-    except (KeyError, TypeError) as error:
-        raise ChannelError("the other end asks for what it was not offered") from error
-    for digest in digests:
+    asked = list(wanted)
+    if len(set(asked)) < len(asked) or not known.keys() >= set(asked):
+        raise ChannelError("the other end asks for what it was not offered")
+    for digest in (known[text] for text in asked):
         channel.send_stream(_pieces(digest, store))
 
 

@@ -15,6 +15,7 @@ from io import RawIOBase
 from typing import Any, BinaryIO, Final
 
 from engine.remote.errors import ChannelError, PeerGoneError
+from engine.remote.message import Message
 
 FRAME_LIMIT: Final = 64 << 20
 """Bytes of one frame: the list of files of the largest context is one."""
@@ -53,7 +54,7 @@ class Channel:
                 self._write(_DATA, piece[start : start + PIECE])
         self._write(_END, b"")
 
-    def receive(self, *expected: str) -> dict[str, Any]:
+    def receive(self, *expected: str) -> Message:
         """The next message, of a kind that is ``expected``, or of any where none is named.
 
         Raises:
@@ -63,7 +64,7 @@ class Channel:
         kind, body = self._read()
         try:
             message = json.loads(body) if kind == _MESSAGE else None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ChannelError("the other end sent no JSON", where=self._peer) from error
         if not isinstance(message, dict) or not isinstance(message.get("kind"), str):
             raise ChannelError("the other end sent no message", where=self._peer)
@@ -73,13 +74,13 @@ class Channel:
                 where=self._peer,
                 fix="use the same release of lading on both sides",
             )
-        return message
+        return Message(message)
 
     def receive_stream(self) -> Iterator[bytes]:
         """The pieces of a stream, to be taken to its end; raises as ``receive``."""
         while True:
             kind, body = self._read()
-            if kind == _END:
+            if kind == _END and not body:
                 return
             if kind != _DATA:
                 raise ChannelError("the other end broke off a stream", where=self._peer)

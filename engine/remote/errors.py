@@ -21,6 +21,17 @@ class NodeError(InputError):
     code = "builder-node"
 
 
+class ClientError(RemoteError):
+    """Whoever ordered a build cannot do or allow what it needs, for the reason given there.
+
+    ``code`` is that of the error there.
+    """
+
+    def __init__(self, what: str, *, where: str | None, fix: str | None, code: str) -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.code = code
+
+
 class RemoteBuildError(RemoteError):
     """A build failed at the other end, for the reason given there.
 

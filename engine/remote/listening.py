@@ -23,6 +23,8 @@ from engine.remote.errors import ChannelError, NodeError
 SESSIONS: Final = 16
 """At the same time; more are turned away."""
 HANDSHAKE_SECONDS: Final = 20.0
+KEEPALIVE_SECONDS: Final = 30
+"""After so long without a word, and as often as that, TCP asks whether the client is there."""
 
 log = logging.getLogger("builder")
 
@@ -137,12 +139,18 @@ def _start(
 def _converse(
     connection: socket.socket, peer: str, context: ssl.SSLContext, session: Session
 ) -> None:
+    # A client whose machine went away says nothing; its session would stay for ever.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_SECONDS)
     connection.settimeout(HANDSHAKE_SECONDS)
     with context.wrap_socket(connection, server_side=True) as stream:
         stream.settimeout(None)
-        log.info("%s builds as %s", peer, _common_name(stream))
+        name = _common_name(stream)
+        log.info("%s is here as %s", peer, name)
         with stream.makefile("rb", buffering=0) as reader, stream.makefile("wb") as writer:
             session(Channel(reader, writer, peer=peer))
+        log.info("%s as %s is done", peer, name)
 
 
 def _common_name(stream: ssl.SSLSocket) -> str:

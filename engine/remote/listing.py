@@ -33,6 +33,11 @@ _KINDS: Final = {
 }
 ROWS: Final = 1_000_000
 """Most files of a context."""
+PATH_LIMIT: Final = 4096
+"""Bytes of a path with its end, PATH_MAX of <linux/limits.h>; a link's text is one."""
+NAME_LIMIT: Final = 255
+XATTR_LIMIT: Final = 64 << 10
+_INT64: Final = 1 << 63
 
 
 class Row(NamedTuple):
@@ -88,6 +93,8 @@ class ContextListing:
         """
         for number in wanted:
             node = self._nodes[number]
+            if not node.is_file:
+                raise ChannelError(f"the other end asks for the bytes of {node.path}")
             left = node.status.st_size
             with open_node(node) as file:
                 while left and (piece := file.read(min(left, PIECE))):
@@ -146,14 +153,41 @@ def read_rows(value: Any) -> list[Row]:
 
 
 def _sound(row: Row) -> bool:
-    texts = (row.path, row.kind, row.content)
     numbers = (row.mode, row.size, row.mtime)
     return (
-        all(isinstance(text, str) and "\0" not in text for text in texts)
+        all(_is_text(text, PATH_LIMIT) for text in (row.path, row.kind, row.content))
         and all(type(number) is int for number in numbers)
-        and row.size >= 0
+        and 0 <= row.size < _INT64
         and 0 <= row.mode <= 0o7777
+        and -_INT64 <= row.mtime < _INT64
         and row.kind in (FILE, DIRECTORY, LINK, FIFO)
-        and isinstance(row.xattrs, dict)
+        and (row.kind != LINK or row.content != "")
+        and _are_attributes(row.xattrs)
         and not {"", ".", ".."}.intersection(row.path.split("/"))
+        and all(len(os.fsencode(name)) <= NAME_LIMIT for name in row.path.split("/"))
     )
+
+
+def _is_text(value: Any, limit: int) -> bool:
+    """Whether it can be given to the kernel."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        return len(os.fsencode(value)) < limit
+    except UnicodeEncodeError:
+        return False
+
+
+def _are_attributes(value: Any) -> bool:
+    """Whether they are names, and values in base64, as xattr(7) bounds them."""
+    if not isinstance(value, dict):
+        return False
+    for name, text in value.items():
+        if not _is_text(name, NAME_LIMIT + 1) or not _is_text(text, XATTR_LIMIT * 2):
+            return False
+        try:
+            if len(base64.b64decode(text, validate=True)) > XATTR_LIMIT:
+                return False
+        except ValueError:
+            return False
+    return True

@@ -1,14 +1,19 @@
-"""Which of a builder's machines builds what, and the build there or here."""
+"""Which of a builder's machines builds what, and the build there or here.
+
+A machine that cannot be reached, or goes away in the middle, is passed over where there is another
+one that can build the platform; what it had done is in its own cache.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from builder.build import name_image
 from engine.builds import building
 from engine.remote import building as remote
-from engine.remote.errors import NodeError
+from engine.remote.errors import ChannelError, NodeError
 from engine.remote.nodes import LOCAL, Builder, Node
 from images.platform import Platform
 from records import Record, replace
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
     from engine.builds.building import Yard
     from engine.builds.lock import BuildLock
     from engine.builds.remote_cache.options import CacheSource, CacheTarget
+    from engine.remote.caches import Collected
 
     PlatformsOf = Callable[[Node], tuple[str, ...]]
 
@@ -30,6 +36,8 @@ class Elsewhere(Record):
     builder: Builder
     cache_from: tuple[CacheSource, ...] = ()
     cache_to: tuple[CacheTarget, ...] = ()
+    collected: Collected | None = None
+    """What caches of this machine are to have of the builds."""
 
 
 def build(
@@ -50,52 +58,102 @@ def build(
     elsewhere = yard.elsewhere
     assert elsewhere is not None
     platform = request.platform or Platform.host()
-    node = choose(elsewhere.builder, platform)
-    if node.endpoint == LOCAL:
-        here = replace(yard, elsewhere=None)
+    lost: list[tuple[Node, ChannelError]] = []
+    for node in candidates(elsewhere.builder, platform):
+        for before, error in lost[-1:]:
+            tracker.warn(f"{before.endpoint}: {error.what}; building at {node.endpoint}")
+        if node.endpoint == LOCAL:
+            return _build_here(
+                request, yard, tracker, cancellation=cancellation, on_failure=on_failure, lock=lock
+            )
+        try:
+            with yard.store.lease("build elsewhere"):
+                result = remote.build(
+                    replace(request, platform=platform),
+                    node,
+                    yard,
+                    tracker,
+                    elsewhere=elsewhere,
+                    cancellation=cancellation,
+                    lock=lock,
+                    shell=on_failure is not None,
+                )
+                if request.register:
+                    name_image(result, request.tags, yard.store)
+            return result
+        except ChannelError as error:
+            lost.append((node, error))
+    raise lost[-1][1]
+
+
+def _build_here(
+    request: BuildRequest,
+    yard: Yard,
+    tracker: Tracker,
+    *,
+    cancellation: Cancellation | None,
+    on_failure: FailureInspector | None,
+    lock: BuildLock | None,
+) -> BuildResult:
+    """At the node that is this machine, with the same caches; raises as ``building.build``."""
+    from engine.builds.order import BuildOrder
+    from engine.builds.remote_cache.station import remote_caches
+
+    elsewhere = yard.elsewhere
+    assert elsewhere is not None
+    own = () if elsewhere.collected is None else elsewhere.collected.targets
+    order = BuildOrder(
+        replace(request, register=True),
+        cache_from=elsewhere.cache_from,
+        cache_to=(*elsewhere.cache_to, *own),
+    )
+    here = replace(yard, elsewhere=None)
+    caches = bool(order.cache_from or order.cache_to)
+    with remote_caches(order, here, tracker) if caches else nullcontext(here) as cached:
         return building.build(
-            request, here, tracker, cancellation=cancellation, on_failure=on_failure, lock=lock
+            request, cached, tracker, cancellation=cancellation, on_failure=on_failure, lock=lock
         )
-    _check(yard, node, on_failure, lock)
-    asked = replace(request, platform=platform)
-    with yard.store.lease("build elsewhere"):
-        result = remote.build(
-            asked,
-            node,
-            yard,
-            tracker,
-            cancellation=cancellation,
-            caches=(elsewhere.cache_from, elsewhere.cache_to),
-        )
-        if request.register:
-            name_image(result, request.tags, yard.store)
-    return result
 
 
 def choose(
     builder: Builder, platform: Platform, *, platforms_of: PlatformsOf | None = None
 ) -> Node:
-    """The machine for a platform: one that was set up for it, else one whose own it is, else one
-    that can execute it, else the first that was set up for none: it may have nothing to execute.
+    """The machine for a platform; raises as ``candidates``."""
+    return next(candidates(builder, platform, platforms_of=platforms_of))
+
+
+def candidates(
+    builder: Builder, platform: Platform, *, platforms_of: PlatformsOf | None = None
+) -> Iterator[Node]:
+    """The machines for a platform, the best first: those that were set up for it, then those whose
+    own it is, then those that can execute it, then those that were set up for none: there may be
+    nothing to execute.
+
+    They are asked no earlier than they have to be.
 
     Raises:
         NodeError: all were set up for other platforms.
-        ChannelError: one that had to be asked cannot be reached.
+        ChannelError: none of those that had to be asked can be reached.
     """
     wanted = str(platform)
-    for node in builder.nodes:
-        if wanted in node.platforms:
-            return node
+    chosen = [node for node in builder.nodes if wanted in node.platforms]
+    yield from chosen
     ask = platforms_of or _platforms_of
-    able = [(node, ask(node)) for node in builder.nodes if not node.platforms]
-    for node, known in able:
-        if known[:1] == (wanted,):
-            return node
-    for node, known in able:
-        if wanted in known:
-            return node
-    if able:
-        return able[0][0]
+    able: list[tuple[Node, tuple[str, ...]]] = []
+    silent: ChannelError | None = None
+    for node in builder.nodes:
+        if not node.platforms:
+            try:
+                able.append((node, ask(node)))
+            except ChannelError as error:
+                silent = error
+    yield from (node for node, known in able if known[:1] == (wanted,))
+    yield from (node for node, known in able if wanted in known[1:])
+    yield from (node for node, known in able if wanted not in known)
+    if chosen or able:
+        return
+    if silent is not None:
+        raise silent
     offered = dict.fromkeys(text for node in builder.nodes for text in node.platforms)
     raise NodeError(
         f"no node of the builder {builder.name} builds for {platform}",
@@ -128,16 +186,3 @@ def _refusal(flag: str, node: Node) -> NodeError:
     return NodeError(
         f"not obeyed at {node.endpoint}", where=flag, fix="build here, with --builder default"
     )
-
-
-def _check(
-    yard: Yard, node: Node, on_failure: FailureInspector | None, lock: BuildLock | None
-) -> None:
-    refused = {
-        "--on-error=shell": on_failure is not None,
-        "--lock": lock is not None,
-        "--policy": yard.access.explicit,
-    }
-    for flag, asked in refused.items():
-        if asked:
-            raise _refusal(flag, node)

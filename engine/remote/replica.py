@@ -16,8 +16,8 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -71,6 +71,21 @@ class Replica:
         """
         rest = _Bytes(contents)
         missing = set(wanted)
+        try:
+            self._fill(missing, rest)
+        finally:
+            self.close()
+        stage = self._index.with_suffix(".new")
+        stage.write_text(json.dumps(self._rows))
+        stage.replace(self._index)
+
+    def close(self) -> None:
+        """Let go of the directory; harmless when repeated."""
+        root, self._root = self._root, -1
+        if root >= 0:
+            os.close(root)
+
+    def _fill(self, missing: Collection[int], rest: _Bytes) -> None:
         for number, row in enumerate(self._rows):
             with self._parent(row.path) as parent:
                 self._make(parent, row, rest if number in missing else None)
@@ -80,11 +95,6 @@ class Replica:
             if row.kind == DIRECTORY:
                 with self._parent(row.path) as parent:
                     _settle(parent, row)
-        os.close(self._root)
-        self._root = -1
-        stage = self._index.with_suffix(".new")
-        stage.write_text(json.dumps(self._rows))
-        stage.replace(self._index)
 
     def _known(self) -> dict[str, Row]:
         try:
@@ -202,12 +212,19 @@ def replica(base: Path, *owner: str) -> Iterator[Replica]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        with tempfile.TemporaryDirectory(prefix="once-", dir=base) as once:
-            yield Replica(Path(once))
+        with (
+            tempfile.TemporaryDirectory(prefix="once-", dir=base) as once,
+            closing(Replica(Path(once))) as made,
+        ):
+            yield made
         return
+    except BaseException:
+        os.close(descriptor)
+        raise
     try:
         os.utime(folder)
-        yield Replica(folder)
+        with closing(Replica(folder)) as made:
+            yield made
     finally:
         os.close(descriptor)
 

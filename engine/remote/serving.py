@@ -8,22 +8,31 @@ memory, and when it goes away the build is stopped.
 from __future__ import annotations
 
 import queue
+import socket
 import threading
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.progress.tracker import Tracker
+from builder.request import Site
 from builder.runner import Cancellation
 from engine.builds import building
+from engine.builds.attesting.station import program_version
 from engine.builds.binfmt import executes, interpreter_of, read_entries
 from engine.builds.order import BuildOrder
 from engine.remote.blobs import send_blobs, take_blobs
+from engine.remote.borrowing import ClientCache, ClientJudge, lent_agents
+from engine.remote.calls import Calls
 from engine.remote.channel import Channel
 from engine.remote.errors import ChannelError, PeerGoneError
+from engine.remote.job import STORED, Job
 from engine.remote.listing import read_rows
+from engine.remote.message import Message, as_text
 from engine.remote.replica import replica
-from engine.remote.values import decode, encode
+from engine.remote.terminal import ShellThere
+from engine.remote.values import encode
 from images.digest import Digest
 from images.errors import EnvironmentFault, ImagesError
 from images.platform import Platform
@@ -31,10 +40,18 @@ from records import replace
 
 if TYPE_CHECKING:
     from builder.progress.events import Event
+    from builder.remote.index import CachedMount
     from builder.request import BuildRequest, BuildResult
+    from builder.solver.elsewhere import Solved
     from engine.builds.building import Yard
+    from engine.builds.remote_cache.cache import RemoteCaches
+    from engine.builds.remote_cache.line import Line
+    from engine.builds.remote_cache.options import CacheSource
+    from engine.builds.remote_cache.places import Cache
 
-PROTOCOL: Final = 1
+    Opening = Callable[[CacheSource, Line], Cache]
+
+PROTOCOL: Final = 2
 PLATFORMS: Final = ("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/riscv64", "linux/s390x")
 """Those that a node is asked about; others are built where a user said so."""
 
@@ -48,22 +65,13 @@ def serve_session(channel: Channel, yard: Yard) -> None:
     """
     channel.send("hello", protocol=PROTOCOL, native=str(Platform.host()), platforms=platforms())
     order = channel.receive("build", "bye")
-    if order["kind"] == "bye":
+    if order.kind == "bye":
         return
     places: dict[str, str] = {}
     try:
         with ExitStack() as stack:
             stack.enter_context(yard.store.lease("build for a client"))
-            if order["stored"]:
-                take_blobs(order["stored"], channel, yard.store)
-            request = _take_sources(order, channel, yard, stack, places)
-            client = _Client(channel)
-            tracker = Tracker(_Forwarded(channel))
-            with _caches(order, request, yard, tracker) as cached:
-                result = building.build(request, cached, tracker, cancellation=client.cancellation)
-            blobs = _blobs(result, yard)
-            channel.send("result", result=encode(result), blobs=[str(digest) for digest in blobs])
-            send_blobs(client.wanted(), blobs, channel, yard.store)
+            _Session(channel, yard, Job.of(order), places).build(stack)
     except ChannelError:
         raise
     except ImagesError as error:
@@ -83,57 +91,141 @@ def platforms() -> list[str]:
     ]
 
 
-def _take_sources(
-    order: dict[str, Any],
-    channel: Channel,
-    yard: Yard,
-    stack: ExitStack,
-    places: dict[str, str],
-) -> BuildRequest:
-    """The client's request, with its contexts in replicas here.
+class _Session:
+    """One job; ``places`` is told which directory of the client each replica stands for."""
 
-    ``places`` is told which directory of the client each replica stands for.
-    """
-    request: BuildRequest = decode(order["request"])
-    base = yard.store.root / "builder/replicas"
-    copies: dict[str, str] = {}
-    for name, path in order["contexts"]:
-        rows = read_rows(channel.receive("files")["rows"])
-        copy = stack.enter_context(replica(base, str(order["client"]), str(path)))
-        wanted = copy.begin(rows)
-        channel.send("want", numbers=wanted)
-        copy.complete(wanted, channel.receive_stream())
-        copies[name] = str(copy.files)
-        places[str(copy.files)] = str(path)
-    contexts = {
-        key: replace(context, path=copies[context.path]) if hasattr(context, "path") else context
-        for key, context in request.contexts.items()
-    }
-    main = None if request.context is None else copies[str(request.context)]
-    return replace(request, context=main, contexts=contexts, register=False)
+    def __init__(self, channel: Channel, yard: Yard, job: Job, places: dict[str, str]) -> None:
+        self._channel = channel
+        self._yard = yard
+        self._job = job
+        self._places = places
 
+    def build(self, stack: ExitStack) -> None:
+        """Take the sources, build, hand over; raises as ``serve_session`` and a build."""
+        channel, yard, job = self._channel, self._yard, self._job
+        if job.stored:
+            take_blobs(job.stored, channel, yard.store)
+        request = self._take_sources(stack)
+        calls, shell = Calls(channel), None
+        if job.term is not None:
+            shell = ShellThere(channel, Path(yard.runtime_dir), term=job.term)
+        client = _Client(channel, calls, shell)
+        if job.judged:
+            yard = replace(yard, access=replace(yard.access, judge=ClientJudge(calls)))
+        tracker = Tracker(_Forwarded(channel))
+        with (
+            lent_agents(calls, job.agents) as agents,
+            self._caches(request, yard, tracker, calls) as cached,
+        ):
+            result = building.build(
+                replace(request, ssh=agents),
+                cached,
+                tracker,
+                cancellation=client.cancellation,
+                on_failure=shell,
+                lock=job.lock,
+            )
+            solved, mounts = self._collected(cached.caches, tracker)
+        site = Site(socket.gethostname(), Platform.host(), program_version())
+        blobs = list(dict.fromkeys([*_blobs(result, yard), *_layers(solved, mounts)]))
+        channel.send(
+            "result",
+            result=encode(replace(result, site=site)),
+            blobs=[str(digest) for digest in blobs],
+            lock=None if job.lock is None else as_text(job.lock.added()),
+            solved=encode(solved),
+            mounts=encode(mounts),
+        )
+        send_blobs(client.wanted(), blobs, channel, yard.store)
 
-def _caches(
-    order: dict[str, Any], request: BuildRequest, yard: Yard, tracker: Tracker
-) -> AbstractContextManager[Yard]:
-    """The yard with the caches that the client named."""
-    sources, targets = decode(order["caches"])
-    if not (sources or targets):
-        return nullcontext(yard)
-    from engine.builds.remote_cache.station import remote_caches
+    def _take_sources(self, stack: ExitStack) -> BuildRequest:
+        """The client's request, with its contexts in replicas here."""
+        request, channel = self._job.request, self._channel
+        base = self._yard.store.root / "builder/replicas"
+        copies: dict[str, str] = {}
+        for name, path in self._job.contexts:
+            rows = read_rows(channel.receive("files").get("rows"))
+            copy = stack.enter_context(replica(base, self._job.client, path))
+            wanted = copy.begin(rows)
+            channel.send("want", numbers=wanted)
+            copy.complete(wanted, channel.receive_stream())
+            copies[name] = str(copy.files)
+            self._places[str(copy.files)] = path
+        contexts = {
+            key: replace(context, path=copies[context.path])
+            if hasattr(context, "path")
+            else context
+            for key, context in request.contexts.items()
+        }
+        main = None if request.context is None else copies[str(request.context)]
+        return replace(request, context=main, contexts=contexts, register=False)
 
-    # The client gets every layer, so all must be here.
-    whole = replace(request, register=True)
-    return remote_caches(BuildOrder(whole, cache_from=sources, cache_to=targets), yard, tracker)
+    @contextmanager
+    def _caches(
+        self, request: BuildRequest, yard: Yard, tracker: Tracker, calls: Calls
+    ) -> Iterator[Yard]:
+        """The yard with the caches that the client named."""
+        job = self._job
+        if not (job.cache_from or job.cache_to or job.collects):
+            yield yard
+            return
+        from engine.builds.remote_cache.station import remote_caches
+
+        # The client gets every layer, so all must be here.
+        order = BuildOrder(
+            replace(request, register=True), cache_from=job.cache_from, cache_to=job.cache_to
+        )
+        opening = self._opening(calls)
+        with remote_caches(order, yard, tracker, opening=opening) as cached:
+            assert cached.caches is not None
+            cached.caches.collecting = job.collects
+            yield cached
+
+    def _opening(self, calls: Calls) -> Opening:
+        from engine.builds.remote_cache.station import open_source
+
+        lent = iter(enumerate(self._job.labels))
+
+        def opening(source: CacheSource, line: Line) -> Cache:
+            return open_source(source, line) if source.ref else ClientCache(calls, *next(lent))
+
+        return opening
+
+    def _collected(
+        self, caches: RemoteCaches | None, tracker: Tracker
+    ) -> tuple[tuple[Solved, ...], tuple[CachedMount, ...]]:
+        """What the client's own caches are to have, as far as its content is here."""
+        job = self._job
+        if caches is None or not job.collects:
+            return (), ()
+        from engine.builds.remote_cache.exports import packed_mounts
+
+        has = self._yard.store.blobs.has
+        found = []
+        for solved in caches.finished:
+            steps = tuple(
+                step
+                for step in solved.steps
+                if (step.final or job.all_steps)
+                and all(
+                    it.descriptor.digest in solved.bases or has(it.descriptor.digest)
+                    for it in step.layers
+                )
+            )
+            found.append(replace(solved, steps=steps))
+        mounts = packed_mounts(found, self._yard.store, tracker) if job.mounts else ()
+        return tuple(found), mounts
 
 
 class _Client:
-    """What the client says while the build runs: stop, or that it is gone."""
+    """What the client says while the build runs: answers, stop, or that it is gone."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, calls: Calls, shell: ShellThere | None) -> None:
         self.cancellation = Cancellation()
         self._channel = channel
-        self._wish: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._calls = calls
+        self._shell = shell
+        self._wish: queue.SimpleQueue[list[str] | ChannelError] = queue.SimpleQueue()
         threading.Thread(target=self._listen, name="client", daemon=True).start()
 
     def wanted(self) -> list[str]:
@@ -141,20 +233,37 @@ class _Client:
 
         Raises:
             PeerGoneError: it is gone.
+            ChannelError: it said what makes no sense.
         """
-        message = self._wish.get()
-        if message is None:
-            raise PeerGoneError("the client went away")
-        return list(message["blobs"])
+        found = self._wish.get()
+        if isinstance(found, ChannelError):
+            raise found
+        return found
 
     def _listen(self) -> None:
         try:
-            while (message := self._channel.receive("cancel", "want"))["kind"] == "cancel":
-                self.cancellation.cancel()
-            self._wish.put(message)
-        except ChannelError:
+            while (message := self._channel.receive(*_HEARD)).kind != "want":
+                self._take(message)
+            self._wish.put(message.texts("blobs", most=STORED, limit=200))
+        except ChannelError as error:
+            # Its end is no news; what makes no sense is, once the build has ended for it.
+            gone = isinstance(error, PeerGoneError)
+            self._wish.put(PeerGoneError("the client went away") if gone else error)
             self.cancellation.cancel()
-            self._wish.put(None)
+            self._calls.end()
+            if self._shell is not None:
+                self._shell.end()
+
+    def _take(self, message: Message) -> None:
+        if message.kind == "cancel":
+            self.cancellation.cancel()
+        elif message.kind in ("answer", "refusal"):
+            self._calls.answer(message)
+        elif self._shell is not None:
+            self._shell.take(message)
+
+
+_HEARD: Final = ("cancel", "want", "answer", "refusal", "input", "size")
 
 
 class _Forwarded:
@@ -177,7 +286,16 @@ class _Forwarded:
 def _blobs(result: BuildResult, yard: Yard) -> list[Digest]:
     image = yard.store.image(result.descriptor)
     layers = [layer.digest for layer in image.manifest.layers]
-    return list(dict.fromkeys([*layers, image.manifest.config.digest, result.descriptor.digest]))
+    return [*layers, image.manifest.config.digest, result.descriptor.digest]
+
+
+def _layers(solved: tuple[Solved, ...], mounts: tuple[CachedMount, ...]) -> Iterator[Digest]:
+    """The blobs of steps and mounts that are not those of base images."""
+    for one in solved:
+        for step in one.steps:
+            digests = (layer.descriptor.digest for layer in step.layers)
+            yield from (digest for digest in digests if digest not in one.bases)
+    yield from (mount.layer.descriptor.digest for mount in mounts)
 
 
 def _told(error: ImagesError, places: Mapping[str, str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,6 +175,9 @@ def serve(app: App, /, *, addr: str, tls_cert: Path, tls_key: Path, tls_client_c
     host, _, port = addr.rpartition(":")
     if not host or not port.isdigit():
         raise UsageError(f"{addr!r} is not HOST:PORT", where="--addr")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     context = listening.server_context(tls_cert, tls_key, tls_client_ca)
 
     def ready(host: str, port: int) -> None:

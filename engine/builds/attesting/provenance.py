@@ -8,6 +8,7 @@ bytes. Whether a step was answered from the cache is not stated, for that says n
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from engine.attestations.statement import docker_url
 from engine.builds.attesting.options import MAX
@@ -19,7 +20,7 @@ from records import Record
 
 if TYPE_CHECKING:
     from builder.inputs import BuildInputs
-    from builder.request import BuildRequest, BuildResult, Material
+    from builder.request import BuildRequest, BuildResult, Material, Site
     from engine.builds.attesting.options import Provenance
     from engine.builds.attesting.redaction import Redactor
     from images.platform import Platform
@@ -52,7 +53,10 @@ class Facts(Record):
 def predicate(facts: Facts, options: Provenance, redactor: Redactor) -> dict[str, Any]:
     """The predicate, without anything that ``redactor`` hides."""
     full = options.mode == MAX
-    internal: dict[str, Any] = {"builderPlatform": str(facts.host)}
+    site = facts.result.site
+    internal: dict[str, Any] = {
+        "builderPlatform": str(facts.host if site is None else site.platform)
+    }
     if full:
         internal["buildConfig"] = _build_config(facts, redactor)
     metadata = {
@@ -72,8 +76,8 @@ def predicate(facts: Facts, options: Provenance, redactor: Redactor) -> dict[str
         },
         "runDetails": {
             "builder": {
-                "id": options.builder_id or BUILDER,
-                "version": {"lading": facts.version},
+                "id": options.builder_id or _builder(site),
+                "version": {"lading": facts.version if site is None else site.version},
             },
             "metadata": {
                 **{key: text for key, text in metadata.items() if text},
@@ -85,6 +89,11 @@ def predicate(facts: Facts, options: Provenance, redactor: Redactor) -> dict[str
             },
         },
     }
+
+
+def _builder(site: Site | None) -> str:
+    """What ran the build: this program, or the one on another machine, by that machine's name."""
+    return BUILDER if site is None else f"{BUILDER}?builder={quote(site.name, safe='')}"
 
 
 def _request(facts: Facts, *, full: bool) -> dict[str, Any]:

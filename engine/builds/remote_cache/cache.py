@@ -70,6 +70,8 @@ class RemoteCaches:
         self.store = LazyStore(store, self._bring_blob)
         self.exporting: list[Export] = []
         self.pushing: list[PushAhead] = []
+        self.collecting = False
+        """Whether somebody else fills a cache with what was ``solved``."""
         self._ended = threading.Event()
         self.outgoing = LazyStore(store, self._bring_blob, ended=self._ended)
         """The store, as the background reads it: until ``close``."""
@@ -92,7 +94,12 @@ class RemoteCaches:
     @property
     def exports(self) -> bool:
         """As ``Elsewhere.exports``."""
-        return bool(self.exporting)
+        return bool(self.exporting) or self.collecting
+
+    @property
+    def finished(self) -> tuple[Solved, ...]:
+        """What the builds came to know."""
+        return tuple(self._finished)
 
     def find(self, key: bytes) -> tuple[StoredLayer, ...] | None:
         """As ``Elsewhere.find``.

@@ -88,15 +88,19 @@ class Export:
                 if layer.descriptor.digest not in solved.bases:
                     self._sender.send(layer, step.description)
 
-    def finish(self, finished: Sequence[Solved]) -> None:
+    def finish(
+        self, finished: Sequence[Solved], mounts: Sequence[CachedMount] | None = None
+    ) -> None:
         """Send the rest, wait for all of it, and write the index.
+
+        ``mounts`` are those of this cache that were packed elsewhere, in place of this machine's.
 
         Raises:
             CacheExportError: it cannot be done, and that is not to be ignored.
         """
         vertex = self._around.tracker.start(f"exporting cache to {self.target.label}")
         try:
-            index = self._index(finished, vertex)
+            index = self._index(finished, mounts, vertex)
             self._write(index, vertex)
         except ImagesError as error:
             vertex.failed(str(error))
@@ -159,7 +163,9 @@ class Export:
         # Equal layers of several steps are one blob, and each has its own date.
         return StoredLayer(layer.diff_id, self._sender.send(layer, step).result(), layer.created)
 
-    def _index(self, finished: Sequence[Solved], vertex: Vertex) -> CacheIndex:
+    def _index(
+        self, finished: Sequence[Solved], mounts: Sequence[CachedMount] | None, vertex: Vertex
+    ) -> CacheIndex:
         now = int(self._around.tracker.now())
         bases = frozenset[Digest]().union(*(solved.bases for solved in finished))
         found: dict[tuple[bytes, ...], CacheRecord] = {}
@@ -172,24 +178,16 @@ class Export:
                     for layer in step.layers
                 )
                 found[step.keys] = CacheRecord(step.keys, layers, step.description, now)
-        mounts = tuple(self._mounts(finished, now)) if self.target.mounts else ()
+        around = self._around
+        if mounts is None:
+            wanted = self.target.mounts
+            mounts = packed_mounts(finished, around.store, around.tracker) if wanted else ()
+        sent = tuple(
+            CachedMount(it.id, self._as_sent(it.layer, f"cache mount {it.id}"), it.used)
+            for it in mounts
+        )
         vertex.output(1, f"{len(found)} steps, {self._sender.begun} layers\n".encode())
-        return CacheIndex(tuple(found.values()), mounts, bases)
-
-    def _mounts(self, finished: Sequence[Solved], now: int) -> Iterable[CachedMount]:
-        """Cache mounts of builds that may have changed them; others stay as the cache has them."""
-        store = self._around.store
-        changed = {name for solved in finished if solved.executed for name in solved.mounts}
-        for name in sorted(changed):
-            try:
-                layer = pack_mount(
-                    state_directory(store), name, store.blobs, created=timestamp(now)
-                )
-            except BuildInputError as error:
-                self._around.tracker.warn(f"{error}; the cache keeps what it has of it")
-                continue
-            if layer is not None:
-                yield CachedMount(name, self._as_sent(layer, f"cache mount {name}"), now)
+        return CacheIndex(tuple(found.values()), sent, bases)
 
     def _write(self, index: CacheIndex, vertex: Vertex) -> None:
         now = int(self._around.tracker.now())
@@ -201,3 +199,21 @@ class Export:
 
         manifest = self._goal.publish(change)
         vertex.output(1, f"writing cache manifest {manifest.digest}\n".encode())
+
+
+def packed_mounts(
+    finished: Sequence[Solved], store: ImageStore, tracker: Tracker
+) -> tuple[CachedMount, ...]:
+    """Cache mounts of builds that may have changed them; others stay as a cache has them."""
+    now = int(tracker.now())
+    changed = {name for solved in finished if solved.executed for name in solved.mounts}
+    found = []
+    for name in sorted(changed):
+        try:
+            layer = pack_mount(state_directory(store), name, store.blobs, created=timestamp(now))
+        except BuildInputError as error:
+            tracker.warn(f"{error}; the cache keeps what it has of it")
+            continue
+        if layer is not None:
+            found.append(CachedMount(name, layer, now))
+    return tuple(found)

@@ -82,7 +82,7 @@ class DirectoryCache:
     def fetch(self, descriptor: Descriptor, blobs: BlobStore) -> None:
         """As ``Origin.fetch``."""
         with (
-            self._open(descriptor.digest) as file,
+            self.open(descriptor.digest) as file,
             blobs.writer(expected=descriptor.digest, size=descriptor.size) as writer,
         ):
             while chunk := file.read(CHUNK):
@@ -145,7 +145,12 @@ class DirectoryCache:
     def _file(self, digest: Digest) -> Path:
         return self._path / blob_path(digest)
 
-    def _open(self, digest: Digest) -> BinaryIO:
+    def open(self, digest: Digest) -> BinaryIO:
+        """A blob that is there, not yet compared with its digest.
+
+        Raises:
+            CacheFormatError: it is not.
+        """
         try:
             fd = os.open(self._file(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
@@ -155,7 +160,7 @@ class DirectoryCache:
         return os.fdopen(fd, "rb")
 
     def _read(self, digest: Digest, limit: int) -> bytes:
-        with self._open(digest) as file:
+        with self.open(digest) as file:
             data = file.read(limit + 1)
         if len(data) > limit or Digest.of(data, digest.algorithm) != digest:
             raise CacheFormatError(f"its blob {digest} is damaged", where=self.label)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -23,6 +22,7 @@ from engine.builds.remote_cache.places import unheard
 from images.client.errors import ManifestUnknownError, TagMovedError
 from images.client.progress import LayerState
 from images.client.request import Unchanged
+from images.client.threads import gather, in_thread, pause
 from images.config import ImageConfig
 from images.manifest import Index, Manifest, parse
 from images.mediatype import DOCKER_CONFIG, OCI_CONFIG, OCI_EMPTY
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 IMAGES: Final = 32
 """Images of an index whose own caches are read."""
+CHILDREN: Final = 8
+"""Of those, at the same time."""
 ATTEMPTS: Final = 20
 """How often an index is written while others write it too."""
 PAUSE: Final = 0.05
@@ -96,7 +98,7 @@ class RegistryCache:
     async def _publish(self, client: RegistryClient, *, change: Change) -> Descriptor:
         for attempt in range(1, ATTEMPTS + 1):
             old, condition = await self._current(client)
-            raw, manifest = manifest_of(await asyncio.to_thread(change, old))
+            raw, manifest = manifest_of(await in_thread(partial(change, old)))
             await client.put_blob(self._at, raw, INDEX_TYPE)
             if manifest.layers[0].media_type == OCI_EMPTY:
                 await client.put_blob(self._at, EMPTY, OCI_EMPTY)
@@ -107,7 +109,7 @@ class RegistryCache:
             except TagMovedError:
                 if attempt == ATTEMPTS:
                     raise
-            await asyncio.sleep(PAUSE * attempt)
+            await pause(PAUSE * attempt)
         raise AssertionError("the last attempt returns or raises")
 
     async def _current(self, client: RegistryClient) -> tuple[CacheIndex, Unchanged | None]:
@@ -127,11 +129,9 @@ class RegistryCache:
     async def _read(self, client: RegistryClient) -> CacheIndex:
         fetched = await client.read_manifest(self._at)
         if self._verify:
-            from engine.trusting import verifier
+            from engine.trusting import verifier_of
 
-            access = self._line.access
-            judge = verifier(client, access.policy(), notary=access.trust_data())
-            await judge(self._at, fetched.descriptor)
+            await verifier_of(self._line.access, client)(self._at, fetched.descriptor)
         document = fetched.document
         if isinstance(document, Manifest) and is_cache(document):
             return await self._index(client, document)
@@ -155,7 +155,9 @@ class RegistryCache:
         """What an image says of itself; of an index all its images, one level deep."""
         if isinstance(document, Index):
             children = [it for it in document.manifests if not _is_attestation(it)][:IMAGES]
-            found = await asyncio.gather(*(self._child(client, child) for child in children))
+            found = await gather(
+                [partial(self._child, client, child) for child in children], CHILDREN
+            )
             return [record for records in found for record in records]
         if document.config.media_type not in (OCI_CONFIG, DOCKER_CONFIG):
             return []

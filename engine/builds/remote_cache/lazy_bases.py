@@ -60,12 +60,11 @@ class LazyResolver(PullingResolver):
             InvalidManifestError: indexes nest too deeply.
             TrustError, RegistryError, PlatformUnknownError: as ``PullingResolver.resolve``.
         """
-        from engine.trusting import verifier
+        from engine.trusting import verifier_of
         from images.client.threads import in_thread
 
         fetched = await client.read_manifest(reference)
-        judge = verifier(client, self._access.policy(), notary=self._access.trust_data())
-        await judge(reference, fetched.descriptor)
+        await verifier_of(self._access, client)(reference, fetched.descriptor)
         document: Manifest | Index = fetched.document
         keep = [document.raw]
         for _ in range(INDEX_DEPTH):

@@ -1,15 +1,15 @@
-"""One registry client for all threads of a build: an event loop in a thread of its own, started by
-the first call.
-"""
+"""One registry client for all threads of a build, each of which waits for its own answers."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from engine.registries import Caller
+from images.client.scope import Cancelled, Scope
 
 if TYPE_CHECKING:
     from engine.access import Access
@@ -25,11 +25,8 @@ class Line:
     def __init__(self, access: Access) -> None:
         self.access = access
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._started: Future[tuple[asyncio.AbstractEventLoop, RegistryClient]] = Future()
-        self._calls: set[Future[Any]] = set()
-        self._stop: asyncio.Event | None = None
-        self._closed = False
+        self._scope = Scope()
+        self._caller: Caller | None = None
         self._turns: dict[tuple[str, Digest], threading.Lock] = {}
         self._holders: dict[tuple[str, Digest], str] = {}
 
@@ -39,23 +36,15 @@ class Line:
         Raises:
             concurrent.futures.CancelledError: the line was closed meanwhile.
         """
-        with self._lock:
-            if self._closed:
-                raise CancelledError
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="registries", daemon=True)
-                self._thread.start()
-        loop, client = self._started.result()
-        with self._lock:
-            if self._closed:
-                raise CancelledError
-            future = asyncio.run_coroutine_threadsafe(action(client), loop)
-            self._calls.add(future)
         try:
-            return future.result()
-        finally:
-            with self._lock:
-                self._calls.discard(future)
+            with self._scope.entered():
+                self._scope.check()
+                with self._lock:
+                    if self._caller is None:
+                        self._caller = Caller(self.access)
+                return self._caller.call(action)
+        except Cancelled:
+            raise CancelledError from None
 
     @contextmanager
     def turn(self, registry: str, digest: Digest) -> Iterator[str | None]:
@@ -74,27 +63,9 @@ class Line:
         self._holders.setdefault((registry, digest), repository)
 
     def close(self) -> None:
-        """Cancel what is under way and end the thread."""
+        """Cancel what is under way: whoever waits for it hears so at once."""
+        self._scope.cancel()
         with self._lock:
-            self._closed = True
-            calls, thread = list(self._calls), self._thread
-        for call in calls:
-            call.cancel()
-        if thread is None:
-            return
-        if self._started.exception() is None and self._stop is not None:
-            self._started.result()[0].call_soon_threadsafe(self._stop.set)
-        thread.join()
-
-    def _serve(self) -> None:
-        try:
-            asyncio.run(self._keep_open())
-        except BaseException as error:  # noqa: BLE001 - handed to whoever called first
-            if not self._started.done():
-                self._started.set_exception(error)
-
-    async def _keep_open(self) -> None:
-        self._stop = asyncio.Event()
-        async with self.access.client() as client:
-            self._started.set_result((asyncio.get_running_loop(), client))
-            await self._stop.wait()
+            caller, self._caller = self._caller, None
+        if caller is not None:
+            caller.close()

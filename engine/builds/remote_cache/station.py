@@ -17,6 +17,8 @@ from engine.builds.remote_cache.line import Line
 from records import replace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from builder.progress.tracker import Tracker
     from engine.access import Access
     from engine.builds.building import Yard
@@ -26,9 +28,25 @@ if TYPE_CHECKING:
     from images.reference import Reference
 
 
+def open_source(source: CacheSource, line: Line) -> Cache:
+    """A cache to read, in a registry or in a directory of this machine."""
+    if source.ref is not None:
+        return RegistryCache(line, source.ref, verify=source.verify)
+    assert source.path is not None
+    return DirectoryCache(source.path, source.tag, digest=source.digest)
+
+
 @contextmanager
-def remote_caches(order: BuildOrder, yard: Yard, tracker: Tracker) -> Iterator[Yard]:
+def remote_caches(
+    order: BuildOrder,
+    yard: Yard,
+    tracker: Tracker,
+    *,
+    opening: Callable[[CacheSource, Line], Cache] = open_source,
+) -> Iterator[Yard]:
     """The yard with the order's caches; at the end of the block they are written, if it ends well.
+
+    ``opening`` may know of caches that are neither here nor in a registry.
 
     Raises:
         CacheExportError: one cannot be written, and that is not to be ignored.
@@ -38,7 +56,7 @@ def remote_caches(order: BuildOrder, yard: Yard, tracker: Tracker) -> Iterator[Y
     line = Line(access)
     sources = () if order.request.no_cache else order.cache_from
     imports = Imports(
-        [Import(_source(it, line), ignore_error=it.ignore_error) for it in sources], tracker
+        [Import(opening(it, line), ignore_error=it.ignore_error) for it in sources], tracker
     )
     caches = RemoteCaches(yard.store, line, imports, tracker, wanted(order))
     around = Surroundings(caches.outgoing, tracker, caches.near, Bounds())
@@ -80,13 +98,6 @@ def _access(access: Access, order: BuildOrder) -> Access:
     plain = {it.ref.registry for it in places if it.insecure and it.ref is not None}
     plain |= {name.registry for name, _, insecure in destinations(order) if insecure}
     return replace(access, insecure=access.insecure | plain) if plain else access
-
-
-def _source(source: CacheSource, line: Line) -> Cache:
-    if source.ref is not None:
-        return RegistryCache(line, source.ref, verify=source.verify)
-    assert source.path is not None
-    return DirectoryCache(source.path, source.tag, digest=source.digest)
 
 
 def _target(target: CacheTarget, line: Line) -> Goal:

@@ -47,7 +47,7 @@ def test_what_is_lacked_is_brought(
     offered = [has.blobs.put(text) for text in (b"one", b"two", b"three")]
     lacks.blobs.put(b"two")
     names = [str(digest) for digest in offered]
-    taker = threading.Thread(target=take_blobs, args=(names, ends[1], lacks))
+    taker = threading.Thread(target=take_blobs, args=(offered, ends[1], lacks))
     taker.start()
     wanted = ends[0].receive("want")["blobs"]
     send_blobs(wanted, offered, ends[0], has)
@@ -61,8 +61,9 @@ def test_only_what_was_offered_is_sent(
 ) -> None:
     store = stores[0]
     offered, other = store.blobs.put(b"offered"), store.blobs.put(b"other")
-    with pytest.raises(ChannelError, match="not offered"):
-        send_blobs([str(offered), str(other)], [offered], ends[0], store)
+    for wish in ([offered, other], [offered, offered]):
+        with pytest.raises(ChannelError, match="not offered"):
+            send_blobs([str(digest) for digest in wish], [offered], ends[0], store)
 
 
 def test_other_bytes_are_refused(
@@ -71,5 +72,5 @@ def test_other_bytes_are_refused(
     digest = Digest.of(b"asked for")
     ends[0].send_stream([b"something else"])
     with pytest.raises(DigestMismatchError):
-        take_blobs([str(digest)], ends[1], stores[0])
+        take_blobs([digest], ends[1], stores[0])
     assert not stores[0].blobs.has(digest)

@@ -92,7 +92,7 @@ VALUES = [
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_values_travel(value: object) -> None:
-    assert decode(json.loads(json.dumps(encode(value)))) == value
+    assert decode(json.loads(json.dumps(encode(value))), type(value)) == value
 
 
 def test_types_that_do_not_travel() -> None:
@@ -108,4 +108,4 @@ def test_types_that_do_not_travel() -> None:
 )
 def test_whatever_is_read_is_a_value_or_refused(value: Any) -> None:
     with suppress(ChannelError):
-        decode(value)
+        decode(value, object)

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from builder.progress.tracker import Tracker
-from builder.request import BuildRequest
-from engine.access import Access
-from engine.builds.building import Yard
 from engine.remote.connecting import ssh_command
-from engine.remote.errors import NodeError
+from engine.remote.errors import ChannelError, NodeError
 from engine.remote.nodes import Builder, Builders, Node, make_node
-from engine.remote.placing import Elsewhere, build, choose
+from engine.remote.placing import candidates, choose
 from images.platform import Platform
-from images.store import ImageStore
-from tests.builder.fakes import RecordingProgress
 
 AMD, ARM, RISCV = (Platform("linux", name) for name in ("amd64", "arm64", "riscv64"))
 
@@ -80,23 +73,23 @@ def test_how_ssh_is_called() -> None:
     assert ssh_command(node, {"LADING_SSH": "my ssh -v"})[:3] == ["my", "ssh", "-v"]
 
 
-class Nothing:
-    """Stands for what is handed on and not looked at."""
+def test_nodes_that_cannot_be_reached_are_passed_over() -> None:
+    asked: list[str] = []
 
+    def platforms_of(node: Node) -> tuple[str, ...]:
+        asked.append(node.endpoint)
+        if node.endpoint != "up":
+            raise ChannelError("no answer", where=node.endpoint)
+        return ("linux/amd64",)
 
-@pytest.mark.parametrize(
-    ("flag", "handed"), [("--lock", {"lock": Nothing()}), ("--on-error", {"on_failure": Nothing()})]
-)
-def test_what_works_here_alone_is_refused(
-    flag: str, handed: dict[str, Any], tmp_path: Path
-) -> None:
-    store = ImageStore.open(tmp_path / "store")
-    far = Elsewhere(Builder("far", (Node("ssh://builder.example", ("linux/amd64",)),)))
-    yard = Yard(store, Access(store.directory, environ={}), str(tmp_path / "run"), elsewhere=far)
-    request = BuildRequest(None, b"FROM scratch\n", platform=AMD)
-    with pytest.raises(NodeError, match=f"{flag}.*: not obeyed at ssh://builder"):
-        build(request, yard, Tracker(RecordingProgress()), **handed)
-    store.close()
+    farm = Builder("farm", (Node("down"), Node("up"), Node("set up", ("linux/amd64",))))
+    found = candidates(farm, AMD, platforms_of=platforms_of)
+    assert next(found).endpoint == "set up"
+    assert asked == [], "nobody is asked before it has to be"
+    assert [node.endpoint for node in found] == ["up"]
+    lost = candidates(Builder("farm", (Node("down"),)), AMD, platforms_of=platforms_of)
+    with pytest.raises(ChannelError, match="down: no answer"):
+        next(lost)
 
 
 def chosen(platform: Platform, *nodes: Node, **able: tuple[str, ...]) -> str:
