@@ -8,7 +8,6 @@ again and signing again.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +15,7 @@ from typing import Final
 
 from engine.content_trust.server import RejectedError, TrustServer
 from engine.content_trust.updating import Updater, utc_now
+from images.client.threads import to_thread
 from images.descriptor import Descriptor
 from trust.tuf import roles
 from trust.tuf.cache import MetadataCache
@@ -74,7 +74,7 @@ class Collection:
         """Trust data that does not exist yet, with the server's keys in it."""
         timestamp = await self.server.key(roles.TIMESTAMP)
         snapshot = await self.server.key(roles.SNAPSHOT)
-        root, targets = await asyncio.to_thread(self._first_keys)
+        root, targets = await to_thread(self._first_keys)
         return Draft.new(
             self.gun,
             root=[root],
@@ -230,13 +230,13 @@ class Collection:
         if server:
             key = await self.server.rotate_key(role)
         else:
-            key = await asyncio.to_thread(self._new_key, role)
+            key = await to_thread(self._new_key, role)
         await self.change(lambda draft: draft.rotate(role, [key]))
         return key
 
     async def change(self, change: Change) -> None:
         """Read, change, sign and publish; again when another publish came first."""
-        await asyncio.to_thread(self.cache.discard_changes)
+        await to_thread(self.cache.discard_changes)
 
         async def once() -> None:
             trusted = await self.read()
@@ -246,7 +246,7 @@ class Collection:
 
     async def _publish(self, draft: Draft) -> None:
         now = self.now()
-        made = await asyncio.to_thread(draft.sign, self.keys.signer, now=now)
+        made = await to_thread(draft.sign, self.keys.signer, now=now)
         if made:
             await self.server.publish(made)
 

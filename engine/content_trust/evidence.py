@@ -7,7 +7,6 @@ it refuses, with its own reason.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from engine.content_trust import settings
 from engine.content_trust.session import open_cache, open_pins, open_server
 from engine.content_trust.updating import Updater
 from engine.signatures import Found
+from images.client.threads import to_thread
 from images.digest import Digest
 from images.reference import Reference
 from records import replace as with_fields
@@ -45,7 +45,7 @@ def gatherer(
             trusted = await _trusted(access, reference, wanted, pins)
         except VerificationError as error:
             return Found(damage=(error,))
-        return Found(tuple(await asyncio.to_thread(_evidence, trusted, digest, wanted)))
+        return Found(tuple(await to_thread(_evidence, trusted, digest, wanted)))
 
     return gather
 

@@ -30,6 +30,7 @@ def open_server(access: Access, reference: Reference) -> TrustServer:
     from engine.content_trust.server import BorrowedCredentials, TrustServer
     from images.client import ClientOptions
     from images.client.retry import Effects
+    from images.client.threads import on_loop
     from images.client.transport import Transport
     from images.credentials import CredentialStore
 
@@ -40,7 +41,13 @@ def open_server(access: Access, reference: Reference) -> TrustServer:
         server=server,
     )
     options = ClientOptions(access.insecure, environ=access.environ)
-    return TrustServer(Transport(credentials, options, Effects()), server, reference.name)
+    wire = None
+    if not on_loop():
+        from images.client.plain_wire import PlainWire
+
+        wire = PlainWire(options)
+    transport = Transport(credentials, options, Effects(), wire=wire)
+    return TrustServer(transport, server, reference.name)
 
 
 def resolve(access: Access, reference: Reference) -> SignedTag:

@@ -11,13 +11,13 @@ to), elsewhere root, timestamp, snapshot, targets, and one for each delegation.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Self
 
 from engine.content_trust.source import Prefetched, Source
+from images.client.threads import to_thread
 from trust.tuf import roles
 from trust.tuf.cache import MetadataCache
 from trust.tuf.errors import (
@@ -69,24 +69,22 @@ class Updater:
         else:
             if found is None:
                 found = await self._again(trusted, everything=everything, error=None)
-        await asyncio.to_thread(self.cache.put, found.raw)
+        await to_thread(self.cache.put, found.raw)
         return found
 
     async def _anchor(self) -> TrustedSet:
         now = self.now()
-        cached = await asyncio.to_thread(self.cache.get, roles.ROOT)
+        cached = await to_thread(self.cache.get, roles.ROOT)
         if cached is not None:
-            return await asyncio.to_thread(
+            return await to_thread(
                 TrustedSet.resume, self.server.gun, cached, now=now, pins=self.pins
             )
         raw = await self.server.current(roles.ROOT)
-        return await asyncio.to_thread(
-            TrustedSet.begin, self.server.gun, raw, now=now, pins=self.pins
-        )
+        return await to_thread(TrustedSet.begin, self.server.gun, raw, now=now, pins=self.pins)
 
     async def _first(self) -> Self:
         """This updater, with answers at hand where nothing is cached and the server has them."""
-        cached = await asyncio.to_thread(self.cache.get, roles.TIMESTAMP)
+        cached = await to_thread(self.cache.get, roles.TIMESTAMP)
         if not self.server.offers_set or cached is not None:
             return self
         return replace(self, server=Prefetched(self.server, await self.server.current_set()))
@@ -97,13 +95,13 @@ class Updater:
             raise ExpiredError(f"root of {trusted.gun} expired")
         raw = await self.server.current(roles.TIMESTAMP)
         trusted = await self._remembered(trusted, roles.TIMESTAMP, raw)
-        trusted = await asyncio.to_thread(trusted.with_timestamp, raw)
+        trusted = await to_thread(trusted.with_timestamp, raw)
         trusted, raw = await self._promised(trusted, roles.SNAPSHOT)
-        trusted = await asyncio.to_thread(trusted.with_snapshot, raw)
+        trusted = await to_thread(trusted.with_snapshot, raw)
         if not trusted.root_agrees():
             return None
         trusted, raw = await self._promised(trusted, roles.TARGETS)
-        trusted = await asyncio.to_thread(trusted.with_targets, roles.TARGETS, raw)
+        trusted = await to_thread(trusted.with_targets, roles.TARGETS, raw)
         return await self._delegations(trusted, everything=everything)
 
     async def _delegations(self, trusted: TrustedSet, *, everything: bool) -> TrustedSet:
@@ -116,12 +114,12 @@ class Updater:
                 continue
             trusted, raw = await self._promised(trusted, role)
             try:
-                trusted = await asyncio.to_thread(trusted.with_targets, role, raw)
+                trusted = await to_thread(trusted.with_targets, role, raw)
             except (ThresholdError, ExpiredError):
                 # To be read, what releases tags may not have lapsed; to be signed anew, it may.
                 if role == roles.RELEASES and not everything:
                     raise
-                trusted = await asyncio.to_thread(trusted.with_lapsed, role, raw)
+                trusted = await to_thread(trusted.with_lapsed, role, raw)
                 continue
             waiting.extend(trusted.targets[role].delegations)
         return trusted
@@ -131,7 +129,7 @@ class Updater:
         has instead is remembered.
         """
         promise = trusted.promise(role)
-        cached = await asyncio.to_thread(self.cache.get, role)
+        cached = await to_thread(self.cache.get, role)
         if cached is not None:
             try:
                 promise.check(cached, what=role)
@@ -147,10 +145,10 @@ class Updater:
 
     async def _remembered(self, trusted: TrustedSet, role: str, raw: bytes) -> TrustedSet:
         """Take the cached copy's version as the least to come, unless it is what came."""
-        cached = await asyncio.to_thread(self.cache.get, role)
+        cached = await to_thread(self.cache.get, role)
         if cached is None or cached == raw:
             return trusted
-        return await asyncio.to_thread(trusted.remember, role, cached)
+        return await to_thread(trusted.remember, role, cached)
 
     async def _again(
         self, trusted: TrustedSet, *, everything: bool, error: TufError | None
@@ -167,7 +165,7 @@ class Updater:
     async def _newest_root(self, trusted: TrustedSet) -> TrustedSet:
         raw = await self.server.current(roles.ROOT)
         try:
-            return await asyncio.to_thread(trusted.with_root, raw, pins=self.pins)
+            return await to_thread(trusted.with_root, raw, pins=self.pins)
         except (RootRotationError, RootSkipError):
             newest = Envelope.parse(raw, role=roles.ROOT).root().version
             ahead = newest - trusted.root.version
@@ -175,5 +173,5 @@ class Updater:
                 raise
         for version in range(trusted.root.version + 1, newest):
             between = await self.server.root(version)
-            trusted = await asyncio.to_thread(trusted.with_root, between, final=False)
-        return await asyncio.to_thread(trusted.with_root, raw, pins=self.pins)
+            trusted = await to_thread(trusted.with_root, between, final=False)
+        return await to_thread(trusted.with_root, raw, pins=self.pins)

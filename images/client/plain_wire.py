@@ -134,11 +134,15 @@ class PlainWire:
         if scheme == "https":
             assert tls is not None
             try:
-                with current().ending(partial(_shut, sock)):
-                    if way is not None:
+                if way is not None:
+                    with current().ending(partial(_shut, sock)):
                         _tunnel(sock, place, way)
-                    # The timeout is the socket's, and stays.
-                    sock = tls.wrap_socket(sock, server_hostname=host)
+                # It takes the socket over, with its timeout.
+                sock = secure = tls.wrap_socket(
+                    sock, server_hostname=host, do_handshake_on_connect=False
+                )
+                with current().ending(partial(_shut, sock)):
+                    secure.do_handshake()
             except BaseException as error:
                 sock.close()
                 raise _tls_fault(error) from error

@@ -21,6 +21,12 @@ def proxy_for(scheme: str, host: str, port: int, environ: Mapping[str, str]) -> 
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
+def through_tls(environ: Mapping[str, str]) -> bool:
+    """Whether a proxy is spoken to in TLS, which not every wire can."""
+    names = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY")
+    return any(environ.get(name, "").lower().startswith("https:") for name in names)
+
+
 def _excluded(host: str, port: int, rules: str) -> bool:
     return any(
         _matches(host, port, rule.strip().lower()) for rule in rules.split(",") if rule.strip()

@@ -12,7 +12,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
-from images.client.scope import Scope, current, run
+from images.client.scope import Cancelled, Scope, current, run
 
 if TYPE_CHECKING:
     import asyncio
@@ -33,6 +33,14 @@ def on_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Whether it only says that something else ended this work."""
+    loops = sys.modules.get("asyncio")
+    return isinstance(error, Cancelled) or (
+        loops is not None and isinstance(error, loops.CancelledError)
+    )
 
 
 class Lock(Protocol):

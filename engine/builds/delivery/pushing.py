@@ -6,12 +6,11 @@ So a name that was pushed is complete, and no name is moved where one of the rep
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from images.client.progress import LayerEvent, LayerState
-from images.client.threads import in_thread, run_bounded
+from images.client.threads import in_thread, is_cancellation, run_bounded
 from records import Record, replace
 
 if TYPE_CHECKING:
@@ -52,12 +51,12 @@ def push_all(
         RegistryError: a registry refuses, after the retries. Nothing was named, unless it was the
         naming that failed.
     """
-    from engine.registries import call
+    from engine.registries import plainly
 
     if push.insecure:
         hosts = {name.registry for name in push.names}
         access = replace(access, insecure=access.insecure | hosts)
-    return call(access, lambda client: _push(push, store, client, tracker))
+    return plainly(access, lambda client: _push(push, store, client, tracker))
 
 
 async def _push(
@@ -116,11 +115,11 @@ async def _at_once(tracker: Tracker, jobs: Mapping[str, Job]) -> None:
         vertex = tracker.start(title)
         try:
             await job(vertex)
-        except asyncio.CancelledError:
-            vertex.failed("another one failed", cancelled=True)
-            raise
         except BaseException as error:
-            vertex.failed(str(error))
+            if is_cancellation(error):
+                vertex.failed("another one failed", cancelled=True)
+            else:
+                vertex.failed(str(error))
             raise
         vertex.done()
 
