@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from engine.bake.model import Target
     from engine.bake.overrides import Override
 
-NETWORK, INSECURE, SSH, DELETE = "network.host", "security.insecure", "ssh", "local.delete"
+NETWORK, INSECURE, SSH = "network.host", "security.insecure", "ssh"
+DELETE = "buildx.local.delete"
+SHORT_DELETE = "local.delete"
+"""The same under the name it had here first."""
 READ, WRITE = "fs.read", "fs.write"
 _PLAIN: Final = (NETWORK, INSECURE, SSH, DELETE)
 _IMAGES: Final = ("image", "image.push", "image.load")
@@ -43,6 +46,7 @@ class Grants(Record):
         plain = set()
         paths: dict[str, list[str]] = {READ: [directory], WRITE: [directory]}
         for value in values:
+            value = DELETE if value == SHORT_DELETE else value
             key, equals, path = value.partition("=")
             if value in _PLAIN:
                 plain.add(value)

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from builder.secrets import Secret
     from images.platform import Platform
 
-ENTITLEMENTS = ("network.host", "security.insecure", "fs", "fs.read", "fs.write")
+ENTITLEMENTS = (
+    "network.host",
+    "security.insecure",
+    "fs",
+    "fs.read",
+    "fs.write",
+    "buildx.local.delete",
+)
+"""The last is accepted: who types ``mode=delete`` means it."""
 
 EPOCH = "SOURCE_DATE_EPOCH"
 """https://reproducible-builds.org/specs/source-date-epoch/"""

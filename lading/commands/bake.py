@@ -9,11 +9,16 @@ import click
 from lading.actions import bake as action
 from lading.app import App
 from lading.commands.declared import TableCommand, declared
+from lading.commands.foreign import translated
 from lading.flags.bake import BAKE
 
 
 class _Bake(TableCommand):
     line = BAKE
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read what people type for other builders first."""
+        return super().parse_args(ctx, translated(self.line, args))
 
 
 @click.command(cls=_Bake)

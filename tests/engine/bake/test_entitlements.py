@@ -59,7 +59,7 @@ def test_below_the_working_directory_nothing_is_asked(text: str, here: Path) -> 
         ('cache-to = ["type=local,dest=/c"]', "fs.write=/c"),
         ('output = ["/out"]', "fs.write=/out"),
         ('output = ["type=oci,dest=../x.tar"]', "fs.write={up}/x.tar"),
-        ('output = ["type=local,dest=out,mode=delete"]', "local.delete"),
+        ('output = ["type=local,dest=out,mode=delete"]', "buildx.local.delete"),
         ('ssh = ["key=/run/agent"]', "fs.read=/run/agent"),
         ('ssh = ["default"]', "ssh"),
         ('network = "host"', "network.host"),
