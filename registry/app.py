@@ -16,7 +16,14 @@ from registry.config import RegistryConfig
 from registry.dispatch import Dispatcher
 from registry.observe import Observer
 from registry.schedule import Task, run_tasks
-from registry.service import callers_of, guard_of, open_mirrors, open_proxy, open_registry
+from registry.service import (
+    callers_of,
+    guard_of,
+    open_certificates,
+    open_mirrors,
+    open_proxy,
+    open_registry,
+)
 from registry.tally import Tally
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -98,7 +105,8 @@ async def reconfigure(dispatcher: Dispatcher, config: RegistryConfig) -> None:
     gate = await asyncio.to_thread(registry.gate.reconfigured, config.gate)
     webhooks = await asyncio.to_thread(registry.events.prepare, config)
     proxy = await asyncio.to_thread(open_proxy, config, registry.proxy)
-    await registry.authorizer.reload(config.access)
+    certificates = await asyncio.to_thread(open_certificates, config)
+    await registry.authorizer.reload(config.access, certificates)
     if registry.proxy is not None:
         registry.proxy.replaced()
     registry.auditor.reopen()

@@ -28,6 +28,7 @@ from registry.s3.settings import StorageSettings
 from registry.settings import (
     MANIFEST_LIMIT,
     MAX_PORT,
+    ClientAuth,
     LimitSettings,
     LogSettings,
     MetricsSettings,
@@ -100,7 +101,19 @@ class RegistryConfig:
                 yield RegistryConfigError(f"no such file: {path}", where=name)
         yield from webhook_problems(self.webhook)
 
+            ("tls.client_ca", self.tls.client_ca),
+            ("tls.client_crl", self.tls.client_crl),
+            *(
+                (f"access.issuer[{place}].login.client_secret_file", one.login.client_secret_file)
+                for place, one in enumerate(self.access.issuer)
+            ),
     @property
     def scheme(self) -> str:
         """``https`` with a certificate, else ``http``."""
         return "http" if self.tls.cert is None else "https"
+        if self.access.certificate and self.tls.client_auth is ClientAuth.OFF:
+            yield RegistryConfigError(
+                "no client is asked for a certificate",
+                where="access.certificate",
+                fix='set tls.client_auth to "optional" or "required"',
+            )

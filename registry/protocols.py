@@ -23,6 +23,7 @@ from registry.records import BlobLink, ManifestRow, NewManifest, TagEvent, Uploa
 from registry.simple_signatures import SimpleSignature
 
 if TYPE_CHECKING:
+    from registry.access.certificates.clients import ClientCertificates
     from registry.access.oidc.browser import BrowserLogins, Ticket
 
 T = TypeVar("T")
@@ -403,6 +404,16 @@ class Caller(Protocol):
         ...
 
     @property
+    def certificate(self) -> bytes | None:
+        """The certificate (DER) that the client showed in the handshake, None where it has none."""
+        ...
+
+    @property
+    def led_here(self) -> bool:
+        """Whether a browser says that a page of another site is behind this request."""
+        ...
+
+    @property
     def hosts(self) -> tuple[str, ...]:
         """The host[:port]s by which this registry is named before image names."""
         ...
@@ -454,11 +465,19 @@ class Authorizer(Protocol):
         """Whether it can be known later, too, that somebody is still who logged in now."""
         ...
 
+    async def certified(self, caller: Caller) -> Login | None:
+        """Who a client certificate names; None for nobody. Raises ``ApiError`` DENIED for one
+        that does not count.
+        """
+        ...
+
     def admit(self, caller: Caller, identity: Identity) -> None:
         """Count a request that is not authorized. Raises ``ApiError`` TOOMANYREQUESTS."""
         ...
 
-    async def reload(self, settings: AccessSettings) -> None:
+    async def reload(
+        self, settings: AccessSettings, certificates: ClientCertificates | None = None
+    ) -> None:
         """Take new settings and read all files again; what is unusable stays as it was."""
         ...
 

@@ -37,6 +37,7 @@ from registry.retention import Immutability
 from registry.s3.settings import StorageType
 from registry.sendfile import BlobSender
 from registry.sql.errors import STORE_ERRORS
+from registry.settings import ClientAuth
 from registry.storage import FileStorage
 from registry.uploads import Uploads
 from registry.web.front import WebFront
@@ -45,6 +46,7 @@ from registry.workers import Workers
 if TYPE_CHECKING:
     from registry.mirroring.front import Mirrors
     from registry.proxy.front import ProxyFront
+    from registry.access.certificates.clients import ClientCertificates
     from registry.tracing.tracer import Tracer
 
 
@@ -175,6 +177,26 @@ def open_mirrors(config: RegistryConfig, before: Mirrors | None = None) -> Mirro
     if not config.mirror:
         return None
     from registry.mirroring.front import Mirrors
+def open_certificates(config: RegistryConfig) -> ClientCertificates | None:
+    """Which client certificates count; None where no client is asked for one. Blocks.
+
+    Raises:
+        RegistryConfigError: the authorities or their lists are unusable.
+    """
+    tls = config.tls
+    if tls.client_auth is ClientAuth.OFF:
+        return None
+    from registry.access.certificates.clients import ClientCertificates
+
+    assert tls.client_ca is not None, "no configuration asks without one"
+    return ClientCertificates.load(
+        config.access.certificate,
+        authorities=tls.client_ca,
+        crl=tls.client_crl,
+        required=tls.client_auth is ClientAuth.REQUIRED,
+    )
+
+
     from registry.proxy.flights import Locks
 
     return Mirrors(config.mirror, config.root, Locks(config.root / "mirror.lock"))
@@ -205,7 +227,8 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
     ``patience`` is shared with other workers of the same registry.
 
     Raises:
-        RegistryConfigError: users, robots, the token key or the policy of a gate are unusable.
+        RegistryConfigError: users, robots, the token key, authorities of clients or the policy of
+            a gate are unusable.
         RegistryStartError: a folder or the audit log is not writable, or the index is damaged.
         IndexFormatError: a newer release wrote the index.
     """
@@ -228,10 +251,11 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
         ) from error
     committer = Committer(index)
     workers = Workers()
-    control = AccessControl(snapshot, workers, patience or Patience())
+    control = AccessControl(snapshot, workers, patience or Patience(), certificates=certificates)
     try:
         proxy = open_proxy(config)
         gate = Gate(config.gate, index, storage, control, workers)
+    certificates = open_certificates(config)
     except RegistryConfigError:
         committer.close()
         index.close()

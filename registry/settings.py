@@ -40,6 +40,14 @@ class LogFormat(enum.Enum):
     JSON = "json"
 
 
+class ClientAuth(enum.Enum):
+    """Whether clients show certificates."""
+
+    OFF = "off"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
     """TLS of the main address; without a certificate it speaks plain HTTP."""
@@ -47,12 +55,37 @@ class TlsSettings:
     cert: Annotated[Path | None, "Certificate chain (PEM); read again on SIGHUP"] = None
     key: Annotated[Path | None, "Its private key (PEM, not encrypted)"] = None
     minimum: Annotated[TlsVersion, "Oldest TLS version that is spoken"] = TlsVersion.TLS_1_2
+    client_auth: Annotated[
+        ClientAuth, "Whether clients are asked for certificates: off, optional, or required"
+    ] = ClientAuth.OFF
+    client_ca: Annotated[
+        Path | None,
+        "Authorities (PEM) that issue client certificates, intermediate ones too; read on SIGHUP",
+    ] = None
+    client_crl: Annotated[
+        Path | None, "What they revoked (CRLs, PEM); read again when it changes"
+    ] = None
 
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None):
             missing = "key" if self.key is None else "cert"
             raise RegistryConfigError(
                 "a certificate and its key go together", where=missing, fix=f"set {missing} as well"
+            )
+        if self.client_auth is ClientAuth.OFF:
+            for name in ("client_ca", "client_crl"):
+                if getattr(self, name) is not None:
+                    raise RegistryConfigError(
+                        "no client is asked for a certificate",
+                        where=name,
+                        fix='set client_auth to "optional" or "required"',
+                    )
+        elif self.client_ca is None or self.cert is None:
+            missing = "client_ca" if self.client_ca is None else "cert"
+            raise RegistryConfigError(
+                "client certificates need a certificate of our own, and whom to believe",
+                where="client_auth",
+                fix=f"set {missing} as well",
             )
 
 

@@ -61,6 +61,18 @@ class RequestCaller:
         return _client(",".join(values)[-_LONGEST:], peer, proxies)
 
     @property
+    def certificate(self) -> bytes | None:
+        """The certificate (DER) of the client of this very connection; no header stands for it."""
+        transport = self._request.transport
+        tls = None if transport is None else transport.get_extra_info("ssl_object")
+        return None if tls is None else tls.getpeercert(binary_form=True)
+
+    @property
+    def led_here(self) -> bool:
+        """Whether a browser says that a page of another site is behind this request."""
+        return self._request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
+
+    @property
     def host(self) -> str:
         """The host[:port] by which the client called us."""
         host = self._request.headers.get("Host", "")

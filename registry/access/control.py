@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registry.access.denials import TOKEN
-from registry.access.grants import Grants, bearer_of
+from registry.access.grants import Grants, bearer_of, bound_by
 from registry.access.identity import (
     ANONYMOUS,
     EVERYBODY,
@@ -44,6 +44,7 @@ from registry.sql.errors import DatabaseError
 from registry.workers import Workers
 
 if TYPE_CHECKING:
+    from registry.access.certificates.clients import ClientCertificate, ClientCertificates
     from registry.access.oidc.browser import BrowserLogins, Ticket
     from registry.access.outside import OutsideIdentities
 
@@ -64,10 +65,12 @@ class AccessControl:
         workers: Workers,
         patience: Patience,
         *,
+        certificates: ClientCertificates | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
+        self._certificates = certificates
         self._monotonic = monotonic
         self._workers = workers
         self._patience = patience
@@ -86,7 +89,9 @@ class AccessControl:
         """What decides now."""
         return self._snapshot
 
-    async def reload(self, settings: AccessSettings) -> None:
+    async def reload(
+        self, settings: AccessSettings, certificates: ClientCertificates | None = None
+    ) -> None:
         """Take new settings and read every file again; what cannot be used stays as it was."""
         async with self._reading:
             places = Places(self._snapshot.places.root, settings)
@@ -96,7 +101,7 @@ class AccessControl:
                 renew = partial(open_outside, settings, self._patience, monotonic=self._monotonic)
                 outside = await self._workers.io(renew)
             await self._read(replace(self._snapshot, places=places))
-            self._outside = outside
+            self._outside, self._certificates = outside, certificates
             if former is not None and former is not outside:
                 former.close()
 
@@ -106,9 +111,10 @@ class AccessControl:
             await self.look()
         if self._limits.by_address:
             self._charge(self._limits.of_address(caller.address))
+        shown = None if self._certificates is None else self._shown(caller)
         if not self._snapshot.required:
             return _OPEN
-        session = await self._standing(caller, access)
+        session = await self._standing(caller, access, shown)
         if session is None:
             if self._limits.by_identity:
                 self._charge(self._limits.of_anonymous(caller.address))
@@ -125,7 +131,7 @@ class AccessControl:
         if not self._snapshot.required:
             return True
         try:
-            session = await self._standing(caller, access)
+            session = await self._standing(caller, access, self._shown(caller))
         except ApiError:
             return False
         return isinstance((session or self._session(ANONYMOUS)).decide(access), Grant)
@@ -134,6 +140,8 @@ class AccessControl:
         """See ``protocols.Authorizer``."""
         authorization = caller.authorization
         if not self._snapshot.required or not (authorization is None or authorization in NOBODY):
+            return None
+        if self._certified(caller) is not None:
             return None
         return self._challenge(caller, access)
 
@@ -239,6 +247,32 @@ class AccessControl:
             return identity.kind is Kind.USER
         return self._outside is not None and self._outside.vouches_on(identity)
 
+    async def certified(self, caller: Caller) -> Login | None:
+        """Who a client certificate names, for tokens and pages; None for nobody.
+
+        Raises:
+            ApiError: DENIED, the certificate does not count.
+        """
+        if self._certificates is not None and self._monotonic() >= self._next_look:
+            await self.look()
+        return self._certified(caller)
+
+    def _certified(self, caller: Caller) -> Login | None:
+        shown = self._shown(caller)
+        if shown is None or shown.identity is None:
+            return None
+        credential = self._snapshot.credential(shown.identity, self._clock())
+        if credential is None:
+            return None
+        return Login(shown.identity, credential, shown.ends, bound=shown.thumbprint)
+
+    def _shown(self, caller: Caller) -> ClientCertificate | None:
+        if self._certificates is None:
+            return None
+        from registry.access.certificates.clients import presented
+
+        return presented(self._certificates, caller, self._snapshot.denials, now=self._clock())
+
     def admit(self, caller: Caller, identity: Identity) -> None:
         """Count a request to the token server.
 
@@ -258,6 +292,8 @@ class AccessControl:
         """
         self._next_look = self._monotonic() + _LOOK_SECONDS
         try:
+            if self._certificates is not None and self._certificates.stale:
+                await self._workers.io(self._certificates.read_again)
             if await self._stale():
                 async with self._reading:
                     if await self._stale():
@@ -295,13 +331,23 @@ class AccessControl:
                 return decided
         raise ApiError("UNAUTHORIZED", headers=self._challenge(caller, access))
 
-    async def _standing(self, caller: Caller, access: Access) -> Session | None:
+    async def _standing(
+        self, caller: Caller, access: Access, shown: ClientCertificate | None
+    ) -> Session | None:
         """The session of a request's credentials; None when it shows none."""
         authorization = caller.authorization
         if authorization is None or authorization in NOBODY:
-            return None
+            named = None if shown is None else shown.identity
+            return None if named is None else self._session(named)
         if authorization[:7].lower() == "bearer ":
-            return await self._token(authorization[7:], caller, access)
+            session = await self._token(authorization[7:], caller, access)
+            if session.bound and (shown is None or shown.thumbprint != session.bound):
+                raise ApiError(
+                    "UNAUTHORIZED",
+                    message="the token goes with another client certificate",
+                    headers=self._challenge(caller, access, error="invalid_token"),
+                )
+            return session
         return await self._basic(authorization, caller, access)
 
     async def _token(self, token: str, caller: Caller, access: Access) -> Session:
@@ -351,7 +397,8 @@ class AccessControl:
             until = min(until, now + LOOK_SECONDS)
         granted, catalog = granted_by(claims)
         ends = min(float(claims["exp"]) + LEEWAY, self._snapshot.ends(identity), until)
-        return Session(self._session(identity).rights, ends, granted, catalog)
+        rights = self._session(identity).rights
+        return Session(rights, ends, granted, catalog, bound_by(claims))
 
     async def _basic(self, authorization: str, caller: Caller, access: Access) -> Session:
         credentials = parse_basic(authorization)
@@ -413,7 +460,7 @@ def open_outside(
     Raises:
         RegistryConfigError: a library that a source needs is not installed.
     """
-    if not settings.sources:
+    if not (settings.issuer or settings.ldap):
         return None
     from registry.access.outside import OutsideIdentities
 

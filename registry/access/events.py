@@ -6,6 +6,7 @@ nothing was decided about anybody, so it is no event.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -142,6 +143,7 @@ class Auditor:
                 {
                     "event": "token",
                     "who": who,
+                    **_proof(caller, who),
                     "scope": " ".join(map(str, asked)),
                     "address": caller.address,
                     "request": request_id,
@@ -165,7 +167,23 @@ def _event(
     }
     if target.kind is not Kind.UPLOAD and target.tail:
         event["reference"] = target.tail
-    return {**event, "address": caller.address, "request": request_id}
+    return {**event, **_proof(caller, who), "address": caller.address, "request": request_id}
+
+
+def _proof(caller: Caller, who: str) -> dict[str, str]:
+    """How somebody showed who it is, and the client certificate that was there, by its hash."""
+    authorization = caller.authorization
+    certificate = caller.certificate
+    named = not who.startswith(("anonymous", "everybody", "unproven"))
+    if authorization is not None and authorization not in NOBODY:
+        proof = {"by": "token" if authorization[:7].lower() == "bearer " else "password"}
+    elif named:
+        proof = {"by": "session" if certificate is None else "certificate"}
+    else:
+        proof = {}
+    if certificate is not None:
+        proof["certificate"] = hashlib.sha256(certificate).hexdigest()
+    return proof
 
 
 def _is_step(target: Target, response: web.StreamResponse) -> bool:

@@ -340,6 +340,12 @@ def bearer_of(claims: Mapping[str, Any]) -> Identity:
     return identity
 
 
+def bound_by(claims: Mapping[str, Any]) -> str:
+    """The thumbprint of the client certificate that a token of ours needs, "" for none."""
+    confirmation = claims.get("cnf")
+    return str(confirmation.get("x5t#S256")) if isinstance(confirmation, dict) else ""
+
+
 def _whose(login: Login) -> dict[str, Any]:
     """What a token says of who logged in, and how."""
     claims: dict[str, Any] = {"sub": str(login.identity), "cred": login.credential}
@@ -347,6 +353,8 @@ def _whose(login: Login) -> dict[str, Any]:
         claims["groups"] = list(login.identity.groups)
     if login.origin:
         claims["origin"] = login.origin
+    if login.bound:
+        claims["cnf"] = {"x5t#S256": login.bound}  # RFC 8705, section 3.1
     return claims
 
 

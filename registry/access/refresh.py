@@ -42,13 +42,14 @@ class Login:
 
     ``ends``, in seconds since the epoch, is when the proof itself is over: nothing that is given
     for it lasts longer. ``origin`` is the outside token that was the proof, ``SOURCE/JTI``, or the
-    personal one.
+    personal one. ``bound`` is the thumbprint of the client certificate that was the proof.
     """
 
     identity: Identity
     credential: str
     ends: float = float("inf")
     origin: str = ""
+    bound: str = ""
 
     @property
     def lasting(self) -> bool:

@@ -25,13 +25,15 @@ NOT_IN_TOKEN: Final = "the token does not grant it"  # noqa: S105 -- a sentence
 class Session:
     """One credential's standing; ``ends`` is in seconds since the epoch.
 
-    ``granted`` maps repositories to actions; None: there is no token that limits.
+    ``granted`` maps repositories to actions; None: there is no token that limits. ``bound`` is the
+    thumbprint of the client certificate that the token goes with.
     """
 
     rights: Rights
     ends: float = float("inf")
     granted: Mapping[str, frozenset[str]] | None = None
     catalog: bool = True
+    bound: str = ""
     _decisions: dict[Access, Grant | Decision] = field(default_factory=dict)
 
     @property

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
+from registry.access.certificates.settings import CertificateSettings
 from registry.access.ldap.settings import LdapSettings
 from registry.access.oidc.settings import IssuerSettings
 from registry.access.patterns import pattern_problem
@@ -203,6 +204,9 @@ class AccessSettings:
     groups: Annotated[tuple[GroupSettings, ...], "Users under one name, for rules"] = ()
     issuer: Annotated[tuple[IssuerSettings, ...], "Others whose signed tokens are taken"] = ()
     ldap: Annotated[tuple[LdapSettings, ...], "Directories whose people log in here"] = ()
+    certificate: Annotated[
+        tuple[CertificateSettings, ...], "Whom client certificates name; tls.client_auth asks"
+    ] = ()
     tokens: TokenSettings = field(default_factory=TokenSettings)
     rate: RateSettings = field(default_factory=RateSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
@@ -236,7 +240,7 @@ class AccessSettings:
     def sources(self) -> tuple[str, ...]:
         """The names of all outside sources."""
         issuers, directories = (one.name for one in self.issuer), (one.name for one in self.ldap)
-        return (*issuers, *directories)
+        return (*issuers, *directories, *(one.name for one in self.certificate))
 
     @property
     def token_server(self) -> tuple[str, str] | None:
@@ -247,6 +251,7 @@ class AccessSettings:
         """What logins by an outside source are bound to; None when it is not configured now."""
         bound = {one.name: (one.issuer, one.audience) for one in self.issuer}
         bound |= {one.name: (one.url, one.user_dn or one.base or "") for one in self.ldap}
+        bound |= {one.name: (one.field.value, one.pattern or "") for one in self.certificate}
         if source not in bound:
             return None
         return hashlib.sha256("\0".join(bound[source]).encode()).hexdigest()[:16]

@@ -86,8 +86,10 @@ async def get_keys(registry: Registry, request: web.BaseRequest, target: Target)
 
 async def _login(registry: Registry, caller: Caller) -> Login:
     authorization = caller.authorization
+    # First: one that does not count is refused, whatever comes with it.
+    certified = await registry.authorizer.certified(caller)
     if authorization is None or authorization in NOBODY:
-        return NO_LOGIN
+        return certified or NO_LOGIN
     credentials = parse_basic(authorization)
     if credentials is None:
         raise ApiError("UNAUTHORIZED", message="the token server takes Basic credentials")
@@ -95,6 +97,7 @@ async def _login(registry: Registry, caller: Caller) -> Login:
 
 
 async def _oauth_login(registry: Registry, caller: Caller, form: Parameters) -> Login:
+    await registry.authorizer.certified(caller)
     match _first(form, "grant_type"):
         case "password":
             user, password = _first(form, "username"), _first(form, "password")

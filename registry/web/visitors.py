@@ -117,11 +117,13 @@ async def visitor_of(registry: Registry, request: web.BaseRequest, caller: Calle
     nonce = request.cookies.get(_cookie(_FORM, secure=secure), "")
     # The look at what changed on disk is due without a session, too.
     identity = await registry.grants.session(session) or ANONYMOUS
+    certified = await registry.authorizer.certified(caller)
+    if not identity.named:
+        session = ""
+        identity = ANONYMOUS if certified is None else certified.identity
     rights = registry.authorizer.rights(identity)
     if rights is None:
         identity = EVERYBODY
-    if not identity.named:
-        session = ""
     request[GRANT] = Grant(identity, "a session in a browser" if identity.named else "a visit")
     return Visitor(
         identity,

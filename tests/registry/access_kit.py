@@ -23,6 +23,8 @@ class FakeCaller:
     address: str = "192.0.2.1"
     hosts: tuple[str, ...] = ("localhost",)
     origin: str = "http://localhost"
+    certificate: bytes | None = None
+    led_here: bool = False
 
 
 def users_file(path: Path, *users: str) -> Path:

@@ -69,7 +69,7 @@ def groups_of(settings: IssuerSettings, claims: Mapping[str, Any]) -> tuple[str,
     listed = _listed(claims, settings.groups_claim) if settings.groups_claim else []
     if len(listed) > _MOST_GROUPS:
         raise TokenError(f"it lists more than {_MOST_GROUPS} groups")
-    found.update(name for name in listed if isinstance(name, str) and _is_name(name))
+    found.update(name for name in listed if isinstance(name, str) and is_name(name))
     return tuple(sorted(f"{settings.name}/{name}" for name in found))
 
 
@@ -91,17 +91,17 @@ def _filled(template: str, claims: Mapping[str, Any]) -> str | None:
     if None in values.values():
         return None
     text = _FIELD.sub(lambda match: values[match[1]] or "", template)
-    return text if _is_name(text) else None
+    return text if is_name(text) else None
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str | None:
     value = claims.get(name)
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    return value if isinstance(value, str) and _is_name(value) else None
+    return value if isinstance(value, str) and is_name(value) else None
 
 
-def _is_name(text: str) -> bool:
+def is_name(text: str) -> bool:
     """Whether it can be shown and logged as it is."""
     return 0 < len(text) <= _LONGEST and text.isprintable() and text.strip() == text
 

@@ -1,0 +1,1 @@
+"""Client certificates: whom they name, and which of them still count."""
