@@ -93,6 +93,12 @@ class RegistryConfig:
         for name, path in (
             ("tls.cert", self.tls.cert),
             ("tls.key", self.tls.key),
+            ("tls.client_ca", self.tls.client_ca),
+            ("tls.client_crl", self.tls.client_crl),
+            *(
+                (f"access.issuer[{place}].login.client_secret_file", one.login.client_secret_file)
+                for place, one in enumerate(self.access.issuer)
+            ),
             ("access.htpasswd", self.access.htpasswd),
             ("access.tokens.key", self.access.tokens.key),
             *((f"gate.{place}.policy", rule.policy) for place, rule in enumerate(self.gate)),
@@ -100,20 +106,14 @@ class RegistryConfig:
             if path is not None and not path.is_file():
                 yield RegistryConfigError(f"no such file: {path}", where=name)
         yield from webhook_problems(self.webhook)
-
-            ("tls.client_ca", self.tls.client_ca),
-            ("tls.client_crl", self.tls.client_crl),
-            *(
-                (f"access.issuer[{place}].login.client_secret_file", one.login.client_secret_file)
-                for place, one in enumerate(self.access.issuer)
-            ),
-    @property
-    def scheme(self) -> str:
-        """``https`` with a certificate, else ``http``."""
-        return "http" if self.tls.cert is None else "https"
         if self.access.certificate and self.tls.client_auth is ClientAuth.OFF:
             yield RegistryConfigError(
                 "no client is asked for a certificate",
                 where="access.certificate",
                 fix='set tls.client_auth to "optional" or "required"',
             )
+
+    @property
+    def scheme(self) -> str:
+        """``https`` with a certificate, else ``http``."""
+        return "http" if self.tls.cert is None else "https"

@@ -36,17 +36,17 @@ from registry.quotas import Quotas
 from registry.retention import Immutability
 from registry.s3.settings import StorageType
 from registry.sendfile import BlobSender
-from registry.sql.errors import STORE_ERRORS
 from registry.settings import ClientAuth
+from registry.sql.errors import STORE_ERRORS
 from registry.storage import FileStorage
 from registry.uploads import Uploads
 from registry.web.front import WebFront
 from registry.workers import Workers
 
 if TYPE_CHECKING:
+    from registry.access.certificates.clients import ClientCertificates
     from registry.mirroring.front import Mirrors
     from registry.proxy.front import ProxyFront
-    from registry.access.certificates.clients import ClientCertificates
     from registry.tracing.tracer import Tracer
 
 
@@ -156,6 +156,26 @@ def callers_of(config: RegistryConfig) -> Callers:
     return Callers(config.access, scheme=config.scheme, authority=authority)
 
 
+def open_certificates(config: RegistryConfig) -> ClientCertificates | None:
+    """Which client certificates count; None where no client is asked for one. Blocks.
+
+    Raises:
+        RegistryConfigError: the authorities or their lists are unusable.
+    """
+    tls = config.tls
+    if tls.client_auth is ClientAuth.OFF:
+        return None
+    from registry.access.certificates.clients import ClientCertificates
+
+    assert tls.client_ca is not None, "no configuration asks without one"
+    return ClientCertificates.load(
+        config.access.certificate,
+        authorities=tls.client_ca,
+        crl=tls.client_crl,
+        required=tls.client_auth is ClientAuth.REQUIRED,
+    )
+
+
 def open_proxy(config: RegistryConfig, before: ProxyFront | None = None) -> ProxyFront | None:
     """The cache of other registries, which nothing of is imported without rules; blocks.
 
@@ -177,26 +197,6 @@ def open_mirrors(config: RegistryConfig, before: Mirrors | None = None) -> Mirro
     if not config.mirror:
         return None
     from registry.mirroring.front import Mirrors
-def open_certificates(config: RegistryConfig) -> ClientCertificates | None:
-    """Which client certificates count; None where no client is asked for one. Blocks.
-
-    Raises:
-        RegistryConfigError: the authorities or their lists are unusable.
-    """
-    tls = config.tls
-    if tls.client_auth is ClientAuth.OFF:
-        return None
-    from registry.access.certificates.clients import ClientCertificates
-
-    assert tls.client_ca is not None, "no configuration asks without one"
-    return ClientCertificates.load(
-        config.access.certificate,
-        authorities=tls.client_ca,
-        crl=tls.client_crl,
-        required=tls.client_auth is ClientAuth.REQUIRED,
-    )
-
-
     from registry.proxy.flights import Locks
 
     return Mirrors(config.mirror, config.root, Locks(config.root / "mirror.lock"))
@@ -234,6 +234,7 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
     """
     access = config.access
     snapshot = take_snapshot(Places(config.root, access), now=time.time())
+    certificates = open_certificates(config)
     audit_log = None if access.audit.path is None else AuditLog(access.audit.path)
     try:
         storage = open_storage(config)
@@ -255,7 +256,6 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
     try:
         proxy = open_proxy(config)
         gate = Gate(config.gate, index, storage, control, workers)
-    certificates = open_certificates(config)
     except RegistryConfigError:
         committer.close()
         index.close()
