@@ -178,8 +178,8 @@ class Storage(BlobReader, BlobPutter, Collectable, Protocol):
         """Tell an index that was made anew what there is, as far as it has to know."""
         ...
 
-    def recorded(self, digest: Digest) -> int | None:
-        """The size in bytes of what is there, as far as that is known without a request."""
+    def recorded(self, digests: Sequence[Digest]) -> Mapping[Digest, int]:
+        """The sizes in bytes of those that are there, as far as that is known without a request."""
         ...
 
     def take(self, pieces: Iterable[bytes], digest: Digest, size: int) -> None:

@@ -34,6 +34,10 @@ COMMANDS = {
         "registry_import:take",
         "Take over what distribution (docker-registry, Harbor) or zot has stored in FOLDER",
     ),
+    "migrate": (
+        "registry_migrate:migrate",
+        "Move the store to another place or database, while it serves",
+    ),
     "mirror": (
         "registry_mirror:mirror",
         "Copy from and to other registries, as [[mirror]] in the configuration says",

@@ -24,20 +24,24 @@ if TYPE_CHECKING:
     from registry.protocols import Storage
 
 
-def _duration(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
-    from registry.configuration.units import parse_duration
+def parse_duration(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> float | None:
+    """An option that is a duration, in seconds."""
+    from registry.configuration import units
 
     try:
-        return None if value is None else parse_duration(value)
+        return None if value is None else units.parse_duration(value)
     except ValueError as error:
         raise click.BadParameter(f"{value!r} is not 90s, 10m, 1h30m or 7d") from error
 
 
-def _size(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
-    from registry.configuration.units import parse_size
+def parse_size(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    """An option that is a size, in bytes."""
+    from registry.configuration import units
 
     try:
-        return None if value is None else parse_size(value)
+        return None if value is None else units.parse_size(value)
     except ValueError as error:
         raise click.BadParameter(f"{value!r} is not 64KiB, 5GiB or 1.5GB") from error
 
@@ -137,13 +141,13 @@ def open_store(config: RegistryConfig) -> Iterator[tuple[SqlIndex, Storage]]:
 @click.option("--dry-run", is_flag=True, help="Only say what would go")
 @click.option(
     "--budget",
-    callback=_duration,
+    callback=parse_duration,
     metavar="DURATION",
     help="Stop after this time; the next run goes on there",
 )
 @click.option(
     "--lease",
-    callback=_duration,
+    callback=parse_duration,
     metavar="DURATION",
     help="Instead of `collection.lease`; 0 if nobody pushes now",
 )
@@ -233,11 +237,11 @@ def check(app: App, /, *, file: Path | None, root: Path | None, style: str) -> i
 @with_store
 @click.option(
     "--budget",
-    callback=_duration,
+    callback=parse_duration,
     metavar="DURATION",
     help="Stop after this time; the next run goes on there",
 )
-@click.option("--rate", callback=_size, metavar="SIZE", help="Most bytes a second")
+@click.option("--rate", callback=parse_size, metavar="SIZE", help="Most bytes a second")
 @click.option("--quarantine", is_flag=True, help="Move damaged blobs aside, so that pushes heal")
 @click.pass_obj
 def scrub(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -261,9 +261,10 @@ class _Shelf:
         (folder / BLOBS).mkdir(exist_ok=True)
         self._blobs = BlobStore(folder)
 
-    def recorded(self, digest: Digest) -> int | None:
-        """The size of a blob that was copied before."""
-        return self._blobs.size(digest)
+    def recorded(self, digests: Sequence[Digest]) -> Mapping[Digest, int]:
+        """The sizes of blobs that were copied before."""
+        found = {digest: self._blobs.size(digest) for digest in digests}
+        return {digest: size for digest, size in found.items() if size is not None}
 
     def put(self, data: bytes, digest: Digest) -> None:
         """Store bytes that hash to ``digest``, durably."""

@@ -9,9 +9,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import BinaryIO, Final, Protocol
 
 from images.digest import Digest
@@ -24,6 +31,8 @@ _SMALL: Final = 1 << 20
 
 _DAMAGE: Final = (BlobUnknownError, DigestMismatchError, InternalError, SizeLimitError)
 _ATTEMPTS: Final = 3
+_PAGE: Final = 500
+_TELL_SECONDS: Final = 0.5
 
 
 class Giver(Protocol):
@@ -37,8 +46,8 @@ class Giver(Protocol):
 class Taker(Protocol):
     """Where content goes to."""
 
-    def recorded(self, digest: Digest) -> int | None:
-        """The size of what it has under this name, as far as that is known without a request."""
+    def recorded(self, digests: Sequence[Digest]) -> Mapping[Digest, int]:
+        """The sizes of those that it has, as far as that is known without a request."""
         ...
 
     def put(self, data: bytes, digest: Digest) -> None:
@@ -104,6 +113,7 @@ class Transfer:
     jobs: int = 4
     pace: Pace = field(default_factory=lambda: Pace(None))
     told: Callable[[Tally], object] = lambda _: None
+    _stopped: threading.Event = field(default_factory=threading.Event)
 
     def run(self, wanted: Iterable[Wanted], tally: Tally | None = None) -> Tally:
         """Copy what the taker has not; blocks. What is damaged or gone is named and left out.
@@ -124,32 +134,40 @@ class Transfer:
                     names[future] = item.digest
                 while under_way:
                     under_way = self._settle(under_way, names, tally)
+            except BaseException:
+                self._stopped.set()
+                raise
             finally:
                 for future in under_way:
                     future.cancel()
         return tally
 
     def _lacking(self, wanted: Iterable[Wanted], tally: Tally) -> Iterator[Wanted]:
-        for item in wanted:
-            tally.blobs += 1
-            if self.taker.recorded(item.digest) == item.size:
-                self.told(tally)
-            else:
-                yield item
+        every = iter(wanted)
+        while page := list(islice(every, _PAGE)):
+            there = self.taker.recorded([item.digest for item in page])
+            for item in page:
+                if there.get(item.digest) != item.size:
+                    yield item
+                else:
+                    tally.blobs += 1
+            self.told(tally)
 
     def _settle(
         self, under_way: set[Future[int]], names: dict[Future[int], Digest], tally: Tally
     ) -> set[Future[int]]:
-        done, rest = wait(under_way, return_when=FIRST_COMPLETED)
-        for future in done:
+        while not (settled := wait(under_way, _TELL_SECONDS, FIRST_COMPLETED)).done:
+            self.told(tally)
+        for future in settled.done:
             digest = names.pop(future)
+            tally.blobs += 1
             try:
                 tally.bytes += future.result()
                 tally.copied += 1
             except _DAMAGE as error:
                 tally.missing.append(f"{digest}: {error.what}")
-            self.told(tally)
-        return rest
+        self.told(tally)
+        return settled.not_done
 
     def _copy(self, item: Wanted) -> int:
         for attempt in range(1, _ATTEMPTS + 1):
@@ -161,6 +179,8 @@ class Transfer:
         raise AssertionError("unreachable")
 
     def _copy_once(self, item: Wanted) -> int:
+        if self._stopped.is_set():
+            raise CancelledError
         with self.giver.open(item.digest) as file:
             if item.size <= _SMALL:
                 data = file.read(item.size + 1)
@@ -172,5 +192,7 @@ class Transfer:
 
     def _pieces(self, file: BinaryIO) -> Iterator[bytes]:
         while piece := file.read(PIECE):
+            if self._stopped.is_set():
+                raise CancelledError
             self.pace.passed(len(piece))
             yield piece

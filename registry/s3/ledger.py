@@ -68,6 +68,13 @@ class Ledger:
         row = self.database.reader().execute(sql, (str(digest),)).fetchone()
         return None if row is None else Stored(*row)
 
+    def sizes(self, digests: Sequence[Digest]) -> dict[Digest, int]:
+        """Those of the blobs that are recorded, and their sizes in bytes."""
+        marks = ", ".join("?" * len(digests))
+        sql = f"SELECT digest, size FROM objects WHERE digest IN ({marks})"
+        rows = self.database.reader().execute(sql, [str(digest) for digest in digests])
+        return {Digest.parse(digest): int(size) for digest, size in rows}
+
     def touch(self, digest: Digest) -> Stored | None:
         """Rely on a blob from now on; None when it is not recorded."""
         sql = "UPDATE objects SET touched = ? WHERE digest = ? RETURNING name, size"

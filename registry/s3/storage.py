@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -146,10 +146,9 @@ class ObjectStorage:
         found = self._ledger.find(digest)
         return None if found is None else self._bucket.size(found.name)
 
-    def recorded(self, digest: Digest) -> int | None:
-        """The size in bytes that the index knows; the store is not asked."""
-        found = self._ledger.find(digest)
-        return None if found is None else found.size
+    def recorded(self, digests: Sequence[Digest]) -> Mapping[Digest, int]:
+        """The sizes in bytes that the index knows; the store is not asked."""
+        return self._ledger.sizes(digests)
 
     def digests(self) -> Iterator[Digest]:
         """Every blob that the index knows an object of, a page in memory."""

@@ -1,0 +1,76 @@
+"""Stores moved between drivers while clients push and pull, there and back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.registry.moving.kit import Load, fill, lading, listings, push, still_there
+from tests.registry.s3.conftest import s3_server
+from tests.registry.s3.kit import Server
+from tests.registry.service_kit import call, eventually, service
+
+__all__ = ["s3_server"]
+
+pytestmark = pytest.mark.peer
+
+
+def place(folder: Path, config: str) -> Path:
+    """The configuration of a store in ``folder``/store that does not listen."""
+    folder.mkdir(exist_ok=True)
+    file = folder / "store.toml"
+    file.write_text(f'root = "{folder}/store"\n{config}')
+    return file
+
+
+def move_under_load(
+    server: Server, old: Path, old_config: str, new: Path, new_config: str, *, filled: bool
+) -> None:
+    """Move from one folder's store to the other's while it is served; both list the same."""
+    environment = server.environment
+    here, there = place(old, old_config), place(new, new_config)
+    with service(old, old_config, environment=environment) as found:
+        if not filled:
+            fill(found)
+        load = Load(found.port)
+        with load.running():
+            eventually(lambda: len(load.acknowledged) > 10 and load.read > 10)
+            line = ("migrate", "-c", here, "--to", there, "--format", "json")
+            status, said = lading(*line, environment=environment)
+            assert status == 0, said
+            report = json.loads(said)
+            # Reads go on, and writes are refused until the servers are started anew.
+            reads = load.read
+            eventually(lambda: load.refused and load.read > reads + 10)
+        assert load.failures == []
+        assert set(load.refused) == {503}
+        status, headers, body = call(found.port, "POST", "/v2/x/blobs/uploads/")
+        assert (status, headers["Retry-After"]) == (503, "5")
+        assert "is being moved" in json.loads(body)["errors"][0]["message"]
+        before = listings(found.port)
+    assert report["missing"] == []
+    assert report["checksums"]["tags"][0] > 0
+    assert lading("check", "-c", there, environment=environment)[0] == 0
+    with service(new, new_config, environment=environment) as found:
+        assert listings(found.port) == before
+        assert still_there(found.port, load.acknowledged) == []
+        assert push(found.port, "after/move", "1", b"new") == 201
+        path = "/v2/after/move/manifests/1"
+        assert call(found.port, "GET", path)[0] == 200
+    status, said = lading("serve", "-c", here, environment=environment)
+    assert status != 0
+    assert "this store was moved to" in said
+    assert lading("check", "-c", there, environment=environment)[0] == 0
+
+
+@pytest.mark.slow
+def test_files_to_a_bucket_and_back(s3_server: Server, tmp_path: Path) -> None:
+    bucket = s3_server.settings(f"{tmp_path.name}/")
+    folders = [tmp_path / name for name in ("files", "bucket", "again")]
+    for folder in folders:
+        folder.mkdir()
+    first, second, third = folders
+    move_under_load(s3_server, first, "", second, bucket, filled=False)
+    move_under_load(s3_server, second, bucket, third, "", filled=True)
