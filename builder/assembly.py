@@ -8,7 +8,6 @@ entry.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from builder.plan.config import HISTORY_COMMENT
@@ -18,14 +17,13 @@ from images.descriptor import Descriptor
 from images.digest import Digest
 from images.manifest import Manifest
 from images.mediatype import as_oci
-from records import replace
+from records import Record, replace
 
 if TYPE_CHECKING:
     from builder.solver.records import StoredLayer
 
 
-@dataclass(frozen=True, slots=True)
-class AssembledImage:
+class AssembledImage(Record):
     """The two documents of an image, not stored yet; its lowest ``base_layers`` are the base's."""
 
     manifest: Manifest

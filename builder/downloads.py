@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -23,6 +22,7 @@ from builder.sources.credentials import Credentials
 from builder.sources.public import public_url
 from images.digest import Digest
 from images.errors import DigestMismatchError, ImagesError
+from records import Record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,8 +36,7 @@ SIZE_LIMIT: Final = 64 << 30
 CHUNK: Final = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Download:
+class Download(Record):
     """A fetched file: its blob, the name from its URL, its date in seconds (0 when unknown)."""
 
     digest: Digest

@@ -6,18 +6,17 @@ import hmac
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
 from builder.errors import BuildEnvironmentError, BuildInputError
+from records import Record, field
 
 SIZE_LIMIT: Final = 500 << 10
 """BuildKit's limit, in bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(Record):
     """One secret; its bytes are left out of its repr."""
 
     id: str

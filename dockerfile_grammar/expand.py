@@ -9,13 +9,13 @@ only ``\" \$ \\``, elsewhere an escape keeps its character.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from dockerfile_grammar import glob
 from dockerfile_grammar.errors import ExpansionError
 from dockerfile_grammar.quoting import quoted
+from records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,8 +40,7 @@ _SPACE = re.compile(f"[{_SPACES}]+")
 _END = "\ufffd"
 
 
-@dataclass(frozen=True, slots=True)
-class Expansion:
+class Expansion(Record):
     """A word's value and how it came about.
 
     ``unmatched`` names every variable that was not set, in order of use; ``guarded`` those of them

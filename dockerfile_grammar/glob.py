@@ -8,17 +8,16 @@ A segment with a ``?`` is looked for everywhere at once, one bit for each place 
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from dockerfile_grammar.errors import ExpansionError
+from records import Record
 
 Segment: TypeAlias = tuple[str | None, ...]
 """Characters that must follow one another; None stands for any one character."""
 
 
-@dataclass(frozen=True, slots=True)
-class Glob:
+class Glob(Record):
     """A compiled pattern: the segments between its stars, at least one."""
 
     segments: tuple[Segment, ...]

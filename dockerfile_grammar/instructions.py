@@ -7,7 +7,6 @@ variable (ports, signals, modes, owners, mount options) is checked by whoever ex
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dockerfile_grammar import nodes
@@ -18,6 +17,7 @@ from dockerfile_grammar.mounts import check_fields
 from dockerfile_grammar.quoting import quoted
 from dockerfile_grammar.suggest import with_suggestion
 from dockerfile_grammar.syntax import Statement, read_mount, read_statement
+from records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,8 +29,7 @@ _NETWORKS = ("default", "none", "host")
 _SECURITIES = ("sandbox", "insecure")
 
 
-@dataclass(frozen=True, slots=True)
-class _Context:
+class _Context(Record):
     """A statement with the line it stands in."""
 
     statement: Statement

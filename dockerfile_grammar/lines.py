@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from dockerfile_grammar.errors import DockerfileError
 from dockerfile_grammar.heredocs import Opening, openings
 from dockerfile_grammar.nodes import Directive, Heredoc, SourceRange
+from records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +42,7 @@ class Piece(NamedTuple):
     column: int
 
 
-@dataclass(frozen=True, slots=True)
-class LogicalLine:
+class LogicalLine(Record):
     """One instruction's text, continuations joined, with everything that belongs to it."""
 
     text: str
@@ -61,8 +60,7 @@ class LogicalLine:
         return piece.line, piece.column + offset - piece.offset
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Record):
     """A file cut into lines."""
 
     filename: str

@@ -5,12 +5,12 @@ Dockerfile reference, "RUN --mount"; the messages are BuildKit's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from dockerfile_grammar.errors import MountError
 from dockerfile_grammar.quoting import quoted
 from dockerfile_grammar.suggest import nearest, with_suggestion
+from records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,8 +61,7 @@ _NOT_FOR_BIND = ("mode", "uid", "gid")
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 
 
-@dataclass(frozen=True, slots=True)
-class MountSpec:
+class MountSpec(Record):
     """A mount whose options have been expanded and checked; None where an option was not given."""
 
     type: MountType = "bind"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +18,7 @@ from dockerfile_grammar.errors import MountError, SyntaxFault
 from dockerfile_grammar.nodes import KeyValue
 from dockerfile_grammar.quoting import quoted
 from dockerfile_grammar.suggest import nearest, with_suggestion
+from records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,8 +53,7 @@ _TEXT_FIELDS = ("NAME", "VALUE")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(Record):
     """``--name`` or ``--name=value`` with its quotes removed; ``value`` is None without ``=``."""
 
     name: str
@@ -62,8 +61,7 @@ class Flag:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Arguments:
+class Arguments(Record):
     """What stands after the flags: words or pairs, and where each word begins in the line."""
 
     words: tuple[str, ...] = ()
@@ -73,8 +71,7 @@ class Arguments:
     pairs: tuple[KeyValue, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(Record):
     """One instruction as written. Offsets count from the start of the logical line."""
 
     keyword: str

@@ -11,7 +11,6 @@ import base64
 import json
 import os
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -23,6 +22,7 @@ from images.digest import Digest
 from images.errors import DigestMismatchError, ImagesError, InputError, InvalidManifestError
 from images.manifest import Manifest
 from images.reference import Reference
+from records import Record, replace
 from trust import bundle, cosign
 from trust.errors import (
     MalformedSignatureError,
@@ -52,8 +52,7 @@ PARALLEL: Final = 8
 """Signature blobs fetched at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Record):
     """What a registry holds for a digest: signatures, and the damage met on the way."""
 
     items: tuple[Signature, ...] = ()
@@ -107,8 +106,7 @@ async def fetch_notation(client: RegistryClient, reference: Reference, digest: D
     return await _fetch_attached(client, reference, digest, kind)
 
 
-@dataclass(frozen=True, slots=True)
-class SignatureTag:
+class SignatureTag(Record):
     """What a ``.sig`` tag holds, None for nothing, and the condition to replace it under."""
 
     manifest: Manifest | None
@@ -195,8 +193,7 @@ class _LayerOf(Protocol):
         """The layer that holds a signature; see ``trust.bundle.referrer_layer``."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Attached:
+class _Attached(Record):
     """One format of signatures that are kept as referrers."""
 
     artifact_type: str

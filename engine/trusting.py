@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -35,6 +34,7 @@ from images.digest import Digest
 from images.manifest import Index, Manifest
 from images.mediatype import OCI_MANIFEST, is_index
 from images.reference import Reference
+from records import Record, field, replace
 from trust import bundle, cosign, simple
 from trust.claims import authenticate
 from trust.errors import (
@@ -88,8 +88,7 @@ DEFAULT_FORMATS: Final = (Format.TAG, Format.BUNDLE)
 """Both of cosign's, since neither is read by everybody."""
 
 
-@dataclass(frozen=True, slots=True)
-class SignedManifest:
+class SignedManifest(Record):
     """One manifest that carries the signature now; ``added`` says what was not there before."""
 
     descriptor: Descriptor
@@ -285,8 +284,7 @@ def verifier_of(
     return both
 
 
-@dataclass(frozen=True, slots=True)
-class _Signer:
+class _Signer(Record):
     """One signing of several manifests: what is the same for all of them."""
 
     client: RegistryClient

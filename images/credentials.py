@@ -14,12 +14,12 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from images.errors import EnvironmentFault, InputError
 from images.reference import DEFAULT_REGISTRY
+from records import Record, field
 
 HUB_KEY: Final = "https://index.docker.io/v1/"
 """The key under which Docker files the credentials of docker.io."""
@@ -36,8 +36,7 @@ class CredentialsError(EnvironmentFault):
     code = "credentials"
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Record):
     """What proves who we are: a password, an OAuth2 refresh token, or a ready bearer token."""
 
     username: str = ""
@@ -49,8 +48,7 @@ class Credentials:
         return bool(self.username or self.identity_token or self.registry_token)
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialStore:
+class CredentialStore(Record):
     """Credentials by registry host. ``run_helper`` runs a helper program and can be replaced."""
 
     path: Path

@@ -7,7 +7,6 @@ name images in ``index.json``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from images import manifest, strictjson
@@ -23,6 +22,7 @@ from images.errors import (
 from images.manifest import Index, Manifest
 from images.mediatype import DOCKER_CONFIG, INDEXES, MANIFESTS, OCI_CONFIG
 from images.reference import Reference
+from records import Record, replace
 
 if TYPE_CHECKING:
     from images.archive_input import Members
@@ -37,8 +37,7 @@ DEPTH: Final = 4
 IMAGES: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class FoundImage:
+class FoundImage(Record):
     """A complete image of an archive: its names, what they point to, and all blobs it needs."""
 
     references: tuple[Reference, ...]

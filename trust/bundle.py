@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from images.errors import ImagesError
 from images.manifest import Manifest
 from images.mediatype import OCI_EMPTY
 from images.reference import Reference
+from records import Record
 from trust.errors import MalformedSignatureError, SigningError, UnsupportedSignatureError
 from trust.fields import FieldError, array, canonical_base64, dump, mapping, members, parse, text
 from trust.signature import (
@@ -47,8 +47,7 @@ FORMAT: Final = "bundle"
 _EMPTY_CONFIG: Final = b"{}"
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Record):
     """The parts of a bundle that verification needs; ``hint`` and ``key_id`` may be empty."""
 
     payload_type: str

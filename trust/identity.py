@@ -10,10 +10,10 @@ comparison.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Protocol
 
 from images.reference import Reference
+from records import Record, replace
 from trust.signature import signed_name
 
 
@@ -32,8 +32,7 @@ class SignedIdentity(Protocol):
         """Whether a signature for ``signed`` counts for ``wanted``."""
 
 
-@dataclass(frozen=True, slots=True)
-class MatchExact:
+class MatchExact(Record):
     """The signed name is the very name asked for, tag or digest included."""
 
     rule: str = "for exactly this name and tag"
@@ -45,8 +44,7 @@ class MatchExact:
         return pinned and signed_name(wanted) == str(signed)
 
 
-@dataclass(frozen=True, slots=True)
-class MatchRepoDigestOrExact:
+class MatchRepoDigestOrExact(Record):
     """By tag the names must be equal; by digest the same repository will do. The default."""
 
     rule: str = "for this name and tag, or for this repository when pulled by digest"
@@ -59,8 +57,7 @@ class MatchRepoDigestOrExact:
         return wanted.digest is not None and wanted.name == signed.name
 
 
-@dataclass(frozen=True, slots=True)
-class MatchRepository:
+class MatchRepository(Record):
     """Any tag of the same repository."""
 
     rule: str = "for this repository"
@@ -71,8 +68,7 @@ class MatchRepository:
         return wanted.name == signed.name
 
 
-@dataclass(frozen=True, slots=True)
-class MatchClaimed:
+class MatchClaimed(Record):
     """As much of the name as the signature claims; what an explicit key asks for.
 
     cosign signs the repository alone, or no name at all, where lading and skopeo sign the tag too.
@@ -88,8 +84,7 @@ class MatchClaimed:
         return wanted.name == signed.name
 
 
-@dataclass(frozen=True, slots=True)
-class ExactReference:
+class ExactReference(Record):
     """One fixed name, whatever was asked for."""
 
     reference: Reference
@@ -105,8 +100,7 @@ class ExactReference:
         return str(signed) == str(self.reference)
 
 
-@dataclass(frozen=True, slots=True)
-class ExactRepository:
+class ExactRepository(Record):
     """One fixed repository, whatever was asked for."""
 
     repository: Reference
@@ -122,8 +116,7 @@ class ExactRepository:
         return signed.name == self.repository.name
 
 
-@dataclass(frozen=True, slots=True)
-class RemapIdentity:
+class RemapIdentity(Record):
     """A mirror: names under ``prefix`` were signed under ``signed_prefix``; others stay as they
     are.
     """

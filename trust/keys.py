@@ -17,10 +17,10 @@ import base64
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NewType, Self
 
+from records import Record, field
 from trust.errors import KeyFileError, PassphraseError, WrongKeyError
 from trust.keyfile import (
     COSIGN_LABEL,
@@ -69,8 +69,7 @@ class KeyForm(StrEnum):
     """PEM ``ENCRYPTED PRIVATE KEY`` (RFC 5958), for everything else."""
 
 
-@dataclass(frozen=True, slots=True)
-class PublicKey:
+class PublicKey(Record):
     """A checked public key. ``der`` is its canonical SubjectPublicKeyInfo (RFC 5280, 4.1)."""
 
     algorithm: Algorithm
@@ -160,8 +159,7 @@ class PublicKey:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class PrivateKey:
+class PrivateKey(Record):
     """A private key in memory; its representation never shows the secret."""
 
     public: PublicKey

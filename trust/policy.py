@@ -13,10 +13,10 @@ signatures (``trust.verify``).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from images.reference import Reference
+from records import Record, field
 from trust.errors import PolicyFileError
 from trust.fields import FieldError, parse
 from trust.policy_json import read_document
@@ -39,8 +39,7 @@ MAX_POLICY: Final = 4 << 20
 """Bytes of a policy file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Record):
     """Which part of which policy decides about an image.
 
     ``scope`` is None for the default; ``name`` is the rule's, where rules have names.
@@ -112,16 +111,14 @@ class Decider(Protocol):
         """The decision of the default; None: there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scoped:
+class Scoped(Record):
     """The requirements of one scope, and the name of the rule that set them."""
 
     requirements: tuple[Requirement, ...]
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Record):
     """A policy file, parsed. ``source`` is how messages name it."""
 
     default: tuple[Requirement, ...] | None
@@ -209,8 +206,7 @@ class Policy:
         return self.decide(reference).explain()
 
 
-@dataclass(frozen=True, slots=True)
-class NotationPolicy:
+class NotationPolicy(Record):
     """notation's trust policy as an import; ``config`` is the folder with its trust stores."""
 
     policy: TrustPolicy

@@ -7,10 +7,10 @@ that asks for it is understood, and satisfied by nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from records import Record
 from trust.identity import SignedIdentity
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ class SignatureFormat(StrEnum):
 ANY_FORMAT: Final = frozenset(SignatureFormat)
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptAnything:
+class AcceptAnything(Record):
     """``insecureAcceptAnything``: signatures are not looked at."""
 
     @property
@@ -39,8 +38,7 @@ class AcceptAnything:
         return "anything is accepted, signed or not"
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
+class Reject(Record):
     """``reject``: nothing is accepted."""
 
     @property
@@ -49,8 +47,7 @@ class Reject:
         return "everything is refused"
 
 
-@dataclass(frozen=True, slots=True)
-class SigstoreSigned:
+class SigstoreSigned(Record):
     """``sigstoreSigned``: signed by ``threshold`` different keys of those accepted.
 
     ``key_paths`` name PEM files, ``key_data`` hold PEM bytes; both together are the accepted keys.
@@ -78,8 +75,7 @@ class SigstoreSigned:
         return f"signed by {some}{keys}, {self.identity.rule}{extra}"
 
 
-@dataclass(frozen=True, slots=True)
-class Unsupported:
+class Unsupported(Record):
     """A requirement that containers/image can check and lading cannot; nothing satisfies it."""
 
     kind: str
@@ -91,8 +87,7 @@ class Unsupported:
         return f"{self.kind} by {self.means}, which lading cannot check, so everything is refused"
 
 
-@dataclass(frozen=True, slots=True)
-class OpenPgpSigned:
+class OpenPgpSigned(Record):
     """``signedBy`` with OpenPGP keys: any one of the keys in ``key_paths`` and ``key_data``."""
 
     key_paths: tuple[str, ...]
@@ -107,8 +102,7 @@ class OpenPgpSigned:
         return f"signed (OpenPGP) by {keys}, {self.identity.rule}"
 
 
-@dataclass(frozen=True, slots=True)
-class NotationSigned:
+class NotationSigned(Record):
     """Signed as a statement of notation's trust policy wants; ``config`` holds the trust stores."""
 
     statement: Statement
@@ -120,8 +114,7 @@ class NotationSigned:
         return self.statement.sentence
 
 
-@dataclass(frozen=True, slots=True)
-class NotarySigned:
+class NotarySigned(Record):
     """The tag is released in the repository's trust data as docker uses it, with this digest.
 
     Each of ``signers`` must have signed it as well. ``server`` is an https address in place of the

@@ -9,13 +9,13 @@ received.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 from images.digest import Digest
 from images.reference import Reference
+from records import Record, field
 from trust.errors import SigningError
 
 MAX_SIGNATURES: Final = 256
@@ -40,29 +40,25 @@ class SimpleSignature(NamedTuple):
     annotations: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class BundleSignature:
+class BundleSignature(Record):
     """One sigstore bundle, as its blob holds it."""
 
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class NotationSignature:
+class NotationSignature(Record):
     """One Notary Project envelope, as its blob holds it."""
 
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class OpenPgpSignature:
+class OpenPgpSignature(Record):
     """One OpenPGP message of simple signing."""
 
     message: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class NotaryEvidence:
+class NotaryEvidence(Record):
     """What verified trust data says of one released tag; ``expires`` is the timestamp's date.
 
     ``asked`` are the server and the root that a policy named, under which the data was believed.
@@ -88,8 +84,7 @@ class SignatureSource(Protocol):
         """All signatures found for ``digest``, in any order, unchecked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Signatures:
+class Signatures(Record):
     """Signatures that were fetched already; with none it stands for an unsigned image."""
 
     items: tuple[Signature, ...] = ()
@@ -99,8 +94,7 @@ class Signatures:
         return self.items
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Record):
     """What a signature says once its bytes are known to be the signer's.
 
     ``reference`` is None where the format leaves the name out (bundles written by cosign).

@@ -29,7 +29,6 @@ and the reference as the user gave it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -37,6 +36,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from images.digest import Digest
 from images.reference import Reference
+from records import Record
 from trust.claims import authenticate, check_age, check_claim, check_evidence
 from trust.errors import (
     MalformedSignatureError,
@@ -162,8 +162,7 @@ def requirement_keys(
     return (*files, *inline)
 
 
-@dataclass(frozen=True, slots=True)
-class _Trial:
+class _Trial(Record):
     """One decision being carried out: what all its requirements are judged by."""
 
     decision: Decision

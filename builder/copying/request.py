@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from records import Record
 
 
-@dataclass(frozen=True, slots=True)
-class InlineSource:
+class InlineSource(Record):
     """A here-document: a source file of its own, named by its delimiter."""
 
     name: str
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CopyRequest:
+class CopyRequest(Record):
     """One COPY, or one ADD of local files.
 
     ``unpack`` says whether local archives among the sources are unpacked, as ADD does by default.

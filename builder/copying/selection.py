@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from builder.errors import BuildInputError
 from builder.ignore import IgnorePatterns
 from builder.wildcards import Walker, tokens
+from records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,8 +34,7 @@ class SourceUnknownError(BuildInputError):
     code = "copy-source-unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Selected:
+class Selected(Record):
     """One source after wildcards: what to copy, and the name it keeps inside a directory."""
 
     node: Node

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from dockerfile_grammar.quoting import quoted
+from records import Record
 
 if TYPE_CHECKING:
     from dockerfile_grammar.nodes import Node, SourceRange
@@ -35,8 +35,7 @@ class Level(IntEnum):
     """Never: a matter of taste, or of what the image is for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Record):
     """One check. ``format`` makes the message of a finding from the words it is about."""
 
     name: str
@@ -66,8 +65,7 @@ class Rule:
         return Finding(self, self.format(*words), node.range, node.comments, node, place, fix)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Record):
     """Characters of an instruction's text, from ``start`` up to ``end``.
 
     With ``heredoc``, those of the content of its here-document of that number.
@@ -78,16 +76,14 @@ class Place:
     heredoc: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Record):
     """``text`` in place of what stands at ``place``; an insertion where that is empty."""
 
     place: Place
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fix:
+class Fix(Record):
     """What mends a finding. A safe one leaves what is built as it was meant."""
 
     what: str
@@ -95,8 +91,7 @@ class Fix:
     safe: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Record):
     """A rule that fired: where, and the comment lines right above that place.
 
     ``node`` is the instruction, None where a whole line is at fault. ``fix`` is known for rules of

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Self
 
 from builder.errors import BuildInputError
 from builder.lint.selection import BUILDKIT, Selection
 from dockerfile_grammar.quoting import quoted
+from records import Record, replace
 
 if TYPE_CHECKING:
     from builder.lint.rules import Rule
@@ -37,8 +37,7 @@ class LintOptionError(BuildInputError):
     code = "lint-option"
 
 
-@dataclass(frozen=True, slots=True)
-class LintSettings:
+class LintSettings(Record):
     """Rules left out and experimental rules asked for; ``all`` among them means every one.
 
     ``error`` makes a build fail that has findings.

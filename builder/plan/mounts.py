@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from builder.plan import paths
 from builder.plan.ops import (
@@ -22,10 +21,10 @@ from builder.plan.ops import (
 from dockerfile_grammar import mounts as grammar
 from dockerfile_grammar.errors import MountError
 from dockerfile_grammar.nodes import Mount
+from records import Record
 
 
-@dataclass(frozen=True, slots=True)
-class MountSurroundings:
+class MountSurroundings(Record):
     """What a mount depends on: its WORKDIR, its stage's variables and the other stages."""
 
     workdir: str

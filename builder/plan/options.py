@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builder.runner import Resources
 from images.platform import Platform
+from records import Record, field
 
 if TYPE_CHECKING:
     from builder.contexts import NamedContext
 
 
-@dataclass(frozen=True, slots=True)
-class PlanOptions:
+class PlanOptions(Record):
     """Everything that changes the plan; all of it is data."""
 
     platform: Platform

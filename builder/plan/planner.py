@@ -7,7 +7,6 @@ resolved nor checked nor executed. Base images come through a ``BaseResolver``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from builder.contexts import ImageContext
@@ -38,6 +37,7 @@ from builder.plan.target import check_syntax, find_stages, find_target
 from builder.plan.triggers import take_triggers
 from dockerfile_grammar import nodes
 from images.platform import Platform
+from records import Record, replace
 
 if TYPE_CHECKING:
     from builder.bases import BaseResolver
@@ -52,8 +52,7 @@ PLAN_LIMIT = 32 << 20
 LAYER_NODES = (nodes.Run, nodes.Copy, nodes.Add, nodes.Workdir)
 
 
-@dataclass(frozen=True, slots=True)
-class StageOutcome:
+class StageOutcome(Record):
     """What a finished stage hands to stages that start from it."""
 
     result: StepId
@@ -63,8 +62,7 @@ class StageOutcome:
     platform: Platform
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
+class _Start(Record):
     """The state of a stage after FROM; ``step`` is None when the base is an image.
 
     ``whole`` says that this is all of the stage: a named context stands in for it.

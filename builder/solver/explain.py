@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from builder.keys import KeyField, KeyValue
 from builder.request import Change
+from records import Record, field
 
 NO_RECORD = "no record"
 NOT_ASKED = "the cache is not asked"
@@ -41,8 +41,7 @@ _CONSEQUENCES = frozenset({"parent", "inputs"})
 _MEASURED_ELSEWHERE = frozenset({"env", "base", "context", *_CONSEQUENCES})
 
 
-@dataclass(frozen=True, slots=True)
-class Components:
+class Components(Record):
     """The named parts of a key in printable form; ``files`` maps source paths to their digests."""
 
     fields: Mapping[str, str]

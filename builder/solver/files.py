@@ -6,9 +6,10 @@ The solver decides when; an implementation decides what ends up where.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from records import Record, field
 
 if TYPE_CHECKING:
     from builder.plan.ops import ContextKey, Copy, Workdir
@@ -24,8 +25,7 @@ LazyTree: TypeAlias = "Callable[[], MergedTree]"
 """The tree below a step. Layers may have to be unpacked for it, so it is asked for when needed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Record):
     """What a step reads of a tree: one digest, and each path's own for explanations."""
 
     digest: bytes

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from builder.keys import key_of
 from images.descriptor import Descriptor
 from images.digest import Digest
+from records import Record
 
 if TYPE_CHECKING:
     from builder.solver.elsewhere import Elsewhere
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 RECORD_FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class StoredLayer:
+class StoredLayer(Record):
     """A layer whose blob is in the store; ``created`` is RFC 3339 text, empty for base layers."""
 
     diff_id: Digest

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from records import Record
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 - RFC 9110's grammar symbol
 _SCHEME = re.compile(rf"\s*,*\s*({_TOKEN})(?:[ \t]+|(?=,)|\Z)")
@@ -15,8 +16,7 @@ _PARAMETER = re.compile(rf'\s*,*\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TO
 _ESCAPE = re.compile(r"\\(.)")
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(Record):
     """One scheme (lower case) with its parameters (names lower case)."""
 
     scheme: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from contextlib import aclosing
-from dataclasses import dataclass, replace
 from functools import partial
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -23,6 +22,7 @@ from images.client.upload import Upload, send
 from images.errors import InvalidManifestError
 from images.manifest import Index, Manifest
 from images.mediatype import FOREIGN_LAYERS
+from records import Record, replace
 
 if TYPE_CHECKING:
     from images.client.transport import Transport
@@ -33,8 +33,7 @@ INDEX_DEPTH = 4
 """Indexes within indexes, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class CopyJob:
+class CopyJob(Record):
     """One copy under way, between the repositories of two references."""
 
     transport: Transport

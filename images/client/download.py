@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from images.client.threads import in_thread, to_thread
 from images.client.wire import WireError
 from images.digest import Digest
 from images.errors import DigestMismatchError
+from records import Record, replace
 
 if TYPE_CHECKING:
     from images.blobs import BlobStore, BlobWriter
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from images.descriptor import Descriptor
 
 
-@dataclass(frozen=True, slots=True)
-class BlobRequest:
+class BlobRequest(Record):
     """One blob of one repository.
 
     ``report`` hears the bytes so far, ``retrying`` the same at each interruption, ``verifying``

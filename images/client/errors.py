@@ -6,10 +6,10 @@ Each error says which host answered, with which status and in which words, and w
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from images.errors import RemoteError
+from records import Record
 
 _MESSAGE_LIMIT = 500
 """Characters of a remote message that are repeated to the user."""
@@ -130,8 +130,7 @@ class PushContentMissingError(RegistryError):
     code = "push-content-missing"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Record):
     """What a request was about, in the user's words."""
 
     registry: str

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from images.client.errors import ProtocolError, UnsafeHopError
 from images.reference import DEFAULT_REGISTRY
+from records import Record
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 HUB_API_HOST = "registry-1.docker.io"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Record):
     """A registry as it is contacted; ``schemes`` are tried in order."""
 
     registry: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -30,6 +29,7 @@ from images.descriptor import Descriptor
 from images.digest import Digest
 from images.errors import DigestMismatchError, ImagesError, InvalidManifestError
 from images.mediatype import ACCEPT_MANIFESTS, OCI_INDEX
+from records import Record, replace
 
 if TYPE_CHECKING:
     from images.client.transport import Transport
@@ -48,8 +48,7 @@ FALLBACK_PAUSE = 0.05
 _NEXT = re.compile(r'<([^>]{1,4096})>\s*;\s*rel="?next"?')
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Record):
     """A manifest as it came: verified raw bytes, their parsed form, and what points to them.
 
     ``unchanged`` is the condition to replace it under, None where the registry gives no ETag.

@@ -6,12 +6,12 @@ names what was pulled, wherever the bytes came from. Nothing of this concerns pu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from images.client.auth import scope
 from images.client.errors import BlockedError
+from records import Record, replace
 
 if TYPE_CHECKING:
     from images.client.request import Request
@@ -25,16 +25,14 @@ class When(StrEnum):
     TAG = "tag-only"
 
 
-@dataclass(frozen=True, slots=True)
-class Mirror:
+class Mirror(Record):
     """``location`` is ``host[:port][/path]`` and takes the place of the source's prefix."""
 
     location: str
     when: When = When.ALL
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Record):
     """What holds for the repositories below ``prefix``: a place, or ``*.`` and a domain.
 
     An empty ``location`` leaves names as they are.
@@ -53,8 +51,7 @@ class Source:
         return repository == self.prefix or repository.startswith(self.prefix + "/")
 
 
-@dataclass(frozen=True, slots=True)
-class Registries:
+class Registries(Record):
     """The sources, of which the longest prefix counts; ``insecure`` is for ``ClientOptions``."""
 
     sources: tuple[Source, ...] = ()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from images.client.mirrors import Registries
 from images.client.retry import RetryPolicy
 from images.client.tls import default_directories
 from images.errors import InputError
+from records import Record, field
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractResolver
@@ -22,8 +22,7 @@ def _environ() -> Mapping[str, str]:
     return dict(os.environ)
 
 
-@dataclass(frozen=True, slots=True)
-class ClientOptions:
+class ClientOptions(Record):
     """Settings of a ``RegistryClient``. Times are in seconds, sizes in bytes.
 
     ``insecure`` lists hosts, host:port pairs or CIDR networks that may speak plain HTTP or show any

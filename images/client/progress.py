@@ -5,9 +5,10 @@ States and their order are those that Docker shows for a layer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
+
+from records import Record
 
 if TYPE_CHECKING:
     from images.digest import Digest
@@ -27,8 +28,7 @@ class LayerState(StrEnum):
     SKIPPED = "skipped"
 
 
-@dataclass(frozen=True, slots=True)
-class LayerEvent:
+class LayerEvent(Record):
     """One blob moved on; ``current`` and ``total`` are bytes, ``detail`` a word to the reader."""
 
     digest: Digest
@@ -38,8 +38,7 @@ class LayerEvent:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StatusEvent:
+class StatusEvent(Record):
     """A line about the whole transfer; ``id`` is the tag or digest it speaks of."""
 
     text: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +20,7 @@ from images.errors import InvalidManifestError, PlatformUnknownError, SizeLimitE
 from images.manifest import Index, Manifest
 from images.mediatype import DOCKER_CONFIG, OCI_CONFIG
 from images.platform import Platform
+from records import Record
 
 if TYPE_CHECKING:
     from images.blobs import BlobStore
@@ -56,8 +56,7 @@ class PullStore(Protocol):
         """Point a name to it."""
 
 
-@dataclass(frozen=True, slots=True)
-class PullRequest:
+class PullRequest(Record):
     """What to pull; ``platform`` None means this machine's, ``all_platforms`` overrides it."""
 
     reference: Reference
@@ -109,8 +108,7 @@ def _publish(store: PullStore, reference: Reference, descriptor: Descriptor) -> 
         store.tag(reference, descriptor)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pull:
+class _Pull(Record):
     """One pull under way."""
 
     transport: Transport

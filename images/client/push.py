@@ -6,7 +6,6 @@ Nothing is computed anew; what is pushed is what the store holds, byte for byte.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +20,7 @@ from images.digest import Digest
 from images.errors import ImagesError
 from images.manifest import Index, Manifest
 from images.mediatype import FOREIGN_LAYERS
+from records import Record, field, replace
 
 if TYPE_CHECKING:
     from images.blobs import BlobStore
@@ -46,8 +46,7 @@ class PushStore(Protocol):
         """Manifests about ``subject``, which go where it goes."""
 
 
-@dataclass(frozen=True, slots=True)
-class PushRequest:
+class PushRequest(Record):
     """What to push where; ``platform`` picks one manifest of an index and pushes it alone."""
 
     reference: Reference
@@ -79,8 +78,7 @@ async def push(
     return pushed
 
 
-@dataclass(frozen=True, slots=True)
-class _Push:
+class _Push(Record):
     """One push under way; ``mounts`` says which neighbour has a blob."""
 
     transport: Transport

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from images.client.errors import ProtocolError, Target
+from records import Record, field
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     Body = Callable[[], bytes | AsyncIterator[bytes]]
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Repository:
+class Repository(Record, order=True):
     """A repository at a registry; ``name`` is empty for the registry as a whole."""
 
     registry: str
@@ -27,8 +26,7 @@ class Repository:
         return f"{self.registry}/{self.name}" if self.name else self.registry
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Record):
     """What to ask: ``path`` is a path below the registry's origin, or a ``hosts.given_url``.
 
     ``body`` makes the body anew for each attempt; ``length`` is its size in bytes. ``replay`` false
@@ -49,8 +47,7 @@ class Request:
     anonymous: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Unchanged:
+class Unchanged(Record):
     """A PUT's condition: the tag is what was read. ``etag`` is as served, "" for no such tag.
 
     Registries that know no conditions write all the same (RFC 9110, sections 13.1.1 and 13.1.2).
@@ -64,8 +61,7 @@ class Unchanged:
         return {"If-Match": self.etag} if self.etag else {"If-None-Match": "*"}
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Record):
     """A whole answer: where it came from in the end, its headers, and its body."""
 
     url: URL

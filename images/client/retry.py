@@ -8,17 +8,16 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from images.client.threads import pause
+from records import Record
 
 RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses that may pass by themselves."""
 
 
-@dataclass(frozen=True, slots=True)
-class Effects:
+class Effects(Record):
     """Time and chance, as parameters: ``jitter`` is in [0, 1), clocks and ``sleep`` in seconds."""
 
     sleep: Callable[[float], Awaitable[None]] = pause
@@ -27,8 +26,7 @@ class Effects:
     wall: Callable[[], float] = time.time
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Record):
     """How often and how patiently; times are in seconds."""
 
     attempts: int = 5

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from yarl import URL
@@ -29,6 +28,7 @@ from images.client.hosts import given_url
 from images.client.progress import LayerState
 from images.client.request import Repository, Request
 from images.client.threads import in_thread
+from records import Record
 
 if TYPE_CHECKING:
     from images.client.transport import Transport
@@ -42,8 +42,7 @@ def unheard(_current: int) -> None:
     """Nobody wants to know how far an upload is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(Record):
     """One blob to one repository; ``open`` opens its bytes, ``mount_from`` may have it already.
 
     ``prepare`` is awaited before the bytes are sent, if they have to be.
@@ -68,8 +67,7 @@ class Upload:
         return frozenset({scope(self.repository.name, "pull", "push")})
 
 
-@dataclass(frozen=True, slots=True)
-class _Session:
+class _Session(Record):
     """An upload session: where to send, and the smallest chunk the registry takes."""
 
     location: URL

@@ -8,7 +8,6 @@ and compression (see ``images.layers.compress``) run beside it.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from images.descriptor import Descriptor
@@ -16,6 +15,7 @@ from images.digest import Digest
 from images.layers.compress import compressor
 from images.layers.tar_write import write_tar
 from images.mediatype import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
+from records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,8 +32,7 @@ _AHEAD: Final = 4
 """Blocks of 1 MiB that wait for the hash."""
 
 
-@dataclass(frozen=True, slots=True)
-class PackedLayer:
+class PackedLayer(Record):
     """A layer in the store: the digest of its tar, where it is, and its length as tar in bytes."""
 
     diff_id: Digest

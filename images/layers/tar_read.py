@@ -10,13 +10,13 @@ NUL in a name), unknown types, global PAX headers that would change entries, and
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from images.errors import InvalidArchiveError, SizeLimitError
 from images.layers import entry as kinds
 from images.layers import sparse
 from images.layers.entry import NO_XATTRS, Entry
+from records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,8 +50,7 @@ class Readable(Protocol):
         """At most ``size`` bytes, empty only at the end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Record):
     """How much an archive may ask for; sizes in bytes."""
 
     entries: int = 5_000_000

@@ -20,7 +20,6 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from images.errors import EnvironmentFault, InvalidArchiveError
@@ -35,6 +34,7 @@ from images.syscalls import (
     openat2,
 )
 from images.trees import remove_tree
+from records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -65,8 +65,7 @@ _ARCHIVE_FAULTS: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class UnpackResult:
+class UnpackResult(Record):
     """What a layer turned out to be.
 
     Attributes:
