@@ -12,10 +12,11 @@ import base64
 import hashlib
 import json
 import os
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from builder.dates import timestamp
 from builder.progress.events import (
+    DefinitionRead,
     Event,
     LayerStored,
     VertexCached,
@@ -25,6 +26,10 @@ from builder.progress.events import (
     VertexStarted,
     WarningRaised,
 )
+
+DEFINITION: Final = "[internal] load build definition from "
+"""What stands before the file in the name of the step that reads it."""
+LANGUAGE: Final = "Dockerfile"
 
 
 class RawJsonProgress:
@@ -37,6 +42,10 @@ class RawJsonProgress:
         self._out = out
         self._run = os.urandom(16) if run is None else run
         self._vertexes: dict[int, dict[str, Any]] = {}
+        self._files: dict[str, str] = {}
+        """Dockerfiles by name, in base64,"""
+        self._readers: dict[str, str] = {}
+        """and the vertex that read each."""
 
     def emit(self, event: Event) -> None:
         """Write one line."""
@@ -55,6 +64,8 @@ class RawJsonProgress:
                 self._log(event)
             case LayerStored():
                 self._layer(event)
+            case DefinitionRead(name=name, content=content):
+                self._files[name] = base64.b64encode(content).decode()
             case WarningRaised():
                 self._warning(event)
 
@@ -73,6 +84,9 @@ class RawJsonProgress:
         told = {"reason": event.reason, "where": event.where}
         known |= {name: value for name, value in told.items() if value}
         self._vertexes[event.vertex] = known
+        file = event.name.partition(DEFINITION)[2]
+        if file:
+            self._readers[file] = digest
         self._vertex(event.vertex, **fields)
 
     def _vertex(self, vertex: int, **fields: Any) -> None:
@@ -112,6 +126,10 @@ class RawJsonProgress:
         if name and line.isdecimal():
             place = {"line": int(line)}
             warning["sourceInfo"] = {"filename": name}
+            if name in self._files:
+                warning["sourceInfo"] |= {"data": self._files[name], "language": LANGUAGE}
+            if name in self._readers:
+                warning["vertex"] = self._readers[name]
             warning["range"] = [{"start": place, "end": place}]
         if event.where:
             warning["where"] = event.where

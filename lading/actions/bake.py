@@ -268,7 +268,7 @@ def _conclude(outcomes: Mapping[str, BuildOutcome], yard: Yard, metadata_file: P
         from engine.builds.delivery.metadata import describe, encode
         from lading.render.atomic import write_whole
 
-        described = {name: describe(one, os.environ) for name, one in outcomes.items()}
+        described = {name: describe(one, os.environ, yard.store) for name, one in outcomes.items()}
         write_whole(metadata_file, encode(described))
     if not all(outcome.cached for outcome in outcomes.values()):
         from engine.builds.bounds import collect_after_build

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from engine.access import Access
     from engine.builds.order import BuildOrder, BuildOutcome
+    from images.store import ImageStore
 
 
 def with_delivery(
@@ -55,8 +56,16 @@ def with_delivery(
     )
 
 
-def write_files(outcome: BuildOutcome, *, iidfile: Path | None, metadata: Path | None) -> None:
+def write_files(
+    outcome: BuildOutcome,
+    *,
+    iidfile: Path | None,
+    metadata: Path | None,
+    stated: ImageStore | None = None,
+) -> None:
     """Write the image's id, and what buildx tells of a build, into the files that were named.
+
+    ``stated`` is the store that has statements about the outcome, if there are any.
 
     Raises:
         EnvironmentFault: they cannot be written.
@@ -68,7 +77,7 @@ def write_files(outcome: BuildOutcome, *, iidfile: Path | None, metadata: Path |
     if metadata is not None:
         from engine.builds.delivery.metadata import describe, encode
 
-        write_whole(metadata, encode(describe(outcome, os.environ)))
+        write_whole(metadata, encode(describe(outcome, os.environ, stated)))
 
 
 def sign_names(outcome: BuildOutcome, access: Access) -> None:

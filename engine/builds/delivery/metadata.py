@@ -12,13 +12,24 @@ from records import replace
 
 if TYPE_CHECKING:
     from engine.builds.order import BuildOutcome
+    from images.store import ImageStore
 
 WARNINGS_VARIABLE = "BUILDX_METADATA_WARNINGS"
 """Warnings are left out unless it is set, as buildx does."""
+PROVENANCE_VARIABLE = "BUILDX_METADATA_PROVENANCE"
+"""Provenance that a build states is in the file, unless this says ``disabled`` or ``false``."""
 
 
-def describe(outcome: BuildOutcome, environment: Mapping[str, str]) -> dict[str, Any]:
-    """The document. An index has no config, so the config's digest is missing for it."""
+_OFF = ("disabled", "false", "0", "f")
+
+
+def describe(
+    outcome: BuildOutcome, environment: Mapping[str, str], store: ImageStore | None = None
+) -> dict[str, Any]:
+    """The document. An index has no config, so the config's digest is missing for it.
+
+    ``store`` has the statements about the outcome, if there are any.
+    """
     root = outcome.root
     document: dict[str, Any] = {
         "containerimage.descriptor": root.to_json(),
@@ -35,9 +46,27 @@ def describe(outcome: BuildOutcome, environment: Mapping[str, str]) -> dict[str,
         document["image.name"] = ",".join(plain)
     if outcome.ref:
         document["buildx.build.ref"] = outcome.ref
+    if store is not None and environment.get(PROVENANCE_VARIABLE, "").lower() not in _OFF:
+        document |= _provenance(outcome, store)
     if environment.get(WARNINGS_VARIABLE, "").lower() in ("1", "t", "true"):
         document["buildx.build.warnings"] = _warnings(outcome)
     return document
+
+
+def _provenance(outcome: BuildOutcome, store: ImageStore) -> dict[str, Any]:
+    """What is stated of how each image was made, by platform where there are several."""
+    from engine.attestations.finding import find_stored, read_stored
+    from engine.builds.attesting.provenance import PREDICATE_TYPE
+
+    found = {}
+    if not store.blobs.has(outcome.root.digest):
+        return {}
+    several = len(outcome.images) > 1
+    for attached in find_stored(store, outcome.root).attached:
+        if attached.predicate_type == PREDICATE_TYPE:
+            place = f"/{attached.platform}" if several else ""
+            found[f"buildx.build.provenance{place}"] = read_stored(store, attached).predicate
+    return found
 
 
 def encode(document: Mapping[str, Any]) -> bytes:

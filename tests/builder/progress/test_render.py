@@ -9,7 +9,14 @@ import json
 import pytest
 
 from builder.errors import BuildInputError
-from builder.progress.events import ContextRead, DefinitionRead, LayerStored, MaterialFound
+from builder.progress.events import (
+    ContextRead,
+    DefinitionRead,
+    LayerStored,
+    MaterialFound,
+    VertexStarted,
+    WarningRaised,
+)
 from builder.progress.plain import PARTIAL_LIMIT, PlainProgress
 from builder.progress.rawjson import RawJsonProgress
 from builder.progress.render import QuietProgress, make_progress
@@ -287,3 +294,20 @@ def test_events_that_a_display_has_no_use_for_are_passed_over() -> None:
         tracker.send(DefinitionRead("Dockerfile", b"FROM x"))
         tracker.send(MaterialFound("x", "sha256:1"))
         tracker.send(ContextRead(1, 2))
+
+
+def test_rawjson_warnings_show_their_file() -> None:
+    out = io.StringIO()
+    sink = RawJsonProgress(out)
+    sink.emit(DefinitionRead("Dockerfile", b"FROM scratch as x\n"))
+    sink.emit(VertexStarted(1, "[internal] load build definition from Dockerfile", 1.0))
+    sink.emit(WarningRaised("the casing does not match", "Dockerfile:1"))
+    sink.emit(WarningRaised("elsewhere", "Other:2"))
+    rows = [json.loads(line) for line in out.getvalue().splitlines()]
+    vertex = rows[0]["vertexes"][0]["digest"]
+    first, second = (row["warnings"][0] for row in rows[1:])
+    assert first["vertex"] == vertex
+    assert base64.b64decode(first["sourceInfo"]["data"]) == b"FROM scratch as x\n"
+    assert first["sourceInfo"]["language"] == "Dockerfile"
+    assert "vertex" not in second
+    assert second["sourceInfo"] == {"filename": "Other"}

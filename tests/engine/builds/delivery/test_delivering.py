@@ -349,6 +349,24 @@ def test_metadata(bench: Bench) -> None:
     assert "buildx.build.warnings" not in told
 
 
+@pytest.mark.parametrize("form", ["index", "referrers"])
+def test_metadata_has_the_provenance_that_is_stated(bench: Bench, form: str) -> None:
+    asked = Attesting(Provenance(), form=form)
+    outcome = bench("type=image", tags=TAGS, attesting=asked)
+    told = describe(outcome, {}, bench.store)["buildx.build.provenance"]
+    assert told["buildDefinition"]["externalParameters"]["configSource"]
+    for off in ("disabled", "false"):
+        environment = {"BUILDX_METADATA_PROVENANCE": off}
+        assert "buildx.build.provenance" not in describe(outcome, environment, bench.store)
+    several = bench("type=image", dockerfile=SCRATCH, platforms=TWO, attesting=asked)
+    assert {key for key in describe(several, {}, bench.store) if "provenance" in key} == {
+        "buildx.build.provenance/linux/amd64",
+        "buildx.build.provenance/linux/arm64",
+    }
+    plain = bench("type=image", dockerfile="FROM scratch\nCOPY a /plain\n")
+    assert "buildx.build.provenance" not in describe(plain, {}, bench.store)
+
+
 def test_metadata_is_of_one_form(bench: Bench, tmp_path: Path) -> None:
     archive = f"type=oci,dest={tmp_path}/a.tar,compression=zstd,name=archive:1"
     outcome = bench(archive, "type=image,name=stored:1")
