@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -289,17 +290,16 @@ def _described(one: Robot) -> dict[str, Any]:
 
 
 def _end_logins(places: Places, subject: str) -> int:
-    """End the refresh tokens of a user or robot; returns how many there were."""
+    """End the refresh and access tokens of a user or robot; returns how many there were."""
     from registry.access.identity import Identity
+    from registry.access.personal import PersonalTokens
     from registry.access.refresh import RefreshTokens
 
     if not places.refresh_tokens.exists():
         return 0
-    tokens = RefreshTokens(places.refresh_tokens)
-    try:
-        return tokens.revoke(Identity.parse(subject))
-    finally:
-        tokens.close()
+    whose, path = Identity.parse(subject), places.refresh_tokens
+    with closing(RefreshTokens(path)) as refresh, closing(PersonalTokens(path)) as personal:
+        return refresh.revoke(whose) + personal.revoke_all(whose)
 
 
 def _seconds(text: str) -> float:
