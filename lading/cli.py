@@ -129,6 +129,13 @@ def _run_by_click(arguments: list[str]) -> int | None:
 def _usage_error(error: click.ClickException) -> int:
     context = getattr(error, "ctx", None)
     print(f"lading: {error.format_message()}", file=sys.stderr)
+    if isinstance(error, click.NoSuchOption) and context is not None:
+        from lading.flags.elsewhere import COMMANDS as elsewhere
+
+        known = elsewhere.get(context.command_path.partition(" ")[2], {})
+        if error.option_name in known:
+            print(f"  {known[error.option_name]}", file=sys.stderr)
+            return USAGE_STATUS
     if context is not None:
         print(f"\nRun '{context.command_path} --help' for more information", file=sys.stderr)
     return USAGE_STATUS

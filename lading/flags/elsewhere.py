@@ -206,3 +206,53 @@ ELSEWHERE: Final = (
     _means("--list-targets", "--list=targets"),
     _means("--list-variables", "--list=variables"),
 )
+
+_LOCAL: Final = "the store of this machine is meant; lading build --builder NAME builds elsewhere"
+_AT_ONCE: Final = "nothing is asked for longer than a connection takes"
+_NO_DAEMON: Final = "there is no daemon to start or keep; a machine is named by its address"
+COMMANDS: Final = {
+    "imagetools create": {
+        "--builder": _LOCAL,
+        "--progress": "what is copied is told on standard error; 2>/dev/null silences it",
+    },
+    "imagetools inspect": {"--builder": _LOCAL},
+    "history builds ls": {
+        "--builder": _LOCAL,
+        "--local": "write --filter repository=URL, or --filter name=TEXT",
+    },
+    "history builds attachment": {"--builder": _LOCAL},
+    "history builds export": {"--builder": _LOCAL},
+    "history builds import": {"--builder": _LOCAL},
+    "history builds inspect": {"--builder": _LOCAL},
+    "history builds logs": {"--builder": _LOCAL},
+    "history builds open": {"--builder": _LOCAL},
+    "history builds rm": {"--builder": _LOCAL},
+    "history builds trace": {"--builder": _LOCAL},
+    "builder du": {"--builder": _LOCAL, "--timeout": _AT_ONCE},
+    "builder prune": {"--builder": _LOCAL, "--timeout": _AT_ONCE},
+    "builder ls": {"--no-trunc": "nothing is cut off", "--timeout": _AT_ONCE},
+    "builder inspect": {"--bootstrap": _NO_DAEMON, "--timeout": _AT_ONCE},
+    "builder use": {
+        "--default": "it stays until another one is used",
+        "--global": "it stays until another one is used",
+    },
+    "builder rm": {
+        "--all-inactive": "name them: lading builder ls -q",
+        "--force": "nothing is asked",
+        "--keep-daemon": _NO_DAEMON,
+        "--keep-state": "the state of a machine is its own, and stays",
+        "--timeout": _AT_ONCE,
+    },
+    "builder create": {
+        "--name": "the name stands before the address: builder create NAME ssh://HOST",
+        "--node": "nodes have the names of their addresses",
+        "--leave": "remove the builder and create it with the other nodes: builder rm NAME",
+        "--driver": "write the address: ssh://HOST or tcp://HOST:PORT",
+        "--driver-opt": "write --tls-ca, --tls-cert, --tls-key",
+        "--buildkitd-config": _NO_DAEMON,
+        "--buildkitd-flags": _NO_DAEMON,
+        "--bootstrap": _NO_DAEMON,
+        "--timeout": _AT_ONCE,
+    },
+}
+"""Flags of docker buildx' other commands by the command here, with what to do instead."""

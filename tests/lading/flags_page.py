@@ -8,6 +8,7 @@ from __future__ import annotations
 from lading.flags import SWITCH, Line
 from lading.flags.bake import BAKE
 from lading.flags.build import BUILD
+from lading.flags.elsewhere import COMMANDS as OTHERS
 from lading.flags.elsewhere import ELSEWHERE, IGNORED, MEANS
 
 BUILDX = """\
@@ -50,6 +51,30 @@ skip-default-registry-fallback skip-push-permission-check skip-tls-verify skip-t
 skip-tls-verify-registry skip-unused-stages snapshot-mode snapshotMode tar-path tarPath target
 use-new-run verbosity whitelist-var-run
 """
+COMMANDS = {
+    "imagetools create": "annotation append builder dry-run file metadata-file platform "
+    "prefer-index progress tag",
+    "imagetools inspect": "builder format raw",
+    "history builds ls": "builder filter format local no-trunc",
+    "history builds attachment": "builder platform type",
+    "history builds export": "all builder finalize output",
+    "history builds import": "builder file",
+    "history builds inspect": "builder format",
+    "history builds logs": "builder progress",
+    "history builds open": "builder",
+    "history builds rm": "all builder",
+    "history builds trace": "addr builder compare",
+    "builder du": "builder filter format timeout verbose",
+    "builder prune": "all builder filter force max-used-space min-free-space reserved-space "
+    "timeout verbose",
+    "builder ls": "format no-trunc timeout",
+    "builder inspect": "bootstrap timeout",
+    "builder use": "default global",
+    "builder rm": "all-inactive force keep-daemon keep-state timeout",
+    "builder create": "append bootstrap buildkitd-config buildkitd-flags driver driver-opt leave "
+    "name node platform timeout use",
+}
+"""Flags of docker buildx' commands, by the command here that stands for each."""
 TOOLS = {
     "docker buildx build": (BUILD, BUILDX),
     "docker buildx bake": (BAKE, BUILDX_BAKE),
@@ -98,7 +123,20 @@ def page() -> str:
             if name not in own and name not in DIFFER
         ]
         parts.append("\n".join(["| flag | here |", "|---|---|", *rows]) + "\n")
+    parts.append("## docker buildx imagetools, history, du, prune, create, ...\n")
+    rows = [
+        f"| `{command}` | {_listed(set(text.split()) - {it.lstrip('-') for it in there})} | "
+        + "; ".join(f"`{name}`: {fix}" for name, fix in there.items())
+        + " |"
+        for command, text in COMMANDS.items()
+        for there in [OTHERS.get(command, {})]
+    ]
+    parts.append("\n".join(["| here | the same | instead |", "|---|---|---|", *rows]) + "\n")
     return "\n".join(parts)
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(f"`--{name}`" for name in sorted(names)) or "–"
 
 
 def _answer(kind: str, text: str) -> str:

@@ -11,9 +11,10 @@ from lading.commands.foreign import translated
 from lading.errors import UsageError
 from lading.flags.bake import BAKE
 from lading.flags.build import BUILD
+from lading.flags.elsewhere import COMMANDS as OTHERS
 from lading.flags.elsewhere import ELSEWHERE, REFUSED
 from lading.parse import parse
-from tests.lading.flags_page import DIFFER, TOOLS, known, page, switches
+from tests.lading.flags_page import COMMANDS, DIFFER, TOOLS, known, page, switches
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -127,3 +128,15 @@ def test_the_command_reads_them(lading: Run, tmp_path: Path) -> None:
     )
     status, _, err = lading("build", "--no-such-flag", tmp_path)
     assert (status, "No such option" in err) == (125, True)
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_other_commands_have_an_answer_to_every_flag(lading: Run, command: str) -> None:
+    own = lading(*command.split(), "--help")[1]
+    for name in COMMANDS[command].split():
+        answer = OTHERS.get(command, {}).get(f"--{name}")
+        assert (f"--{name}" in own.split() or f"--{name}," in own) == (answer is None), name
+        if answer is not None:
+            status, _, err = lading(*command.split(), f"--{name}")
+            assert (status, f"  {answer}\n" in err) == (125, True)
+    assert set(OTHERS.get(command, {})) <= {f"--{name}" for name in COMMANDS[command].split()}
