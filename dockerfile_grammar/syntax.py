@@ -11,9 +11,11 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-from lark import Lark, Token, Transformer
-from lark.exceptions import UnexpectedInput, UnexpectedToken
+from lark import Token
+from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
+from lark.visitors import Transformer_NonRecursive
 
+from dockerfile_grammar import tables
 from dockerfile_grammar.errors import MountError, SyntaxFault
 from dockerfile_grammar.nodes import KeyValue
 from dockerfile_grammar.quoting import quoted
@@ -22,8 +24,6 @@ from records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from lark.lexer import TerminalDef
 
 SHAPES: Mapping[str, tuple[str, ...]] = {
     "ADD": ("paths", "plain_paths"),
@@ -47,9 +47,10 @@ SHAPES: Mapping[str, tuple[str, ...]] = {
 }
 """Every keyword with the grammar's start rules for its arguments, in the order they are tried."""
 
-_STARTS = sorted({"flags", "mount"}.union(*SHAPES.values()))
+STARTS = sorted({"flags", "mount"}.union(*SHAPES.values()))
+"""All start rules."""
+
 _KEYWORD = re.compile(r"[^\t\v\f\r ]+")
-_TEXT_FIELDS = ("NAME", "VALUE")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -161,8 +162,8 @@ def unquote_flag(written: str) -> str:
     return "".join(out)
 
 
-class _Values(Transformer[Token, Any]):
-    """Turns matches into plain values while the parser runs, so that no tree is built."""
+class _Values(Transformer_NonRecursive[Token, Any]):
+    """Turns matches into plain values."""
 
     def flags(self, children: list[Token]) -> list[Token]:
         return children
@@ -264,23 +265,29 @@ class _Values(Transformer[Token, Any]):
 setattr(_Values, "from", _Values.words)
 
 
-@lru_cache(maxsize=2)
-def _parser(escape: str) -> Lark:
-    def with_escape(terminal: TerminalDef) -> TerminalDef:
-        if escape != "\\" and terminal.name in _TEXT_FIELDS:
-            terminal.pattern.value = terminal.pattern.value.replace("\\\\", escape)
-        return terminal
+class _Parser:
+    """lark's parser with the values in place of its trees."""
 
-    return Lark.open(
-        "dockerfile.lark",
-        rel_to=__file__,
-        parser="lalr",
-        start=_STARTS,
-        maybe_placeholders=False,
-        propagate_positions=False,
-        transformer=_Values(),
-        edit_terminals=with_escape,
-    )
+    def __init__(self, escape: str) -> None:
+        self._lark = tables.parser(escape, starts=STARTS)
+        self._values = _Values()
+
+    def parse(self, text: str, *, start: str) -> Any:
+        """The value of ``text``, read by one start rule.
+
+        Raises:
+            UnexpectedInput: it does not have that shape. SyntaxFault: it has, and is wrong.
+        """
+        tree = self._lark.parse(text, start=start)
+        try:
+            return self._values.transform(tree)
+        except VisitError as error:
+            raise error.orig_exc from None
+
+
+@lru_cache(maxsize=2)
+def _parser(escape: str) -> _Parser:
+    return _Parser(escape)
 
 
 def _split_flags(body: str, start: int, escape: str) -> tuple[tuple[Flag, ...], str, int]:
