@@ -92,6 +92,10 @@ class Worker:
                 self._reload_forever(dispatcher, server, reload, notifier)
             )
             stack.callback(reloading.cancel)
+            if self._config.web.enabled:
+                registry = dispatcher.registry
+                warming = asyncio.create_task(registry.web.warm(registry.workers))
+                stack.callback(warming.cancel)
             await stop.wait()
             if notifier is not None:
                 notifier.stopping()

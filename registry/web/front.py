@@ -1,20 +1,30 @@
 """The pages behind a door: templates and queries are loaded when somebody asks for a page.
 
-Most requests come from clients that never do, and a template engine is a good part of a start.
+Most requests come from clients that never do, and a template engine is a good part of a start. A
+service that has started loads them by itself after a while, bit by bit, so that nobody waits.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from registry.index import SqlIndex
+from registry.workers import Workers
 
 if TYPE_CHECKING:
     from registry.service import Registry
     from registry.web.site import Site
+
+
+_AFTER_SECONDS: Final = 2.0
+"""How long a service is left alone with its start."""
+
+_PAUSE_SECONDS: Final = 0.1
 
 
 class WebFront:
@@ -31,6 +41,14 @@ class WebFront:
         if site is None:
             site = await registry.workers.io(self._open)
         return await site.handle(registry, request, path)
+
+    async def warm(self, workers: Workers) -> None:
+        """Load what the first page would have to wait for, between the requests of others."""
+        await asyncio.sleep(_AFTER_SECONDS)
+        site = await workers.io(self._open)
+        for name in await workers.io(site.templates):
+            await asyncio.sleep(_PAUSE_SECONDS)
+            await workers.io(partial(site.compile, name))
 
     def note_usage(self) -> None:
         """See ``registry.web.usage``; blocks."""

@@ -164,6 +164,14 @@ class Site:
         files = {name: (_FOLDER / name).read_bytes() for name in _FILES}
         return cls(environment, files, queries)
 
+    def templates(self) -> list[str]:
+        """The names of all templates; blocks."""
+        return self._environment.list_templates(extensions=["html"])
+
+    def compile(self, template: str) -> None:
+        """Have a template ready before it is asked for; blocks."""
+        self._environment.get_template(template)
+
     def render(self, template: str, visit: Visit, view: Mapping[str, Any]) -> str:
         """A page as text."""
         return self._environment.get_template(template).render(visit=visit, **view)
