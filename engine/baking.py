@@ -87,6 +87,15 @@ def _check_order(waiting: Mapping[str, frozenset[str]]) -> None:
             del left[name]
 
 
+def _judged(order: BuildOrder, yard: Yard) -> Yard:
+    """The yard under the order's own rules, where it has some."""
+    if not order.policy:
+        return yard
+    from pathlib import Path
+
+    return replace(yard, access=replace(yard.access, policy_file=Path(order.policy)))
+
+
 class _Baker:
     """Runs each order in a thread as soon as what it needs is there."""
 
@@ -140,12 +149,13 @@ class _Baker:
     def _start(self, name: str) -> None:
         future: Future[BuildOutcome] = Future()
         order = self._linked(self._orders[name])
+        yard = _judged(order, self._yard)
         tracker = self._tracker.labelled(name)
 
         def build() -> None:
             try:
                 future.set_result(
-                    self._fulfil(order, self._yard, tracker, cancellation=self._cancellation)
+                    self._fulfil(order, yard, tracker, cancellation=self._cancellation)
                 )
             except BaseException as error:  # noqa: BLE001 - handed to whoever waits for all
                 self._cancellation.cancel()

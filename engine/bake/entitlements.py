@@ -123,6 +123,7 @@ def wanted(target: Target) -> list[tuple[str, str]]:
             found.append((READ, path))
     for attribute in ("cache-from", "cache-to", "output", "secret", "ssh"):
         found += _entry_paths(attribute, target.get(attribute) or ())
+    found += [(READ, one.file) for one in target.policy or () if one.file]
     found += [(SSH, "") for agent in target.ssh or () if not agent.paths]
     found += [
         (DELETE, "") for output in target.output or () if output.options.get("mode") == "delete"

@@ -62,6 +62,11 @@ class Policy(Record):
         """Whether it only switches policies off."""
         return dict(self.options).get("disabled") == "true"
 
+    @property
+    def file(self) -> str:
+        """The file of rules, empty where none is named."""
+        return dict(self.options).get("filename", "")
+
     def json(self) -> Any:
         """As ``--print`` shows it."""
         said = dict(self.options)

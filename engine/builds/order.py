@@ -40,6 +40,9 @@ class BuildOrder(Record):
     """What is to be stated about the images."""
     verify: bool = False
     """Build everything once more, apart, and deliver only what came out the same."""
+    policy: str = ""
+    """A file of rules for this order's sources, in place of those of all; bake's targets have it.
+    """
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Files of ssh keys by the name of the agent that is to hold them."""
     sources: Sources | None = None

@@ -58,6 +58,7 @@ def _order(target: Target) -> BuildOrder:
         unknown = _unknown(words)
         raise BakeValueError(f"{unknown or 'an attribute'} is not supported")
     order = make_order(**{key: one for key, one in values.items() if key not in _OF_THE_COMMAND})
+    order = replace(order, policy=_policy(target))
     if target.dockerfile_inline is not None:
         request = replace(
             order.request,
@@ -86,13 +87,30 @@ def _refuse_what_has_no_flag(target: Target) -> None:
             f"{target.dockerfile} and an inline Dockerfile exclude one another",
             fix="say dockerfile or dockerfile-inline",
         )
-    if any(not policy.disabled for policy in target.policy or ()):
-        raise BakeError(
-            "BuildKit's source policies are not known here",
-            fix="use `lading bake --policy FILE` with a policy of lading (docs/trust.md)",
-        )
     if any(name.startswith("device") for name in target.entitlements or ()):
         raise BakeError("devices are not given to builds", fix="leave the entitlement out")
+
+
+def _policy(target: Target) -> str:
+    """The file of rules that a target's ``policy`` names; an item that is disabled counts for none.
+
+    Raises:
+        BakeError: rules in another language, several files, or what no policy of ours does.
+    """
+    wanted = [policy for policy in target.policy or () if not policy.disabled]
+    for policy in wanted:
+        said = dict(policy.options)
+        known = said.keys() <= {"filename", "reset", "disabled", "strict", "log-level"}
+        if not policy.file or policy.file.endswith(".rego") or not known:
+            raise BakeError(
+                f"policy {policy.file or sorted(said)} is not in a language known here",
+                fix="name a policy of lading, TOML or JSON (docs/trust.md)",
+            )
+        if said.get("strict", "true") != "true":
+            raise BakeError("a policy that is not strict is none", fix="leave strict out")
+    if len(wanted) > 1:
+        raise BakeError("a target has one policy", fix="put the rules into one file")
+    return wanted[0].file if wanted else ""
 
 
 def _words(target: Target) -> list[str]:

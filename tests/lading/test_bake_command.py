@@ -160,3 +160,33 @@ def test_calls_that_are_none(lading: Lading, folder: Path) -> None:
     status, _, err = lading("bake", "--set", "b.call=shape", "b")
     assert status == 125
     assert "call of the target b" in err
+
+
+def test_each_target_is_judged_by_its_own_policy(lading: Lading, folder: Path) -> None:
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY docker-bake.hcl /\n")
+    assert lading("build", "-q", "-t", "base", folder)[0] == 0
+    for name in ("accept", "reject"):
+        (folder / f"{name}.toml").write_text(f'default = "{name}"\n')
+    (folder / "docker-bake.hcl").write_text(
+        """
+        target "may" {
+          dockerfile-inline = "FROM base"
+          policy = [{ filename = "accept.toml" }]
+        }
+        target "may-not" {
+          dockerfile-inline = "FROM base\\nLABEL a=b"
+          policy = [{ filename = "reject.toml" }]
+        }
+        target "outside" {
+          dockerfile-inline = "FROM base"
+          policy = [{ filename = "../rules.toml" }]
+        }
+        """
+    )
+    assert lading("bake", "may")[0] == 0
+    status, _, err = lading("bake", "may", "may-not")
+    assert status == 1
+    assert "the policy refuses this image" in err
+    assert "while building the target may-not" in err
+    status, _, err = lading("bake", "outside")
+    assert (status != 0, "--allow=fs.read=" in err) == (True, True)

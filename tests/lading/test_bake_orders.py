@@ -30,6 +30,7 @@ SAID = {
     "no-cache-filter": '["a"]',
     "output": '["type=oci,dest=x.tar"]',
     "platforms": '["linux/arm64"]',
+    "policy": '[{ filename = "rules.toml" }]',
     "pull": "true",
     "resources": '{ memory = "1g" }',
     "secret": '["id=a,src=token"]',
@@ -39,8 +40,8 @@ SAID = {
     "target": '"stage"',
     "ulimits": '["nofile=1:2"]',
 }
-ELSEWHERE = {"description", "inherits", "call", "policy"}
-"""What is shown, resolved, or looked at before there is an order; a policy is refused below."""
+ELSEWHERE = {"description", "inherits", "call"}
+"""What is shown, resolved, or looked at before there is an order."""
 
 
 def order(text: str):
@@ -91,7 +92,11 @@ def test_what_is_only_a_context_of_others_is_not_named_and_goes_nowhere() -> Non
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('policy = ["filename=p.rego"]', "source policies are not known"),
+        ('policy = ["filename=p.rego"]', "p.rego is not in a language known here"),
+        ('policy = ["reset=true"]', "not in a language known here"),
+        ('policy = ["filename=p.toml,speed=1"]', "not in a language known here"),
+        ('policy = ["filename=p.toml,strict=false"]', "not strict"),
+        ('policy = ["filename=a.toml", "filename=b.toml"]', "has one policy"),
         ('entitlements = ["device=gpu"]', "devices are not given"),
         ('context = "-"', "standard input"),
         ('dockerfile = "-"', "standard input"),
@@ -113,6 +118,7 @@ def test_what_cannot_be_is_refused_with_the_target(text: str, says: str) -> None
 
 def test_a_disabled_policy_is_no_policy() -> None:
     assert order('policy = ["disabled=true"]') == order("")
+    assert order('policy = ["disabled=true", "filename=p.toml,strict=true"]').policy == "p.toml"
 
 
 def test_agents_are_sockets_or_hold_keys() -> None:
