@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from builder.errors import BuildCancelledError
 from builder.progress.tracker import Tracker
 from builder.request import Site
 from builder.runner import Cancellation
@@ -114,6 +115,7 @@ class _Session:
             yard = replace(yard, access=replace(yard.access, judge=ClientJudge(calls)))
         tracker = Tracker(_Forwarded(channel))
         with (
+            client.blamed(),
             lent_agents(calls, job.agents) as agents,
             self._caches(request, yard, tracker, calls) as cached,
         ):
@@ -225,8 +227,24 @@ class _Client:
         self._channel = channel
         self._calls = calls
         self._shell = shell
+        self._fault: ChannelError | None = None
         self._wish: queue.SimpleQueue[list[str] | ChannelError] = queue.SimpleQueue()
         threading.Thread(target=self._listen, name="client", daemon=True).start()
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """A build that was stopped because of the client ends in the client's fault.
+
+        Raises:
+            PeerGoneError: it is gone.
+            ChannelError: it said what makes no sense.
+        """
+        try:
+            yield
+        except BuildCancelledError as error:
+            if self._fault is not None:
+                raise self._fault from error
+            raise
 
     def wanted(self) -> list[str]:
         """What the client says it lacks.
@@ -248,7 +266,8 @@ class _Client:
         except ChannelError as error:
             # Its end is no news; what makes no sense is, once the build has ended for it.
             gone = isinstance(error, PeerGoneError)
-            self._wish.put(PeerGoneError("the client went away") if gone else error)
+            self._fault = PeerGoneError("the client went away") if gone else error
+            self._wish.put(self._fault)
             self.cancellation.cancel()
             self._calls.end()
             if self._shell is not None:

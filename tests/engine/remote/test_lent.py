@@ -1,4 +1,4 @@
-"""What a build at another machine uses of its client's: agents, caches, locks, verdicts, terminals."""
+"""What a build elsewhere uses of its client's: agents, caches, locks, verdicts, terminals."""
 
 from __future__ import annotations
 
