@@ -166,9 +166,11 @@ def test_over_tls_with_certificates_of_both_sides(near: Machine, far: Machine) -
     flags = ("--tls-cert", folder / "server.pem", "--tls-key", folder / "server.key")
     command = [LADING, "builder", "serve", "--addr", "127.0.0.1:0", *flags]
     command += ["--tls-client-ca", folder / "ca.pem"]
+    log = (folder / "log").open("w")
     process = subprocess.Popen(
-        [str(word) for word in command], env=far.variables, stdout=subprocess.PIPE, text=True
+        list(map(str, command)), env=far.variables, stdout=subprocess.PIPE, stderr=log, text=True
     )
+    log.close()
     assert process.stdout is not None
     try:
         endpoint = process.stdout.readline().removeprefix("building at ").strip()
@@ -191,6 +193,9 @@ def test_over_tls_with_certificates_of_both_sides(near: Machine, far: Machine) -
         process.terminate()
         assert process.wait(20) == 0
         process.stdout.close()
+    told = (folder / "log").read_text()
+    assert "INFO builder: 127.0.0.1 is here as client" in told
+    assert "WARNING builder: 127.0.0.1: " in told, "the stranger's certificate is refused"
 
 
 def make_certificate(folder: Path, name: str) -> None:
