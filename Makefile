@@ -55,7 +55,7 @@ lock: $(STAMP) ## pin every dependency again, and of those what the image needs
 	$(BIN)/python -m pip install -q pip-tools
 	$(PIN) --extra dev -o requirements.lock pyproject.toml
 	$(PIN) -c requirements.lock -o requirements-ldap.lock requirements-ldap.in
-	$(PIN) --extra s3 --extra tracing -c requirements.lock -o deploy/requirements.lock pyproject.toml
+	$(PIN) --extra s3 --extra postgres --extra tracing -c requirements.lock -o deploy/requirements.lock pyproject.toml
 
 clean: ## remove the environment and the caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .cache

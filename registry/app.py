@@ -57,6 +57,8 @@ async def running(
         for room in (dispatcher.registry.mirrors, dispatcher.registry.proxy):
             if room is not None:
                 await room.close()
+        if registry.barrier is not None:
+            await registry.barrier.close()
         await asyncio.to_thread(registry.close)
 
 

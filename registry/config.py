@@ -24,7 +24,7 @@ from registry.notary.settings import TrustSettings
 from registry.proxy.settings import ProxyRule, prefix_problems
 from registry.quotas import QuotaRule
 from registry.retention import ImmutableRule, RetentionRule
-from registry.s3.settings import StorageSettings
+from registry.s3.settings import StorageSettings, StorageType
 from registry.settings import (
     MANIFEST_LIMIT,
     MAX_PORT,
@@ -35,6 +35,7 @@ from registry.settings import (
     TlsSettings,
     wrong_port,
 )
+from registry.sql.settings import IndexSettings, IndexType
 from registry.tracing.settings import TracingSettings
 from registry.transparency.settings import TransparencySettings
 from registry.web.settings import WebSettings
@@ -60,6 +61,7 @@ class RegistryConfig:
     allow_delete: Annotated[bool, "Whether clients may delete"] = True
     allow_missing: Annotated[bool, "Accept manifests whose content is not here (sparse)"] = False
     storage: StorageSettings = field(default_factory=StorageSettings)
+    index: IndexSettings = field(default_factory=IndexSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
@@ -88,6 +90,12 @@ class RegistryConfig:
             yield wrong_port(self.port)
         yield from prefix_problems(self.proxy)
         yield from mirror_problems(self.mirror, self.proxy)
+        if self.index.type is IndexType.POSTGRESQL and self.storage.type is StorageType.FILES:
+            yield RegistryConfigError(
+                "an index that several machines may share needs blobs that they share",
+                where="storage.type",
+                fix='set storage.type = "s3", or leave index.type at sqlite',
+            )
         if self.workers < 0:
             yield RegistryConfigError("workers must not be negative", where="workers")
         for name, path in (

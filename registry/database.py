@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
@@ -47,6 +47,22 @@ class Freshness(Protocol):
         ...
 
 
+class Barrier(Protocol):
+    """Keeps caches true that others' writes concern; used from the event loop."""
+
+    async def passed(self) -> None:
+        """Wait until what was committed before this call is known to ``generations``.
+
+        Raises:
+            DatabaseError: nobody can tell.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let nobody pass any more."""
+        ...
+
+
 class Journal(Protocol):
     """What is said of a transaction beside the database (``registry.journal``)."""
 
@@ -75,6 +91,8 @@ class Database(ABC):
     """The connection of write methods; to be used inside ``apply`` alone."""
     generations: Freshness
     journal: Journal
+    barrier: Barrier | None = None
+    """To be passed before an answer from memory; None where ``generations`` know by themselves."""
     offices: Offices
     """What only one of all that use this database may do at a time."""
 
@@ -103,8 +121,16 @@ class Database(ABC):
         """The number of the newest event there ever was, dropped or not; 0 before the first one."""
 
     @abstractmethod
+    def damage(self) -> Iterator[str]:
+        """What a look at the database's own structure finds wrong, a line each."""
+
+    @abstractmethod
     def crash_mark(self) -> str:
-        """Changes when commits that were not durable may have been lost since it was read."""
+        """What a crash changes that may have lost commits which were not durable; "" until made."""
+
+    @abstractmethod
+    def make_crash_mark(self) -> str:
+        """Make the mark where it is missing, and return it. Write."""
 
     @abstractmethod
     def close(self) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 from images.errors import EnvironmentFault
 from registry.errors import ApiError, StoreMovingError
+from registry.sql.errors import DatabaseError, DatabaseFullError
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -31,6 +32,11 @@ def refusal_of(error: Exception) -> ApiError | None:
     if isinstance(error, StoreMovingError):
         # Where to is for those who run it, and in the log.
         return ApiError("UNAVAILABLE", message=_MOVING, headers={"Retry-After": _RETRY_SECONDS})
+    if isinstance(error, DatabaseFullError):
+        return _full()
+    if isinstance(error, DatabaseError):
+        headers = {"Retry-After": _RETRY_SECONDS}
+        return ApiError("UNAVAILABLE", message=error.what, headers=headers)
     if isinstance(error, EnvironmentFault):
         return ApiError("UNAVAILABLE", message=error.what)
     if isinstance(error, sqlite3.Error):

@@ -208,10 +208,11 @@ CREATE TRIGGER object_stage_removed AFTER DELETE ON object_stages BEGIN
 END;
 """
 
-_STEPS: Final = (_SCHEMA, _SAFETY, _EVENTS, _SIMPLE_SIGNATURES, _PAGES, _OBJECTS)
-"""What brings an index from format n to format n + 1."""
+STEPS: Final = (_SCHEMA, _SAFETY, _EVENTS, _SIMPLE_SIGNATURES, _PAGES, _OBJECTS)
+"""What brings an index from format n to format n + 1; PostgreSQL has the first ones together, and
+takes those after them as they are (``registry.sql``)."""
 
-VERSION: Final = len(_STEPS)
+VERSION: Final = len(STEPS)
 
 
 def prepare(connection: sqlite3.Connection) -> None:
@@ -235,7 +236,7 @@ def migrate(connection: sqlite3.Connection, *, where: str) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Read again under the lock: another process may have done it meanwhile.
-        for step in _STEPS[read_version(connection, where=where) :]:
+        for step in STEPS[read_version(connection, where=where) :]:
             for statement in _statements(step):
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {VERSION}")

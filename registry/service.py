@@ -21,6 +21,7 @@ from registry.collection.collector import Collector
 from registry.collection.leases import Leases, note_boot
 from registry.committer import Committer
 from registry.config import RegistryConfig
+from registry.database import Barrier
 from registry.election import Offices
 from registry.errors import RegistryConfigError, RegistryStartError
 from registry.events.front import EventFront
@@ -38,6 +39,7 @@ from registry.s3.settings import StorageType
 from registry.sendfile import BlobSender
 from registry.settings import ClientAuth
 from registry.sql.errors import STORE_ERRORS
+from registry.sql.settings import IndexSettings, IndexType
 from registry.storage import FileStorage
 from registry.uploads import Uploads
 from registry.web.front import WebFront
@@ -59,6 +61,7 @@ class Registry:
     storage: Storage
     writer: IndexWriter
     offices: Offices
+    barrier: Barrier | None
     workers: Workers
     uploads: Uploads
     leases: Leases
@@ -133,7 +136,12 @@ def open_index(config: RegistryConfig, storage: Storage, *, mover: str | None = 
         IndexFormatError: a newer release wrote it. STORE_ERRORS: it cannot be used.
     """
     outbox = Outbox(followed=followed(config))
-    index = SqliteIndex(config.root, guard=guard_of(config, storage), outbox=outbox)
+    guard = guard_of(config, storage)
+    index: SqlIndex
+    if config.index.type is IndexType.SQLITE:
+        index = SqliteIndex(config.root, guard=guard, outbox=outbox)
+    else:
+        index = _open_replicated(config.index, guard, outbox)
     try:
         if mover is None:
             require_complete(index)
@@ -143,6 +151,19 @@ def open_index(config: RegistryConfig, storage: Storage, *, mover: str | None = 
         index.close()
         raise
     return index
+
+
+def _open_replicated(settings: IndexSettings, guard: Guard, outbox: Outbox) -> SqlIndex:
+    """The index in PostgreSQL, whose driver is imported here alone."""
+    try:
+        from registry.sql.postgres.index import PostgresIndex
+    except ImportError as error:
+        raise RegistryStartError(
+            "an index in PostgreSQL needs psycopg, which is not installed",
+            where="index.type",
+            fix="pip install 'lading[postgres]'",
+        ) from error
+    return PostgresIndex(settings, guard=guard, outbox=outbox)
 
 
 def guard_of(config: RegistryConfig, storage: Storage) -> Guard:
@@ -267,6 +288,7 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
         storage=storage,
         writer=committer,
         offices=index.offices,
+        barrier=index.barrier,
         workers=workers,
         uploads=Uploads(storage, index, committer, workers),
         collector=Collector.of(config, index, storage),

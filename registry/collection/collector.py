@@ -32,6 +32,7 @@ from registry.index import SqlIndex
 from registry.protocols import Collectable
 from registry.retention import Immutability, Retention, TagRow
 from registry.rules import repository_matcher
+from registry.sql.errors import DatabaseLostError
 
 T = TypeVar("T")
 
@@ -109,6 +110,7 @@ class Collector:
         """
         started = time.monotonic()
         with self._only_one():
+            leases.note_boot(self._index, self._clock())
             run = _Run(self, self.settings.lease if lease is None else lease, dry_run=dry_run)
             try:
                 finished = True
@@ -155,6 +157,7 @@ class _Run:
         boot = self._index.fact(leases.BOOT)
         crashed_lately = boot is not None and boot["moment"] >= self._cutoff
         self._leased = 0 if crashed_lately else self._cutoff
+        self._mark = self._index.crash_mark()
         self.marking = Marking(self._index)
         self.report = CollectionReport(dry_run=dry_run)
 
@@ -303,9 +306,15 @@ class _Run:
 
     def _write(self, name: str, operation: Callable[[], T]) -> T:
         started = time.monotonic()
-        result = self._index.write(name, operation, durable=False)
+        result = self._index.write(name, partial(self._unless_crashed, operation), durable=False)
         self._of._sleep(time.monotonic() - started)
         return result
+
+    def _unless_crashed(self, operation: Callable[[], T]) -> T:
+        """Do it, if no lease can have been lost since this run began. Write."""
+        if self._index.crash_mark() != self._mark:
+            raise DatabaseLostError("the database crashed, so this collection ends; another comes")
+        return operation()
 
     def _add(self, **figures: Any) -> None:
         grown = {name: getattr(self.report, name) + figures[name] for name in figures}

@@ -93,8 +93,13 @@ class Leases:
 
 def note_boot(database: Database, now: float) -> None:
     """Remember what tells of a crash, which may have lost the latest renewals."""
-    boot = database.crash_mark()
+    mark = database.crash_mark()
     known = database.fact(BOOT)
-    if known is None or known["id"] != boot:
-        fact = {"id": boot, "moment": 0 if known is None else int(now)}
-        database.write(NO_REPOSITORY, partial(database.set_fact, BOOT, fact))
+    if known is not None and known["id"] == mark:
+        return
+
+    def note() -> None:
+        moment = 0 if known is None else int(now)
+        database.set_fact(BOOT, {"id": database.make_crash_mark(), "moment": moment})
+
+    database.write(NO_REPOSITORY, note)

@@ -48,11 +48,12 @@ WITH RECURSIVE reach (digest) AS (
             AND NOT EXISTS
             (SELECT 1 FROM manifests s WHERE s.repository = ?1 AND s.digest = m.subject)))
     UNION
-    SELECT r.target FROM reach JOIN manifest_references r
-        ON r.repository = ?1 AND r.manifest = reach.digest
-    UNION
-    SELECT f.digest FROM reach JOIN referrers f
-        ON f.repository = ?1 AND f.subject = reach.digest
+    SELECT l.needed FROM reach JOIN (
+        SELECT r.manifest AS holder, r.target AS needed FROM manifest_references r
+            WHERE r.repository = ?1
+        UNION ALL
+        SELECT f.subject, f.digest FROM referrers f WHERE f.repository = ?1
+    ) l ON l.holder = reach.digest
 )
 SELECT digest FROM reach WHERE true ON CONFLICT DO NOTHING
 """

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -78,12 +77,8 @@ def check(
 
 
 def _database(index: SqlIndex) -> Iterator[Finding]:
-    try:
-        for (text,) in index.reader().execute("PRAGMA quick_check(10)"):
-            if text != "ok":
-                yield _damaged(index, text)
-    except sqlite3.DatabaseError as error:
-        yield _damaged(index, str(error))
+    for text in index.damage():
+        yield _damaged(index, text)
 
 
 def _damaged(index: SqlIndex, text: str) -> Finding:

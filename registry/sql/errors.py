@@ -36,6 +36,12 @@ class DatabaseBusyError(DatabaseError):
     code = "registry-database-busy"
 
 
+class DatabaseFullError(DatabaseError):
+    """The server has no space left."""
+
+    code = "registry-database-full"
+
+
 DATABASE_ERRORS: Final = (sqlite3.Error, DatabaseError)
 """What running a statement may raise."""
 

@@ -123,6 +123,15 @@ class SqliteDatabase(Database):
         row = self.reader().execute(sql).fetchone()
         return 0 if row is None else int(row[0])
 
+    def damage(self) -> Iterator[str]:
+        """See ``Database``."""
+        try:
+            for (text,) in self.reader().execute("PRAGMA quick_check(10)"):
+                if text != "ok":
+                    yield text
+        except sqlite3.DatabaseError as error:
+            yield str(error)
+
     def crash_mark(self) -> str:
         """Which boot of the machine this is: nothing less than its crash loses a commit."""
         return _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
@@ -130,6 +139,10 @@ class SqliteDatabase(Database):
     def _move(self) -> str | None:
         row = self.writer.execute("SELECT value FROM facts WHERE name = 'move'").fetchone()
         return None if row is None else str(row[0])
+
+    def make_crash_mark(self) -> str:
+        """See ``Database``: the kernel made it."""
+        return self.crash_mark()
 
     @contextmanager
     def _turn_to_write(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from registry.admission import Admission
 from registry.collection.collector import Collector
 from registry.collection.report import CollectionReport
 from registry.collection.settings import CollectionSettings
-from registry.index import SqliteIndex
+from registry.index import SqlIndex, SqliteIndex
 from registry.manifests import examine
 from registry.protocols import Storage
 from registry.quotas import QuotaRule, Quotas
@@ -26,6 +26,14 @@ from tests.registry import kit
 
 HOUR = 3600.0
 DAY = 24 * HOUR
+
+
+def open_index(root: Path, **options: Any) -> SqlIndex:
+    """The index of a test; the fixture ``database`` puts it into another one than SQLite."""
+    return OPENERS[-1](root, **options)
+
+
+OPENERS: list[Callable[..., SqlIndex]] = [SqliteIndex]
 
 
 class Clock:
@@ -58,7 +66,7 @@ class Store:
         self.storage = FileStorage(root) if storage is None else storage
         immutability = Immutability(immutable)
         guard = Admission(self.storage.holder, Quotas(quotas), immutability)
-        self.index = SqliteIndex(root, guard=guard, clock=self.clock)
+        self.index = open_index(root, guard=guard, clock=self.clock)
         self.storage.attach(self.index)
         self.retention = Retention(retention, immutability)
 

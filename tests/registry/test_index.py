@@ -11,8 +11,9 @@ import pytest
 
 from registry import schema
 from registry.errors import IndexFormatError, MissingContentError, WrongSizeError
-from registry.index import SqliteIndex, Write
+from registry.index import SqlIndex, SqliteIndex, Write
 from registry.records import BlobLink, ManifestRow, NewManifest, UploadRow
+from tests.registry.store_kit import open_index
 
 BLOB = "sha256:" + "b" * 64
 TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -31,8 +32,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def index(tmp_path: Path, clock: Clock) -> Iterator[SqliteIndex]:
-    index = SqliteIndex(tmp_path, clock=clock)
+def index(tmp_path: Path, clock: Clock) -> Iterator[SqlIndex]:
+    index = open_index(tmp_path, clock=clock)
     yield index
     index.close()
 
@@ -41,13 +42,13 @@ def digest(number: int) -> str:
     return f"sha256:{number:064x}"
 
 
-def put(index: SqliteIndex, name: str, number: int, *tags: str, **fields: object) -> str:
+def put(index: SqlIndex, name: str, number: int, *tags: str, **fields: object) -> str:
     manifest = NewManifest(digest(number), TYPE, 7, **fields)  # type: ignore[arg-type]
     index.write(name, partial(index.put_manifest, name, manifest, tags))
     return digest(number)
 
 
-def test_names_list_in_byte_order(index: SqliteIndex) -> None:
+def test_names_list_in_byte_order(index: SqlIndex) -> None:
     """Names that prefix one another are not lost: `a`, `a-b`, `a/b` (others dropped some)."""
     names = ["a", "a-b", "a/b", "a/b/c", "a0", "ab", "b"]
     for name in reversed(names):
@@ -59,7 +60,7 @@ def test_names_list_in_byte_order(index: SqliteIndex) -> None:
     assert walked == names
 
 
-def test_tags_list_in_byte_order(index: SqliteIndex) -> None:
+def test_tags_list_in_byte_order(index: SqlIndex) -> None:
     tags = ["1", "10", "2", "A", "_x", "a", "a-b", "a.b", "latest"]
     put(index, "r", 1, *reversed(tags))
     assert index.tags("r", last="", limit=100) == sorted(tags)
@@ -81,7 +82,7 @@ def test_tags_list_in_byte_order(index: SqliteIndex) -> None:
         "SELECT 1 FROM blob_links WHERE digest = 'd' LIMIT 10",
     ],
 )
-def test_pages_come_from_an_index(index: SqliteIndex, tmp_path: Path, query: str) -> None:
+def test_pages_come_from_an_index(index: SqlIndex, tmp_path: Path, query: str) -> None:
     """O(page): SQLite neither scans a table nor sorts."""
     connection = sqlite3.connect(tmp_path / "index.db")
     plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}"))
@@ -91,7 +92,7 @@ def test_pages_come_from_an_index(index: SqliteIndex, tmp_path: Path, query: str
     assert "TEMP B-TREE" not in plan
 
 
-def test_links_belong_to_repositories(index: SqliteIndex) -> None:
+def test_links_belong_to_repositories(index: SqlIndex) -> None:
     index.write("a", partial(index.link_blob, "a", BLOB, 5))
     assert index.blob("a", BLOB) == BlobLink(BLOB, 5)
     assert index.blob("b", BLOB) is None
@@ -103,12 +104,12 @@ def test_links_belong_to_repositories(index: SqliteIndex) -> None:
     assert (index.blob("a", BLOB), index.blob("b", BLOB)) == (None, BlobLink(BLOB, 5))
 
 
-def test_a_failed_mount_makes_no_repository(index: SqliteIndex) -> None:
+def test_a_failed_mount_makes_no_repository(index: SqlIndex) -> None:
     index.write("b", partial(index.mount_blob, "a", "b", BLOB))
     assert not index.has_repository("b")
 
 
-def test_manifests_need_their_content(index: SqliteIndex) -> None:
+def test_manifests_need_their_content(index: SqlIndex) -> None:
     manifest = NewManifest(digest(1), TYPE, 7, blobs=((BLOB, 5), (digest(9), 1)))
     with pytest.raises(MissingContentError) as caught:
         index.write("a", partial(index.put_manifest, "a", manifest, ["t"]))
@@ -118,7 +119,7 @@ def test_manifests_need_their_content(index: SqliteIndex) -> None:
     assert index.tagged_manifest("a", "t") == ManifestRow(digest(1), TYPE, 7)
 
 
-def test_stated_sizes_must_be_true(index: SqliteIndex) -> None:
+def test_stated_sizes_must_be_true(index: SqlIndex) -> None:
     index.write("a", partial(index.link_blob, "a", BLOB, 5))
     manifest = NewManifest(digest(1), TYPE, 7, blobs=((BLOB, 6),))
     with pytest.raises(WrongSizeError) as caught:
@@ -126,7 +127,7 @@ def test_stated_sizes_must_be_true(index: SqliteIndex) -> None:
     assert caught.value.digest == BLOB
 
 
-def test_tags_move_and_are_remembered(index: SqliteIndex, clock: Clock) -> None:
+def test_tags_move_and_are_remembered(index: SqlIndex, clock: Clock) -> None:
     for number in (1, 1, 2):
         clock.now += 1
         put(index, "a", number, "t")
@@ -139,7 +140,7 @@ def test_tags_move_and_are_remembered(index: SqliteIndex, clock: Clock) -> None:
     assert len(index.tag_history("a", "t", limit=2)) == 2
 
 
-def test_deleting_a_manifest(index: SqliteIndex) -> None:
+def test_deleting_a_manifest(index: SqlIndex) -> None:
     put(index, "a", 1, "x", "y", subject=digest(5), referrer=b"{}")
     put(index, "a", 2, "z")
     assert index.write("a", partial(index.delete_manifest, "a", digest(1)))
@@ -150,7 +151,7 @@ def test_deleting_a_manifest(index: SqliteIndex) -> None:
     assert index.manifest("a", digest(1)) is None
 
 
-def test_referrers(index: SqliteIndex) -> None:
+def test_referrers(index: SqlIndex) -> None:
     for number, kind in ((3, "x"), (1, "y"), (2, "x")):
         row = f'{{"n":{number}}}'.encode()
         put(index, "a", number, subject=digest(9), artifact_type=kind, referrer=row)
@@ -160,7 +161,7 @@ def test_referrers(index: SqliteIndex) -> None:
     assert [row for _, row in only] == [b'{"n":3}']
 
 
-def test_uploads(index: SqliteIndex, clock: Clock) -> None:
+def test_uploads(index: SqlIndex, clock: Clock) -> None:
     for number in range(3):
         row = UploadRow(f"u{number}", "a", "sha512")
         index.write("a", partial(index.create_upload, row), durable=False)
@@ -172,7 +173,7 @@ def test_uploads(index: SqliteIndex, clock: Clock) -> None:
     assert not index.write("a", partial(index.delete_upload, "u0"))
 
 
-def test_one_bad_write_does_not_spoil_its_batch(index: SqliteIndex) -> None:
+def test_one_bad_write_does_not_spoil_its_batch(index: SqlIndex) -> None:
     def fail() -> None:
         index.link_blob("a", digest(7), 1)
         raise ValueError("no")
@@ -186,7 +187,7 @@ def test_one_bad_write_does_not_spoil_its_batch(index: SqliteIndex) -> None:
     assert index.blob("a", digest(2)) == BlobLink(digest(2), 2)
 
 
-def test_a_failed_commit_fails_every_write(index: SqliteIndex, tmp_path: Path) -> None:
+def test_a_failed_commit_fails_every_write(index: SqlIndex, tmp_path: Path) -> None:
     blocker = sqlite3.connect(tmp_path / "index.db", isolation_level=None)
     index.writer.execute("PRAGMA busy_timeout = 10")
     blocker.execute("BEGIN IMMEDIATE")
@@ -202,7 +203,7 @@ def test_a_failed_commit_fails_every_write(index: SqliteIndex, tmp_path: Path) -
     assert index.blob("a", digest(1)) == BlobLink(digest(1), 1)
 
 
-def test_writes_change_the_generation(index: SqliteIndex) -> None:
+def test_writes_change_the_generation(index: SqlIndex) -> None:
     before = index.generations.current("a")
     index.write("a", partial(index.link_blob, "a", BLOB, 5))
     after = index.generations.current("a")
@@ -211,10 +212,10 @@ def test_writes_change_the_generation(index: SqliteIndex) -> None:
 
 
 def test_the_store_reopens(tmp_path: Path) -> None:
-    first = SqliteIndex(tmp_path)
+    first = open_index(tmp_path)
     put(first, "a", 1, "t")
     first.close()
-    second = SqliteIndex(tmp_path)
+    second = open_index(tmp_path)
     assert second.tags("a", last="", limit=9) == ["t"]
     second.close()
 
@@ -232,7 +233,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
 def test_a_store_of_the_first_format_is_brought_up_to_date(tmp_path: Path) -> None:
     """Its leases begin where its content was pushed, and its usage is counted."""
     connection = sqlite3.connect(tmp_path / "index.db", isolation_level=None)
-    connection.executescript(schema._STEPS[0])
+    connection.executescript(schema.STEPS[0])
     connection.executescript(
         "INSERT INTO repositories VALUES (1, 'a', 5);"
         f"INSERT INTO blob_links VALUES (1, '{BLOB}', 7, 99);"

@@ -1,0 +1,276 @@
+"""The index in PostgreSQL, shared by any number of replicas.
+
+A batch of writes is one transaction that first takes the advisory lock of its schema, so batches of
+all replicas come one after the other, as they do with SQLite, and read what the one before them
+committed. What becomes of a batch is known or said to be unknown: each leaves its number in the
+row of its process, and when the connection breaks at the commit that row tells, on whichever server
+answers then. A replica that stands still within a batch loses its session after a minute.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Final
+
+from registry.database import Database, Write
+from registry.errors import RegistryStartError
+from registry.replicas.locks import LockOffices, Locks, lock_number
+from registry.sql.connection import Connection
+from registry.sql.errors import DatabaseError, DatabaseLostError, OutcomeUnknownError
+from registry.sql.postgres.changes import ChangeBarrier, Slots, slot_of
+from registry.sql.postgres.link import Address, Link
+from registry.sql.postgres.migrating import check_server, migrate_index
+from registry.sql.postgres.pool import Pool
+
+_BEGIN: Final = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = {};"
+    " SELECT pg_advisory_xact_lock({})"
+)
+_NOTE: Final = (
+    "WITH batch AS (INSERT INTO batches (writer, number, moment) VALUES (?1, ?2, ?3)"
+    " ON CONFLICT (writer) DO UPDATE SET number = excluded.number, moment = excluded.moment)"
+    " INSERT INTO changes (slot, number) SELECT s, n FROM unnest(CAST(?4 AS bigint[])) s,"
+    " (SELECT nextval('change_numbers') AS n) numbers"
+    " ON CONFLICT (slot) DO UPDATE SET number = excluded.number"
+)
+_ASK_SECONDS: Final = 20.0
+"""How long to ask what became of a commit, while a server starts or another takes over."""
+_KEPT_SECONDS: Final = 7 * 24 * 3600
+"""A process that wrote nothing for so long asks no more."""
+
+
+_FIXES: Final = {
+    "42501": "make the registry's user the owner of its database, or of its schema",
+    "3D000": "make it: CREATE DATABASE lading OWNER lading ENCODING 'UTF8' TEMPLATE template0",
+    "28P01": "correct the password in index.url_file, or in the file that PGPASSFILE names",
+    "28000": "see pg_hba.conf of the server, and the user in index.url",
+}
+"""What to do, by SQLSTATE (appendix A)."""
+_WORDS: Final = (
+    ("password authentication failed", "28P01"),
+    ("no password supplied", "28P01"),
+    ("no pg_hba.conf entry", "28000"),
+    ("does not exist", "3D000"),
+)
+
+
+class NoJournal:
+    """PostgreSQL has a log of its own, and ways to go back to any moment of it."""
+
+    pending = 0
+
+    def say(self, *entry: object) -> None:
+        """Nothing is written beside the database."""
+
+    def forget(self, pending: int) -> None:
+        """Nothing was said."""
+
+
+class PostgresDatabase(Database):
+    """One schema of a PostgreSQL database."""
+
+    journal: NoJournal
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        connections: int,
+        wait: float,
+        sleep: Callable[[float], object] = time.sleep,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Connect, and bring the schema up to date.
+
+        Raises:
+            IndexFormatError: a newer release wrote it. RegistryStartError: the server cannot be
+            used. DatabaseError: it cannot be reached, or refuses.
+        """
+        self._address = address
+        self._sleep = sleep
+        self._clock = clock
+        self.where = address.where
+        self.journal = NoJournal()
+        self.generations = Slots()
+        self.barrier = ChangeBarrier(address.connect, self.generations)
+        self._locks = Locks(address.connect_plainly, address.schema)
+        self.offices = LockOffices(self._locks)
+        self._link = self.writer = Link(address.connect)
+        self._readers = Pool(address.connect, size=connections, wait=wait)
+        self._scratch: list[Connection] = []
+        self._scratch_lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        self._lock_number = lock_number(address.schema, "writes")
+        self._name = secrets.token_hex(8)
+        self._batch = 0
+        try:
+            self._link.open()
+            check_server(self._link, self.where)
+            migrate_index(self._link, address.schema, where=self.where)
+        except DatabaseError as error:
+            self._link.close()
+            raise _refused(error, self.where) from error
+        except BaseException:
+            self._link.close()
+            raise
+
+    def close(self) -> None:
+        """See ``Database``; the barrier is closed by who has its event loop."""
+        with self._scratch_lock:
+            scratch, self._scratch = self._scratch, []
+        for connection in (*scratch, self._link, self._readers):
+            connection.close()
+        self._locks.close()
+
+    def reader(self) -> Connection:
+        """See ``Database``; connections are lent for each statement."""
+        return self._readers
+
+    def connect(self) -> Connection:
+        """See ``Database``."""
+        link = Link(self._address.connect)
+        link.open()
+        with self._scratch_lock:
+            self._scratch.append(link)
+        return link
+
+    def disconnect(self, connection: Connection) -> None:
+        """See ``Database``."""
+        with self._scratch_lock:
+            self._scratch.remove(connection)
+        connection.close()
+
+    def apply(self, writes: Sequence[Write]) -> None:
+        """See ``Database``.
+
+        When the connection breaks at the commit and nobody can tell what became of it, every write
+        gets ``OutcomeUnknownError``.
+        """
+        with self._write_lock:
+            try:
+                try:
+                    self._begin(durable=any(write.durable for write in writes))
+                    self._run_batch(writes)
+                    self._note_batch(writes)
+                    self._commit()
+                finally:
+                    if self._link.in_transaction:
+                        with suppress(DatabaseError):
+                            self._link.script("ROLLBACK")
+            except Exception as error:  # noqa: BLE001 -- handed to every waiting caller
+                for write in writes:
+                    write.value, write.error = None, error
+
+    def newest_event(self) -> int:
+        """See ``Database``; events that are being written count."""
+        sql = "SELECT last_value, is_called FROM events_id_seq"
+        value, called = self.reader().execute(sql).fetchone()
+        return int(value) if called else 0
+
+    def damage(self) -> Iterator[str]:
+        """See ``Database``: page checksums and amcheck are the server's own."""
+        yield from ()
+
+    def crash_mark(self) -> str:
+        """See ``Database``: a mark in a table that a crash of the server empties."""
+        row = self.reader().execute("SELECT mark FROM crash_mark").fetchone()
+        return "" if row is None else str(row[0])
+
+    def make_crash_mark(self) -> str:
+        """See ``Database``."""
+        made = secrets.token_hex(8)
+        sql = (
+            "INSERT INTO crash_mark (mark) SELECT CAST(?1 AS TEXT)"
+            " WHERE NOT EXISTS (SELECT 1 FROM crash_mark)"
+        )
+        self.writer.execute(sql, (made,))
+        return str(self.writer.execute("SELECT mark FROM crash_mark").fetchone()[0])
+
+    def _begin(self, *, durable: bool) -> None:
+        """Take the lock; a connection that broke while it rested is made anew."""
+        begin = _BEGIN.format("on" if durable else "off", self._lock_number)
+        rested = self._link.usable
+        try:
+            self._link.open()
+            self._link.script(begin)
+        except DatabaseLostError:
+            if not rested:
+                raise
+            self._link.close()
+            self._link.open()
+            self._link.script(begin)
+
+    def _run_batch(self, writes: Sequence[Write]) -> None:
+        """Do the writes; one that fails is undone alone, with a savepoint where it is not alone."""
+        if len(writes) == 1:
+            (write,) = writes
+            write.value = write.operation()
+            return
+        self._link.script("SAVEPOINT one")
+        for write in writes:
+            try:
+                write.value = write.operation()
+                self._link.script("RELEASE one; SAVEPOINT one")
+            except Exception as error:  # noqa: BLE001 -- handed to the caller that waits for it
+                self._link.script("ROLLBACK TO one")
+                write.value, write.error = None, error
+
+    def _note_batch(self, writes: Sequence[Write]) -> None:
+        changed = {slot_of(w.repository) for w in writes if w.repository and w.error is None}
+        moment = int(self._clock())
+        if not self._batch:
+            sql = "DELETE FROM batches WHERE moment < ?"
+            self._link.execute(sql, (moment - _KEPT_SECONDS,))
+        self._batch += 1
+        parameters = (self._name, self._batch, moment, sorted(changed))
+        self._link.execute(_NOTE, parameters)
+
+    def _commit(self) -> None:
+        try:
+            self._link.commit()
+        except DatabaseLostError as error:
+            self._link.close()
+            if not self._was_committed(error):
+                raise
+
+    def _was_committed(self, error: DatabaseLostError) -> bool:
+        """Whether the last batch is there, although nobody said so.
+
+        Raises:
+            OutcomeUnknownError: no server can be asked.
+        """
+        deadline = time.monotonic() + _ASK_SECONDS
+        while True:
+            try:
+                self._link.open()
+                # Who has the lock now knows that the broken session ended, one way or the other.
+                self._link.script(_BEGIN.format("on", self._lock_number))
+                sql = "SELECT 1 FROM batches WHERE writer = ? AND number = ?"
+                row = self._link.execute(sql, (self._name, self._batch)).fetchone()
+                self._link.script("COMMIT")
+            except DatabaseError as failure:
+                self._link.close()
+                if time.monotonic() >= deadline:
+                    raise OutcomeUnknownError(
+                        "the database of the index was lost at a commit; it is not known whether"
+                        " this change happened"
+                    ) from failure
+                self._sleep(0.2)
+            else:
+                return row is not None
+
+
+def _refused(error: DatabaseError, where: str) -> RegistryStartError:
+    """Why a registry cannot start, in the server's words; they have no password."""
+    cause = error.__cause__
+    said = str(cause or error).strip().partition("\n")[0]
+    # libpq's own messages have no SQLSTATE; the server's words are within them.
+    state = getattr(cause, "sqlstate", None) or next(
+        (state for text, state in _WORDS if text in str(cause)), ""
+    )
+    fix = _FIXES.get(state, "start it, and correct index.url: host, port, user and database")
+    return RegistryStartError(f"the database cannot be used: {said}", where=where, fix=fix)
