@@ -200,6 +200,9 @@ class StepRunner(Protocol):
             Exception: with attributes ``what where fix code``; they cannot.
         """
 
+    def expect(self) -> None:
+        """Get ready, in any thread: commands are going to be run. What fails here ``run`` tells."""
+
     def run(self, step: RunStep) -> int:
         """Run to the end and return the exit code (128 + n for signal n).
 

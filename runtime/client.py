@@ -14,7 +14,7 @@ import select
 import socket
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from runtime import protocol
 from runtime.errors import RuntimeFault
@@ -22,6 +22,7 @@ from runtime.request import ContainerRequest, Port, Rootfs, SecretFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import Any, Final
 
@@ -33,6 +34,7 @@ __all__ = [
     "RuntimeFault",
     "SecretFile",
     "default_runtime_dir",
+    "prepare",
     "run",
     "stop_launcher",
 ]
@@ -176,6 +178,22 @@ def run(
     raise RuntimeFault.from_json(received[0])
 
 
+def prepare(runtime_dir: str | Path | None = None) -> None:
+    """Start the launcher if there is none, for containers that are going to be asked for.
+
+    Raises:
+        RuntimeFault: it cannot be started; without root nothing is tried.
+    """
+    if os.geteuid() != 0:
+        return
+    folder = os.fspath(runtime_dir or default_runtime_dir())
+    # One that is there need not be asked: every connection is a container's.
+    if not os.path.exists(f"{folder}/{SOCKET_NAME}"):
+        with _alone(folder):
+            if not os.path.exists(f"{folder}/{SOCKET_NAME}"):
+                _listen(folder, fingerprint())
+
+
 def stop_launcher(runtime_dir: str | Path | None = None) -> None:
     """Ask the launcher to go, and wait until it has; running containers are not touched."""
     folder = os.fspath(runtime_dir or default_runtime_dir())
@@ -259,6 +277,20 @@ def _connect(folder: str) -> socket.socket | None:
 
 def _start_launcher(folder: str, version: str) -> socket.socket:
     """Start a launcher, or connect to the one that another client has just started."""
+    with _alone(folder):
+        connection = _connect(folder)
+        if connection is not None:
+            return connection
+        _listen(folder, version)
+        started = _connect(folder)
+    if started is None:
+        raise RuntimeFault("the container launcher did not start", fix=f"see {folder}/{_LOG_NAME}")
+    return started
+
+
+@contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """Make the run-time directory, and be the only one who starts a launcher there."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     status = os.stat(folder)
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
@@ -269,25 +301,23 @@ def _start_launcher(folder: str, version: str) -> socket.socket:
         )
     with open(f"{folder}/{LOCK_NAME}", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        connection = _connect(folder)
-        if connection is not None:
-            return connection
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as listener:
-            handle = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                address = f"/proc/self/fd/{handle}/{SOCKET_NAME}"
-                with suppress(FileNotFoundError):
-                    os.unlink(f"{folder}/{SOCKET_NAME}")
-                listener.bind(address)
-                os.chmod(f"{folder}/{SOCKET_NAME}", 0o600)
-            finally:
-                os.close(handle)
-            listener.listen(512)
-            _spawn(folder, version, listener)
-        started = _connect(folder)
-    if started is None:
-        raise RuntimeFault("the container launcher did not start", fix=f"see {folder}/{_LOG_NAME}")
-    return started
+        yield
+
+
+def _listen(folder: str, version: str) -> None:
+    """Start a launcher on a socket that takes connections already."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as listener:
+        handle = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            address = f"/proc/self/fd/{handle}/{SOCKET_NAME}"
+            with suppress(FileNotFoundError):
+                os.unlink(f"{folder}/{SOCKET_NAME}")
+            listener.bind(address)
+            os.chmod(f"{folder}/{SOCKET_NAME}", 0o600)
+        finally:
+            os.close(handle)
+        listener.listen(512)
+        _spawn(folder, version, listener)
 
 
 def _spawn(folder: str, version: str, listener: socket.socket) -> None:

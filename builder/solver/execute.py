@@ -76,6 +76,9 @@ def execute(session: Session, task: Task) -> Execution:
         ImagesError: the layer cannot be stored.
     """
     op = task.step.op
+    if task.stood_on or isinstance(op, Run):
+        # What the command stands on may have to be fetched and unpacked first.
+        session.pool.submit(session.runner.expect)
     if isinstance(op, Run):
         return _run(session, task, op)
     with ExitStack() as stack:

@@ -51,12 +51,24 @@ class LazyRunner:
 
     def __init__(self, yard: Yard) -> None:
         self._yard = yard
+        self._ready = False
 
     def check(self, platform: Platform) -> None:
         """Whether commands of another platform can be run; raises as ``Emulation.check``."""
         from engine.builds.emulation import Emulation
 
         Emulation().check(platform)
+
+    def expect(self) -> None:
+        """Have the launcher started, which takes as long as unpacking a small base image."""
+        if self._ready:
+            return
+        self._ready = True
+        from pathlib import Path
+
+        from engine.builds.steps import ContainerSteps
+
+        ContainerSteps(Path(self._yard.runtime_dir)).expect()
 
     def run(self, step: RunStep) -> int:
         """Run one step in a container; raises as ``StepRunner.run``.

@@ -27,11 +27,17 @@ class FakeRunner:
         self.commands = dict(commands or {})
         self.emulated: set[Platform] = set()
         self.steps: list[RunStep] = []
+        self.expected = 0
         self._lock = threading.Lock()
 
     @property
     def texts(self) -> list[str]:
         return [step.args[-1] for step in self.steps]
+
+    def expect(self) -> None:
+        """Counts how often it was told."""
+        with self._lock:
+            self.expected += 1
 
     def check(self, platform: Platform) -> None:
         """Runs what it was made for; a machine without emulators."""

@@ -65,6 +65,18 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made.store.close()
 
 
+def test_the_runner_hears_that_commands_are_coming_and_only_then(site: Site) -> None:
+    site.put("a", "1")
+    site.put("Dockerfile", "FROM scratch\nCOPY a /a\n")
+    site.build()
+    assert site.runner.expected == 0
+    site.put("Dockerfile", "FROM scratch\nCOPY a /b\nRUN x\n")
+    site.build()
+    assert site.runner.expected > 0
+    site.build()
+    assert site.runner.expected == 0
+
+
 def test_a_context_becomes_an_image(site: Site) -> None:
     site.put("Dockerfile", "FROM scratch\nCOPY . /app/\nWORKDIR /app\nCMD x\n")
     site.put("bin/run", "#!/bin/sh\n", 0o755)

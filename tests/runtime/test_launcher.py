@@ -55,6 +55,16 @@ def launchers(folder: Path) -> list[int]:
     return [pid for pid, parent in found.items() if parent not in found]
 
 
+def test_a_launcher_is_there_before_it_is_needed_and_only_one(box: Box, own_dir: Path) -> None:
+    client.prepare(own_dir)
+    client.prepare(own_dir)
+    until(lambda: len(launchers(own_dir)) == 1)
+    before = launchers(own_dir)
+    with start(box, own_dir, "true") as container:
+        assert container.wait(60) == 0
+    assert launchers(own_dir) == before
+
+
 def start(box: Box, folder: Path, *args: str, name: str = "box") -> client.Container:
     request = ContainerRequest(
         f"{name}-{box.folder.parent.name}", default_spec(args), Rootfs(lower=(str(box.rootfs),))
