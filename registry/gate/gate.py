@@ -69,7 +69,8 @@ class Gate:
         self._authorizer = authorizer
         self._workers = workers
         self._clock = clock
-        self._judge = lru_cache(_REPOSITORIES)(self._find)
+        self.judge = lru_cache(_REPOSITORIES)(self._find)
+        """The judge of a repository; None where there is no gate."""
 
     def reconfigured(self, rules: Iterable[GateRule]) -> Gate:
         """The same store under other rules, whose policies are read anew; raises as making one."""
@@ -85,7 +86,7 @@ class Gate:
         Raises:
             GateError: the rule does not let it pass.
         """
-        judge = self._judge(repository)
+        judge = self.judge(repository)
         if judge is None or (judge.rule.exempt_push and self._may_push(identity, repository)):
             return
         verdict = await self._verdict(judge, repository, reference, content)
@@ -97,7 +98,7 @@ class Gate:
         self, repository: str, reference: str, content: ReadyContent
     ) -> Verdict | None:
         """What the rule says of ``content``, whoever asks; None where there is no rule."""
-        judge = self._judge(repository)
+        judge = self.judge(repository)
         return None if judge is None else await self._verdict(judge, repository, reference, content)
 
     async def _verdict(

@@ -15,7 +15,8 @@ it to a part of an older release.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from images import manifest as manifests
@@ -28,11 +29,13 @@ from registry.gate.policies import LoadedPolicy
 from registry.gate.relations import lists_of, tags_of
 from registry.gate.settings import GateRule
 from registry.gate.signatures import StoredSignatures
+from registry.gate.weighing import weigh
 from registry.index import SqlIndex
 from registry.protocols import BlobReader
 from registry.records import ManifestRow
 from trust.errors import UnsignedError, VerificationError
 from trust.requirements import AcceptAnything, Reject, SigstoreSigned, Unsupported
+from trust.signature import OpenPgpSignature, Signature
 from trust.verify import verify
 
 _TAGS: Final = 16
@@ -40,6 +43,8 @@ _LISTS: Final = 32
 _TRIALS: Final = 32
 """How often signatures are verified for one request, whatever is stored."""
 
+_REMEMBERED: Final = 1024
+_MINUTE: Final = 60
 _DEPTH: Final = 4
 """How many indexes may lie within each other."""
 
@@ -64,6 +69,7 @@ class Judge:
         self._loaded = loaded
         self._index = index
         self._storage = storage
+        self._weighed = lru_cache(_REMEMBERED)(self._weigh)
 
     @property
     def depends_on_time(self) -> bool:
@@ -96,6 +102,38 @@ class Judge:
         except VerificationError:
             if wanted.tag is not None or not case.listed(wanted.digest):
                 raise
+
+    def weigh(
+        self,
+        repository: str,
+        tag: str | None,
+        digest: Digest,
+        signature: Signature,
+        *,
+        now: datetime,
+    ) -> bool:
+        """Whether the policy asks for signatures like this one, which counts.
+
+        Raises:
+            VerificationError: it does, and this one does not count.
+        """
+        name = Reference(self.rule.name, repository, tag, digest if tag is None else None)
+        if not isinstance(signature, OpenPgpSignature):
+            return weigh(self._loaded, name, digest, signature, now=now)
+        found = self._weighed(name, digest, signature, int(now.timestamp() // _MINUTE))
+        if isinstance(found, VerificationError):
+            raise found
+        return found
+
+    def _weigh(
+        self, name: Reference, digest: Digest, signature: OpenPgpSignature, minute: int
+    ) -> bool | VerificationError:
+        """As ``weigh``, remembered: each takes a process."""
+        now = datetime.fromtimestamp(minute * _MINUTE, UTC)
+        try:
+            return weigh(self._loaded, name, digest, signature, now=now)
+        except VerificationError as error:
+            return error
 
     def _head(self, digest: Digest) -> bytes:
         with self._storage.open(digest) as file:
