@@ -75,7 +75,7 @@ def near(tmp_path: Path) -> Machine:
 
 
 def wait_for(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while not what():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from socket import create_connection, create_server
 
@@ -190,11 +191,15 @@ def test_over_tls_with_certificates_of_both_sides(near: Machine, far: Machine) -
         assert [it["platform"]["architecture"] for it in images] == ["amd64", "arm64"]
         assert "ended" in near.lading("build", "--builder", "stranger", context, status=1)
         for line in ("INFO builder: 127.0.0.1 is here as client", "WARNING builder: 127.0.0.1: "):
-            wait_for(lambda told=line: told in (folder / "log").read_text())
+            wait_for(partial(logged, folder / "log", line))
     finally:
         process.terminate()
         assert process.wait(20) == 0
         process.stdout.close()
+
+
+def logged(log: Path, line: str) -> bool:
+    return line in log.read_text()
 
 
 def make_certificate(folder: Path, name: str) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,7 +119,7 @@ def test_a_lock_is_obeyed_and_written(by_script: Machine, far: Machine) -> None:
 def test_a_policy_is_judged_by_the_client(by_script: Machine) -> None:
     near = by_script
     policy = near.folder / "policy.json"
-    rule = {"default": [{"type": "reject"}]}
+    rule: dict[str, Any] = {"default": [{"type": "reject"}]}
     policy.write_text(json.dumps(rule))
     context = near.folder / "context"
     said = near.lading("build", "--policy", policy, context, status=1)
@@ -127,7 +128,7 @@ def test_a_policy_is_judged_by_the_client(by_script: Machine) -> None:
     # What is in the builder's cache is judged as well.
     near.lading("build", context)
     near.lading("build", "--policy", policy, context, status=1)
-    rule["transports"] = {"docker": {"docker.io/library": [{"type": "insecureAcceptAnything"}]}}  # type: ignore[assignment]
+    rule["transports"] = {"docker": {"docker.io/library": [{"type": "insecureAcceptAnything"}]}}
     policy.write_text(json.dumps(rule))
     near.lading("build", "--policy", policy, context)
     (context / "Dockerfile").write_text("FROM base:1\nADD http://127.0.0.1:1/file /\n")
@@ -153,7 +154,7 @@ def test_provenance_names_the_builder(by_script: Machine) -> None:
     )
 
 
-def as_json(path: Path) -> dict[str, object]:
+def as_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except ValueError:
