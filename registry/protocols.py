@@ -182,6 +182,10 @@ class Storage(BlobReader, BlobPutter, Collectable, Protocol):
         """The sizes in bytes of those that are there, as far as that is known without a request."""
         ...
 
+    def put_all(self, blobs: Mapping[Digest, bytes]) -> None:
+        """Store small blobs that are known to hash to their digests, durably."""
+        ...
+
     def take(self, pieces: Iterable[bytes], digest: Digest, size: int) -> None:
         """Store content from elsewhere, durably.
 

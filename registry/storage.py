@@ -92,6 +92,11 @@ class FileStorage:
             writer.write(data)
             writer.commit()
 
+    def put_all(self, blobs: Mapping[Digest, bytes]) -> None:
+        """Store small blobs, durably."""
+        for digest, data in blobs.items():
+            self.put(data, digest)
+
     def take(self, pieces: Iterable[bytes], digest: Digest, size: int) -> None:
         """Store content from elsewhere, durably.
 

@@ -12,6 +12,7 @@ from lading.app import App
 from lading.commands.registry_store import (
     open_store,
     read_config,
+    require_sqlite,
     store_config,
     with_store,
 )
@@ -57,6 +58,11 @@ def backup(
     from registry.keeping.backup import back_up
 
     config = store_config(app, file, root)
+    require_sqlite(
+        config,
+        fix="dump its schemas with pg_dump, and keep the bucket's versions; or move the store to"
+        " files with `lading registry migrate`, back that up, and move it back",
+    )
     with open_store(config) as (_, storage):
         report = back_up(config.root, storage, target, index_only=index_only, jobs=jobs)
     return _show(report, style, "of the index are in the bucket" if index_only else "in the copy")
@@ -84,6 +90,7 @@ def restore(
     if file is None and root is None:
         raise click.UsageError("name the folder of the new store with --storage, or --config")
     config = read_config(app, file, root)
+    require_sqlite(config, fix="restore to files or a bucket, and move that to PostgreSQL")
     report = bring_back(source, config.root, partial(open_storage, config), jobs=jobs)
     return _show(report, style, "restored")
 

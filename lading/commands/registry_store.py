@@ -99,15 +99,33 @@ def store_config(
     """
     from registry.errors import RegistryConfigError
     from registry.s3.settings import StorageType
+    from registry.sql.settings import IndexType
 
     config = read_config(app, file, root)
     files = config.storage.type is StorageType.FILES
+    if config.index.type is IndexType.POSTGRESQL:
+        return config
     sign = "blobs" if files else "journal" if lost_index else "index.db"
     if not (config.root / sign).exists():
         raise RegistryConfigError(
             "there is no store", where=str(config.root), fix="name its folder with --storage"
         )
     return config
+
+
+def require_sqlite(config: RegistryConfig, *, fix: str) -> None:
+    """Refuse what is done to the file of an index.
+
+    Raises:
+        RegistryConfigError: the index is in PostgreSQL.
+    """
+    from registry.errors import RegistryConfigError
+    from registry.sql.settings import IndexType
+
+    if config.index.type is not IndexType.SQLITE:
+        raise RegistryConfigError(
+            "this command does not work on an index in PostgreSQL", where="index.type", fix=fix
+        )
 
 
 @contextmanager
@@ -302,6 +320,7 @@ def rebuild_index(
     from registry.service import open_storage
 
     config = store_config(app, file, root, lost_index=True)
+    require_sqlite(config, fix="go back to a moment of the database, by PostgreSQL's own means")
     if gather is not None:
         gather = parse_name(gather)
     report = rebuild(config.root, open_storage(config), gather=gather)

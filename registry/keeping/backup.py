@@ -266,9 +266,10 @@ class _Shelf:
         found = {digest: self._blobs.size(digest) for digest in digests}
         return {digest: size for digest, size in found.items() if size is not None}
 
-    def put(self, data: bytes, digest: Digest) -> None:
-        """Store bytes that hash to ``digest``, durably."""
-        self.take([data], digest, len(data))
+    def put_all(self, blobs: Mapping[Digest, bytes]) -> None:
+        """Store small blobs, durably."""
+        for digest, data in blobs.items():
+            self.take([data], digest, len(data))
 
     def take(self, pieces: Iterable[bytes], digest: Digest, size: int) -> None:
         """Store and verify content, durably."""

@@ -24,6 +24,7 @@ from registry.moving.migration import (
 )
 from registry.s3.settings import StorageType
 from registry.service import open_storage
+from registry.sql.settings import IndexType
 
 _EXPECTED: Final = frozenset({"index.db", "index.lock", "journal", "generations", "writer.lock"})
 
@@ -136,6 +137,11 @@ def _refuse_full(where: str) -> None:
 
 
 def _index_of(config: RegistryConfig) -> str:
+    if config.index.type is IndexType.POSTGRESQL:
+        # The driver is imported by who has such an index alone.
+        from registry.sql.postgres.link import Address
+
+        return Address(config.index).where
     return str(Path(config.root, "index.db").resolve())
 
 

@@ -242,6 +242,7 @@ class Migration:
 
     def _catch_up(self) -> None:
         """Copy until little is left."""
+        last = float("inf")
         for number in range(_PASSES):
             self._progress.passes += 1
             began, before = time.monotonic(), self._report.bytes
@@ -250,8 +251,9 @@ class Migration:
             spent = time.monotonic() - began
             if number and self._report.bytes - before <= _SMALL_BYTES and spent <= _SMALL_SECONDS:
                 break
-            if number and self._report.bytes == before:
-                break
+            if number and (self._report.bytes == before or spent > last):
+                break  # nothing came, or more than was copied meanwhile
+            last = spent
         self._report.passes = self._progress.passes
 
     def _copy_content(self, deadline: Callable[[], None] = lambda: None) -> Tally:

@@ -26,10 +26,12 @@ from images.errors import BlobUnknownError, DigestMismatchError, InternalError, 
 from registry.errors import ObjectStoreError
 
 PIECE: Final = 1 << 20
-_SMALL: Final = 1 << 20
-"""Bytes up to which a blob is stored in one step."""
+_SMALL: Final = 256 << 10
+"""Bytes up to which a blob is stored together with others."""
 
-_DAMAGE: Final = (BlobUnknownError, DigestMismatchError, InternalError, SizeLimitError)
+_TOGETHER: Final = 32
+
+DAMAGE: Final = (BlobUnknownError, DigestMismatchError, InternalError, SizeLimitError)
 _ATTEMPTS: Final = 3
 _PAGE: Final = 500
 _TELL_SECONDS: Final = 0.5
@@ -50,8 +52,8 @@ class Taker(Protocol):
         """The sizes of those that it has, as far as that is known without a request."""
         ...
 
-    def put(self, data: bytes, digest: Digest) -> None:
-        """Store bytes that hash to ``digest``, durably."""
+    def put_all(self, blobs: Mapping[Digest, bytes]) -> None:
+        """Store small blobs whose bytes hash to their digests, durably."""
         ...
 
     def take(self, pieces: Iterable[bytes], digest: Digest, size: int) -> None:
@@ -75,6 +77,15 @@ class Tally:
     copied: int = 0
     bytes: int = 0
     missing: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What became of a batch."""
+
+    copied: int
+    bytes: int
+    missing: list[str]
 
 
 class Pace:
@@ -123,17 +134,14 @@ class Transfer:
         """
         tally = Tally() if tally is None else tally
         with ThreadPoolExecutor(self.jobs) as pool:
-            under_way: set[Future[int]] = set()
-            names: dict[Future[int], Digest] = {}
+            under_way: set[Future[_Done]] = set()
             try:
-                for item in self._lacking(wanted, tally):
+                for items in _batches(self._lacking(wanted, tally)):
                     if len(under_way) >= 2 * self.jobs:
-                        under_way = self._settle(under_way, names, tally)
-                    future = pool.submit(self._copy, item)
-                    under_way.add(future)
-                    names[future] = item.digest
+                        under_way = self._settle(under_way, tally)
+                    under_way.add(pool.submit(self._copy, items))
                 while under_way:
-                    under_way = self._settle(under_way, names, tally)
+                    under_way = self._settle(under_way, tally)
             except BaseException:
                 self._stopped.set()
                 raise
@@ -153,42 +161,56 @@ class Transfer:
                     tally.blobs += 1
             self.told(tally)
 
-    def _settle(
-        self, under_way: set[Future[int]], names: dict[Future[int], Digest], tally: Tally
-    ) -> set[Future[int]]:
+    def _settle(self, under_way: set[Future[_Done]], tally: Tally) -> set[Future[_Done]]:
         while not (settled := wait(under_way, _TELL_SECONDS, FIRST_COMPLETED)).done:
             self.told(tally)
         for future in settled.done:
-            digest = names.pop(future)
-            tally.blobs += 1
-            try:
-                tally.bytes += future.result()
-                tally.copied += 1
-            except _DAMAGE as error:
-                tally.missing.append(f"{digest}: {error.what}")
+            done = future.result()
+            tally.blobs += done.copied + len(done.missing)
+            tally.copied += done.copied
+            tally.bytes += done.bytes
+            tally.missing += done.missing
         self.told(tally)
         return settled.not_done
 
-    def _copy(self, item: Wanted) -> int:
+    def _copy(self, items: Sequence[Wanted]) -> _Done:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return self._copy_once(item)
+                return self._copy_large(items[0]) if len(items) == 1 else self._copy_small(items)
             except ObjectStoreError:
                 if attempt == _ATTEMPTS:
                     raise
         raise AssertionError("unreachable")
 
-    def _copy_once(self, item: Wanted) -> int:
-        if self._stopped.is_set():
-            raise CancelledError
-        with self.giver.open(item.digest) as file:
-            if item.size <= _SMALL:
-                data = file.read(item.size + 1)
-                self.pace.passed(len(data))
-                self.taker.put(data, item.digest)
-            else:
+    def _copy_large(self, item: Wanted) -> _Done:
+        try:
+            with self.giver.open(item.digest) as file:
                 self.taker.take(self._pieces(file), item.digest, item.size)
-        return item.size
+        except DAMAGE as error:
+            return _Done(0, 0, [f"{item.digest}: {error.what}"])
+        return _Done(1, item.size, [])
+
+    def _copy_small(self, items: Sequence[Wanted]) -> _Done:
+        missing: list[str] = []
+        blobs: dict[Digest, bytes] = {}
+        for item in items:
+            if self._stopped.is_set():
+                raise CancelledError
+            try:
+                blobs[item.digest] = self._read(item)
+            except DAMAGE as error:
+                missing.append(f"{item.digest}: {error.what}")
+        self.taker.put_all(blobs)
+        return _Done(len(blobs), sum(map(len, blobs.values())), missing)
+
+    def _read(self, item: Wanted) -> bytes:
+        """A small blob, verified; raises one of ``DAMAGE``."""
+        with self.giver.open(item.digest) as file:
+            data = file.read(item.size + 1)
+        self.pace.passed(len(data))
+        if Digest.of(data, item.digest.algorithm) != item.digest:
+            raise DigestMismatchError("content hashes to something else", where=str(item.digest))
+        return data
 
     def _pieces(self, file: BinaryIO) -> Iterator[bytes]:
         while piece := file.read(PIECE):
@@ -196,3 +218,18 @@ class Transfer:
                 raise CancelledError
             self.pace.passed(len(piece))
             yield piece
+
+
+def _batches(items: Iterable[Wanted]) -> Iterator[list[Wanted]]:
+    """Small ones together, each of the others alone."""
+    small: list[Wanted] = []
+    for item in items:
+        if item.size > _SMALL:
+            yield [item]
+            continue
+        small.append(item)
+        if len(small) == _TOGETHER:
+            yield small
+            small = []
+    if small:
+        yield small

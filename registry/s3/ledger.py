@@ -12,7 +12,7 @@ relied on: collections spare what is younger, as they spare young files.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
@@ -85,10 +85,11 @@ class Ledger:
 
         return self._write(touched)
 
-    def claim(self, name: str) -> None:
-        """Say that an object of this name is about to exist."""
+    def claim(self, *names: str) -> None:
+        """Say that objects of these names are about to exist."""
         sql = "INSERT INTO object_claims (name, moment) VALUES (?, ?)"
-        self._write(lambda: self.database.writer.execute(sql, (name, self._clock())))
+        rows = [(name, self._clock()) for name in names]
+        self._write(lambda: self.database.writer.executemany(sql, rows))
 
     def record(self, digest: Digest, stored: Stored, *, instead: str | None) -> None:
         """A claimed object has the bytes. ``instead`` is the one it replaces, found unusable.
@@ -100,6 +101,15 @@ class Ledger:
             ContentVanishedError: the claim had ended; the object may be gone.
         """
         self._write(partial(self._record, digest, stored, instead))
+
+    def record_all(self, stored: Mapping[Digest, Stored]) -> None:
+        """The same for several at once, each new or beside the one that is recorded."""
+
+        def record() -> None:
+            for digest, one in stored.items():
+                self._record(digest, one, None)
+
+        self._write(record)
 
     def retire(self, digest: Digest, *, before: float) -> int | None:
         """Take a blob out of sight unless it was touched since; returns its bytes. Write."""

@@ -162,6 +162,21 @@ class ObjectStorage:
             raise DigestMismatchError("content hashes to something else", where=str(digest))
         self._publish(digest, len(data), data)
 
+    def put_all(self, blobs: Mapping[Digest, bytes]) -> None:
+        """Store small blobs that are known to hash to their digests, durably.
+
+        The index is written to twice, however many there are.
+        """
+        named = {digest: object_name(digest, secrets.token_hex(8)) for digest in blobs}
+        self._ledger.claim(*named.values())
+        stored = {}
+        for digest, data in blobs.items():
+            self._bucket.put(named[digest], data, final=True)
+            if self._bucket.size(named[digest]) != len(data):
+                raise ObjectStoreError("the object store does not have what it took")
+            stored[digest] = Stored(named[digest], len(data))
+        self._ledger.record_all(stored)
+
     def take(self, pieces: Iterable[bytes], digest: Digest, size: int) -> None:
         """Store content from elsewhere, durably.
 

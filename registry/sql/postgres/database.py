@@ -154,6 +154,7 @@ class PostgresDatabase(Database):
             try:
                 try:
                     self._begin(durable=any(write.durable for write in writes))
+                    self.opens(self._move())
                     self._run_batch(writes)
                     self._note_batch(writes)
                     self._commit()
@@ -164,6 +165,10 @@ class PostgresDatabase(Database):
             except Exception as error:  # noqa: BLE001 -- handed to every waiting caller
                 for write in writes:
                     write.value, write.error = None, error
+
+    def _move(self) -> str | None:
+        row = self.writer.execute("SELECT value FROM facts WHERE name = 'move'").fetchone()
+        return None if row is None else str(row[0])
 
     def newest_event(self) -> int:
         """See ``Database``; events that are being written count."""

@@ -98,6 +98,7 @@ class Load:
                     layers=[layer]
                 )
                 number += 1
+                self._stop.wait(0.1)
             elif status in (503,):
                 self.refused.append(status)
                 self._stop.wait(0.05)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.registry.moving.kit import Load, fill, lading, listings, push, still_there
+from tests.registry.postgres_kit import PostgresServer, postgres
 from tests.registry.s3.conftest import s3_server
 from tests.registry.s3.kit import Server
 from tests.registry.service_kit import call, eventually, service
@@ -15,6 +17,18 @@ from tests.registry.service_kit import call, eventually, service
 __all__ = ["s3_server"]
 
 pytestmark = pytest.mark.peer
+
+
+@pytest.fixture(scope="module")
+def postgres_server() -> Iterator[PostgresServer]:
+    with postgres() as server:
+        yield server
+
+
+def index(server: PostgresServer) -> str:
+    """The ``[index]`` of a configuration, with a schema that nobody used."""
+    schema = server.settings().schema
+    return f'[index]\ntype = "postgresql"\nurl = "{server.url}"\nschema = "{schema}"\n'
 
 
 def place(folder: Path, config: str) -> Path:
@@ -74,3 +88,29 @@ def test_files_to_a_bucket_and_back(s3_server: Server, tmp_path: Path) -> None:
     first, second, third = folders
     move_under_load(s3_server, first, "", second, bucket, filled=False)
     move_under_load(s3_server, second, bucket, third, "", filled=True)
+
+
+@pytest.mark.slow
+def test_files_to_a_bucket_and_postgresql_and_back(
+    s3_server: Server, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    replicated = s3_server.settings(f"{tmp_path.name}/") + index(postgres_server)
+    folders = [tmp_path / name for name in ("files", "replicated", "again")]
+    for folder in folders:
+        folder.mkdir()
+    first, second, third = folders
+    move_under_load(s3_server, first, "", second, replicated, filled=False)
+    move_under_load(s3_server, second, replicated, third, "", filled=True)
+
+
+@pytest.mark.slow
+def test_the_index_alone(
+    s3_server: Server, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    """To PostgreSQL and back with its blobs where they are; uploads under way go on."""
+    bucket = s3_server.settings(f"{tmp_path.name}/")
+    folders = [tmp_path / name for name in ("sqlite", "replicated", "again")]
+    for folder in folders:
+        folder.mkdir()
+    first, second, third = folders
+    move_under_load(s3_server, first, bucket, second, bucket + index(postgres_server), filled=False)
