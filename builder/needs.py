@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from builder.errors import BuildInputError, PlanError
+from builder.plan.devices import parse_device
 from builder.plan.ops import BindSpec, CacheSpec, Copy, Run, SourceImage
 from builder.plan.sources import is_git, is_url
 from builder.request import Material
 
 if TYPE_CHECKING:
+    from builder.errors import Source
     from builder.inputs import BuildInputs
     from builder.plan.model import Plan
     from builder.plan.ops import ContextKey, Op
@@ -53,8 +55,8 @@ def check_entitlements(plan: Plan, request: BuildRequest) -> tuple[str, ...]:
         step = plan.steps[index]
         if not isinstance(step.op, Run):
             continue
-        for name in _entitlements(step.op):
-            if name not in allowed:
+        for name in _entitlements(step.op, step.source):
+            if name not in allowed and name.partition("=")[0] not in allowed:
                 raise PlanError(
                     f"{name} is not allowed", source=step.source, fix=f"build with --allow {name}"
                 )
@@ -120,7 +122,9 @@ def _reads(op: Op) -> Iterator[ContextKey | None]:
                     yield None
 
 
-def _entitlements(op: Run) -> Iterator[str]:
+def _entitlements(op: Run, source: Source | None) -> Iterator[str]:
+    for text in op.devices:
+        yield parse_device(text, source).entitlement
     if op.network == "host":
         yield "network.host"
     if op.security == "insecure":

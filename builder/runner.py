@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 from records import Record, field
 
 if TYPE_CHECKING:
+    from builder.plan.devices import DeviceSpec
     from images.platform import Platform
 
 STDOUT: Final = 1
@@ -184,6 +185,8 @@ class RunStep(Record):
     """Whose programs they are, where it is not this machine's own."""
     extra_hosts: tuple[tuple[str, str], ...] = ()
     resources: Resources = field(default_factory=Resources)
+    devices: tuple[DeviceSpec, ...] = ()
+    """By name; what each is on this machine is the runner's to find."""
 
 
 FailureInspector: TypeAlias = Callable[[RunStep, str], None]

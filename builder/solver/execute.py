@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import BuildCancelledError, BuildEnvironmentError, StepFailedError
+from builder.plan.devices import parse_device
 from builder.plan.ops import Copy, Run, StepId, Workdir
 from builder.runner import RunStep
 from builder.solver.materialise import materialise, written
@@ -129,7 +130,6 @@ def _stand(session: Session, task: Task, entries: Sequence[Entry]) -> Execution:
 
 
 def _run(session: Session, task: Task, op: Run) -> Execution:
-    _check_possible(op)
     with ExitStack() as failed:
         with task.below.directories(session.store) as lower:
             workspace = failed.enter_context(session.store.snapshots.new_workspace(lower))
@@ -155,6 +155,7 @@ def _run(session: Session, task: Task, op: Run) -> Execution:
                     platform=None if op.platform.matches(session.options.host) else op.platform,
                     extra_hosts=op.extra_hosts,
                     resources=op.resources,
+                    devices=tuple(map(parse_device, op.devices)),
                 )
                 session.check()
                 session.pool.submit(_get_ready_to_pack)
@@ -198,15 +199,6 @@ def _start(session: Session, step: Step, op: Run, run_step: RunStep) -> int:
             ) from error
         message = f'process "{op.command}" could not be started: {what}'
         raise BuildEnvironmentError(message, source=step.source, fix=fix) from error
-
-
-def _check_possible(op: Run) -> None:
-    """Refuse what no runner of this machine can do."""
-    if op.devices:
-        raise BuildEnvironmentError(
-            f"RUN --device={op.devices[0]}: devices cannot be given to a step",
-            fix="build this image where the step needs no device",
-        )
 
 
 def _get_ready_to_pack() -> None:

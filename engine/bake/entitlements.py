@@ -183,7 +183,7 @@ def missing(
             elif kind == SSH:
                 if files and SSH not in grants.plain:
                     found.add(SSH)
-            elif kind not in grants.plain:
+            elif kind not in grants.plain and kind.partition("=")[0] not in grants.plain:
                 found.add(kind)
     return sorted(one for one in found if not _within_another(one, found))
 

@@ -26,9 +26,12 @@ from runtime.spec import Mount, Resources, Rlimit, Spec, default_spec
 
 if TYPE_CHECKING:
     from builder.runner import OverlayMount, RunStep, SshMount, StepMount
+    from engine.builds.cdi import Edits
     from images.platform import Platform
 
 _KILL = 9
+CDI_FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
+"""Where this machine's devices are described; the later one goes first."""
 _NETWORKS = {"default": "bridge"}
 
 
@@ -96,6 +99,7 @@ def make_request(
         network=_NETWORKS.get(step.network, step.network),
         user=step.user,
         hostname=step.hostname,
+        hostname_file=False,
         extra_hosts=step.extra_hosts,
         secrets=tuple(
             SecretFile(mount.target, mount.content, mount.mode, mount.uid, mount.gid)
@@ -113,21 +117,24 @@ def make_request(
 def make_spec(step: RunStep, sockets: dict[str, Path]) -> Spec:
     """The runtime configuration: Docker's default one, with the step's mounts and limits."""
     emulator = () if step.platform is None else Emulation().mounts(step.platform)
+    given = _devices(step)
     mounts = [
         _mount(mount, sockets)
         for mount in (*step.mounts, *emulator)
         if not isinstance(mount, runner.SecretMount)
     ]
+    mounts += given.mounts
     limits = [
         Rlimit(f"RLIMIT_{limit.name.upper()}", limit.soft, limit.hard)
         for limit in step.resources.ulimits
     ]
     spec = default_spec(
         step.args,
-        env=step.env,
+        env=(*step.env, *given.env),
         cwd=step.cwd,
         privileged=step.security == "insecure",
         mounts=mounts,
+        devices=given.devices,
         resources=_resources(step.resources),
         rlimits=limits,
         shm_size=step.resources.shm_size or defaults.SHM_SIZE,
@@ -136,6 +143,18 @@ def make_spec(step: RunStep, sockets: dict[str, Path]) -> Spec:
     taken = {mount.destination for mount in mounts}
     kept = tuple(m for m in spec.mounts if m in mounts or m.destination not in taken)
     return replace(spec, hostname=step.hostname, mounts=kept)
+
+
+def _devices(step: RunStep) -> Edits:
+    """What the devices of a step bring; those that are missing are told in its log."""
+    from engine.builds.cdi import Edits, edits_of
+
+    if not step.devices:
+        return Edits()
+    found = edits_of(step.devices, CDI_FOLDERS)
+    for name in found.missing:
+        step.output(runner.STDERR, f"lading: no device {name} is registered\n".encode())
+    return found
 
 
 def _resources(wanted: runner.Resources) -> Resources:

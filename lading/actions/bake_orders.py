@@ -87,8 +87,6 @@ def _refuse_what_has_no_flag(target: Target) -> None:
             f"{target.dockerfile} and an inline Dockerfile exclude one another",
             fix="say dockerfile or dockerfile-inline",
         )
-    if any(name.startswith("device") for name in target.entitlements or ()):
-        raise BakeError("devices are not given to builds", fix="leave the entitlement out")
 
 
 def _policy(target: Target) -> str:

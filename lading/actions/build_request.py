@@ -23,6 +23,7 @@ ENTITLEMENTS = (
     "fs",
     "fs.read",
     "fs.write",
+    "device",
     "buildx.local.delete",
 )
 """The last is accepted: who types ``mode=delete`` means it."""

@@ -120,7 +120,7 @@ BUILD: Final = Line(
         Flag(
             "network", "--network", TEXT, "Network of RUN: default, none or host", default="default"
         ),
-        Flag("allow", "--allow", LIST, "network.host, security.insecure or fs.read=PATH", "NAME"),
+        Flag("allow", "--allow", LIST, "network.host, security.insecure or device[=NAME]", "NAME"),
         Flag("hosts", "--add-host", LIST, "Entry of /etc/hosts", "NAME:IP"),
         Flag(
             "secrets",

@@ -103,7 +103,9 @@ ELSEWHERE: Final = (
         "--cap-add --cap-drop",
         "RUN --security=insecure has all of them, with --allow security.insecure",
     ),
-    _refused("--device --cdi-config-dir", "devices are not given to steps"),
+    _refused(
+        "--device --cdi-config-dir", "write RUN --device=NAME, with --allow device; see /etc/cdi"
+    ),
     _refused("--group-add", "write it in the Dockerfile: USER NAME:GROUP"),
     _refused("--cgroupns --ipc --pid --uts --userns", _NOT_GIVEN),
     _refused("--userns-uid-map --userns-gid-map", _NOT_GIVEN),

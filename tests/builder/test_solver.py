@@ -15,8 +15,10 @@ from builder.errors import (
     BuildCancelledError,
     BuildEnvironmentError,
     BuildInputError,
+    PlanError,
     StepFailedError,
 )
+from builder.plan.devices import DeviceSpec
 from builder.runner import RunStep
 from images.config import ImageConfig
 from images.errors import EnvironmentFault, InvalidManifestError
@@ -296,9 +298,27 @@ def test_a_foreign_platform_cannot_run_commands(bench: Workbench) -> None:
     assert bench.store.image(result.descriptor, foreign).config.platform == foreign
 
 
-def test_devices_are_refused(bench: Workbench) -> None:
-    with pytest.raises(BuildEnvironmentError, match="devices cannot be given"):
-        bench.build('FROM scratch\nRUN --device=gpu ["x"]\n')
+DEVICE = 'FROM scratch\nRUN --device=v.example/gpu=0,required ["x"]\n'
+
+
+@pytest.mark.parametrize("allow", [(), ("device=v.example/gpu=1",), ("network.host",)])
+def test_devices_need_leave(bench: Workbench, allow: tuple[str, ...]) -> None:
+    with pytest.raises(PlanError, match="gpu=0 is not allowed") as caught:
+        bench.build(DEVICE, allow=allow)
+    assert caught.value.fix == "build with --allow device=v.example/gpu=0"
+
+
+@pytest.mark.parametrize("allow", ["device", "device=v.example/gpu=0"])
+def test_devices_reach_the_runner(bench: Workbench, allow: str) -> None:
+    result = bench.build(DEVICE, allow=(allow,))
+    assert bench.runner.steps[-1].devices == (DeviceSpec("v.example/gpu=0", required=True),)
+    assert result.entitlements == ("device=v.example/gpu=0",)
+
+
+@pytest.mark.parametrize("text", ["a,b", "a,required=perhaps", "required", "a,speed=1"])
+def test_devices_that_are_none(bench: Workbench, text: str) -> None:
+    with pytest.raises(PlanError, match="--device"):
+        bench.build(f'FROM scratch\nRUN --device={text} ["x"]\n', allow=("device",))
 
 
 def test_an_inconsistent_base_is_refused(based: Workbench) -> None:

@@ -88,7 +88,7 @@ DIFFER = {
     "pull": "with buildah's `=always`, `=newer`, `=missing`, too",
     "sbom": "takes no scanner: nothing of the image is executed",
     "build-arg-file": "is read here too",
-    "allow": "`device` is refused: devices are not given to steps",
+    "allow": "the same; `fs.read=PATH` is for bake, `buildx.local.delete` is not asked for here",
     "disable-content-trust": "means what it meant for docker, see [trust](trust.md)",
     "network": "`default`, `none` or `host`",
 }

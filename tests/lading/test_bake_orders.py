@@ -97,7 +97,6 @@ def test_what_is_only_a_context_of_others_is_not_named_and_goes_nowhere() -> Non
         ('policy = ["filename=p.toml,speed=1"]', "not in a language known here"),
         ('policy = ["filename=p.toml,strict=false"]', "not strict"),
         ('policy = ["filename=a.toml", "filename=b.toml"]', "has one policy"),
-        ('entitlements = ["device=gpu"]', "devices are not given"),
         ('context = "-"', "standard input"),
         ('dockerfile = "-"', "standard input"),
         ('dockerfile = "a"\ndockerfile-inline = "b"', "exclude one another"),

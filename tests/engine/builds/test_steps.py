@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.plan.devices import DeviceSpec
 from builder.runner import (
     BindMount,
     Cancellation,
@@ -286,3 +288,34 @@ def test_limits_reach_the_runtime(make_step):
         ("lan",),
         ("ndots:2",),
     )
+
+
+@pytest.mark.root
+def test_a_device_and_its_edits(runner, make_step, tmp_path, monkeypatch) -> None:
+    (tmp_path / "cdi").mkdir()
+    (tmp_path / "cdi" / "v.json").write_text(
+        json.dumps(
+            {
+                "cdiVersion": "0.6.0",
+                "kind": "v.example/zero",
+                "devices": [
+                    {
+                        "name": "a",
+                        "containerEdits": {
+                            "env": ["DEVICE=here"],
+                            "deviceNodes": [{"path": "/dev/noughts", "hostPath": "/dev/zero"}],
+                        },
+                    }
+                ],
+            }
+        )
+    )
+    monkeypatch.setattr("engine.builds.steps.CDI_FOLDERS", (tmp_path / "cdi",))
+    output = Recorder()
+    devices = (DeviceSpec("v.example/zero=a", required=True), DeviceSpec("v.example/none"))
+    command = "echo $DEVICE; head -c 3 /dev/noughts | od -An -tx1"
+    step = make_step("/bin/sh", "-c", command, output=output, devices=devices)
+    assert runner.run(step) == 0
+    assert output.streams[1].split() == [b"here", b"00", b"00", b"00"]
+    assert b"no device v.example/none is registered" in output.streams[2]
+    assert not (step.upper / "dev").exists(), "no device is left in the layer"
