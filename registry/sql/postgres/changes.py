@@ -85,6 +85,8 @@ class ChangeBarrier:
         Raises:
             DatabaseError: the database does not answer.
         """
+        if self._closed:
+            raise DatabaseLostError("the registry stops")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._coming.append(future)
         if not self._passing:

@@ -13,8 +13,9 @@ from registry.sql.errors import (
     DatabaseLostError,
 )
 
-_LOST: Final = ("08", "57P")
-"""Connection exceptions, and servers that shut down or start (appendix A)."""
+_LOST: Final = ("08", "57P", "25P03", "25P04")
+"""Connection exceptions, servers that shut down or start, and sessions that were ended for standing
+still within a transaction (appendix A)."""
 _BUSY: Final = ("40001", "40P01", "55P03", "57014", "53300")
 _FULL: Final = ("53100",)
 

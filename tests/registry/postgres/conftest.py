@@ -25,6 +25,13 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def own_server() -> Iterator[PostgresServer]:
+    """Another server, which tests may crash; they leave it running."""
+    with postgres() as server:
+        yield server
+
+
 @pytest.fixture
 def settings(postgres_server: PostgresServer) -> Iterator[IndexSettings]:
     """A schema that nobody used."""
