@@ -59,6 +59,9 @@ def _order(target: Target) -> BuildOrder:
         raise BakeValueError(f"{unknown or 'an attribute'} is not supported")
     order = make_order(**{key: one for key, one in values.items() if key not in _OF_THE_COMMAND})
     order = replace(order, policy=_policy(target))
+    if not target.ssh and order.request.ssh:
+        # A definition gets an agent by saying so, and by the leave that this takes.
+        order = replace(order, request=replace(order.request, ssh={}))
     if target.dockerfile_inline is not None:
         request = replace(
             order.request,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.builds.sources.named import parse_contexts
@@ -11,6 +14,8 @@ from records import replace
 
 if TYPE_CHECKING:
     from engine.builds.order import BuildOrder
+
+_BY_SSH = re.compile(r"ssh://|[A-Za-z0-9_-]+@[A-Za-z0-9.-]+:")
 
 
 def with_sources(order: BuildOrder, build_contexts: tuple[str, ...]) -> BuildOrder:
@@ -33,4 +38,8 @@ def with_sources(order: BuildOrder, build_contexts: tuple[str, ...]) -> BuildOrd
         changes |= {"context": None, "origin": origin}
     if sources is not None and sources.dockerfile is not None:
         changes["dockerfile"] = None
+    agent = os.environ.get("SSH_AUTH_SOCK")
+    if agent and not request.ssh and _BY_SSH.match(context):
+        # As buildx: who names such a repository means the agent that opens it.
+        changes["ssh"] = {"default": Path(agent)}
     return replace(order, request=replace(request, **changes), sources=sources)

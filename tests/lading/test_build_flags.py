@@ -11,11 +11,13 @@ import pytest
 from builder.request import BuildRequest
 from builder.runner import Dns, Ulimit
 from engine.options.errors import OptionError
-from lading.actions.build_order import _platforms
+from lading.actions.bake_orders import _OF_THE_COMMAND, order_of
+from lading.actions.build_order import _platforms, make_order
 from lading.actions.build_request import make_request, ssh_keys
 from lading.errors import UsageError
 from lading.flags.build import BUILD
 from lading.parse import parse
+from tests.engine.bake.support import selection
 
 SHOWN_ALONE = {
     "plan",
@@ -121,3 +123,25 @@ def test_agents_and_files_of_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert ssh_keys(("b=k1", "b")) == {}
         with pytest.raises(UsageError, match="a socket stands alone"):
             ssh_keys((f"a=k1,{path}",))
+
+
+@pytest.mark.parametrize(
+    ("context", "agents", "given"),
+    [
+        ("git@example.com:a/b.git", (), {"default"}),
+        ("ssh://git@example.com/a", (), {"default"}),
+        ("https://example.com/a.git", (), set()),
+        ("git@example.com:a/b.git", ("other=/run/other",), {"other"}),
+    ],
+)
+def test_a_repository_behind_ssh_means_the_agent(
+    monkeypatch: pytest.MonkeyPatch, context: str, agents: tuple[str, ...], given: set[str]
+) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/run/agent")
+    words = [*(f"--ssh={agent}" for agent in agents), context]
+    values = parse(BUILD, words)
+    assert values is not None
+    order = make_order(**{key: it for key, it in values.items() if key not in _OF_THE_COMMAND})
+    assert set(order.request.ssh) == given
+    target = selection(f'target "default" {{ context = "{context}" }}', "default")
+    assert order_of(target.targets["default"]).request.ssh == {}
