@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,7 @@ class Buildah:
 
 
 class BuildKit:
-    """A buildkitd of our own, from PATH, that can be made anew; not running before ``fresh``.
+    """A buildkitd of our own, from PATH, that can be made anew; not running before ``start``.
 
     Registries of ``insecure`` are spoken to in plain HTTP.
     """
@@ -86,8 +87,15 @@ class BuildKit:
         return quietly("buildctl", "--addr", self._address, *argv)
 
     def fresh(self) -> None:
-        """Start it, or start it anew, without anything it knew."""
+        """Start it anew, without anything it knew."""
         self.stop()
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and return as soon as it takes connections, which is when it is ready.
+
+        ``buildctl --wait`` would do, but asks once a second.
+        """
         self._folder.mkdir()
         config = self._folder / "buildkitd.toml"
         plain = (f'[registry."{host}"]\nhttp = true\n' for host in self._insecure)
@@ -105,11 +113,12 @@ class BuildKit:
                 stdout=log,
                 stderr=log,
             )
-        probe = ["buildctl", "--addr", self._address, "debug", "workers"]
-        for _ in range(300):
-            if subprocess.run(probe, capture_output=True).returncode == 0:
-                return
-            time.sleep(0.05)
+
+        with socket.socket(socket.AF_UNIX) as probe:
+            for _ in range(6000):
+                if probe.connect_ex(f"{self._folder}/buildkitd.sock") == 0:
+                    return
+                time.sleep(0.005)
         raise RuntimeError(f"no buildkitd: {(self._folder / 'log').read_text()[-2000:]}")
 
     def stop(self) -> None:
