@@ -292,14 +292,18 @@ def _described(one: Robot) -> dict[str, Any]:
 def _end_logins(places: Places, subject: str) -> int:
     """End the refresh and access tokens of a user or robot; returns how many there were."""
     from registry.access.identity import Identity
-    from registry.access.personal import PersonalTokens
+    from registry.access.personal import PERSONAL_FILE, PersonalTokens
     from registry.access.refresh import RefreshTokens
 
-    if not places.refresh_tokens.exists():
-        return 0
-    whose, path = Identity.parse(subject), places.refresh_tokens
-    with closing(RefreshTokens(path)) as refresh, closing(PersonalTokens(path)) as personal:
-        return refresh.revoke(whose) + personal.revoke_all(whose)
+    whose, count, path = Identity.parse(subject), 0, places.refresh_tokens
+    if path.exists():
+        with closing(RefreshTokens(path)) as refresh:
+            count = refresh.revoke(whose)
+    path = path.parent / PERSONAL_FILE
+    if path.exists():
+        with closing(PersonalTokens.at(path)) as personal:
+            count += personal.revoke_all(whose)
+    return count
 
 
 def _seconds(text: str) -> float:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from registry.access.denials import TOKEN
 from registry.access.identity import ANONYMOUS, Identity, Kind
 from registry.access.jwt import Expected, TokenError, decode_token, encode_token
-from registry.access.personal import PersonalToken, PersonalTokens
+from registry.access.personal import PERSONAL_FILE, PersonalToken, PersonalTokens
 from registry.access.policy import Rights
 from registry.access.refresh import Login, RefreshTokens
 from registry.access.scopes import CATALOG, Scope, scope_repository
@@ -258,7 +258,7 @@ class Grants:
     def _open_personal(self) -> PersonalTokens:
         with self._opening:
             if self._personal is None:
-                self._personal = PersonalTokens(self._path)
+                self._personal = PersonalTokens.at(self._path.with_name(PERSONAL_FILE))
             return self._personal
 
     def seal(self, purpose: str, claims: Mapping[str, Any], *, lifetime: float) -> str:

@@ -1,7 +1,7 @@
 """Access tokens that people make for their own clients: listed, expiring, revocable.
 
 A token stands for whoever made it, with that person's rights of the moment. It is kept as a hash
-beside the refresh tokens and looked up each time it is shown; what was given for it is looked at
+in a store of its own and looked up each time it is shown; what was given for it is looked at
 again every second, so a revoked one is over everywhere at once. It makes no tokens and no sessions
 itself. Every method of the store blocks.
 """
@@ -11,18 +11,20 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-import sqlite3
-import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from registry.access.identity import Identity
 from registry.access.refresh import Login
 from registry.smallfiles import make_private
+from registry.sql.stores import SqliteStores, Store
 
 PERSONAL_PREFIX: Final = b"lading_personal_"
 """How every token begins, so that scanners find leaked ones and logins know what they are."""
+
+PERSONAL_FILE: Final = "personal.db"
+"""The file of the store, beside that of refresh tokens."""
 
 ORIGIN: Final = "@personal/"
 """What ``Login.origin`` begins with; no outside source can be called so."""
@@ -37,20 +39,24 @@ _LABEL: Final = 80
 _USED_SECONDS: Final = 600
 """How exactly the last use is known; each note of it is a write."""
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS personal_tokens (
-    id TEXT PRIMARY KEY,
-    hash BLOB NOT NULL UNIQUE,
-    subject TEXT NOT NULL,
-    groups TEXT NOT NULL,
-    credential TEXT NOT NULL,
-    label TEXT NOT NULL,
-    created INTEGER NOT NULL,
-    expires INTEGER NOT NULL,
-    used INTEGER
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS personal_tokens_by_subject ON personal_tokens (subject, created);
-"""
+STEPS: Final = (
+    """
+    CREATE TABLE personal_tokens (
+        id TEXT PRIMARY KEY,
+        hash TEXT NOT NULL UNIQUE,
+        subject TEXT NOT NULL,
+        groups TEXT NOT NULL,
+        credential TEXT NOT NULL,
+        label TEXT NOT NULL,
+        created BIGINT NOT NULL,
+        expires BIGINT NOT NULL,
+        used BIGINT
+    );
+    CREATE INDEX personal_tokens_by_subject ON personal_tokens (subject, created);
+    """,
+)
+"""The tables, for ``registry.sql.stores``."""
+
 _COLUMNS: Final = "id, subject, groups, credential, label, created, expires, used"
 
 
@@ -85,16 +91,18 @@ class PersonalToken:
 
 
 class PersonalTokens:
-    """The tokens of one registry root, shared by its processes."""
+    """The tokens of one registry, shared by its processes and replicas."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, store: Store) -> None:
+        """``store`` was opened with ``STEPS``."""
+        self._store = store
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """Those of a file, made when it is missing."""
         make_private(path.parent)
-        self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        path.chmod(0o600)
-        self._connection.execute("PRAGMA busy_timeout = 30000")
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.executescript(_SCHEMA)
+        path.touch(mode=0o600)
+        return cls(SqliteStores().open(path, STEPS))
 
     def issue(
         self, identity: Identity, credential: str, *, label: str, now: float, lifetime: float
@@ -107,13 +115,12 @@ class PersonalTokens:
         token = PERSONAL_PREFIX.decode() + secrets.token_urlsafe(32)
         subject, groups = str(identity), json.dumps(identity.groups)
         hashed = _hash(token.encode())
-        with self._lock, self._connection as database:
-            database.execute("BEGIN IMMEDIATE")
+        with self._store.transaction() as database:
             database.execute("DELETE FROM personal_tokens WHERE expires <= ?", (int(now),))
             sql = "SELECT count(*) FROM personal_tokens WHERE subject = ?"
             if database.execute(sql, (subject,)).fetchone()[0] >= MOST:
                 raise TooManyTokensError
-            row = (hashed.hex()[:16], hashed, subject, groups, credential, label[:_LABEL])
+            row = (hashed[:16], hashed, subject, groups, credential, label[:_LABEL])
             database.execute(
                 "INSERT INTO personal_tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
                 (*row, int(now), int(now + lifetime)),
@@ -124,9 +131,9 @@ class PersonalTokens:
         """The token with this secret, whose use is noted; None when it is unknown or over."""
         found = self._one("hash = ?", _hash(token), now)
         if found is not None and now - (found.used or 0) > _USED_SECONDS:
-            sql = "UPDATE personal_tokens SET used = ? WHERE id = ?"
-            with self._lock:
-                self._connection.execute(sql, (int(now), found.id))
+            with self._store.transaction(durable=False) as database:
+                sql = "UPDATE personal_tokens SET used = ? WHERE id = ?"
+                database.execute(sql, (int(now), found.id))
         return found
 
     def get(self, name: str, *, now: float) -> PersonalToken | None:
@@ -139,37 +146,38 @@ class PersonalTokens:
             f"SELECT {_COLUMNS} FROM personal_tokens WHERE subject = ? AND expires > ?"
             " ORDER BY created DESC, id"
         )
-        with self._lock:
-            rows = self._connection.execute(sql, (str(identity), int(now))).fetchall()
+        rows = self._store.reader().execute(sql, (str(identity), int(now))).fetchall()
         return [_token(row) for row in rows]
 
     def regroup(self, identity: Identity) -> None:
         """Give somebody's tokens the groups that came with a login of now."""
-        sql = "UPDATE personal_tokens SET groups = ? WHERE subject = ?"
-        with self._lock:
-            self._connection.execute(sql, (json.dumps(identity.groups), str(identity)))
+        groups, subject = json.dumps(identity.groups), str(identity)
+        sql = "SELECT 1 FROM personal_tokens WHERE subject = ? AND groups <> ?"
+        if self._store.reader().execute(sql, (subject, groups)).fetchone() is None:
+            return
+        with self._store.transaction() as database:
+            sql = "UPDATE personal_tokens SET groups = ? WHERE subject = ?"
+            database.execute(sql, (groups, subject))
 
     def revoke(self, identity: Identity, name: str) -> bool:
         """End one of somebody's tokens; False when there is none of that id."""
-        sql = "DELETE FROM personal_tokens WHERE id = ? AND subject = ?"
-        with self._lock:
-            return bool(self._connection.execute(sql, (name, str(identity))).rowcount)
+        with self._store.transaction() as database:
+            sql = "DELETE FROM personal_tokens WHERE id = ? AND subject = ?"
+            return bool(database.execute(sql, (name, str(identity))).rowcount)
 
     def revoke_all(self, identity: Identity) -> int:
         """End all of somebody's tokens; returns how many."""
-        sql = "DELETE FROM personal_tokens WHERE subject = ?"
-        with self._lock:
-            return self._connection.execute(sql, (str(identity),)).rowcount
+        with self._store.transaction() as database:
+            sql = "DELETE FROM personal_tokens WHERE subject = ?"
+            return database.execute(sql, (str(identity),)).rowcount
 
     def close(self) -> None:
         """Close the database."""
-        with self._lock:
-            self._connection.close()
+        self._store.close()
 
-    def _one(self, condition: str, value: Any, now: float) -> PersonalToken | None:
+    def _one(self, condition: str, value: str, now: float) -> PersonalToken | None:
         sql = f"SELECT {_COLUMNS} FROM personal_tokens WHERE {condition} AND expires > ?"
-        with self._lock:
-            row = self._connection.execute(sql, (value, int(now))).fetchone()
+        row = self._store.reader().execute(sql, (value, int(now))).fetchone()
         return None if row is None else _token(row)
 
 
@@ -180,5 +188,5 @@ def _token(row: tuple[Any, ...]) -> PersonalToken:
     return PersonalToken(name, identity, credential, label, created, expires, used)
 
 
-def _hash(token: bytes) -> bytes:
-    return hashlib.sha256(token).digest()
+def _hash(token: bytes) -> str:
+    return hashlib.sha256(token).hexdigest()

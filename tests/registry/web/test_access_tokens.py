@@ -159,7 +159,7 @@ async def test_what_is_no_token(client: Client, token: str) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[PersonalTokens]:
-    tokens = PersonalTokens(tmp_path / "access" / "tokens.db")
+    tokens = PersonalTokens.at(tmp_path / "access" / "personal.db")
     yield tokens
     tokens.close()
 
@@ -202,8 +202,8 @@ def test_groups_follow_the_last_login(store: PersonalTokens) -> None:
 
 def test_no_secret_is_kept(store: PersonalTokens, tmp_path: Path) -> None:
     token = issue(store)
-    with sqlite3.connect(tmp_path / "access" / "tokens.db") as database:
+    with sqlite3.connect(tmp_path / "access" / "personal.db") as database:
         dump = "\n".join(database.iterdump())
     database.close()
     assert token.decode() not in dump
-    assert (tmp_path / "access" / "tokens.db").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "access" / "personal.db").stat().st_mode & 0o077 == 0
