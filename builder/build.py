@@ -384,7 +384,7 @@ class _ShownResolver:
         return self._common.bases.get(key, lambda: self._resolve(reference, platform))
 
     def _resolve(self, reference: Reference, platform: Platform) -> ResolvedBase:
-        name = f"[internal] load metadata for {reference.name}:{reference.wire_reference}"
+        name = f"[internal] load metadata for {reference}"
         with self._tracker.start(name):
             resolved = self._resolver.resolve(reference, platform)
         self._tracker.send(MaterialFound(str(reference), str(resolved.descriptor.digest)))

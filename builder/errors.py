@@ -31,6 +31,11 @@ class Source(Record):
         """``file:line`` of the first marked line."""
         return f"{self.filename}:{self.ranges[0][0]}" if self.ranges else self.filename
 
+    @property
+    def first_line(self) -> str:
+        """The first marked line as it is written, or nothing."""
+        return self.lines[self.ranges[0][0] - 1].strip() if self.ranges else ""
+
     def excerpt(self) -> str:
         """The marked lines with a little context, each marked line led by ``>>>``."""
         if not self.ranges:

@@ -77,7 +77,7 @@ class IgnorePatterns:
         return cls(patterns)
 
     @classmethod
-    def of(cls, patterns: Iterable[str], *, filename: str = "--exclude") -> Self:
+    def of(cls, patterns: Iterable[str]) -> Self:
         """Take patterns that stand in no file (COPY --exclude).
 
         Raises:
@@ -85,7 +85,7 @@ class IgnorePatterns:
         """
         return cls(
             [
-                _pattern(text.strip(), IgnoreLine(number, text), filename)
+                _pattern(text.strip(), IgnoreLine(number, text))
                 for number, text in enumerate(patterns, start=1)
                 if text.strip()
             ]
@@ -184,19 +184,20 @@ def _alternatives(expressions: Sequence[str]) -> str:
     return f"(?:{'|'.join(expressions)})"
 
 
-def _pattern(written: str, origin: IgnoreLine, filename: str) -> Pattern:
+def _pattern(written: str, origin: IgnoreLine, filename: str | None = None) -> Pattern:
     """Clean and check one pattern.
 
     Raises:
         IgnorePatternError: nothing after ``!``, or bad syntax.
     """
+    where = f"{filename}:{origin.number}" if filename else None
     cleaned = _clean(written)
     keeps = cleaned.startswith("!")
     body = cleaned[1:] if keeps else cleaned
     if not body:
         raise IgnorePatternError(
             'illegal exclusion pattern: "!"',
-            where=f"{filename}:{origin.number}",
+            where=where,
             fix="write a pattern after !",
         )
     try:
@@ -204,7 +205,7 @@ def _pattern(written: str, origin: IgnoreLine, filename: str) -> Pattern:
     except ValueError as error:
         raise IgnorePatternError(
             f"syntax error in pattern: {origin.text}",
-            where=f"{filename}:{origin.number}",
+            where=where,
             fix=f"{error}; put a backslash before a special character",
         ) from error
     return Pattern(body, keeps, origin)

@@ -62,7 +62,7 @@ class Reference(Record, order=True):
             raise InvalidReferenceError(
                 f"invalid reference format: repository name ({repository}) must be lowercase",
                 where=text,
-                fix=f"try {text.replace(repository, repository.lower())}",
+                fix=f"try {name.lower()}{text[len(name) :]}",
             )
         if not re.match(_REPOSITORY, repository):
             raise InvalidReferenceError(

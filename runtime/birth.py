@@ -73,7 +73,7 @@ def conceive(
         spec,
         request.rootfs,
         places,
-        etc_files=request.etc_files,
+        etc_files=request.etc_names(),
         secrets=request.secrets,
         terminal=bool(message["terminal"]),
         furniture=furniture

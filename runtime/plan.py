@@ -39,7 +39,7 @@ from runtime.operations import (
     RootMount,
     Sysctl,
 )
-from runtime.request import Rootfs, SecretFile
+from runtime.request import ETC_FILES, Rootfs, SecretFile
 
 CLONE_FLAGS: Final = {
     "mount": k.CLONE_NEWNS,
@@ -53,7 +53,6 @@ _STANDARD: Final = frozenset(destination for destination, *_ in defaults.MOUNTS)
 _IPC_SYSCTLS: Final = ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue.")
 _SHARING: Final = frozenset({"slave", "rslave", "shared", "rshared"})
 """Options of mounts that are to see, or send, later mount events."""
-ETC_FILES: Final = ("hosts", "hostname", "resolv.conf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ def plan(
     rootfs: Rootfs,
     places: Places,
     *,
-    etc_files: bool = True,
+    etc_files: Sequence[str] = ETC_FILES,
     secrets: Sequence[SecretFile] = (),
     terminal: bool = False,
     furniture: Furniture | None = None,
@@ -105,8 +104,7 @@ def plan(
         furnished = len(furniture.standard.mounts)
     for index, mount in enumerate(mounts[furnished:], furnished):
         operations += _mount_operations(mount, spec, places, index)
-    if etc_files:
-        operations += _etc_files(spec, places)
+    operations += _etc_files(etc_files, spec, places)
     operations += [
         MemoryFile(
             secret.destination,
@@ -155,11 +153,11 @@ def _sysctls(spec: Spec, done: Mapping[str, str]) -> list[Operation]:
     return [Sysctl(name, value) for name, value in wanted if done.get(name) != value]
 
 
-def _etc_files(spec: Spec, places: Places) -> list[Operation]:
+def _etc_files(names: Sequence[str], spec: Spec, places: Places) -> list[Operation]:
     taken = {posixpath.normpath(mount.destination) for mount in spec.mounts}
     return [
         BindMount(f"/etc/{name}", f"{places.state}/{name}", MountOptions())
-        for name in ETC_FILES
+        for name in names
         if f"/etc/{name}" not in taken
     ]
 
@@ -190,7 +188,11 @@ def scratch_slots(spec: Spec, secrets: Sequence[SecretFile]) -> list[int]:
 
 
 def mount_points(
-    spec: Spec, *, directories: Mapping[str, bool], etc_files: bool, secrets: Sequence[SecretFile]
+    spec: Spec,
+    *,
+    directories: Mapping[str, bool],
+    etc_files: Sequence[str],
+    secrets: Sequence[SecretFile],
 ) -> list[tuple[str, bool]]:
     """(path, is a directory) of every mount point in the root itself, not below another mount.
 
@@ -200,8 +202,7 @@ def mount_points(
     for mount in spec.mounts:
         is_directory = mount.type != "bind" or directories.get(mount.source, True)
         wanted[posixpath.normpath(mount.destination)] = is_directory
-    if etc_files:
-        wanted.update({f"/etc/{name}": False for name in ETC_FILES})
+    wanted.update({f"/etc/{name}": False for name in etc_files})
     wanted.update({posixpath.normpath(secret.destination): False for secret in secrets})
     covers = {posixpath.normpath(mount.destination) for mount in spec.mounts}
     return sorted(

@@ -88,9 +88,9 @@ def _rehearse(warm: Warm) -> None:
     document = default_spec(["true"], hostname="rehearsal").to_json()
     request = ContainerRequest("rehearsal", document, Rootfs(lower=("/",)))
     wire = json.loads(json.dumps(request.to_json()))
-    ContainerRequest.from_json(wire)
+    request = ContainerRequest.from_json(wire)
     spec = Spec.from_json(wire["spec"])
-    mount_points(spec, directories={}, etc_files=True, secrets=())
+    mount_points(spec, directories={}, etc_files=request.etc_names(), secrets=())
     message = {"request": wire, "terminal": False}
     group = Group((("pids", "/pids"),))
     birth = conceive(message, spec, warm, group=group, stubs=None, stdio=(0, 1, 2))

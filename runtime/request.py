@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from runtime.config import Spec
 
+ETC_FILES: Final = ("hosts", "hostname", "resolv.conf")
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -84,11 +85,19 @@ class ContainerRequest(Record):
     """Published on the host, on a bridge network only."""
     etc_files: bool = True
     """Provide /etc/hosts, /etc/hostname and /etc/resolv.conf."""
+    hostname_file: bool = True
+    """False leaves /etc/hostname to the image; what is written there stays."""
     secrets: tuple[SecretFile, ...] = ()
     seccomp: str = "default"
     cgroup_parent: str = "lading"
     kill_on_disconnect: bool = True
     exit_file: str | None = None
+
+    def etc_names(self) -> tuple[str, ...]:
+        """The names below /etc that are provided."""
+        if not self.etc_files:
+            return ()
+        return ETC_FILES if self.hostname_file else tuple(n for n in ETC_FILES if n != "hostname")
 
     def to_json(self) -> dict[str, Any]:
         """For the wire."""

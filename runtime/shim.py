@@ -170,7 +170,7 @@ class _Service:
         points = mount_points(
             spec,
             directories={source: os.path.isdir(source) for source in binds},
-            etc_files=request.etc_files,
+            etc_files=request.etc_names(),
             secrets=request.secrets,
         )
         holdings.stubs = Stubs.make(rootfs, request.id, points)

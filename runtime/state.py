@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -153,13 +153,20 @@ def write_file(path: str, text: str) -> None:
 
 
 _USUAL_FOLDERS: Final = ("dev", "etc", "proc", "sys")
-_USUAL_FILES: Final = ("etc/hostname", "etc/hosts", "etc/resolv.conf")
-_USUAL_POINTS: Final = frozenset(
-    [
-        *((name, True) for name in _USUAL_FOLDERS if name != "etc"),
-        *((n, False) for n in _USUAL_FILES),
-    ]
-)
+_USUAL_FILES: Final = {
+    "usual": ("etc/hostname", "etc/hosts", "etc/resolv.conf"),
+    "steps": ("etc/hosts", "etc/resolv.conf"),
+}
+"""Of containers, and of the commands of builds, which leave /etc/hostname to the image."""
+
+
+def _usual(points: Set[tuple[str, bool]]) -> str | None:
+    """The name of the shared mount points that are just these."""
+    folders = {(name, True) for name in _USUAL_FOLDERS if name != "etc"}
+    for name, files in _USUAL_FILES.items():
+        if points == folders | {(file, False) for file in files}:
+            return name
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +186,9 @@ class Stubs:
     """Shared by containers and never removed: it is only ever read."""
 
     @classmethod
-    def shared(cls, folder: str) -> Stubs:
-        """The ones for the usual mount points, below ``folder``; made if they are missing."""
-        stubs = cls(f"{folder}/usual", _USUAL_FILES, _USUAL_FOLDERS, kept=True)
+    def shared(cls, folder: str, name: str) -> Stubs:
+        """The usual ones of this name, below ``folder``; made if they are missing."""
+        stubs = cls(f"{folder}/{name}", _USUAL_FILES[name], _USUAL_FOLDERS, kept=True)
         if not os.path.isdir(stubs.path):
             os.makedirs(folder, mode=0o711, exist_ok=True)
             fresh = replace(stubs, path=f"{folder}/new-{os.urandom(8).hex()}")
@@ -209,8 +216,9 @@ class Stubs:
         if place is None:
             return None
         points = set(points)
-        if rootfs.stubs is not None and points == _USUAL_POINTS:
-            stubs = cls.shared(rootfs.stubs)
+        usual = None if rootfs.stubs is None else _usual(points)
+        if rootfs.stubs is not None and usual is not None:
+            stubs = cls.shared(rootfs.stubs, usual)
             if os.stat(stubs.path).st_dev == os.stat(os.path.dirname(place)).st_dev:
                 return stubs
         folders: dict[str, None] = {}

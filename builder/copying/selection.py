@@ -146,7 +146,7 @@ def _parents(source: str, tree: SourceTree) -> Iterator[Selected]:
     plain = clean and not has_wildcard(clean)
     if plain and tree.lookup(f"{root.path}/{clean}", follow=False) is None:
         raise _missing(f"{root_path}/{clean}".lstrip("/"), tree)
-    include = IgnorePatterns.of([clean], filename=source) if clean else None
+    include = IgnorePatterns.of([clean]) if clean else None
     yield Selected(root, posixpath.basename(root_path), source, include)
 
 

@@ -36,7 +36,12 @@ class BaseImages:
             ImagesError: it cannot be resolved.
         """
         reference = self.reference(text, location)
-        return self.resolve_reference(reference, platform)
+        try:
+            return self.resolve_reference(reference, platform)
+        except Exception as error:
+            source = self._source(location)
+            error.add_note(f"{source.where}: {source.first_line}")
+            raise
 
     def resolve_reference(self, reference: Reference, platform: Platform) -> ResolvedBase:
         """The image of a reference.

@@ -26,6 +26,8 @@ from builder.sources.public import public_url
 from dockerfile_grammar import nodes
 from dockerfile_grammar.errors import SyntaxFault
 from dockerfile_grammar.expand import expand, expand_heredoc, expand_words
+from images.digest import Digest
+from images.errors import ImagesError
 from images.platform import Platform
 
 ENTRY_WEIGHT = 64
@@ -38,7 +40,8 @@ COMMENT_SUFFIX = " # buildkit"
 _VARIABLE = re.compile(r"\\.|\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))", re.DOTALL)
 _HEREDOC_WORD = re.compile(r"<<-?\s*[^<\s]+\Z")
 _OCTAL = re.compile(r"0?[0-7]{1,4}\Z")
-_SYMBOLIC = re.compile(r"[ugoa]*(?:[-+=][rwxXst]*)+(?:,[ugoa]*(?:[-+=][rwxXst]*)+)*\Z")
+_CLAUSE = r"[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+"
+_SYMBOLIC = re.compile(rf"{_CLAUSE}(?:,{_CLAUSE})*\Z")
 
 
 class StageSurroundings(Protocol):
@@ -284,7 +287,13 @@ class StageReader:
             raise ConfigError("checksum can't be specified for multiple sources")
         if not (is_url(sources[0]) or is_git(sources[0])):
             raise ConfigError("checksum requires HTTP(S) or Git sources")
-        return self._expand(node.checksum)
+        checksum = self._expand(node.checksum)
+        if not is_git(sources[0]):
+            try:
+                Digest.parse(checksum)
+            except ImagesError as error:
+                raise ConfigError(f"invalid checksum digest format: {error}") from error
+        return checksum
 
     def _inline(self, doc: nodes.Heredoc) -> InlineFile:
         content = body(doc)

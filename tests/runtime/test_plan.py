@@ -7,7 +7,7 @@ import pytest
 from runtime.config import Mount, Namespace
 from runtime.errors import RuntimeFault
 from runtime.plan import Places, mount_points, plan, scratch_slots
-from runtime.request import Rootfs, SecretFile
+from runtime.request import ETC_FILES, Rootfs, SecretFile
 from runtime.spec import default_spec
 
 ROOTFS = Rootfs(lower=("/image",), upper="/up", work="/work")
@@ -116,7 +116,7 @@ def test_mount_points_are_those_of_the_root_alone() -> None:
     points = mount_points(
         spec,
         directories={"/host/data": True, "/host/file": False},
-        etc_files=True,
+        etc_files=ETC_FILES,
         secrets=[SecretFile("/run/secrets/key", b"")],
     )
     assert points == [

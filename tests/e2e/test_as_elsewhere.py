@@ -1,0 +1,72 @@
+"""Small things in which a build must do, or say, what users know from BuildKit."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Lading, write
+
+pytestmark = pytest.mark.root
+
+
+def layers(lading: Lading, context: Path) -> list[dict[str, tarfile.TarInfo]]:
+    """What each layer of the image of a context holds, the base's first."""
+    layout = context.parent / "layout"
+    lading("build", "-q", "-o", f"type=oci,dest={layout},tar=false", context)
+
+    def blob(digest: str) -> Path:
+        return layout / "blobs" / digest.replace(":", "/")
+
+    index = json.loads((layout / "index.json").read_text())
+    manifest = json.loads(blob(index["manifests"][0]["digest"]).read_text())
+    found = []
+    for layer in manifest["layers"]:
+        with tarfile.open(blob(layer["digest"])) as archive:
+            found.append({member.name.rstrip("/"): member for member in archive})
+    return found
+
+
+def test_a_host_name_that_a_step_writes_stays(lading: Lading, tmp_path: Path) -> None:
+    dockerfile = (
+        "FROM busybox\nRUN test ! -e /etc/hostname && echo box >/etc/hostname\n"
+        "RUN sed -i s/box/cabin/ /etc/hostname\n"
+    )
+    context = write(tmp_path / "context", {"Dockerfile": dockerfile})
+    _, first, second = layers(lading, context)
+    assert first["etc/hostname"].size == 4
+    assert second["etc/hostname"].size == 6
+
+
+def test_modes_that_copy_the_bits_of_another_class(lading: Lading, tmp_path: Path) -> None:
+    dockerfile = "FROM scratch\nCOPY --chmod=u=rwx,g=u-w,o=g-x file /\n"
+    context = write(tmp_path / "context", {"Dockerfile": dockerfile, "file": ""})
+    assert layers(lading, context)[0]["file"].mode == 0o754
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        pytest.param(
+            "ADD --checksum=foo http://127.0.0.1:1/a /",
+            "Dockerfile:2: invalid checksum digest format",
+            id="checksum",
+        ),
+        pytest.param(
+            "COPY --exclude=[ . /", "Dockerfile:2: syntax error in pattern: [", id="exclude"
+        ),
+        pytest.param(
+            "COPY --from=127.0.0.1:1/none /a /",
+            "Dockerfile:2: COPY --from=127.0.0.1:1/none /a /",
+            id="image",
+        ),
+        pytest.param("FROM Base", "try base\n", id="capital"),
+    ],
+)
+def test_errors_name_their_line(lading: Lading, tmp_path: Path, line: str, message: str) -> None:
+    dockerfile = f"FROM busybox AS base\n{line}\n"
+    context = write(tmp_path / "context", {"Dockerfile": dockerfile})
+    assert message in lading("build", context, status=1).stderr
