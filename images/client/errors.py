@@ -16,7 +16,10 @@ _MESSAGE_LIMIT = 500
 
 
 class RegistryError(RemoteError):
-    """Base of this package's errors; ``status`` is the HTTP status when there was an answer."""
+    """Base of this package's errors; ``status`` is the HTTP status when there was an answer.
+
+    ``retry_after`` is how many seconds the answer asks to wait.
+    """
 
     code = "registry"
 
@@ -28,10 +31,12 @@ class RegistryError(RemoteError):
         fix: str | None = None,
         status: int | None = None,
         remote_code: str = "",
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(what, where=where, fix=fix)
         self.status = status
         self.remote_code = remote_code
+        self.retry_after = retry_after
 
 
 class UnauthorizedError(RegistryError):
@@ -157,6 +162,7 @@ def error_from_response(
         "where": target.subject,
         "status": status,
         "remote_code": remote_code,
+        "retry_after": retry_after,
     }
     match status:
         case 401 if credentials_sent:

@@ -1,7 +1,8 @@
 """Blobs on their way out: skipped when there, mounted when a neighbour has them, else sent.
 
 OCI distribution specification 1.1, "Pushing blobs": one POST for a session and one PUT with the
-bytes, or PATCHes of a fixed size when the user asks for them; these resume where they broke off.
+bytes, or PATCHes of a fixed size when the user asks for them. What broke off is gone on with where
+the registry says that it is, by PATCHes; one that does not say, or kept nothing, gets it anew.
 """
 
 from __future__ import annotations
@@ -68,10 +69,11 @@ class Upload(Record):
 
 
 class _Session(Record):
-    """An upload session: where to send, and the smallest chunk the registry takes."""
+    """An upload session: where to send, the smallest chunk the registry takes, the bytes it has."""
 
     location: URL
     least_chunk: int = 0
+    reached: int = 0
 
 
 async def exists(transport: Transport, repository: Repository, descriptor: Descriptor) -> bool:
@@ -87,25 +89,55 @@ async def send(transport: Transport, upload: Upload) -> LayerState:
     """
     # The rights to push at once: one token serves the whole upload.
     (push_scope,) = upload.scopes
-    attempt = 1
+    attempt, tried = 1, False
+    session: _Session | None = None
     while True:
         if await _head(transport, upload.repository, upload.descriptor, push_scope):
-            return LayerState.EXISTS if attempt == 1 else LayerState.DONE
-        session = await _begin(transport, upload)
+            return LayerState.DONE if tried else LayerState.EXISTS
         if session is None:
-            return LayerState.MOUNTED
-        if upload.prepare is not None:
-            await upload.prepare()
+            session = await _begin(transport, upload)
+            if session is None:
+                return LayerState.MOUNTED
+            if upload.prepare is not None:
+                await upload.prepare()
         try:
             await _transfer(transport, upload, session)
-        except _PASSING:
-            pause = transport.options.retry.wait(attempt, transport.effects.jitter(), None)
-            if pause is None:
+        except RegistryError as error:
+            if not isinstance(error, _PASSING) and not session.reached:
                 raise
-            await transport.effects.sleep(pause)
-            attempt += 1
+            attempt, tried = await _pause(transport, attempt, error), True
+            if not isinstance(error, _PASSING):
+                # What the registry said that it has was no good to go on with.
+                session = None
+                continue
+            left = await _left_off(transport, upload, session)
+            if left is not None and left.reached - session.reached >= limits.CHUNK:
+                # Real progress renews our patience.
+                attempt = 1
+            session = left
         else:
             return LayerState.DONE
+
+
+async def _pause(transport: Transport, attempt: int, error: RegistryError) -> int:
+    """Wait before the next attempt, whose number is returned; raises ``error`` after the last."""
+    effects = transport.effects
+    pause = transport.options.retry.wait(attempt, effects.jitter(), error.retry_after)
+    if pause is None:
+        raise error
+    await effects.sleep(pause)
+    return attempt + 1
+
+
+async def _left_off(transport: Transport, upload: Upload, session: _Session) -> _Session | None:
+    """Where a session that broke off can be gone on with; None where it has to be begun anew."""
+    try:
+        location, reached = await _status(transport, upload, session.location)
+    except RegistryError:
+        return None
+    if not 0 < reached <= upload.descriptor.size:
+        return None
+    return _Session(location, session.least_chunk, reached)
 
 
 async def _head(
@@ -159,27 +191,32 @@ async def _post(transport: Transport, upload: Upload, neighbour: str | None) -> 
 
 
 async def _transfer(transport: Transport, upload: Upload, session: _Session) -> None:
-    chunk = transport.options.chunk_size
-    if chunk is None or upload.descriptor.size <= chunk:
-        await _finish(transport, upload, session.location, 0, upload.descriptor.size)
+    size = upload.descriptor.size
+    chunk = transport.options.chunk_size or size
+    if size <= chunk and not session.reached:
+        await _finish(transport, upload, session.location, 0, size)
         return
     location = await _send_chunks(transport, upload, session, max(chunk, session.least_chunk))
-    await _finish(transport, upload, location, upload.descriptor.size, 0)
+    await _finish(transport, upload, location, size, 0)
 
 
 async def _send_chunks(transport: Transport, upload: Upload, session: _Session, chunk: int) -> URL:
-    location, offset, attempt = session.location, 0, 1
+    location, offset, attempt = session.location, session.reached, 1
     while offset < upload.descriptor.size:
         length = min(chunk, upload.descriptor.size - offset)
         try:
             location, reached = await _patch(transport, upload, location, offset, length)
         except RegistryError as error:
-            pause = transport.options.retry.wait(attempt, transport.effects.jitter(), None)
-            if pause is None or not (isinstance(error, _PASSING) or error.status == 416):
+            if not (isinstance(error, _PASSING) or error.status == 416):
                 raise
-            await transport.effects.sleep(pause)
-            attempt += 1
-            location, reached = await _status(transport, upload, location)
+            attempt = await _pause(transport, attempt, error)
+            try:
+                location, reached = await _status(transport, upload, location)
+            except RegistryError:
+                # It forgot the session, as distribution's does; the blob is begun anew.
+                raise error from None
+            if reached - offset >= limits.CHUNK:
+                attempt = 1
         else:
             attempt = 1
             if reached <= offset:

@@ -149,6 +149,17 @@ async def test_an_upload_that_breaks_off_is_begun_anew(
     assert clock.slept
 
 
+async def test_an_upload_waits_as_long_as_it_is_asked_to(
+    registry: SimulatedRegistry, store: SmallStore
+) -> None:
+    image, clock = sample(os.urandom(1000)), Clock()
+    keep(store, image)
+    registry.fail(method="PUT", path="/uploads/", status=429, headers={"Retry-After": "7"})
+    async with registry.serve() as host, client(clock) as it:
+        await it.push(ref(host), store, image.descriptor)
+    assert clock.slept == [7.0]
+
+
 async def test_a_lost_answer_is_found_out_by_looking(
     registry: SimulatedRegistry, store: SmallStore
 ) -> None:
