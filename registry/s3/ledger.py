@@ -158,6 +158,16 @@ class Ledger:
         rows = [(str(digest), it.name, it.size, now) for digest, it in named if digest is not None]
         self._write(lambda: self.database.writer.executemany(sql, rows))
 
+    def confirm(self) -> None:
+        """See that the bucket is still this index's: what it does not know may be another's else.
+
+        What was listed before is its own then, and may go.
+
+        Raises:
+            StoreMovingError: the index is being moved, or was.
+        """
+        self._write(lambda: None)
+
     def trash(self) -> list[str]:
         """Some objects whose bytes are to go."""
         sql = "SELECT name FROM object_trash LIMIT ?"

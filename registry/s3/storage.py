@@ -259,12 +259,16 @@ class ObjectStorage:
     def _sweep_strays(self) -> None:
         """Remove parts and stages of sessions that ended; a session is known before its objects."""
         for multiparts in self._bucket.uploads(FOLDER):
-            for name, multipart in multiparts:
-                if self._sessions.multipart(_upload_of(name)) is None:
-                    self._bucket.abort(name, multipart)
+            found = [it for it in multiparts if self._sessions.multipart(_upload_of(it[0])) is None]
+            if found:
+                self._ledger.confirm()
+            for name, multipart in found:
+                self._bucket.abort(name, multipart)
         for listed in self._bucket.objects(FOLDER):
             stray = {_upload_of(item.name) for item in listed}
             stray = {upload for upload in stray if self._sessions.multipart(upload) is None}
+            if stray:
+                self._ledger.confirm()
             self._bucket.delete(item.name for item in listed if _upload_of(item.name) in stray)
 
     # Collection
@@ -289,11 +293,15 @@ class ObjectStorage:
         freed = 0
         for multiparts in self._bucket.uploads(_BLOBS):
             unclaimed = self._ledger.strangers(name for name, _ in multiparts)
+            if unclaimed:
+                self._ledger.confirm()
             for name, multipart in multiparts:
                 if name in unclaimed:
                     self._bucket.abort(name, multipart)
         for listed in self._bucket.objects(_BLOBS):
             unknown = self._ledger.strangers(item.name for item in listed)
+            if unknown:
+                self._ledger.confirm()
             self._bucket.delete(unknown)
             freed += sum(item.size for item in listed if item.name in unknown)
         return freed

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from lading.commands.registry_store import open_store
+from registry.config import RegistryConfig
+from registry.configuration.sources import load
+from registry.errors import StoreMovedError
+from registry.protocols import Storage
+from tests.registry.kit import digest_of
 from tests.registry.moving.kit import Load, fill, lading, listings, push, still_there
 from tests.registry.postgres_kit import PostgresServer, postgres
 from tests.registry.s3.conftest import s3_server
@@ -107,10 +114,38 @@ def test_files_to_a_bucket_and_postgresql_and_back(
 def test_the_index_alone(
     s3_server: Server, postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
-    """To PostgreSQL and back with its blobs where they are; uploads under way go on."""
+    """To PostgreSQL with its blobs where they are: uploads go on; the old one sweeps nothing."""
     bucket = s3_server.settings(f"{tmp_path.name}/")
-    folders = [tmp_path / name for name in ("sqlite", "replicated", "again")]
-    for folder in folders:
+    first, second = tmp_path / "sqlite", tmp_path / "replicated"
+    replicated = bucket + index(postgres_server)
+    environment = s3_server.environment
+    for folder in (first, second):
         folder.mkdir()
-    first, second, third = folders
-    move_under_load(s3_server, first, bucket, second, bucket + index(postgres_server), filled=False)
+    with service(first, bucket, environment=environment) as found:
+        headers = call(found.port, "POST", "/v2/under/way/blobs/uploads/")[1]
+        upload = headers["Location"]
+        assert call(found.port, "PATCH", upload, b"half and ")[0] == 202
+    move_under_load(s3_server, first, bucket, second, replicated, filled=False)
+    data = b"half and half"
+    with service(second, replicated, environment=environment) as found:
+        other = call(found.port, "POST", "/v2/under/way/blobs/uploads/")[1]["Location"]
+        assert call(found.port, "PATCH", other, b"new")[0] == 202
+        with opened_here(s3_server, first, bucket) as storage, pytest.raises(StoreMovedError):
+            storage.sweep(before=0.0)
+        assert call(found.port, "GET", upload)[1]["Range"] == "0-8"
+        for location, rest, whole in ((upload, b"half", data), (other, b"", b"new")):
+            path = f"{location}?digest={digest_of(whole)}"
+            assert call(found.port, "PUT", path, rest)[0] == 201
+            blob = f"/v2/under/way/blobs/{digest_of(whole)}"
+            assert call(found.port, "GET", blob)[2] == whole
+
+
+@contextmanager
+def opened_here(server: Server, folder: Path, config: str) -> Iterator[Storage]:
+    """The storage of a store, as its old servers have it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        loaded = load(RegistryConfig, file=place(folder, config), environment={})
+        with open_store(loaded) as (_, storage):
+            yield storage
