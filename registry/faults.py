@@ -12,7 +12,7 @@ from typing import Final
 
 from images.errors import EnvironmentFault
 from registry.errors import ApiError, StoreMovingError
-from registry.sql.errors import DatabaseError, DatabaseFullError
+from registry.sql.errors import DatabaseError, DatabaseFullError, UnfitValueError
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -34,6 +34,8 @@ def refusal_of(error: Exception) -> ApiError | None:
         return ApiError("UNAVAILABLE", message=_MOVING, headers={"Retry-After": _RETRY_SECONDS})
     if isinstance(error, DatabaseFullError):
         return _full()
+    if isinstance(error, UnfitValueError):
+        return ApiError("MANIFEST_INVALID", message=error.what)
     if isinstance(error, DatabaseError):
         headers = {"Retry-After": _RETRY_SECONDS}
         return ApiError("UNAVAILABLE", message=error.what, headers=headers)

@@ -31,7 +31,7 @@ Reread = Callable[[], RegistryConfig]
 _MOST_WORKERS: Final = 4
 """Of those that are started unasked: each takes some 40 MB."""
 
-_FIXED: Final = ("root", "host", "port", "workers", "metrics", "tracing")
+_FIXED: Final = ("root", "host", "port", "workers", "storage", "index", "metrics", "tracing")
 """Settings that only a restart changes."""
 
 

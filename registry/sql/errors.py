@@ -42,6 +42,12 @@ class DatabaseFullError(DatabaseError):
     code = "registry-database-full"
 
 
+class UnfitValueError(DatabaseError):
+    """A value that the database cannot hold, such as a text with a NUL."""
+
+    code = "registry-database-value"
+
+
 DATABASE_ERRORS: Final = (sqlite3.Error, DatabaseError)
 """What running a statement may raise."""
 

@@ -46,6 +46,7 @@ class PostgresServer:
     port: int
     user: str | None
     schemas: list[str] = field(default_factory=list)
+    durable: bool = False
 
     @property
     def url(self) -> str:
@@ -108,7 +109,7 @@ class PostgresServer:
             "listen_addresses": "'127.0.0.1'",
             "port": str(self.port),
             "unix_socket_directories": f"'{self.folder}'",
-            "fsync": "off",
+            "fsync": "on" if self.durable else "off",
             "max_connections": "80",
             "shared_buffers": "'32MB'",
             "max_wal_size": "'256MB'",
@@ -126,8 +127,8 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[PostgresServer]:
-    """A server of its own; about two seconds."""
+def postgres(*, durable: bool = False) -> Iterator[PostgresServer]:
+    """A server of its own; about two seconds. One that is not ``durable`` never waits for disks."""
     found = programs()
     assert found is not None, "scripts/setup installs postgresql"
     folder = Path(tempfile.mkdtemp(prefix="lading-pg-"))
@@ -137,7 +138,7 @@ def postgres() -> Iterator[PostgresServer]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = PostgresServer(folder, found, port, user)
+    server = PostgresServer(folder, found, port, user, durable=durable)
     try:
         server.initialise()
         server.start()

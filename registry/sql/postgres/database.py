@@ -25,6 +25,7 @@ from registry.sql.postgres.changes import ChangeBarrier, Slots, slot_of
 from registry.sql.postgres.link import Address, Link
 from registry.sql.postgres.migrating import check_server, migrate_index
 from registry.sql.postgres.pool import Pool
+from registry.sql.postgres.stores import PostgresStores
 
 _BEGIN: Final = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = {};"
@@ -97,6 +98,7 @@ class PostgresDatabase(Database):
         self.journal = NoJournal()
         self.generations = Slots()
         self.barrier = ChangeBarrier(address.connect, self.generations)
+        self.stores = PostgresStores(address, wait=wait)
         self._locks = Locks(address.connect_plainly, address.schema)
         self.offices = LockOffices(self._locks)
         self._link = self.writer = Link(address.connect)

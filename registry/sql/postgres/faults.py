@@ -11,6 +11,7 @@ from registry.sql.errors import (
     DatabaseError,
     DatabaseFullError,
     DatabaseLostError,
+    UnfitValueError,
 )
 
 _LOST: Final = ("08", "57P", "25P03", "25P04")
@@ -23,6 +24,8 @@ _FULL: Final = ("53100",)
 def fault_of(error: psycopg.Error) -> DatabaseError:
     """What to raise from ``error``."""
     state = error.sqlstate
+    if isinstance(error, psycopg.DataError):
+        return UnfitValueError("a text has a character, or a number a size, that cannot be stored")
     if state is None:
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             return DatabaseLostError("the database of the index cannot be reached")

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from registry.errors import IndexFormatError, RegistryStartError
+from registry.faults import refusal_of
 from registry.index import Write
 from registry.records import BlobLink, NewManifest
 from registry.sql.errors import (
@@ -21,6 +22,7 @@ from registry.sql.errors import (
     DatabaseError,
     DatabaseLostError,
     OutcomeUnknownError,
+    UnfitValueError,
 )
 from registry.sql.postgres import database as module
 from registry.sql.postgres.index import PostgresIndex
@@ -199,6 +201,16 @@ def test_a_transaction_that_went_on_behind_an_error_is_no_success(index: Postgre
     with pytest.raises(DatabaseError, match=r"failed|refused"):
         index.write("a", careless)
     assert index.blob("a", digest(1)) is None
+
+
+def test_a_text_that_cannot_be_stored_is_the_clients_fault(index: PostgresIndex) -> None:
+    manifest = NewManifest(digest(1), "x/y", 2, subject=digest(2), artifact_type="a\0b")
+    with pytest.raises(UnfitValueError) as caught:
+        index.write("a", partial(index.put_manifest, "a", manifest, []))
+    refusal = refusal_of(caught.value)
+    assert refusal is not None
+    assert (refusal.status, refusal.code) == (400, "MANIFEST_INVALID")
+    assert index.manifest("a", digest(1)) is None
 
 
 def test_who_stands_still_in_a_batch_does_not_hold_up_the_others(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from images.mediatype import OCI_MANIFEST
-from registry.index import SqliteIndex
+from registry.index import SqlIndex
+from registry.sql.connection import Connection
 from registry.web import queries as module
 from registry.web.queries import Queries
 from registry.web.usage import LARGEST, TOGETHER, note_usage
+from tests.registry.store_kit import open_index
 
 DAY = 86400
 REPOSITORIES, TAGS = 60, 40
@@ -23,7 +25,7 @@ REPOSITORIES, TAGS = 60, 40
 class Recorded(Queries):
     """Remembers the statements, to look at their plans."""
 
-    def __init__(self, index: SqliteIndex) -> None:
+    def __init__(self, index: SqlIndex) -> None:
         super().__init__(index.reader)
         self.said: list[tuple[str, tuple[Any, ...]]] = []
 
@@ -37,10 +39,15 @@ def digest(number: int) -> str:
 
 
 @pytest.fixture
-def index(tmp_path: Path) -> Iterator[SqliteIndex]:
+def index(tmp_path: Path) -> Iterator[SqlIndex]:
     """Some repositories, one with many tags, made row by row."""
-    opened = SqliteIndex(tmp_path)
-    db = sqlite3.connect(tmp_path / "index.db")
+    opened = open_index(tmp_path)
+    opened.write("", partial(fill, opened.writer))
+    yield opened
+    opened.close()
+
+
+def fill(db: Connection) -> None:
     for key in range(1, REPOSITORIES + 1):
         db.execute("INSERT INTO repositories VALUES (?, ?, 1, 0, 0)", (key, f"team/r{key:03}"))
     for tag in range(TAGS):
@@ -56,13 +63,9 @@ def index(tmp_path: Path) -> Iterator[SqliteIndex]:
         db.execute(
             "INSERT INTO manifest_references VALUES (1, ?, ?)", (digest(tag), digest(1000 + tag))
         )
-    db.commit()
-    db.close()
-    yield opened
-    opened.close()
 
 
-def test_no_page_scans_a_table(index: SqliteIndex) -> None:
+def test_no_page_scans_a_table(index: SqlIndex) -> None:
     queries = Recorded(index)
     queries.key("team/r001")
     queries.names(last="", limit=5)
@@ -89,7 +92,7 @@ def test_no_page_scans_a_table(index: SqliteIndex) -> None:
         assert not scans, (sql, steps)
 
 
-def test_tags_by_time_come_once_each(index: SqliteIndex) -> None:
+def test_tags_by_time_come_once_each(index: SqlIndex) -> None:
     queries, seen, before = Queries(index.reader), [], None
     while rows := queries.newest_tags(1, before=before, limit=7):
         seen += rows
@@ -101,7 +104,7 @@ def test_tags_by_time_come_once_each(index: SqliteIndex) -> None:
     assert {row.size for row in seen} == {110}
 
 
-def test_tags_by_name_come_once_each(index: SqliteIndex) -> None:
+def test_tags_by_name_come_once_each(index: SqlIndex) -> None:
     queries, seen, last = Queries(index.reader), [], ""
     while rows := queries.named_tags(1, last=last, limit=7):
         seen += [row.name for row in rows]
@@ -109,7 +112,7 @@ def test_tags_by_name_come_once_each(index: SqliteIndex) -> None:
     assert seen == [f"v{tag:02}" for tag in range(TAGS)]
 
 
-def test_a_search_looks_at_a_window(index: SqliteIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_looks_at_a_window(index: SqlIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WINDOW", 10)
     queries = Queries(index.reader)
     rows, end = queries.found_tags(1, "5", last="", limit=9)
@@ -119,7 +122,7 @@ def test_a_search_looks_at_a_window(index: SqliteIndex, monkeypatch: pytest.Monk
 
 
 def test_a_search_of_names_looks_at_a_window(
-    index: SqliteIndex, monkeypatch: pytest.MonkeyPatch
+    index: SqlIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "WINDOW", 10)
     queries = Queries(index.reader)
@@ -128,14 +131,13 @@ def test_a_search_of_names_looks_at_a_window(
     assert queries.found_names("r0", last="", limit=2) == (["team/r001", "team/r002"], None)
 
 
-def test_usage_is_noted_when_it_changed(index: SqliteIndex) -> None:
-    queries, connection = Queries(index.reader), sqlite3.connect(index.path)
+def test_usage_is_noted_when_it_changed(index: SqlIndex) -> None:
+    queries = Queries(index.reader)
+    grow = "UPDATE repositories SET bytes = bytes + ? WHERE id = 2"
     for day, added in ((10, 5), (11, 0), (13, 7)):
-        connection.execute("UPDATE repositories SET bytes = bytes + ? WHERE id = 2", (added,))
-        connection.commit()
+        index.write("", partial(index.writer.execute, grow, (added,)))
         note_usage(index, clock=lambda day=day: day * DAY + 5.0)
         note_usage(index, clock=lambda day=day: day * DAY + 3600.0)
-    connection.close()
     assert queries.usage(2, since=0) == [(10, 5), (13, 12)]
     whole = 40 * 110
     assert queries.usage(TOGETHER, since=0) == [(10, whole + 5), (13, whole + 12)]
