@@ -48,7 +48,7 @@ EVENTS: Final = (
     events.VertexStarted,
     events.WarningRaised,
 )
-_TYPES: Final = {
+TYPES: Final = {
     kind.__name__: kind
     for kind in (
         *EVENTS,
@@ -80,7 +80,7 @@ _TEXTS: Final[Mapping[str, Any]] = {
 }
 """Types that are their text."""
 _NAMES: Final = {
-    **_TYPES,
+    **TYPES,
     "Digest": Digest,
     "Mapping": Mapping,
     "NamedContext": contexts.LocalContext | contexts.ImageContext,
@@ -114,7 +114,7 @@ def encode(value: Any) -> Any:
     name = type(value).__name__
     if name in _TEXTS:
         return {"": name, "text": str(value)}
-    if _TYPES.get(name) is not type(value):
+    if TYPES.get(name) is not type(value):
         raise TypeError(f"{name} does not travel")
     return {"": name, **{field: encode(getattr(value, field)) for field in _fields(type(value))}}
 
@@ -161,9 +161,9 @@ def _decode(value: Any) -> Any:
         return frozenset(_decode(item) for item in fields["items"])
     if name in _TEXTS:
         return _TEXTS[name](fields["text"])
-    kind = _TYPES[name]
+    kind = TYPES[name]
     made = {field: _decode(item) for field, item in fields.items()}
-    hints = _hints(kind)
+    hints = hints_of(kind)
     for field, item in made.items():
         if not _conforms(item, hints[field]):
             raise TypeError(f"{name} has a {field} that is none")
@@ -171,8 +171,8 @@ def _decode(value: Any) -> Any:
 
 
 @cache
-def _hints(kind: type) -> Mapping[str, Any]:
-    """The declared types of a kind's fields."""
+def hints_of(kind: type) -> Mapping[str, Any]:
+    """The declared types of the fields of one that travels."""
     return get_type_hints(kind, localns=_NAMES)
 
 

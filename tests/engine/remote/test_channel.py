@@ -19,7 +19,7 @@ from builder.runner import Resources, Ulimit
 from builder.secrets import Secret
 from engine.remote.channel import FRAME_LIMIT, Channel
 from engine.remote.errors import ChannelError
-from engine.remote.values import decode, encode
+from engine.remote.values import TYPES, decode, encode, hints_of
 from images.platform import Platform
 from images.reference import Reference
 
@@ -109,3 +109,9 @@ def test_types_that_do_not_travel() -> None:
 def test_whatever_is_read_is_a_value_or_refused(value: Any) -> None:
     with suppress(ChannelError):
         decode(value, object)
+
+
+@pytest.mark.parametrize("kind", TYPES.values(), ids=TYPES)
+def test_every_field_has_a_type_that_is_known(kind: type) -> None:
+    """A type that a new field has must be one that travels, or no build does."""
+    assert hints_of(kind)

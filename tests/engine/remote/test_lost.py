@@ -54,7 +54,7 @@ def asleep() -> bool:
 def killed_in_the_middle(near: Machine) -> tuple[int, str]:
     """The status and the log of a build whose first builder is killed."""
     log = near.folder / "log"
-    command = [LADING, "build", "-t", "app:1", "--progress", "plain", near.folder / "context"]
+    command = [str(LADING), "build", "-t", "app:1", "--progress", "plain", near.folder / "context"]
     with log.open("wb") as file:
         process = subprocess.Popen(command, env=near.variables, stdout=file, stderr=file)
         wait_for(asleep)
