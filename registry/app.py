@@ -122,7 +122,9 @@ async def reconfigure(dispatcher: Dispatcher, config: RegistryConfig) -> None:
         callers=callers,
         gate=gate,
         proxy=proxy,
-        mirrors=await asyncio.to_thread(open_mirrors, config, registry.mirrors),
+        mirrors=await asyncio.to_thread(
+            open_mirrors, config, registry.backing, registry.offices, registry.mirrors
+        ),
         collector=registry.collector.reconfigured(config),
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from registry.backing import Backing, local_backing
 from registry.config import RegistryConfig
 from registry.database import NO_REPOSITORY
 from registry.index import SqlIndex
@@ -41,6 +42,7 @@ class Followers:
         index: SqlIndex,
         storage: Storage,
         events: EventFront | None = None,
+        backing: Backing | None = None,
     ) -> Followers:
         """The followers of one registry; their keys are made on first use.
 
@@ -53,17 +55,19 @@ class Followers:
         from registry.countersign.countersigner import Countersigner
         from registry.transparency.log import TransparencyLog
         from registry.transparency.store import LogStore
-        from registry.vault import VARIABLE, Vault
+        from registry.vault import FOLDER, VARIABLE, Vault
 
-        vault = Vault.open(config.root / "notary", os.environ.get(VARIABLE))
+        backing = backing or local_backing(config)
+        vault = Vault.open(backing.files / FOLDER, os.environ.get(VARIABLE))
         countersigner = log = None
         if config.countersign.enabled:
-            keyring = keyring_of(config, vault)
+            keyring = keyring_of(config, vault, backing)
             keyring.current()
             countersigner = Countersigner(config.countersign, index, storage, keyring)
         if config.transparency.enabled:
             origin = config.transparency.origin
-            log = TransparencyLog.open(LogStore(config.root), index.reader, vault, origin=origin)
+            store = LogStore(config.root, backing.stores)
+            log = TransparencyLog.open(store, index.reader, vault, origin=origin)
         return cls(index, countersigner, log, events)
 
     def catch_up(self) -> str:
@@ -102,8 +106,8 @@ def followed(config: RegistryConfig) -> bool:
     return config.transparency.enabled or config.countersign.enabled or bool(config.webhook)
 
 
-def keyring_of(config: RegistryConfig, vault: Vault) -> Keyring:
+def keyring_of(config: RegistryConfig, vault: Vault, backing: Backing) -> Keyring:
     """The countersigning keys of one registry."""
     from registry.countersign.keyring import Keyring
 
-    return Keyring(config.root / "countersign", vault, subject=config.countersign.subject)
+    return Keyring(backing.files / "countersign", vault, subject=config.countersign.subject)

@@ -17,24 +17,37 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from registry.backing import Backing
 from registry.mirroring.report import read_all
+from registry.smallfiles import SmallFile
+from registry.sql.errors import DatabaseError
 from registry.tally import BOUNDS, Count, Level, Tally
 
 _PREFIX: Final = "lading_registry_"
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
-def render(tally: Tally, root: Path) -> bytes:
-    """The page a scrape gets; blocks for a moment, as it asks the disk."""
+def render(
+    tally: Tally, root: Path, backing: Backing | None = None, *, webhooks: bool = False
+) -> bytes:
+    """The page a scrape gets; blocks for a moment, as it asks the disk, or the database.
+
+    ``backing`` is where replicas share mirrors and ``webhooks``: each tells of them the same.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(tally, root))
+    registry.register(_Collector(tally, root, backing, webhooks=webhooks))
     return generate_latest(registry)
 
 
 class _Collector(Collector):
-    def __init__(self, tally: Tally, root: Path) -> None:
+    def __init__(
+        self, tally: Tally, root: Path, backing: Backing | None, *, webhooks: bool
+    ) -> None:
         self._tally = tally
         self._root = root
+        self._files: SmallFile = root if backing is None else backing.files
+        self._stores = None if backing is None or backing.shared is None else backing.stores
+        self._webhooks = webhooks
 
     def collect(self) -> Iterator[Metric]:
         """The families, summed over all workers."""
@@ -47,10 +60,11 @@ class _Collector(Collector):
             yield GaugeMetricFamily(_PREFIX + name, text, value=self._tally.total(level))
         yield from self._mirrors()
         yield from self._machine()
-        if (self._root / "events.db").exists():
+        shared = self._stores is not None
+        if self._webhooks if shared else (self._root / "events.db").exists():
             from registry.events.metrics import families
 
-            yield from families(self._root)
+            yield from families(self._root, self._stores)
 
     def _requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
@@ -72,7 +86,10 @@ class _Collector(Collector):
 
     def _mirrors(self) -> Iterator[Metric]:
         """How mirrors fare, where there are any."""
-        found = read_all(self._root)
+        try:
+            found = read_all(self._files)
+        except DatabaseError:
+            return
         if not found:
             return
         for name, text, gauge in (

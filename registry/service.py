@@ -12,10 +12,11 @@ from registry.access.caller import Callers
 from registry.access.control import AccessControl
 from registry.access.events import Auditor
 from registry.access.grants import Grants
-from registry.access.snapshot import Places, take_snapshot
+from registry.access.snapshot import take_snapshot
 from registry.access.throttle import Patience
 from registry.admission import Admission
 from registry.answers import HttpDate, ReadyContent
+from registry.backing import Backing, open_backing
 from registry.cache import AnswerCache
 from registry.collection.collector import Collector
 from registry.collection.leases import Leases, note_boot
@@ -38,7 +39,7 @@ from registry.retention import Immutability
 from registry.s3.settings import StorageType
 from registry.sendfile import BlobSender
 from registry.settings import ClientAuth
-from registry.sql.errors import STORE_ERRORS
+from registry.sql.errors import STORE_ERRORS, DatabaseError
 from registry.sql.settings import IndexSettings, IndexType
 from registry.storage import FileStorage
 from registry.uploads import Uploads
@@ -62,6 +63,7 @@ class Registry:
     writer: IndexWriter
     offices: Offices
     barrier: Barrier | None
+    backing: Backing
     workers: Workers
     uploads: Uploads
     leases: Leases
@@ -97,6 +99,7 @@ class Registry:
         if self.tracer is not None:
             self.tracer.close()
         self.index.close()
+        self.backing.close()
 
 
 def open_storage(config: RegistryConfig) -> Storage:
@@ -210,7 +213,9 @@ def open_proxy(config: RegistryConfig, before: ProxyFront | None = None) -> Prox
     return ProxyFront(config.proxy, config.root, offline=config.read_only, before=before)
 
 
-def open_mirrors(config: RegistryConfig, before: Mirrors | None = None) -> Mirrors | None:
+def open_mirrors(
+    config: RegistryConfig, backing: Backing, offices: Offices, before: Mirrors | None = None
+) -> Mirrors | None:
     """The mirrors of ``config``, which nothing of is imported without one; blocks."""
     if before is not None:
         before.replace(config.mirror)
@@ -219,8 +224,11 @@ def open_mirrors(config: RegistryConfig, before: Mirrors | None = None) -> Mirro
         return None
     from registry.mirroring.front import Mirrors
     from registry.proxy.flights import Locks
+    from registry.replicas.runs import OfficeLocks
 
-    return Mirrors(config.mirror, config.root, Locks(config.root / "mirror.lock"))
+    shared = backing.shared is not None
+    locks = OfficeLocks(offices) if shared else Locks(config.root / "mirror.lock")
+    return Mirrors(config.mirror, backing.files, locks)
 
 
 def open_tracer(config: RegistryConfig) -> Tracer | None:
@@ -242,6 +250,17 @@ def open_tracer(config: RegistryConfig) -> Tracer | None:
     return Tracer(config.tracing)
 
 
+def _open_backing(config: RegistryConfig) -> Backing:
+    try:
+        return open_backing(config)
+    except DatabaseError as error:
+        raise RegistryStartError(
+            f"cannot open the database: {error}",
+            where="index.url",
+            fix="start the server, or correct the URL; this user may need to make schemas",
+        ) from error
+
+
 def open_registry(config: RegistryConfig, patience: Patience | None = None) -> Registry:
     """Open the store under ``config.root``; blocks, and creates what is missing.
 
@@ -254,7 +273,8 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
         IndexFormatError: a newer release wrote the index.
     """
     access = config.access
-    snapshot = take_snapshot(Places(config.root, access), now=time.time())
+    backing = _open_backing(config)
+    snapshot = take_snapshot(backing.places(config), now=time.time())
     certificates = open_certificates(config)
     audit_log = None if access.audit.path is None else AuditLog(access.audit.path)
     try:
@@ -263,8 +283,8 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
         require_here(index)
         note_boot(index, time.time())
         tracer = open_tracer(config)
-        events = EventFront(config, index, tracer, index.offices)
-        followers = Followers.open(config, index, storage, events)
+        events = EventFront(config, index, tracer, index.offices, backing.stores)
+        followers = Followers.open(config, index, storage, events, backing)
     except STORE_ERRORS as error:
         raise RegistryStartError(
             f"cannot open the store: {error}",
@@ -289,6 +309,7 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
         writer=committer,
         offices=index.offices,
         barrier=index.barrier,
+        backing=backing,
         workers=workers,
         uploads=Uploads(storage, index, committer, workers),
         collector=Collector.of(config, index, storage),
@@ -301,13 +322,13 @@ def open_registry(config: RegistryConfig, patience: Patience | None = None) -> R
         blobs=cache(limit=config.limits.cache // 4),
         blob_sizes=cache(limit=config.limits.cache // 4),
         date=HttpDate(),
-        trust=TrustFront.open(config.root / "notary", workers, idle=config.limits.idle_timeout),
+        trust=TrustFront.open(backing, workers, idle=config.limits.idle_timeout),
         followers=followers,
         gate=gate,
         sender=open_sender(config, storage, workers),
         events=events,
         proxy=proxy,
-        mirrors=open_mirrors(config),
+        mirrors=open_mirrors(config, backing, index.offices),
         tracer=tracer,
         web=WebFront(index),
     )

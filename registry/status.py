@@ -11,11 +11,13 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 
+from registry.backing import Backing
 from registry.drain import Drain
 from registry.tally import Tally
 
@@ -35,12 +37,16 @@ class Status:
         tally: Tally,
         drain: Drain,
         *,
+        backing: Backing | None = None,
+        webhooks: bool = False,
         read_only: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._root = root
         self._tally = tally
         self._drain = drain
+        self._backing = backing
+        self._webhooks = webhooks
         self._read_only = read_only
         self._clock = clock
         self._looked = float("-inf")
@@ -54,7 +60,8 @@ class Status:
             case "/metrics":
                 from registry.metrics import render
 
-                page = await asyncio.to_thread(render, self._tally, self._root)
+                draw = partial(render, webhooks=self._webhooks)
+                page = await asyncio.to_thread(draw, self._tally, self._root, self._backing)
                 return web.Response(body=page, headers={"Content-Type": _METRICS_TYPE})
             case "/healthz":
                 return web.Response(text="ok\n")

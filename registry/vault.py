@@ -3,9 +3,10 @@
 The trust service, the transparency log and countersigning keep their keys so.
 
 The master key is 32 random bytes in ``master.key`` (0600), or is derived by scrypt from a
-passphrase, with the salt in ``master.salt``. What a key is sealed for (collection, role, id) is
-authenticated with it, so a row that is copied to another collection does not open there. A canary
-tells a wrong passphrase at start, not at the first signature.
+passphrase, with the salt in ``master.salt``. Replicas have a passphrase: in the database that they
+share, a key beside what it seals would protect nothing. What a key is sealed for (collection, role,
+id) is authenticated with it, so a row that is copied to another collection does not open there. A
+canary tells a wrong passphrase at start, not at the first signature.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     from trust.tuf.keys import Signer
 
+FOLDER: Final = "notary"
+"""Where it is among the files of a registry, beside the trust service's data."""
+
 VARIABLE: Final = "LADING_NOTARY_PASSPHRASE"
 """Environment variable with the passphrase; without it a key file is made."""
 
@@ -38,18 +42,25 @@ class Vault:
         self._master = master
 
     @classmethod
-    def open(cls, folder: Path, passphrase: str | None) -> Vault:
+    def open(cls, folder: SmallFile, passphrase: str | None) -> Vault:
         """The vault of the service in ``folder``; made on first use. Blocks.
 
         Raises:
-            RegistryStartError: the passphrase is wrong, or the key file cannot be used.
+            RegistryStartError: the passphrase is wrong or missing, or the key file cannot be used.
         """
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if isinstance(folder, Path):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if passphrase:
                 salt = _kept(folder / "master.salt", 32)
                 master = hashlib.scrypt(
                     passphrase.encode(), salt=salt, n=_SCRYPT_N, r=8, p=1, maxmem=1 << 28, dklen=32
+                )
+            elif not isinstance(folder, Path):
+                raise RegistryStartError(
+                    "keys that replicas share are sealed with a passphrase, and there is none",
+                    where=f"${VARIABLE}",
+                    fix="give every replica the same one, such as `openssl rand -base64 32` makes",
                 )
             else:
                 master = _kept(folder / "master.key", 32)
@@ -86,7 +97,7 @@ class Vault:
         """What was sealed for ``place``; raises ``ValueError`` for any other."""
         return self._decrypt(sealed, place.encode())
 
-    def _check(self, path: Path) -> None:
+    def _check(self, path: SmallFile) -> None:
         try:
             sealed = path.read_bytes()
         except FileNotFoundError:
@@ -96,7 +107,7 @@ class Vault:
         except ValueError as error:
             raise RegistryStartError(
                 "this is not the key or passphrase that the trust service's keys are sealed with",
-                where=str(path.parent),
+                where=str(path),
                 fix=f"set ${VARIABLE} as it was at the first start, or put master.key back",
             ) from error
 

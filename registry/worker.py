@@ -80,6 +80,8 @@ class Worker:
                 self._config.root,
                 self._tally,
                 dispatcher.drain,
+                backing=dispatcher.registry.backing,
+                webhooks=bool(self._config.webhook),
                 read_only=self._config.read_only,
             )
             await self._serve_status(stack, status)

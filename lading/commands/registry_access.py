@@ -60,11 +60,12 @@ def _with_places(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _places(app: App, file: Path | None, storage: Path | None, htpasswd: Path | None) -> Places:
-    """Where the accounts of the registry that is meant are kept.
+    """Where the accounts of the registry that is meant are kept, until the command ends.
 
     Raises:
-        RegistryConfigError: the configuration is wrong.
+        RegistryConfigError: the configuration is wrong. DatabaseError: theirs cannot be used.
     """
+    from registry.backing import open_backing
     from registry.configuration.sources import load
 
     config = load(
@@ -74,7 +75,9 @@ def _places(app: App, file: Path | None, storage: Path | None, htpasswd: Path | 
         flags={"root": storage, "access.htpasswd": htpasswd},
         defaults={"root": app.root / "registry"},
     )
-    return Places(config.root, config.access)
+    backing = open_backing(config)
+    click.get_current_context().call_on_close(backing.close)
+    return backing.places(config)
 
 
 def _new_password(name: str, *, from_stdin: bool) -> str:
@@ -296,12 +299,12 @@ def _end_logins(places: Places, subject: str) -> int:
     from registry.access.refresh import RefreshTokens
 
     whose, count, path = Identity.parse(subject), 0, places.refresh_tokens
-    if path.exists():
-        with closing(RefreshTokens(path)) as refresh:
+    if places.may_have(path):
+        with closing(RefreshTokens(path, places.stores)) as refresh:
             count = refresh.revoke(whose)
     path = path.parent / PERSONAL_FILE
-    if path.exists():
-        with closing(PersonalTokens.at(path)) as personal:
+    if places.may_have(path):
+        with closing(PersonalTokens.at(path, places.stores)) as personal:
             count += personal.revoke_all(whose)
     return count
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +42,8 @@ def rotate(app: App, file: Path | None, root: Path | None) -> None:
 
     What the older keys signed stays valid: they are still shown to who verifies.
     """
-    key = _keyring(app, file, root).rotate()
+    with _keyring(app, file, root) as keyring:
+        key = keyring.rotate()
     click.echo(key.key.public.key_id)
 
 
@@ -51,15 +54,18 @@ def rotate(app: App, file: Path | None, root: Path | None) -> None:
 @click.pass_obj
 def keys(app: App, file: Path | None, root: Path | None, *, certificates: bool) -> None:
     """Print the public keys, the newest first (PEM)."""
-    keyring = _keyring(app, file, root)
-    pem = keyring.certificates() if certificates else keyring.public_keys()
+    with _keyring(app, file, root) as keyring:
+        pem = keyring.certificates() if certificates else keyring.public_keys()
     click.echo(pem.decode(), nl=False)
 
 
-def _keyring(app: App, file: Path | None, root: Path | None) -> Keyring:
+@contextmanager
+def _keyring(app: App, file: Path | None, root: Path | None) -> Iterator[Keyring]:
+    from registry.backing import open_backing
     from registry.followers import keyring_of
-    from registry.vault import VARIABLE, Vault
+    from registry.vault import FOLDER, VARIABLE, Vault
 
     config = store_config(app, file, root)
-    vault = Vault.open(config.root / "notary", os.environ.get(VARIABLE))
-    return keyring_of(config, vault)
+    with closing(open_backing(config)) as backing:
+        vault = Vault.open(backing.files / FOLDER, os.environ.get(VARIABLE))
+        yield keyring_of(config, vault, backing)

@@ -18,6 +18,7 @@ from lading.commands.registry_store import store_config, with_store
 from lading.render.table import tabulate
 
 if TYPE_CHECKING:
+    from registry.config import RegistryConfig
     from registry.events.queue import EventQueue
     from registry.events.records import Delivery, Standing
     from registry.events.settings import WebhookSettings
@@ -39,7 +40,7 @@ _NUMBERS = click.argument("numbers", nargs=-1, type=int, metavar="[NUMBER]...")
 def status(app: App, /, *, file: Path | None, root: Path | None, style: str) -> None:
     """Show how each webhook is doing."""
     config = store_config(app, file, root)
-    with _queue(config.root) as queue:
+    with _queue(config) as queue:
         standings = {} if queue is None else {it.name: it for it in queue.standings()}
     configured = {webhook.name: webhook for webhook in config.webhook}
     names = sorted({*standings, *configured})
@@ -125,15 +126,17 @@ def drop(
 
 
 @contextmanager
-def _queue(root: Path) -> Iterator[EventQueue | None]:
+def _queue(config: RegistryConfig) -> Iterator[EventQueue | None]:
     """The queue of a store; None when it never had one."""
+    from registry.backing import open_backing
     from registry.events.queue import FILE, EventQueue
 
-    if not (root / FILE).exists():
-        yield None
-        return
-    with closing(EventQueue(root)) as queue:
-        yield queue
+    with closing(open_backing(config)) as backing:
+        if backing.shared is None and not (config.root / FILE).exists():
+            yield None
+            return
+        with closing(EventQueue(config.root, backing.stores)) as queue:
+            yield queue
 
 
 def _show(
@@ -146,7 +149,7 @@ def _show(
     webhook: str | None,
     limit: int,
 ) -> None:
-    with _queue(store_config(app, file, root).root) as queue:
+    with _queue(store_config(app, file, root)) as queue:
         found = [] if queue is None else queue.listed(dead=dead, webhook=webhook, limit=limit)
     if style == "json":
         click.echo(json.dumps([_event_json(delivery) for delivery in found]))
@@ -176,7 +179,7 @@ def _change(
     change: Callable[[EventQueue], int],
     said: str,
 ) -> None:
-    with _queue(store_config(app, file, root).root) as queue:
+    with _queue(store_config(app, file, root)) as queue:
         count = 0 if queue is None else change(queue)
     click.echo(json.dumps({"events": count}) if style == "json" else f"events {said}: {count}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,10 +55,12 @@ def run(
 @click.pass_obj
 def status(app: App, /, *, file: Path | None, root: Path | None, style: str) -> None:
     """Show the latest run of each mirror, and what went wrong."""
+    from registry.backing import open_backing
     from registry.mirroring.report import read
 
     config = store_config(app, file, root)
-    reports = {rule.name: read(config.root, rule.name) for rule in config.mirror}
+    with closing(open_backing(config)) as backing:
+        reports = {rule.name: read(backing.files, rule.name) for rule in config.mirror}
     if style == "json":
         _print_json(reports)
         return

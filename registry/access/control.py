@@ -36,7 +36,7 @@ from registry.access.refresh import Login
 from registry.access.robots import SECRET_PREFIX
 from registry.access.sessions import Session, granted_by
 from registry.access.settings import AccessSettings, Challenge
-from registry.access.snapshot import Places, Snapshot, take_snapshot
+from registry.access.snapshot import Snapshot, take_snapshot
 from registry.access.throttle import Patience, RateLimits, retry_after
 from registry.errors import ApiError
 from registry.protocols import Access, Caller
@@ -79,7 +79,10 @@ class AccessControl:
         self._next_look = 0.0
         self._tokens: OrderedDict[bytes, Session] = OrderedDict()
         self._sessions: OrderedDict[Identity, Session] = OrderedDict()
-        self.grants = Grants(self, workers, snapshot.places.refresh_tokens, clock=clock)
+        places = snapshot.places
+        self.grants = Grants(
+            self, workers, places.refresh_tokens, stores=places.stores, clock=clock
+        )
         self._snapshot = snapshot
         self._limits = RateLimits(snapshot.places.settings.rate, patience, clock=monotonic)
         self._outside = open_outside(snapshot.places.settings, patience, monotonic=monotonic)
@@ -94,7 +97,7 @@ class AccessControl:
     ) -> None:
         """Take new settings and read every file again; what cannot be used stays as it was."""
         async with self._reading:
-            places = Places(self._snapshot.places.root, settings)
+            places = replace(self._snapshot.places, settings=settings)
             outside, former = self._outside, self._outside
             known = self._snapshot.places.settings
             if (settings.issuer, settings.ldap) != (known.issuer, known.ldap):

@@ -26,6 +26,7 @@ from registry.access.scopes import CATALOG, Scope, scope_repository
 from registry.access.settings import TokenSettings
 from registry.access.snapshot import Snapshot
 from registry.errors import ApiError
+from registry.sql.stores import Stores
 from registry.workers import Workers
 
 NO_LOGIN = Login(ANONYMOUS, "")
@@ -67,12 +68,20 @@ class Grants:
     """Makes tokens for one registry."""
 
     def __init__(
-        self, control: Standing, workers: Workers, path: Path, *, clock: Callable[[], float]
+        self,
+        control: Standing,
+        workers: Workers,
+        path: Path,
+        *,
+        stores: Stores | None = None,
+        clock: Callable[[], float],
     ) -> None:
+        """``path`` is the store of refresh tokens, in ``stores`` where replicas share it."""
         self._control = control
         self._opening = Lock()
         self._workers = workers
         self._path = path
+        self._stores = stores
         self._clock = clock
         self._refresh: RefreshTokens | None = None
         self._personal: PersonalTokens | None = None
@@ -258,7 +267,9 @@ class Grants:
     def _open_personal(self) -> PersonalTokens:
         with self._opening:
             if self._personal is None:
-                self._personal = PersonalTokens.at(self._path.with_name(PERSONAL_FILE))
+                self._personal = PersonalTokens.at(
+                    self._path.with_name(PERSONAL_FILE), self._stores
+                )
             return self._personal
 
     def seal(self, purpose: str, claims: Mapping[str, Any], *, lifetime: float) -> str:
@@ -302,7 +313,7 @@ class Grants:
     def _open(self) -> RefreshTokens:
         with self._opening:
             if self._refresh is None:
-                self._refresh = RefreshTokens(self._path)
+                self._refresh = RefreshTokens(self._path, self._stores)
             return self._refresh
 
 

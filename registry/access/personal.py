@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from registry.access.identity import Identity
+from registry.access.private import open_private
 from registry.access.refresh import Login
-from registry.smallfiles import make_private
-from registry.sql.stores import SqliteStores, Store
+from registry.sql.stores import Store, Stores
 
 PERSONAL_PREFIX: Final = b"lading_personal_"
 """How every token begins, so that scanners find leaked ones and logins know what they are."""
@@ -98,11 +98,9 @@ class PersonalTokens:
         self._store = store
 
     @classmethod
-    def at(cls, path: Path) -> Self:
-        """Those of a file, made when it is missing."""
-        make_private(path.parent)
-        path.touch(mode=0o600)
-        return cls(SqliteStores().open(path, STEPS))
+    def at(cls, path: Path, stores: Stores | None = None) -> Self:
+        """Those of a file, made when it is missing, or of what replicas share under its name."""
+        return cls(open_private(path, STEPS, stores))
 
     def issue(
         self, identity: Identity, credential: str, *, label: str, now: float, lifetime: float

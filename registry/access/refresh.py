@@ -1,27 +1,29 @@
-"""Refresh tokens: long random strings that stand for a login, kept as hashes in SQLite.
+"""Refresh tokens: long random strings that stand for a login, kept as hashes.
 
-Every process asks the database each time, so what is revoked is revoked at once. A token is bound
-to the password it was given for: a new password ends it.
+Every process asks the store each time, so what is revoked is revoked at once. A token is bound to
+the password it was given for: a new password ends it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-import sqlite3
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from registry.access.identity import Identity, Kind
-from registry.smallfiles import make_private
+from registry.access.private import open_private
+from registry.sql.stores import Stores
 
 _PREFIX: Final = "lading_refresh_"
 _PER_LOGIN: Final = 100
 """Most tokens of one user; the oldest make room."""
 
-_SCHEMA: Final = """
+_ALL: Final = 1 << 30
+
+STEPS: Final = (
+    """
 CREATE TABLE IF NOT EXISTS refresh_tokens (
     hash BLOB PRIMARY KEY,
     subject TEXT NOT NULL,
@@ -33,7 +35,9 @@ CREATE TABLE IF NOT EXISTS refresh_tokens (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS refresh_tokens_by_subject ON refresh_tokens (subject, created);
 CREATE INDEX IF NOT EXISTS refresh_tokens_by_end ON refresh_tokens (expires);
-"""
+""",
+)
+"""The tables, for ``registry.sql.stores``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,63 +63,48 @@ class Login:
 
 
 class RefreshTokens:
-    """The tokens of one registry root, shared by its processes. Every method blocks."""
+    """The tokens of one registry, shared by its processes and replicas. Every method blocks."""
 
-    def __init__(self, path: Path) -> None:
-        make_private(path.parent)
-        self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        path.chmod(0o600)
-        self._connection.execute("PRAGMA busy_timeout = 30000")
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.executescript(_SCHEMA)
+    def __init__(self, path: Path, stores: Stores | None = None) -> None:
+        """Those of a file, made when it is missing, or of what replicas share under its name."""
+        self._store = open_private(path, STEPS, stores)
 
     def issue(self, login: Login, *, service: str, client: str, now: float, lifetime: float) -> str:
         """Make a token and return it; only its hash is kept."""
         token = _PREFIX + secrets.token_urlsafe(32)
         subject = str(login.identity)
-        with self._lock, self._connection as database:
-            database.execute("BEGIN IMMEDIATE")
-            database.execute("DELETE FROM refresh_tokens WHERE expires <= ?", (int(now),))
-            database.execute(
+        row = (_hash(token), subject, login.credential, service, client[:200])
+        with self._store.transaction(durable=False) as run:
+            run.execute("DELETE FROM refresh_tokens WHERE expires <= ?", (int(now),))
+            run.execute(
                 "DELETE FROM refresh_tokens WHERE hash IN (SELECT hash FROM refresh_tokens"
-                " WHERE subject = ? ORDER BY created DESC LIMIT -1 OFFSET ?)",
-                (subject, _PER_LOGIN - 1),
+                " WHERE subject = ? ORDER BY created DESC LIMIT ? OFFSET ?)",
+                (subject, _ALL, _PER_LOGIN - 1),
             )
-            database.execute(
+            run.execute(
                 "INSERT INTO refresh_tokens VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    _hash(token),
-                    subject,
-                    login.credential,
-                    service,
-                    client[:200],
-                    int(now),
-                    int(now + lifetime),
-                ),
+                (*row, int(now), int(now + lifetime)),
             )
         return token
 
     def find(self, token: str, *, service: str, now: float) -> Login | None:
         """Whose token this is; None when it is unknown, over, or for another service."""
-        with self._lock:
-            row = self._connection.execute(
-                "SELECT subject, credential FROM refresh_tokens"
-                " WHERE hash = ? AND service = ? AND expires > ?",
-                (_hash(token), service, int(now)),
-            ).fetchone()
+        sql = (
+            "SELECT subject, credential FROM refresh_tokens"
+            " WHERE hash = ? AND service = ? AND expires > ?"
+        )
+        row = self._store.reader().execute(sql, (_hash(token), service, int(now))).fetchone()
         return None if row is None else Login(Identity.parse(row[0]), row[1])
 
     def revoke(self, identity: Identity) -> int:
         """End every token of one user or robot; returns how many."""
-        with self._lock:
-            sql = "DELETE FROM refresh_tokens WHERE subject = ?"
-            return self._connection.execute(sql, (str(identity),)).rowcount
+        sql = "DELETE FROM refresh_tokens WHERE subject = ?"
+        with self._store.transaction() as run:
+            return run.execute(sql, (str(identity),)).rowcount
 
     def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            self._connection.close()
+        """Release the store."""
+        self._store.close()
 
 
 def _hash(token: str) -> bytes:

@@ -24,6 +24,7 @@ from registry.access.robots import Robot, load_robots
 from registry.access.settings import AccessSettings
 from registry.smallfiles import Signature, SmallFile, settled, signature
 from registry.sql.errors import DatabaseError
+from registry.sql.stores import Stores
 
 log = logging.getLogger("registry")
 
@@ -34,10 +35,11 @@ FOLDER: Final = "access"
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where things are kept, below the root of a registry; ``root`` is shared by replicas."""
+    """Where things are kept: below the root of a registry, or where its replicas share them."""
 
     root: SmallFile
     settings: AccessSettings
+    stores: Stores | None = None
 
     @property
     def users(self) -> SmallFile:
@@ -55,12 +57,6 @@ class Places:
         return self.root / FOLDER / "keys"
 
     @property
-    def refresh_tokens(self) -> Path:
-        """The database of refresh tokens."""
-        assert isinstance(self.root, Path)
-        return self.root / FOLDER / "tokens.db"
-
-    @property
     def checked_passwords(self) -> SmallFile:
         """Which administrators' passwords were found good."""
         return self.root / FOLDER / "checked.json"
@@ -74,6 +70,16 @@ class Places:
     def shared(self) -> bool:
         """Whether they are in the database of several replicas, so that a look at them blocks."""
         return not isinstance(self.root, Path)
+
+    @property
+    def refresh_tokens(self) -> Path:
+        """The store of refresh tokens; that of people's access tokens is beside it."""
+        folder = self.root if isinstance(self.root, Path) else Path()
+        return folder / FOLDER / "tokens.db"
+
+    def may_have(self, store: Path) -> bool:
+        """Whether there may be anything in this store."""
+        return self.shared or store.exists()
 
     def watched(self) -> tuple[str | SmallFile, ...]:
         """What a change is looked for in."""

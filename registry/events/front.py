@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import sqlite3
 from collections.abc import Collection, Coroutine
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from registry.election import FileOffices, Offices, while_elected
 from registry.errors import RegistryStartError
+from registry.sql.errors import STORE_ERRORS
 
 if TYPE_CHECKING:
     from registry.config import RegistryConfig
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from registry.events.pulls import Pulls
     from registry.events.queue import EventQueue
     from registry.index import SqlIndex
+    from registry.sql.stores import Stores
     from registry.tracing.tracer import Tracer
 
 log = logging.getLogger("registry.events")
@@ -53,6 +54,7 @@ class EventFront:
         index: SqlIndex,
         tracer: Tracer | None = None,
         offices: Offices | None = None,
+        stores: Stores | None = None,
     ) -> None:
         """Open the queue if there are webhooks; blocks. ``offices`` says who delivers.
 
@@ -64,6 +66,7 @@ class EventFront:
         self._tracer = tracer
         self._root = config.root
         self._offices = offices or FileOffices(config.root)
+        self._stores = stores
         self._queue: EventQueue | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._prepared = self.prepare(config)
@@ -88,11 +91,11 @@ class EventFront:
         webhooks = [(webhook, Credentials.read(webhook)) for webhook in config.webhook]
         try:
             if self._queue is None:
-                self._queue = EventQueue(self._root)
+                self._queue = EventQueue(self._root, self._stores)
             index = IndexEvents(self._index)
             follower = EventFollower(self._queue, index, config.webhook, source_of(config))
             follower.begin()
-        except (OSError, sqlite3.Error) as error:
+        except STORE_ERRORS as error:
             raise RegistryStartError(
                 f"cannot begin to follow the index: {error}",
                 where=str(self._root / FILE),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,19 +13,21 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from registry.errors import RegistryError
 from registry.events.queue import EventQueue
 from registry.events.records import Standing
+from registry.sql.errors import STORE_ERRORS
+from registry.sql.stores import Stores
 
 _PREFIX: Final = "lading_registry_events_"
 
 
-def families(root: Path) -> Iterator[Metric]:
+def families(root: Path, stores: Stores | None = None) -> Iterator[Metric]:
     """What to tell of each webhook; blocks, as it reads the queue.
 
     A queue that cannot be read takes only its own metrics away.
     """
     try:
-        with closing(EventQueue(root)) as queue:
+        with closing(EventQueue(root, stores)) as queue:
             standings = queue.standings()
-    except (OSError, sqlite3.Error, RegistryError):
+    except (*STORE_ERRORS, RegistryError):
         readable, standings = 0, list[Standing]()
     else:
         readable = 1

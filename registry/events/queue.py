@@ -1,4 +1,4 @@
-"""Events on their way, on disk: ``events.db``, SQLite, one file for all processes of a store.
+"""Events on their way, as they are kept: ``events.db``, one for all processes of a store.
 
 ``append`` puts a batch of the outbox into the queue and moves the position in one transaction: an
 event is queued once, whatever dies when. What is delivered is forgotten after the receiver's
@@ -11,21 +11,21 @@ wait, and counted. Methods block and may be called from any thread.
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from registry.errors import RegistryStartError
+from registry.errors import RegistryError, RegistryStartError
 from registry.events.records import Delivery, NewDelivery, Standing
+from registry.sql.connection import Connection
+from registry.sql.errors import DATABASE_ERRORS
+from registry.sql.stores import SqliteStores, Stores
 
 FILE: Final = "events.db"
-FORMAT: Final = 1
 _ERROR_LENGTH: Final = 500
 
-_SCHEMA: Final = """
+STEPS: Final = (
+    """
 CREATE TABLE deliveries (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     webhook TEXT NOT NULL,
@@ -57,42 +57,49 @@ CREATE TABLE webhooks (
     error TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL);
-"""
+""",
+    """
+-- How often a command changed something, which whoever delivers has to know.
+CREATE TABLE commands (one INTEGER PRIMARY KEY CHECK (one = 1), count INTEGER NOT NULL);
+INSERT INTO commands (one, count) VALUES (1, 0);
+""",
+)
 
 
+_NEW_LANE: Final = (
+    "INSERT INTO lanes (webhook, repository, due) VALUES (?, ?, ?)"
+    " ON CONFLICT (webhook, repository) DO NOTHING"
+)
+_COMMAND: Final = "UPDATE commands SET count = count + 1"
 _COLUMNS: Final = "number, webhook, repository, event, body, since, attempts, error, dead"
 
 
 class EventQueue:
     """The queue of one registry root."""
 
-    def __init__(self, root: Path) -> None:
-        """Open the file, made when it is missing.
+    def __init__(self, root: Path, stores: Stores | None = None) -> None:
+        """Open it, made when it is missing.
 
         Raises:
             RegistryStartError: it is damaged or cannot be used, or a newer release wrote it.
         """
-        self._path = root / FILE
-        self._lock = threading.Lock()
+        path = root / FILE
         try:
-            self._connection = sqlite3.connect(
-                self._path, isolation_level=None, check_same_thread=False
-            )
-        except sqlite3.Error as error:
-            raise self._unusable(error) from error
-        try:
-            self._prepare()
-        except sqlite3.Error as error:
-            self._connection.close()
-            raise self._unusable(error) from error
-        except BaseException:
-            self._connection.close()
-            raise
+            self._store = (stores or SqliteStores()).open(path, STEPS)
+        except DATABASE_ERRORS as error:
+            raise RegistryStartError(
+                f"cannot open the queue of events: {error}",
+                where=str(path),
+                fix="if it is damaged, move it away: the events in it are lost, nothing else",
+            ) from error
+        except RegistryError as error:
+            raise RegistryStartError(
+                f"the queue of events: {error.what}", where=error.where, fix=error.fix
+            ) from error
 
     def close(self) -> None:
-        """Release the file."""
-        with self._lock:
-            self._connection.close()
+        """Release it."""
+        self._store.close()
 
     # From the outbox
 
@@ -103,12 +110,12 @@ class EventQueue:
 
     def begin(self, position: int) -> None:
         """Take what comes after ``position``, if nothing was ever taken."""
-        with self._transaction() as run:
-            run.execute("INSERT OR IGNORE INTO state VALUES (1, ?)", (position,))
+        with self._store.transaction(durable=False) as run:
+            run.execute("INSERT INTO state VALUES (1, ?) ON CONFLICT (one) DO NOTHING", (position,))
 
     def rewind(self) -> None:
         """Take the outbox from its beginning: it is another one, whose numbers began anew."""
-        with self._transaction() as run:
+        with self._store.transaction(durable=False) as run:
             run.execute("UPDATE state SET position = 0")
 
     def append(
@@ -124,17 +131,17 @@ class EventQueue:
 
         ``limits`` says how many events each webhook may keep. False: another process did it.
         """
-        with self._transaction(durable=True) as run:
+        with self._store.transaction() as run:
             sql = "UPDATE state SET position = ? WHERE position = ?"
             if run.execute(sql, (position, after)).rowcount == 0:
                 return False
             run.executemany(
-                "INSERT OR IGNORE INTO deliveries (webhook, repository, event, body, since)"
-                " VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO deliveries (webhook, repository, event, body, since)"
+                " VALUES (?, ?, ?, ?, ?) ON CONFLICT (webhook, event) DO NOTHING",
                 ((it.webhook, it.repository, it.event, it.body, now) for it in deliveries),
             )
             run.executemany(
-                "INSERT OR IGNORE INTO lanes VALUES (?, ?, ?)",
+                _NEW_LANE,
                 {(it.webhook, it.repository, now) for it in deliveries},
             )
             for name in {it.webhook for it in deliveries}:
@@ -145,7 +152,10 @@ class EventQueue:
 
     def due(self, webhook: str, *, now: float, busy: Collection[str], limit: int) -> list[Delivery]:
         """Up to ``limit`` events that may be sent now, none of a repository in ``busy``."""
-        sql = "SELECT repository FROM lanes WHERE webhook = ? AND due <= ? ORDER BY due LIMIT ?"
+        sql = (
+            "SELECT repository FROM lanes WHERE webhook = ? AND due <= ?"
+            " ORDER BY due, repository LIMIT ?"
+        )
         lanes = self._all(sql, webhook, now, limit + len(busy))
         free = [repository for (repository,) in lanes if repository not in busy]
         found = [self._head(webhook, repository) for repository in free[:limit]]
@@ -159,7 +169,7 @@ class EventQueue:
 
     def delivered(self, delivery: Delivery, *, now: float) -> None:
         """The receiver has it."""
-        with self._transaction() as run:
+        with self._store.transaction(durable=False) as run:
             run.execute("DELETE FROM deliveries WHERE number = ?", (delivery.number,))
             _go_on(run, delivery.webhook, delivery.repository, now)
             _count(run, delivery.webhook, "delivered = delivered + 1, error = ''")
@@ -167,7 +177,7 @@ class EventQueue:
     def failed(self, delivery: Delivery, error: str, *, due: float) -> None:
         """An attempt failed; its repository waits until ``due``."""
         said = error[:_ERROR_LENGTH]
-        with self._transaction() as run:
+        with self._store.transaction(durable=False) as run:
             sql = "UPDATE deliveries SET attempts = attempts + 1, error = ? WHERE number = ?"
             run.execute(sql, (said, delivery.number))
             sql = "UPDATE lanes SET due = ? WHERE webhook = ? AND repository = ?"
@@ -177,7 +187,7 @@ class EventQueue:
     def bury(self, delivery: Delivery, error: str, *, now: float) -> None:
         """The last attempt failed: it is dead, and the next event of its repository is due."""
         said = error[:_ERROR_LENGTH]
-        with self._transaction() as run:
+        with self._store.transaction(durable=False) as run:
             sql = (
                 "UPDATE deliveries SET attempts = attempts + 1, error = ?, dead = ?"
                 " WHERE number = ?"
@@ -188,12 +198,12 @@ class EventQueue:
 
     def set_gone(self, webhook: str, *, now: float, error: str) -> None:
         """The receiver wants nothing more: its events wait until ``revive``."""
-        with self._transaction() as run:
+        with self._store.transaction(durable=False) as run:
             _count(run, webhook, "gone = ?, error = ?, failed = failed + 1", now, error)
 
     def revive(self) -> None:
         """Let every webhook be tried again."""
-        with self._transaction() as run:
+        with self._store.transaction(durable=False) as run:
             run.execute("UPDATE webhooks SET gone = NULL")
 
     # For people
@@ -232,59 +242,29 @@ class EventQueue:
     def retry(self, numbers: Sequence[int] | None, *, webhook: str | None, now: float) -> int:
         """Let dead events wait again, as if new: these, or all; returns how many."""
         where, values = _chosen(numbers, webhook, "dead IS NOT NULL")
-        with self._transaction(durable=True) as run:
+        with self._store.transaction() as run:
             sql = f"SELECT DISTINCT webhook, repository, ? FROM deliveries WHERE {where}"
             lanes = run.execute(sql, (now, *values)).fetchall()
-            run.executemany("INSERT OR IGNORE INTO lanes VALUES (?, ?, ?)", lanes)
+            run.executemany(_NEW_LANE, lanes)
+            run.execute(_COMMAND)
             sql = f"UPDATE deliveries SET dead = NULL, attempts = 0, since = ? WHERE {where}"
             return run.execute(sql, (now, *values)).rowcount
 
     def drop(self, numbers: Sequence[int] | None, *, webhook: str | None, dead: bool) -> int:
         """Forget dead events, or events that wait: these, or all; returns how many."""
         where, values = _chosen(numbers, webhook, f"dead IS {'NOT ' if dead else ''}NULL")
-        with self._transaction(durable=True) as run:
+        with self._store.transaction() as run:
+            run.execute(_COMMAND)
             return run.execute(f"DELETE FROM deliveries WHERE {where}", values).rowcount
 
     def changes(self) -> int:
-        """A number that changes whenever another connection wrote (SQLite's ``data_version``)."""
-        return int(self._all("PRAGMA data_version")[0][0])
+        """A number that changes whenever a command changed something (``retry``, ``drop``)."""
+        return int(self._all("SELECT count FROM commands")[0][0])
 
     # Inside
 
-    def _prepare(self) -> None:
-        run = self._connection
-        run.execute("PRAGMA busy_timeout = 30000")
-        run.execute("PRAGMA journal_mode = WAL")
-        if self._version() == FORMAT:
-            return
-        with self._transaction(durable=True):
-            # Read again under the lock: another process may have made it meanwhile.
-            version = self._version()
-            if version > FORMAT:
-                raise RegistryStartError(
-                    f"the queue of events has format {version}, this registry reads {FORMAT}",
-                    where=str(self._path),
-                    fix="start the newer release that wrote it",
-                )
-            if version < FORMAT:
-                for statement in _SCHEMA.split(";"):
-                    run.execute(statement)
-                run.execute(f"PRAGMA user_version = {FORMAT}")
-
-    def _unusable(self, error: sqlite3.Error) -> RegistryStartError:
-        return RegistryStartError(
-            f"cannot open the queue of events: {error}",
-            where=str(self._path),
-            fix="if it is damaged, move it away: the events in it are lost, nothing else",
-        )
-
-    def _version(self) -> int:
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        return int(version)
-
     def _all(self, sql: str, *values: object) -> list[Any]:
-        with self._lock:
-            return self._connection.execute(sql, values).fetchall()
+        return self._store.reader().execute(sql, values).fetchall()
 
     def _head(self, webhook: str, repository: str) -> Delivery | None:
         """The oldest event of a lane; a lane without one is removed."""
@@ -295,7 +275,7 @@ class EventQueue:
         rows = self._all(sql, webhook, repository)
         if rows:
             return Delivery(*rows[0])
-        with self._transaction() as run:
+        with self._store.transaction(durable=False) as run:
             _go_on(run, webhook, repository, 0)
         return None
 
@@ -307,7 +287,7 @@ class EventQueue:
         rows = self._all(sql, webhook)
         return float(rows[0][0]) if rows else None
 
-    def _trim(self, run: sqlite3.Connection, webhook: str, limit: int) -> None:
+    def _trim(self, run: Connection, webhook: str, limit: int) -> None:
         sql = "SELECT COUNT(*) FROM deliveries WHERE webhook = ?"
         (kept,) = run.execute(sql, (webhook,)).fetchone()
         if kept > limit:
@@ -318,22 +298,8 @@ class EventQueue:
             )
             _count(run, webhook, "dropped = dropped + ?", kept - limit)
 
-    @contextmanager
-    def _transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
-        """Write; a durable commit waits for the disk, another is lost at worst to a power cut."""
-        with self._lock:
-            run = self._connection
-            run.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            run.execute("BEGIN IMMEDIATE")
-            try:
-                yield run
-                run.execute("COMMIT")
-            finally:
-                if run.in_transaction:
-                    run.execute("ROLLBACK")
 
-
-def _go_on(run: sqlite3.Connection, webhook: str, repository: str, now: float) -> None:
+def _go_on(run: Connection, webhook: str, repository: str, now: float) -> None:
     """The next event of a lane is due; a lane without one is removed."""
     lane = (webhook, repository)
     sql = "SELECT 1 FROM deliveries WHERE webhook = ? AND repository = ? AND dead IS NULL LIMIT 1"
@@ -344,8 +310,8 @@ def _go_on(run: sqlite3.Connection, webhook: str, repository: str, now: float) -
         run.execute(sql, (now, *lane))
 
 
-def _count(run: sqlite3.Connection, webhook: str, change: str, *values: object) -> None:
-    run.execute("INSERT OR IGNORE INTO webhooks (name) VALUES (?)", (webhook,))
+def _count(run: Connection, webhook: str, change: str, *values: object) -> None:
+    run.execute("INSERT INTO webhooks (name) VALUES (?) ON CONFLICT (name) DO NOTHING", (webhook,))
     run.execute(f"UPDATE webhooks SET {change} WHERE name = ?", (*values, webhook))
 
 

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import partial
-from pathlib import Path
 from typing import Final, Self
 
 import orjson
@@ -20,6 +19,7 @@ from aiohttp import web
 from registry import body
 from registry.access.scopes import gun_repository
 from registry.answers import API_VERSION
+from registry.backing import Backing
 from registry.errors import ApiError
 from registry.notary import multipart, paths
 from registry.notary.errors import NotaryError
@@ -27,6 +27,7 @@ from registry.notary.paths import Kind, TrustTarget
 from registry.notary.service import Notary
 from registry.notary.store import DEFAULT_PAGE, Change, Stored
 from registry.protocols import Access
+from registry.vault import FOLDER
 from registry.workers import Workers
 from trust.tuf import limits
 
@@ -50,12 +51,14 @@ class TrustHandler:
         self._idle = idle
 
     @classmethod
-    def open(cls, folder: Path, workers: Workers, *, idle: float) -> Self:
-        """The service with its state in ``folder``; blocks, raises as ``Notary.open``.
+    def open(cls, backing: Backing, workers: Workers, *, idle: float) -> Self:
+        """The service with its state in ``backing``; blocks, raises as ``Notary.open``.
 
         ``idle`` is how many seconds a client may stall.
         """
-        return cls(Notary.open(folder), workers, idle=idle)
+        folder = backing.root / FOLDER
+        notary = Notary.open(folder, files=backing.files / FOLDER, stores=backing.stores)
+        return cls(notary, workers, idle=idle)
 
     def close(self) -> None:
         """Release what is held open; blocks."""

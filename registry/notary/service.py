@@ -19,6 +19,8 @@ from images.errors import ImagesError
 from registry.notary.errors import NotaryError
 from registry.notary.publishing import Publish, check_upload
 from registry.notary.store import Change, SealedKey, StaleError, Stored, TrustStore
+from registry.smallfiles import SmallFile
+from registry.sql.stores import Stores
 from registry.vault import VARIABLE, Vault
 from trust.tuf import roles
 from trust.tuf.keys import Key, Signer
@@ -51,11 +53,18 @@ class Notary:
         cls,
         folder: Path,
         *,
+        files: SmallFile | None = None,
+        stores: Stores | None = None,
         environ: Mapping[str, str] = os.environ,
         now: Callable[[], datetime] = utc_now,
     ) -> Notary:
-        """Open the service's state in ``folder``; raises ``RegistryStartError``."""
-        return cls(TrustStore(folder), Vault.open(folder, environ.get(VARIABLE)), now)
+        """Open the service's state in ``folder``, or where replicas share it.
+
+        Raises:
+            RegistryStartError, IndexFormatError: it cannot be used.
+        """
+        vault = Vault.open(files or folder, environ.get(VARIABLE))
+        return cls(TrustStore(folder, stores), vault, now)
 
     def close(self) -> None:
         """Release what is held open."""

@@ -1,4 +1,4 @@
-"""Published trust data, the server's sealed keys and the changefeed, in a SQLite file of its own.
+"""Published trust data, the server's sealed keys and the changefeed, in a store of its own.
 
 Bytes are kept as they were uploaded and never written again: hashes are over them. Every root is
 kept; of other roles the latest ``KEPT`` versions, for clients in the middle of an update. A publish
@@ -13,16 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from images.database import Database
+from registry.sql.connection import Connection
+from registry.sql.stores import SqliteStores, Stores
 from trust.tuf import roles
 
 KEPT: Final = 16
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1000
 
-MIGRATIONS: Final = (
+FILE: Final = "notary.db"
+
+STEPS: Final = (
     """
-    CREATE TABLE metadata (
+    CREATE TABLE IF NOT EXISTS metadata (
         gun TEXT NOT NULL,
         role TEXT NOT NULL,
         version INTEGER NOT NULL,
@@ -34,9 +37,9 @@ MIGRATIONS: Final = (
         data BLOB NOT NULL,
         PRIMARY KEY (gun, role, version)
     );
-    CREATE INDEX metadata_by_hash ON metadata (gun, role, sha256);
-    CREATE INDEX metadata_by_resign ON metadata (resign) WHERE resign IS NOT NULL;
-    CREATE TABLE keys (
+    CREATE INDEX IF NOT EXISTS metadata_by_hash ON metadata (gun, role, sha256);
+    CREATE INDEX IF NOT EXISTS metadata_by_resign ON metadata (resign) WHERE resign IS NOT NULL;
+    CREATE TABLE IF NOT EXISTS keys (
         gun TEXT NOT NULL,
         role TEXT NOT NULL,
         id TEXT NOT NULL,
@@ -45,7 +48,7 @@ MIGRATIONS: Final = (
         created REAL NOT NULL,
         PRIMARY KEY (gun, role, id)
     ) WITHOUT ROWID;
-    CREATE TABLE changes (
+    CREATE TABLE IF NOT EXISTS changes (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         created REAL NOT NULL,
         gun TEXT NOT NULL,
@@ -53,7 +56,7 @@ MIGRATIONS: Final = (
         sha256 TEXT NOT NULL,
         category TEXT NOT NULL
     );
-    CREATE INDEX changes_by_gun ON changes (gun, id);
+    CREATE INDEX IF NOT EXISTS changes_by_gun ON changes (gun, id);
     """,
 )
 
@@ -102,14 +105,13 @@ class Change:
 
 
 class TrustStore:
-    """The file ``notary.db`` below ``folder``; methods block."""
+    """The store ``notary.db`` below ``folder``; methods block."""
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._db = Database(folder / "notary.db", {"notary": MIGRATIONS})
+    def __init__(self, folder: Path, stores: Stores | None = None) -> None:
+        self._db = (stores or SqliteStores()).open(folder / FILE, STEPS)
 
     def close(self) -> None:
-        """Close the file."""
+        """Release it."""
         self._db.close()
 
     def current(self, gun: str, role: str) -> Stored | None:
@@ -118,10 +120,7 @@ class TrustStore:
 
     def versions(self, gun: str) -> dict[str, int]:
         """The newest version of each role."""
-        rows = self._db.execute(
-            "SELECT role, max(version) FROM metadata WHERE gun = ? GROUP BY role", (gun,)
-        )
-        return dict(rows)
+        return _versions(self._db.reader(), gun)
 
     def by_version(self, gun: str, role: str, version: int) -> Stored | None:
         """One version of a role."""
@@ -145,54 +144,45 @@ class TrustStore:
         Raises:
             StaleError: the newest versions are not ``expected`` any more.
         """
-        with self._db.transaction(durable=True):
-            if self.versions(gun) != dict(expected):
+        with self._db.transaction() as run:
+            if _versions(run, gun) != dict(expected):
                 raise StaleError
             for role, new in files.items():
-                self._insert(gun, role, new, now)
+                _insert(run, gun, role, new, now)
             stamp = files[roles.TIMESTAMP]
             digest = hashlib.sha256(stamp.data).hexdigest()
-            self._change(gun, stamp.version, digest, "update", now)
+            _note(run, gun, stamp.version, digest, "update", now)
 
     def delete(self, gun: str, *, now: float) -> bool:
         """Drop a collection with its keys; False when there was none."""
-        with self._db.transaction(durable=True):
-            found = self._db.changed("DELETE FROM metadata WHERE gun = ?", (gun,)) > 0
-            self._db.changed("DELETE FROM keys WHERE gun = ?", (gun,))
+        with self._db.transaction() as run:
+            found = run.execute("DELETE FROM metadata WHERE gun = ?", (gun,)).rowcount > 0
+            run.execute("DELETE FROM keys WHERE gun = ?", (gun,))
             if found:
-                self._change(gun, 0, "", "deletion", now)
+                _note(run, gun, 0, "", "deletion", now)
         return found
 
     def keys(self, gun: str, role: str) -> list[SealedKey]:
         """The keys held for a role, newest first."""
-        rows = self._db.execute(
-            "SELECT id, public, sealed FROM keys WHERE gun = ? AND role = ? "
-            "ORDER BY created DESC, id",
-            (gun, role),
-        )
-        return [SealedKey(*row) for row in rows]
+        return _keys(self._db.reader(), gun, role)
 
     def add_key(self, gun: str, role: str, key: SealedKey, *, now: float) -> None:
         """Hold another key; durable when this returns."""
-        with self._db.transaction(durable=True):
-            self._db.execute(
-                "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?)",
-                (gun, role, key.id, key.public, key.sealed, now),
-            )
+        with self._db.transaction() as run:
+            _add_key(run, gun, role, key, now)
 
     def first_key(self, gun: str, role: str, key: SealedKey, *, now: float) -> SealedKey:
         """Hold ``key`` unless there is one already; returns the one that is held."""
-        with self._db.transaction(durable=True):
-            held = self.keys(gun, role)
+        with self._db.transaction() as run:
+            held = _keys(run, gun, role)
             if not held:
-                self.add_key(gun, role, key, now=now)
+                _add_key(run, gun, role, key, now)
         return held[0] if held else key
 
     def due(self, before: float, *, limit: int) -> list[str]:
         """Collections with metadata that must be signed again before that moment."""
-        rows = self._db.execute(
-            "SELECT DISTINCT gun FROM metadata WHERE resign < ? LIMIT ?", (before, limit)
-        )
+        sql = "SELECT DISTINCT gun FROM metadata WHERE resign < ? LIMIT ?"
+        rows = self._db.reader().execute(sql, (before, limit))
         return [row[0] for row in rows]
 
     def changes(self, gun: str, after: int, count: int) -> list[Change]:
@@ -201,7 +191,7 @@ class TrustStore:
         ``after`` -1 is the end of the feed, ``gun`` "" every collection.
         """
         backwards = count < 0 or after == -1
-        clauses, values = ["1"], list[Any]()
+        clauses, values = ["id > 0"], list[Any]()
         if gun:
             clauses.append("gun = ?")
             values.append(gun)
@@ -209,7 +199,7 @@ class TrustStore:
             clauses.append("id < ?" if backwards else "id > ?")
             values.append(after)
         order = "DESC" if backwards else "ASC"
-        rows = self._db.execute(
+        rows = self._db.reader().execute(
             f"SELECT id, created, gun, version, sha256, category FROM changes "
             f"WHERE {' AND '.join(clauses)} ORDER BY id {order} LIMIT ?",
             (*values, min(abs(count), MAX_PAGE)),
@@ -218,29 +208,43 @@ class TrustStore:
         return found[::-1] if backwards else found
 
     def _one(self, where: str, *values: object) -> Stored | None:
-        row = self._db.one(f"SELECT version, data, created FROM metadata WHERE {where}", values)
+        sql = f"SELECT version, data, created FROM metadata WHERE {where}"
+        row = self._db.reader().execute(sql, values).fetchone()
         return None if row is None else Stored(*row)
 
-    def _insert(self, gun: str, role: str, new: NewMetadata, now: float) -> None:
-        hashes = [
-            hashlib.new(name, new.data).hexdigest() for name in ("sha256", "sha384", "sha512")
-        ]
-        self._db.execute(
-            "UPDATE metadata SET resign = NULL WHERE gun = ? AND role = ? AND resign NOT NULL",
-            (gun, role),
-        )
-        self._db.execute(
-            "INSERT INTO metadata VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (gun, role, new.version, *hashes, now, new.resign, new.data),
-        )
-        if role != roles.ROOT:
-            self._db.execute(
-                "DELETE FROM metadata WHERE gun = ? AND role = ? AND version <= ?",
-                (gun, role, new.version - KEPT),
-            )
 
-    def _change(self, gun: str, version: int, sha256: str, category: str, now: float) -> None:
-        self._db.execute(
-            "INSERT INTO changes (created, gun, version, sha256, category) VALUES (?, ?, ?, ?, ?)",
-            (now, gun, version, sha256, category),
+def _versions(run: Connection, gun: str) -> dict[str, int]:
+    sql = "SELECT role, max(version) FROM metadata WHERE gun = ? GROUP BY role"
+    return dict(run.execute(sql, (gun,)).fetchall())
+
+
+def _keys(run: Connection, gun: str, role: str) -> list[SealedKey]:
+    sql = "SELECT id, public, sealed FROM keys WHERE gun = ? AND role = ? ORDER BY created DESC, id"
+    return [SealedKey(*row) for row in run.execute(sql, (gun, role))]
+
+
+def _add_key(run: Connection, gun: str, role: str, key: SealedKey, now: float) -> None:
+    sql = "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?)"
+    run.execute(sql, (gun, role, key.id, key.public, key.sealed, now))
+
+
+def _insert(run: Connection, gun: str, role: str, new: NewMetadata, now: float) -> None:
+    hashes = [hashlib.new(name, new.data).hexdigest() for name in ("sha256", "sha384", "sha512")]
+    run.execute(
+        "UPDATE metadata SET resign = NULL WHERE gun = ? AND role = ? AND resign IS NOT NULL",
+        (gun, role),
+    )
+    run.execute(
+        "INSERT INTO metadata VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (gun, role, new.version, *hashes, now, new.resign, new.data),
+    )
+    if role != roles.ROOT:
+        run.execute(
+            "DELETE FROM metadata WHERE gun = ? AND role = ? AND version <= ?",
+            (gun, role, new.version - KEPT),
         )
+
+
+def _note(run: Connection, gun: str, version: int, sha256: str, category: str, now: float) -> None:
+    sql = "INSERT INTO changes (created, gun, version, sha256, category) VALUES (?, ?, ?, ?, ?)"
+    run.execute(sql, (now, gun, version, sha256, category))

@@ -1,25 +1,26 @@
-"""The log on disk: entries, the complete nodes of their tree, the signed head. ``log.db``, SQLite.
+"""The log as it is kept: entries, the complete nodes of their tree, the signed head: ``log.db``.
 
 Entries are only ever appended, in batches of one transaction that also moves the position in the
-index's outbox: an event becomes one entry, whatever dies when. Several processes may append; SQLite
-lets them in one after the other. Nothing here trusts itself: the head is signed over the root that
+index's outbox: an event becomes one entry, whatever dies when. Several processes may append; they
+are let in one after the other. Nothing here trusts itself: the head is signed over the root that
 the stored nodes give.
 """
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from registry.errors import RegistryStartError
+from registry.sql.connection import Connection
+from registry.sql.stores import SqliteStores, Stores
 from trust.transparency.merkle import Node, grown, leaf_hash, root_hash
 
-_SCHEMA: Final = """
+FILE: Final = "log.db"
+
+STEPS: Final = (
+    """
 CREATE TABLE IF NOT EXISTS entries (
     id INTEGER PRIMARY KEY,
     data BLOB NOT NULL,
@@ -29,9 +30,9 @@ CREATE TABLE IF NOT EXISTS entries (
 CREATE INDEX IF NOT EXISTS entries_by_tag ON entries (repository, tag, id);
 CREATE TABLE IF NOT EXISTS nodes (
     level INTEGER NOT NULL,
-    offset INTEGER NOT NULL,
+    "offset" INTEGER NOT NULL,
     hash BLOB NOT NULL,
-    PRIMARY KEY (level, offset)
+    PRIMARY KEY (level, "offset")
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS state (
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -40,9 +41,8 @@ CREATE TABLE IF NOT EXISTS state (
     head BLOB NOT NULL,
     key BLOB NOT NULL
 );
-"""
-
-FORMAT: Final = 1
+""",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,40 +67,28 @@ class NewEntry:
 class LogStore:
     """The log of one registry root. Methods block; they may be called from any thread."""
 
-    def __init__(self, root: Path) -> None:
-        self._path = root / "log.db"
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
-        self._lock = threading.Lock()
-        connection = self._connection()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > FORMAT:
-            raise RegistryStartError(
-                f"the transparency log has format {version}, this registry reads up to {FORMAT}",
-                where=str(self._path),
-                fix="start the newer release that wrote it",
-            )
-        if version < FORMAT:
-            connection.executescript(_SCHEMA)
-            connection.execute(f"PRAGMA user_version = {FORMAT}")
+    def __init__(self, root: Path, stores: Stores | None = None) -> None:
+        """Open it; raises ``IndexFormatError`` when a newer release wrote it."""
+        self._store = (stores or SqliteStores()).open(root / FILE, STEPS)
 
     def close(self) -> None:
-        """Close every connection; no thread may be inside a method."""
-        with self._lock:
-            for connection in self._connections:
-                connection.close()
-            self._connections.clear()
+        """Release it; no thread may be inside a method."""
+        self._store.close()
 
     def state(self) -> State | None:
         """Where the log is; None before it began."""
         sql = "SELECT size, position, head, key FROM state"
-        row = self._connection().execute(sql).fetchone()
+        row = self._store.reader().execute(sql).fetchone()
         return None if row is None else State(*row)
 
     def begin(self, key: bytes, head: bytes) -> None:
         """Begin an empty log with its sealed key and head, unless another process did."""
-        sql = "INSERT OR IGNORE INTO state (one, size, position, head, key) VALUES (1, 0, 0, ?, ?)"
-        self._connection().execute(sql, (head, key))
+        sql = (
+            "INSERT INTO state (one, size, position, head, key) VALUES (1, 0, 0, ?, ?)"
+            " ON CONFLICT (one) DO NOTHING"
+        )
+        with self._store.transaction() as run:
+            run.execute(sql, (head, key))
 
     def append(
         self,
@@ -115,22 +103,22 @@ class LogStore:
         ``sign(size, root)`` gives the new head. False: another process was first, and nothing was
         done.
         """
-        with self._transaction() as connection:
-            size, taken = connection.execute("SELECT size, position FROM state").fetchone()
+        with self._store.transaction() as run:
+            size, taken = run.execute("SELECT size, position FROM state").fetchone()
             if taken != after:
                 return False
             fresh: dict[tuple[int, int], bytes] = {}
 
             def node(level: int, offset: int) -> bytes:
-                return fresh.get((level, offset)) or self.node(level, offset)
+                return fresh.get((level, offset)) or _node(run, level, offset)
 
             new: list[Node] = []
             for number, entry in enumerate(entries, start=size):
                 added = grown(node, number, leaf_hash(entry.data))
                 fresh.update({(level, offset): hashed for level, offset, hashed in added})
                 new += added
-            connection.executemany("INSERT INTO nodes VALUES (?, ?, ?)", new)
-            connection.executemany(
+            run.executemany("INSERT INTO nodes VALUES (?, ?, ?)", new)
+            run.executemany(
                 "INSERT INTO entries (id, data, repository, tag) VALUES (?, ?, ?, ?)",
                 (
                     (number, entry.data, entry.repository, entry.tag)
@@ -140,20 +128,17 @@ class LogStore:
             size += len(entries)
             head = sign(size, root_hash(node, size))
             sql = "UPDATE state SET size = ?, position = ?, head = ?"
-            connection.execute(sql, (size, position, head))
+            run.execute(sql, (size, position, head))
         return True
 
     def node(self, level: int, offset: int) -> bytes:
         """The hash of a complete node."""
-        sql = "SELECT hash FROM nodes WHERE level = ? AND offset = ?"
-        row = self._connection().execute(sql, (level, offset)).fetchone()
-        hashed: bytes = row[0]
-        return hashed
+        return _node(self._store.reader(), level, offset)
 
     def entries(self, start: int, count: int) -> list[bytes]:
         """Up to ``count`` entries from number ``start`` on."""
         sql = "SELECT data FROM entries WHERE id >= ? ORDER BY id LIMIT ?"
-        return [data for (data,) in self._connection().execute(sql, (start, count))]
+        return [data for (data,) in self._store.reader().execute(sql, (start, count))]
 
     def latest(self, repository: str, tag: str, *, size: int) -> tuple[int, bytes] | None:
         """The number and bytes of the last entry about a tag within the first ``size`` ones."""
@@ -161,29 +146,11 @@ class LogStore:
             "SELECT id, data FROM entries WHERE repository = ? AND tag = ? AND id < ?"
             " ORDER BY id DESC LIMIT 1"
         )
-        row = self._connection().execute(sql, (repository, tag, size)).fetchone()
+        row = self._store.reader().execute(sql, (repository, tag, size)).fetchone()
         return None if row is None else (row[0], row[1])
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = sqlite3.connect(
-                self._path, isolation_level=None, check_same_thread=False, timeout=30
-            )
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            with self._lock:
-                self._connections.append(connection)
-            self._local.connection = connection
-        return connection
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        connection = self._connection()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
+def _node(run: Connection, level: int, offset: int) -> bytes:
+    sql = 'SELECT hash FROM nodes WHERE level = ? AND "offset" = ?'
+    hashed: bytes = run.execute(sql, (level, offset)).fetchone()[0]
+    return hashed

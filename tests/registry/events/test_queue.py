@@ -130,9 +130,9 @@ def test_an_index_that_was_made_anew_is_followed_from_its_beginning(tmp_path: Pa
 
 def test_a_queue_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / FILE)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
-    with pytest.raises(RegistryStartError, match="format 2"):
+    with pytest.raises(RegistryStartError, match="format 3"):
         EventQueue(tmp_path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from registry.election import while_elected
 from registry.replicas.locks import LockOffices, Locks
-from tests.registry.replicas.servers import Postgres
+from tests.registry.postgres_kit import PostgresServer
 from tests.registry.running import PROJECT
 from tests.registry.service_kit import eventually
 from tests.registry.test_election import Work, until
@@ -34,8 +35,8 @@ Process = Callable[..., Locks]
 
 
 @pytest.fixture
-def url(postgres: Postgres) -> str:
-    return postgres.database()
+def url(postgres_server: PostgresServer) -> str:
+    return postgres_server.url
 
 
 @pytest.fixture
@@ -43,7 +44,9 @@ def process(url: str) -> Iterator[Process]:
     """Makes what a process of the registry has of locks."""
     made: list[Locks] = []
 
-    def make(scope: str = "lading") -> Locks:
+    mine = secrets.token_hex(4)
+
+    def make(scope: str = mine) -> Locks:
         made.append(Locks(partial(psycopg.connect, url, autocommit=True), scope))
         return made[-1]
 
@@ -77,13 +80,13 @@ def test_an_office_has_one_holder_among_all_processes(process: Process) -> None:
 
 
 def test_an_office_falls_free_with_a_killed_process(process: Process, url: str) -> None:
-    command = [sys.executable, "-c", HOLD, url, "lading"]
+    command = [sys.executable, "-c", HOLD, url, "shared"]
     with subprocess.Popen(
         command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"
-        office = LockOffices(process()).stand_for("office")
+        office = LockOffices(process("shared")).stand_for("office")
         assert not office.holds()
         holder.kill()
         eventually(office.holds)
