@@ -28,6 +28,8 @@ from typing import Any
 from tests.bench.registry_limits import limits
 from tests.bench.registry_load import (
     OCI_MANIFEST,
+    Asks,
+    Wire,
     make_image,
     pull,
     push,
@@ -105,11 +107,11 @@ def push_and_pull(server: Server) -> float:
     """Images a second that 16 clients push and pull at once."""
     images = [make_image(LAYERS, LAYER_SIZE) for _ in range(CONNECTIONS)]
 
-    def job(wire: Any, number: int) -> None:
+    def job(wire: Asks, number: int) -> None:
         push(wire, f"bench/client{number}", images[number])
         pull(wire, f"bench/client{number}", images[number])
 
-    return CONNECTIONS / together(server, CONNECTIONS, job)
+    return CONNECTIONS / together([Wire(server) for _ in images], job)
 
 
 def cases(paths: dict[str, str], seconds: float) -> list[Case]:

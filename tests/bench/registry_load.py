@@ -12,9 +12,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from tests.bench.registry_servers import Server
 
@@ -106,7 +106,21 @@ class Wire:
             length -= taken
 
 
-def push(wire: Wire, repository: str, image: Image) -> None:
+class Asks(Protocol):
+    """Sends requests, over one connection or several."""
+
+    def ask(
+        self, method: str, path: str, body: bytes = b"", kind: str = "application/octet-stream"
+    ) -> tuple[int, dict[str, str]]:
+        """See ``Wire.ask``."""
+        ...
+
+    def close(self) -> None:
+        """Close what it sends over."""
+        ...
+
+
+def push(wire: Asks, repository: str, image: Image) -> None:
     """Push as docker does."""
     for digest, data in image.blobs:
         status, _ = wire.ask("HEAD", f"/v2/{repository}/blobs/{digest}")
@@ -124,7 +138,7 @@ def push(wire: Wire, repository: str, image: Image) -> None:
     assert status == 201, status
 
 
-def pull(wire: Wire, repository: str, image: Image) -> None:
+def pull(wire: Asks, repository: str, image: Image) -> None:
     """Pull as docker does."""
     for method in ("HEAD", "GET"):
         status, _ = wire.ask(method, f"/v2/{repository}/manifests/latest")
@@ -134,11 +148,10 @@ def pull(wire: Wire, repository: str, image: Image) -> None:
         assert status == 200, status
 
 
-def together(server: Server, clients: int, job: Callable[[Wire, int], None]) -> float:
-    """Seconds until every client has done its job, all having begun at once."""
-    wires = [Wire(server) for _ in range(clients)]
+def together(wires: Sequence[Asks], job: Callable[[Asks, int], None]) -> float:
+    """Seconds until the client of each wire has done its job, all having begun at once."""
     errors: list[BaseException] = []
-    barrier = threading.Barrier(clients + 1)
+    barrier = threading.Barrier(len(wires) + 1)
 
     def work(number: int) -> None:
         barrier.wait()
@@ -147,7 +160,7 @@ def together(server: Server, clients: int, job: Callable[[Wire, int], None]) -> 
         except BaseException as error:  # noqa: BLE001 -- told by the caller
             errors.append(error)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(clients)]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(wires))]
     for thread in threads:
         thread.start()
     barrier.wait()

@@ -104,13 +104,9 @@ def ours(root: Path, folder: Path, *flags: str) -> Iterator[Server]:
     began = time.perf_counter()
     process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
     try:
-        assert process.stdout is not None
-        select.select([process.stdout], [], [], 60)
-        match = re.search(r"serving \S+:(\d+) from", process.stdout.readline())
-        if match is None:
-            sys.exit(f"lading ended with {process.poll()}")
-        server = Server("lading", int(match[1]), process, started=time.perf_counter() - began)
-        server.headers = {"Authorization": f"Bearer {_token(server)}"}
+        server = Server("lading", read_port(process), process)
+        server.started = time.perf_counter() - began
+        server.headers = {"Authorization": f"Bearer {token_for(server)}"}
         yield server
     finally:
         process.terminate()
@@ -119,7 +115,17 @@ def ours(root: Path, folder: Path, *flags: str) -> Iterator[Server]:
         process.stdout.close()
 
 
-def _token(server: Server) -> str:
+def read_port(process: subprocess.Popen[str]) -> int:
+    """Where a registry of ours says that it serves; exits when it does not."""
+    assert process.stdout is not None
+    select.select([process.stdout], [], [], 60)
+    match = re.search(r"serving \S+:(\d+) from", process.stdout.readline())
+    if match is None:
+        sys.exit(f"lading ended with {process.poll()}")
+    return int(match[1])
+
+
+def token_for(server: Server) -> str:
     """What a client gets for its password: asked for as the challenge says."""
     _, headers, _ = server.request("GET", "/v2/bench/app/tags/list")
     fields = dict(re.findall(r'(\w+)="([^"]*)"', headers["WWW-Authenticate"]))
