@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 STDOUT: Final = 1
 STDERR: Final = 2
+HOSTNAME: Final = "buildkitsandbox"
+"""The host name that commands see unless the build says otherwise."""
 
 OutputSink: TypeAlias = Callable[[int, bytes], None]
 """Takes ``(STDOUT or STDERR, bytes)``; one thread at a time, never after ``run`` has returned."""
@@ -180,7 +182,7 @@ class RunStep(Record):
     mounts: tuple[StepMount, ...] = ()
     network: str = "default"
     security: str = "sandbox"
-    hostname: str = "buildkitsandbox"
+    hostname: str = HOSTNAME
     platform: Platform | None = None
     """Whose programs they are, where it is not this machine's own."""
     extra_hosts: tuple[tuple[str, str], ...] = ()

@@ -31,6 +31,8 @@ class MountSurroundings(Record):
     expand: Callable[[str], str]
     origin: Callable[[str], Origin]
     """What a ``from`` value means."""
+    cache_namespace: str = ""
+    """Keeps the caches of one build from those of another with the same ids."""
 
 
 def plan_mount(mount: Mount, around: MountSurroundings, *, ssh_index: int = 0) -> MountSpec:
@@ -59,9 +61,10 @@ def plan_mount(mount: Mount, around: MountSurroundings, *, ssh_index: int = 0) -
 
 
 def _cache(checked: grammar.MountSpec, around: MountSurroundings) -> CacheSpec:
+    name = checked.id or _cleaned(checked.target or "")
     return CacheSpec(
         target=_target(checked, around),
-        id=checked.id or _cleaned(checked.target or ""),
+        id=f"{around.cache_namespace}/{name}" if around.cache_namespace else name,
         sharing=checked.sharing,
         read_only=checked.read_only,
         mode=0o755 if checked.mode is None else checked.mode,

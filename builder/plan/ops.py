@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from builder.keys import KeyField
-from builder.runner import Resources
+from builder.runner import HOSTNAME, Resources
 from records import Record, field
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ class Run(Record):
     network: str = "default"
     security: str = "sandbox"
     devices: tuple[str, ...] = ()
+    hostname: str = HOSTNAME
     extra_hosts: tuple[tuple[str, str], ...] = ()
     resources: Resources = field(default_factory=Resources)
     proxy_env: tuple[str, ...] = ()
@@ -151,6 +152,7 @@ class Run(Record):
             ("network", self.network),
             ("security", self.security),
             ("devices", self.devices),
+            *([("hostname", self.hostname)] if self.hostname != HOSTNAME else ()),
             ("hosts", tuple(name for name, _ in self.extra_hosts)),
             ("shm-size", limits.shm_size),
             ("ulimits", tuple((item.name, item.soft, item.hard) for item in limits.ulimits)),

@@ -127,7 +127,7 @@ class _Planner:
         replaced = self._contexts.replaced(dockerfile.stages)
         self._names = StageNames(dockerfile.stages, replaced)
         self._roots = RootSteps(self.add_step)
-        check_syntax(dockerfile, self.source)
+        check_syntax(dockerfile, self.source, options.build_args)
         self._target = find_target(dockerfile, options)
         self._anew = find_stages(dockerfile, options)
         self._globals = GlobalScope(dockerfile, options, self._target, self.source)

@@ -22,6 +22,7 @@ from builder.plan.ops import Copy, InlineFile, MountSpec, Op, Origin, Run, SshSp
 from builder.plan.options import PlanOptions
 from builder.plan.scope import StageScope, proxy_environment
 from builder.plan.sources import is_git, is_url
+from builder.runner import HOSTNAME
 from builder.sources.public import public_url
 from dockerfile_grammar import nodes
 from dockerfile_grammar.errors import SyntaxFault
@@ -203,6 +204,7 @@ class StageReader:
             network=network or "default",
             security=node.security or "sandbox",
             devices=node.devices,
+            hostname=options.build_args.get("BUILDKIT_SANDBOX_HOSTNAME") or HOSTNAME,
             extra_hosts=options.extra_hosts,
             resources=options.resources,
             proxy_env=proxy_environment(options.build_args),
@@ -235,6 +237,7 @@ class StageReader:
             workdir=self.draft.workdir,
             expand=self._expand,
             origin=lambda name: self.around.mount_source(name, self.index, node.range),
+            cache_namespace=self.around.options.build_args.get("BUILDKIT_CACHE_MOUNT_NS", ""),
         )
         for mount in node.mounts:
             agents = sum(isinstance(other, SshSpec) for other in mounts)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from builder.errors import PlanError, Source, TargetUnknownError
@@ -10,30 +11,44 @@ from builder.plan.options import PlanOptions
 from dockerfile_grammar import nodes
 from dockerfile_grammar.suggest import with_suggestion
 
-FRONTENDS: Final = ("docker/dockerfile", "docker/dockerfile-upstream")
-"""Images of the Dockerfile language; all their tags mean the builder itself."""
+_FRONTEND: Final = re.compile(r"(?:.*/)?docker/dockerfile(?:-upstream)?(?:[:@].*)?")
+"""Images of the Dockerfile language, also from a mirror; all mean the builder itself."""
 RESERVED_FRONTEND: Final = "dockerfile.v0"
 
 
 def check_syntax(
-    dockerfile: nodes.Dockerfile, source: Callable[[nodes.SourceRange], Source]
+    dockerfile: nodes.Dockerfile,
+    source: Callable[[nodes.SourceRange], Source],
+    build_args: Mapping[str, str],
 ) -> None:
-    """Accept a ``# syntax=`` line that names this language.
+    """Accept a ``# syntax=`` line, and an argument that goes before it, of this language.
 
     Raises:
         PlanError: it names another program.
     """
+    asked = build_args.get("BUILDKIT_SYNTAX", "").split()
+    if asked:
+        if not _is_ours(asked[0]):
+            raise PlanError(
+                f"unsupported frontend {asked[0]}",
+                where="--build-arg BUILDKIT_SYNTAX",
+                fix="leave the argument out, or name docker/dockerfile:1",
+            )
+        return
     for directive in dockerfile.directives:
         words = directive.value.split()
         if directive.name != "syntax" or not words:
             continue
-        name = words[0].partition("@")[0].partition(":")[0].removeprefix("docker.io/")
-        if name not in FRONTENDS and words[0] != RESERVED_FRONTEND:
+        if not _is_ours(words[0]):
             raise PlanError(
                 f"unsupported frontend {words[0]}",
                 source=source(nodes.SourceRange(directive.line, directive.line)),
                 fix="remove the syntax line, or write # syntax=docker/dockerfile:1",
             )
+
+
+def _is_ours(frontend: str) -> bool:
+    return frontend == RESERVED_FRONTEND or _FRONTEND.fullmatch(frontend) is not None
 
 
 def find_target(dockerfile: nodes.Dockerfile, options: PlanOptions) -> nodes.Stage:

@@ -153,6 +153,7 @@ def _run(session: Session, task: Task, op: Run) -> Execution:
                     network=op.network,
                     security=op.security,
                     platform=None if op.platform.matches(session.options.host) else op.platform,
+                    hostname=op.hostname,
                     extra_hosts=op.extra_hosts,
                     resources=op.resources,
                     devices=tuple(map(parse_device, op.devices)),

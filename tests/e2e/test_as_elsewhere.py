@@ -47,6 +47,27 @@ def test_modes_that_copy_the_bits_of_another_class(lading: Lading, tmp_path: Pat
     assert layers(lading, context)[0]["file"].mode == 0o754
 
 
+def test_arguments_that_steer_commands(lading: Lading, tmp_path: Path) -> None:
+    command = "hostname; ls /c; touch /c/$TIME"
+    dockerfile = f"FROM busybox\nARG TIME\nRUN --mount=type=cache,target=/c {command}\n"
+    context = write(tmp_path / "context", {"Dockerfile": dockerfile})
+
+    def said(time: str, *words: str) -> list[str]:
+        arguments = [word for pair in (f"TIME={time}", *words) for word in ("--build-arg", pair)]
+        log = lading("build", "--progress=plain", *arguments, context).stderr
+        return [
+            line.split()[-1]
+            for line in log.splitlines()
+            if line.startswith("#")
+            and line.split()[-1] in ("buildkitsandbox", "box", "first", "second", "third")
+        ]
+
+    assert said("first") == ["buildkitsandbox"]
+    assert said("second", "BUILDKIT_SANDBOX_HOSTNAME=box") == ["box", "first"]
+    assert said("second") == ["buildkitsandbox", "first", "second"]
+    assert said("third", "BUILDKIT_CACHE_MOUNT_NS=apart") == ["buildkitsandbox"]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -70,3 +91,13 @@ def test_errors_name_their_line(lading: Lading, tmp_path: Path, line: str, messa
     dockerfile = f"FROM busybox AS base\n{line}\n"
     context = write(tmp_path / "context", {"Dockerfile": dockerfile})
     assert message in lading("build", context, status=1).stderr
+
+
+def test_frontends(lading: Lading, tmp_path: Path) -> None:
+    dockerfile = "# syntax=127.0.0.1:1/mirror/docker/dockerfile:1\nFROM busybox\nRUN true\n"
+    context = write(tmp_path / "context", {"Dockerfile": dockerfile})
+    lading("build", "-q", context)
+    lading("build", "-q", "--build-arg", "BUILDKIT_SYNTAX=docker/dockerfile:1@sha256:1", context)
+    foreign = "BUILDKIT_SYNTAX=docker/dockerfile-other"
+    refused = lading("build", "-q", "--build-arg", foreign, context, status=1)
+    assert "unsupported frontend docker/dockerfile-other" in refused.stderr
