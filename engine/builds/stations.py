@@ -76,7 +76,7 @@ def pass_stations(
     with yard.store.lease("build"):
         images = _build(order, yard, tracker, cancellation, on_failure, lock)
         if yard.caches is not None:
-            yard.caches.settle()
+            yard.caches.settle(cancellation)
         if order.verify:
             _verify(order, images, yard, tracker, cancellation, lock)
         made = [(form, _finish(order, form, images, yard, tracker, occasion)) for form in wanted]

@@ -21,6 +21,7 @@ from images.client.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from builder.runner import Cancellation
     from builder.solver.elsewhere import Offer
     from builder.solver.records import StoredLayer
     from engine.builds.delivery.outputs import Packing
@@ -64,9 +65,11 @@ class PushAhead:
             self._bases[offer.layer.descriptor.digest] = offer.base
         self._sender.send(offer.layer, offer.step)
 
-    def settle(self) -> None:
-        """Wait for what is under way, so that the push sends nothing twice."""
-        self._sender.settle()
+    def settle(self, cancellation: Cancellation | None) -> None:
+        """Wait for what is under way, so that the push sends nothing twice; raises as
+        ``Sender.settle``.
+        """
+        self._sender.settle(cancellation)
 
     def close(self) -> None:
         """Give up what was not sent."""

@@ -253,10 +253,14 @@ class RemoteCaches:
             self._stopping.add(made)
         return made
 
-    def settle(self) -> None:
-        """Wait for what is being pushed ahead, so that it is not sent twice."""
+    def settle(self, cancellation: Cancellation | None) -> None:
+        """Wait for what is being pushed ahead, so that it is not sent twice.
+
+        Raises:
+            BuildCancelledError: ``cancellation`` fired before.
+        """
         for push in self.pushing:
-            push.settle()
+            push.settle(cancellation)
 
     def finish(self) -> None:
         """Write the caches, and remember what was brought in as if it had been made here.

@@ -14,10 +14,12 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from builder.errors import BuildCancelledError
 from images.errors import ImagesError
 
 if TYPE_CHECKING:
     from builder.progress.tracker import Tracker, Vertex
+    from builder.runner import Cancellation
     from builder.solver.records import StoredLayer
     from images.client.progress import LayerState
     from images.descriptor import Descriptor
@@ -73,10 +75,15 @@ class Sender:
         """How many layers were asked for."""
         return len(self._sent)
 
-    def settle(self) -> None:
-        """Wait until nothing is under way; open to signals in a main thread."""
+    def settle(self, cancellation: Cancellation | None = None) -> None:
+        """Wait until nothing is under way; open to signals in a main thread.
+
+        Raises:
+            BuildCancelledError: ``cancellation`` fired before.
+        """
         while wait(list(self._sent.values()), timeout=WAKE_SECONDS).not_done:
-            pass
+            if cancellation is not None and cancellation.cancelled:
+                raise BuildCancelledError("the build was cancelled")
 
     def close(self) -> None:
         """Begin nothing more, and wait for what ends by itself or was made to end."""

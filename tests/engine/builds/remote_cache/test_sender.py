@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from builder.errors import BuildCancelledError
 from builder.progress.tracker import Tracker
+from builder.runner import Cancellation
 from builder.solver.records import StoredLayer
 from engine.access import Access
 from engine.builds.remote_cache.lazy_store import LazyStore
@@ -93,6 +95,17 @@ def test_what_has_not_begun_when_it_is_closed_never_does(progress: RecordingProg
     place.open.set()
     closer.join()
     assert len(place.taken) <= UPLOADS
+
+
+def test_waiting_ends_with_the_build(progress: RecordingProgress) -> None:
+    place, cancellation = Place(), Cancellation()
+    with closing(Sender("there", place.deliver, Tracker(progress), failed=lambda _: None)) as it:
+        it.send(layer("a"), "RUN one")
+        cancellation.cancel()
+        with pytest.raises(BuildCancelledError):
+            it.settle(cancellation)
+        place.open.set()
+        it.settle(Cancellation())
 
 
 @pytest.fixture
