@@ -7,7 +7,6 @@ is connections: proxies, TLS, keeping them, giving them up when the scope is can
 
 from __future__ import annotations
 
-import base64
 import errno
 import ipaddress
 import select
@@ -22,8 +21,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
 from multidict import CIMultiDict
-from yarl import URL
 
+from images.client.proxy_hop import address, login, read_proxy, tunnel
 from images.client.scope import Cancelled, current
 from images.client.threads import ThreadLock
 from images.client.wire import (
@@ -37,6 +36,8 @@ from images.client.wire import (
 )
 
 if TYPE_CHECKING:
+    from yarl import URL
+
     from images.client.options import ClientOptions
     from images.client.wire import Data
 
@@ -50,8 +51,6 @@ IDLE: Final = 16
 """Connections of one place that are kept."""
 DRAIN_SECONDS: Final = 1.0
 """How long that may take at each step."""
-HEAD: Final = 64 << 10
-"""Bytes of a proxy's answer to CONNECT."""
 
 
 class PlainWire:
@@ -129,23 +128,27 @@ class PlainWire:
 
     async def _connect(self, place: _Place) -> HTTPConnection:
         scheme, host, port, proxy, tls = place
-        way = None if proxy is None else _proxy(proxy)
-        sock = await self._dial(*((host, port) if way is None else _address(way)))
+        way = None if proxy is None else read_proxy(proxy)
+        sock = await self._dial(*((host, port) if way is None else address(way)))
         if scheme == "https":
             assert tls is not None
             try:
                 if way is not None:
                     with current().ending(partial(_shut, sock)):
-                        _tunnel(sock, place, way)
+                        tunnel(sock, host, port, way)
                 # It takes the socket over, with its timeout.
                 sock = secure = tls.wrap_socket(
                     sock, server_hostname=host, do_handshake_on_connect=False
                 )
                 with current().ending(partial(_shut, sock)):
                     secure.do_handshake()
-            except BaseException as error:
+            except OSError as error:
                 sock.close()
                 raise _tls_fault(error) from error
+            except BaseException:
+                sock.close()
+                raise
+
         connection = HTTPConnection(host, port, blocksize=PIECE)
         connection.sock = sock
         connection.auto_open = 0
@@ -154,12 +157,12 @@ class PlainWire:
     async def _dial(self, host: str, port: int) -> socket.socket:
         """A connected socket, to the first of the host's addresses that answers."""
         failure = OSError(errno.EHOSTUNREACH, "the name has no address")
-        for family, address in await self._addresses(host, port):
+        for family, where in await self._addresses(host, port):
             sock = socket.socket(family, socket.SOCK_STREAM)
             try:
                 sock.settimeout(self._options.connect_timeout)
                 with current().ending(partial(_shut, sock)):
-                    sock.connect(address)
+                    sock.connect(where)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.settimeout(self._options.read_timeout)
             except OSError as error:
@@ -183,7 +186,7 @@ class PlainWire:
             listed = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise UnknownHostError(error) from error
-        return [(family, address) for family, _, _, _, address in listed]  # type: ignore[misc]
+        return [(family, where) for family, _, _, _, where in listed]  # type: ignore[misc]
 
 
 class _Exchange:
@@ -244,7 +247,7 @@ class _Exchange:
         scheme, _, _, proxy, _ = self._place
         if proxy is None or scheme == "https":
             return url.raw_path_qs, {}
-        return f"http://{_authority(url)}{url.raw_path_qs}", _login(_proxy(proxy))
+        return f"http://{_authority(url)}{url.raw_path_qs}", login(read_proxy(proxy))
 
     def finish(self) -> None:
         """The answer was read to its end, so the connection can be used again."""
@@ -354,24 +357,6 @@ def _shut(sock: socket.socket) -> None:
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-def _tunnel(sock: socket.socket, place: _Place, way: URL) -> None:
-    """Let a proxy connect us to the place (RFC 9110, section 9.3.6)."""
-    host = f"[{place[1]}]" if ":" in place[1] else place[1]
-    lines = [f"CONNECT {host}:{place[2]} HTTP/1.1", f"Host: {host}:{place[2]}"]
-    lines += [f"{name}: {value}" for name, value in _login(way).items()]
-    sock.sendall("\r\n".join([*lines, "", ""]).encode())
-    head = bytearray()
-    while not head.endswith(b"\r\n\r\n"):
-        byte = sock.recv(1)
-        if not byte or len(head) >= HEAD:
-            raise ConnectionError("the proxy gives no answer")
-        head += byte
-    status = bytes(head).split(None, 2)[1:2]
-    if not status or not status[0].startswith(b"2"):
-        said = bytes(head).partition(b"\r\n")[0].decode("latin-1")
-        raise ConnectionError(f"the proxy does not connect: {said}")
-
-
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
@@ -380,47 +365,16 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _proxy(text: str) -> URL:
-    """The proxy's address.
-
-    Raises:
-        AddressError: it is spoken to in TLS, or in something that is not HTTP.
-    """
-    try:
-        way = URL(text)
-        if way.scheme != "http" or not way.raw_host:
-            raise ValueError(f"the proxy {way.scheme}://{way.raw_host} is not http://")
-    except ValueError as error:
-        raise AddressError(error) from error
-    return way
-
-
-def _address(way: URL) -> tuple[str, int]:
-    return way.raw_host or "", way.port or 80
-
-
-def _login(way: URL) -> dict[str, str]:
-    """Who we are to a proxy, where its URL says (RFC 7617)."""
-    if way.user is None:
-        return {}
-    pair = base64.b64encode(f"{way.user}:{way.password or ''}".encode()).decode()
-    return {"Proxy-Authorization": f"Basic {pair}"}
-
-
 def _authority(url: URL) -> str:
     return url.host_port_subcomponent or ""
 
 
-def _tls_fault(error: BaseException) -> BaseException:
+def _tls_fault(error: OSError) -> WireError:
     """What it means that a connection was made, and TLS was not."""
+    current().check()
     if isinstance(error, ssl.SSLCertVerificationError):
         return CertificateError(error)
-    if isinstance(error, ssl.SSLError):
-        return HandshakeError(error)
-    if isinstance(error, OSError):
-        current().check()
-        return ConnectError(error)
-    return error
+    return HandshakeError(error) if isinstance(error, ssl.SSLError) else ConnectError(error)
 
 
 @contextmanager
