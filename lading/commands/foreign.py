@@ -13,7 +13,7 @@ from lading.flags.elsewhere import ELSEWHERE, IGNORED, MEANS, Foreign
 _TRUTH = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
 _PULL = {"always": True, "newer": True, "ifnewer": True, "missing": False, "ifmissing": False}
 """What buildah's ``--pull=`` means besides true and false."""
-_STATED = re.compile(r"(?:true|false|[01tf])\Z|[a-z-]+=", re.IGNORECASE)
+_STATED = re.compile(r"(?:true|false|[01tf])\Z|[a-z][a-z-]*=", re.IGNORECASE)
 """What follows ``--provenance`` or ``--sbom`` as its value, where buildx would take anything."""
 _ARGUMENT_FILE = "--build-arg-file"
 

@@ -71,6 +71,7 @@ def test_refusals_say_what_to_type(flag) -> None:
         ("--provenance mode=max --sbom true .", "--provenance=mode=max --sbom=true ."),
         ("--provenance .", "--provenance ."),
         ("--sbom --push .", "--sbom --push ."),
+        ("--provenance --attest-as=index .", "--provenance --attest-as=index ."),
         ("--tag --rm --rm .", "--tag --rm ."),
         ("-- --rm", "-- --rm"),
     ],
