@@ -220,6 +220,8 @@ async def test_a_code_that_was_used_before(client: Client, issuer: LoginIssuer) 
     sent = await begin(browser, issuer)
     assert (await come_back(browser, sent)).status == 200
     assert "over already" in problem(await come_back(Browser(client), sent))
+    again = await come_back(browser, sent)
+    assert (again.status, again.headers["Location"]) == (303, "/"), "the button back does no harm"
     browser = Browser(client)
     sent = await begin(browser, issuer)
     issuer.status = 400

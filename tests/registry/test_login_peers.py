@@ -15,6 +15,7 @@ import pytest
 from registry.access.settings import AccessSettings, AuditSettings
 from tests.conftest import require_program
 from tests.lading.report.browser import Tab, browser
+from tests.lading.report.test_browser import CONTRAST, OVERFLOW
 from tests.registry.access_kit import ask_token, basic, bearer, rule, users_file
 from tests.registry.conftest import StartRegistry
 from tests.registry.kit import Answer, Client
@@ -207,9 +208,18 @@ async def test_the_whole_login_in_a_browser(client: Client, tmp_path: Path) -> N
         token = await tab.evaluate("document.querySelector('#token').innerText")
         assert token.startswith("lading_personal_")
         await tab.picture(tmp_path / "token.png")
-        assert (await ask_token(client, headers=basic("x", token))).status == 200
         ours = [it for it in tab.complaints if client.base in it and "it loads" not in it]
         assert ours == []
+        for width in (1280, 360):
+            for path in ("/web/tokens", "/auth/oidc/corp/callback"):
+                for scheme in ("light", "dark"):
+                    await tab.open(client.base + path, width=width, height=900, scheme=scheme)
+                    assert await tab.evaluate(OVERFLOW) <= 0, path
+                    buttons = await tab.evaluate("document.querySelectorAll('a.button').length")
+                    assert buttons or await tab.evaluate(CONTRAST) >= 4.5, path
+                    await tab.picture(tmp_path / f"{path.rpartition('/')[2]}-{width}-{scheme}.png")
+        await tab.open(f"{client.base}/web/tokens", width=1280, height=900, scheme="light")
+        assert (await ask_token(client, headers=basic("x", token))).status == 200
         await tab.evaluate("document.querySelector('.who button').click()")
         await _until(tab, "location.pathname == '/web/login'")
 

@@ -46,6 +46,8 @@ async def finish_login(visit: Visit) -> web.Response:
     registry, name = visit.registry, visit.target.issuer
     sealed = registry.grants.unseal(_purpose(name), visit.visitor.ticket(visit.request))
     ticket = Ticket(**sealed["ticket"]) if sealed else None
+    if ticket is None and visit.visitor.named:
+        return visit.see_other(page_path(Page.HOME))  # the way back, gone once more
     onward = "/" if ticket is None else ticket.onward
     try:
         if ticket is None:

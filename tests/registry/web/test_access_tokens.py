@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -12,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from registry.access.identity import Identity, Kind
-from registry.access.passwords import set_password
+from registry.access.passwords import fingerprint, set_password
 from registry.access.personal import MOST, PersonalTokens, TooManyTokensError
 from registry.access.robots import create_robot, parse_permission
 from registry.access.settings import AccessSettings, TokenSettings
 from tests.registry.access_kit import ask_token, basic, bearer, post_form, rule, users_file
 from tests.registry.conftest import StartRegistry
 from tests.registry.kit import Client
+from tests.registry.service_kit import call, eventually, service
 from tests.registry.web.webkit import Browser, parse
 
 ADA = Identity(Kind.USER, "ada")
@@ -207,3 +209,31 @@ def test_no_secret_is_kept(store: PersonalTokens, tmp_path: Path) -> None:
     database.close()
     assert token.decode() not in dump
     assert (tmp_path / "access" / "personal.db").stat().st_mode & 0o077 == 0
+
+
+def test_every_worker_knows_of_the_end(tmp_path: Path) -> None:
+    """A store that another process writes: the workers of a real service ask it themselves."""
+    users = users_file(tmp_path / "users", "ada")
+    (entry,) = [line for line in users.read_text().splitlines() if line.startswith("ada:")]
+    credential = fingerprint(entry.partition(":")[2].encode())
+    with service(tmp_path, f'[access]\nhtpasswd = "{users}"\n', workers=3) as running:
+        store = PersonalTokens.at(tmp_path / "store" / "access" / "personal.db")
+        now = time.time()
+        token = store.issue(ADA, credential, label="x", now=now, lifetime=600.0)
+        status, _, body = call(
+            running.port, "GET", "/auth/token?scope=repository:a:pull", headers=basic("x", token)
+        )
+        assert status == 200
+        ours = bearer(json.loads(body)["token"])
+
+        def answers() -> set[int]:
+            found = [call(running.port, "GET", "/v2/a/tags/list", headers=ours) for _ in range(9)]
+            return {answer[0] for answer in found}
+
+        assert answers() == {404}
+        (known,) = store.of(ADA, now=now)
+        assert store.revoke(ADA, known.id)
+        store.close()
+        eventually(lambda: answers() == {401}, 60)
+        refused, _, _ = call(running.port, "GET", "/auth/token", headers=basic("x", token))
+        assert refused == 401
