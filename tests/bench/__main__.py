@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 HELPERS = {"__init__", "__main__", "harness", "peers", "registry_load", "registry_servers"}
-HELPERS |= {"registry_limits", "registry_stores"}
+HELPERS |= {"registry_limits", "registry_stores", "replicas_servers"}
 
 if sys.argv[1:] != ["--list"]:
     sys.exit(
