@@ -97,9 +97,6 @@ ROUTES: Final[Mapping[tuple[Kind, str], tuple[Handler, str]]] = MappingProxyType
 )
 """Every verb of the specification, with the right it needs."""
 
-_FROM_MEMORY: Final = frozenset({"pull", "open"})
-"""Actions whose answers may come from memory, which others' writes make untrue."""
-
 _CACHED_PATH: Final = 512
 _CLIENT_GONE: Final = 499
 
@@ -151,7 +148,8 @@ class Dispatcher:
             return await self._trust(request)
         route = _route_often if len(path) < _CACHED_PATH else _route
         handler, target, access = route(path, request.method)
-        if registry.barrier is not None and access.action in _FROM_MEMORY:
+        if registry.barrier is not None and (access.action == "pull" or target.kind is Kind.PAGE):
+            # These may be answered from memory, which others' writes make untrue.
             await registry.barrier.passed()
         if access.action == "open":
             self._identify(request)

@@ -31,6 +31,7 @@ _BEGIN: Final = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = {};"
     " SELECT pg_advisory_xact_lock({})"
 )
+_MOVE: Final = "; SELECT value FROM facts WHERE name = 'move'"
 _NOTE: Final = (
     "WITH batch AS (INSERT INTO batches (writer, number, moment) VALUES (?1, ?2, ?3)"
     " ON CONFLICT (writer) DO UPDATE SET number = excluded.number, moment = excluded.moment)"
@@ -43,6 +44,10 @@ _ASK_SECONDS: Final = 20.0
 _KEPT_SECONDS: Final = 7 * 24 * 3600
 """A process that wrote nothing for so long asks no more."""
 
+
+_UNKNOWN: Final = (
+    "the database of the index was lost at a commit; it is not known whether this change happened"
+)
 
 _FIXES: Final = {
     "42501": "make the registry's user the owner of its database, or of its schema",
@@ -109,6 +114,7 @@ class PostgresDatabase(Database):
         self._lock_number = lock_number(address.schema, "writes")
         self._name = secrets.token_hex(8)
         self._batch = 0
+        self._noted = False
         try:
             self._link.open()
             check_server(self._link, self.where)
@@ -155,10 +161,10 @@ class PostgresDatabase(Database):
         with self._write_lock:
             try:
                 try:
-                    self._begin(durable=any(write.durable for write in writes))
-                    self.opens(self._move())
+                    durable = any(write.durable for write in writes)
+                    self.opens(self._begin(durable=durable))
                     self._run_batch(writes)
-                    self._note_batch(writes)
+                    self._note_batch(writes, durable=durable)
                     self._commit()
                 finally:
                     if self._link.in_transaction:
@@ -167,10 +173,6 @@ class PostgresDatabase(Database):
             except Exception as error:  # noqa: BLE001 -- handed to every waiting caller
                 for write in writes:
                     write.value, write.error = None, error
-
-    def _move(self) -> str | None:
-        row = self.writer.execute("SELECT value FROM facts WHERE name = 'move'").fetchone()
-        return None if row is None else str(row[0])
 
     def newest_event(self) -> int:
         """See ``Database``; events that are being written count."""
@@ -197,19 +199,23 @@ class PostgresDatabase(Database):
         self.writer.execute(sql, (made,))
         return str(self.writer.execute("SELECT mark FROM crash_mark").fetchone()[0])
 
-    def _begin(self, *, durable: bool) -> None:
-        """Take the lock; a connection that broke while it rested is made anew."""
-        begin = _BEGIN.format("on" if durable else "off", self._lock_number)
+    def _begin(self, *, durable: bool) -> str | None:
+        """Take the lock; a connection that broke while it rested is made anew.
+
+        Returns what the store says of its move, as JSON.
+        """
+        begin = _BEGIN.format("on" if durable else "off", self._lock_number) + _MOVE
         rested = self._link.usable
         try:
             self._link.open()
-            self._link.script(begin)
+            row = self._link.script(begin)
         except DatabaseLostError:
             if not rested:
                 raise
             self._link.close()
             self._link.open()
-            self._link.script(begin)
+            row = self._link.script(begin)
+        return None if row is None else str(row[0])
 
     def _run_batch(self, writes: Sequence[Write]) -> None:
         """Do the writes; one that fails is undone alone, with a savepoint where it is not alone."""
@@ -226,8 +232,12 @@ class PostgresDatabase(Database):
                 self._link.script("ROLLBACK TO one")
                 write.value, write.error = None, error
 
-    def _note_batch(self, writes: Sequence[Write]) -> None:
+    def _note_batch(self, writes: Sequence[Write], *, durable: bool) -> None:
+        """Number the slots that change, and this batch, unless nobody would miss it."""
         changed = {slot_of(w.repository) for w in writes if w.repository and w.error is None}
+        self._noted = durable or bool(changed)
+        if not self._noted:
+            return
         moment = int(self._clock())
         if not self._batch:
             sql = "DELETE FROM batches WHERE moment < ?"
@@ -241,10 +251,12 @@ class PostgresDatabase(Database):
             self._link.commit()
         except DatabaseLostError as error:
             self._link.close()
-            if not self._was_committed(error):
+            if not self._noted:
+                raise OutcomeUnknownError(_UNKNOWN) from error
+            if not self._was_committed():
                 raise
 
-    def _was_committed(self, error: DatabaseLostError) -> bool:
+    def _was_committed(self) -> bool:
         """Whether the last batch is there, although nobody said so.
 
         Raises:
@@ -262,10 +274,7 @@ class PostgresDatabase(Database):
             except DatabaseError as failure:
                 self._link.close()
                 if time.monotonic() >= deadline:
-                    raise OutcomeUnknownError(
-                        "the database of the index was lost at a commit; it is not known whether"
-                        " this change happened"
-                    ) from failure
+                    raise OutcomeUnknownError(_UNKNOWN) from failure
                 self._sleep(0.2)
             else:
                 return row is not None

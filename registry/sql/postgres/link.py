@@ -138,10 +138,16 @@ class Link:
             raise fault_of(error) from error
         return cursor
 
-    def script(self, statements: str) -> None:
-        """Run statements of PostgreSQL's own, without parameters, in one round trip."""
+    def script(self, statements: str) -> Any:
+        """Run statements of PostgreSQL's own, without parameters, in one round trip.
+
+        Returns the first row of the last one; None when it has none.
+        """
         try:
-            self._live().execute(statements.encode(), prepare=False)
+            cursor = self._live().execute(statements.encode(), prepare=False)
+            while cursor.nextset():
+                pass
+            return cursor.fetchone() if cursor.description else None
         except psycopg.Error as error:
             raise fault_of(error) from error
 
