@@ -20,7 +20,7 @@ from registry.access.ldap.settings import LdapSettings
 from registry.access.settings import AccessSettings
 from registry.access.snapshot import Places, take_snapshot
 from registry.access.throttle import Patience
-from registry.errors import RegistryConfigError
+from registry.errors import ApiError, RegistryConfigError
 from registry.workers import Workers
 from tests.registry.access_kit import FakeCaller, ask_token, basic, bearer, rule, users_file
 from tests.registry.conftest import StartRegistry
@@ -171,10 +171,16 @@ async def test_a_session_in_a_browser_follows_the_directory(own: Slapd, tmp_path
     identity = await control.grants.session(session)
     assert identity is not None
     assert (str(identity), identity.groups) == ("outside:corp/ada", ("corp/dev", "corp/ops"))
+    assert control.vouches_on(identity)
+    token = await control.grants.issue_personal(identity, label="x", lifetime=600)
+    by_token = await control.login(FakeCaller(), "anything", token.encode())
+    assert (by_token.identity, by_token.lasting) == (identity, False)
     gone = f"dn: uid=ada,ou=people,{ROOT}\nchangetype: delete\n"
     await asyncio.to_thread(own.modify, gone)
     await asyncio.sleep(0.3)
     assert await control.grants.session(session) is None
+    with pytest.raises(ApiError, match="nobody of that name"):
+        await control.login(FakeCaller(), "anything", token.encode())
     await asyncio.to_thread(control.close)
     await asyncio.to_thread(workers.close)
 
