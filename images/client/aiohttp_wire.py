@@ -81,7 +81,8 @@ class AiohttpWire:
                 timeout=aiohttp.ClientTimeout(
                     total=None, sock_connect=options.connect_timeout, sock_read=options.read_timeout
                 ),
-                read_bufsize=limits.CHUNK,
+                # What is in it when a connection breaks is lost, and has to come again.
+                read_bufsize=limits.CHUNK // 8,
             )
         return self._session
 
