@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,18 @@ def copy_state(old: Path, new: Path) -> None:
     if old.resolve() == new.resolve():
         return
     _copy(old, new)
+
+
+def small_files(root: Path) -> Iterator[Path]:
+    """The files of rooms below a store's folder: keys, accounts, reports; no database."""
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        if folder.name in _LEFT or folder.name.startswith((".", "replaced-")):
+            continue
+        for path in sorted(folder.rglob("*")):
+            hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+            other = hidden or path.is_symlink() or path.name.endswith((_DATABASE, *_ENDINGS))
+            if path.is_file() and not other:
+                yield path
 
 
 def _copy(old: Path, new: Path) -> None:

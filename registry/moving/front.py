@@ -22,6 +22,7 @@ from registry.moving.migration import (
     opened,
     same_place,
 )
+from registry.moving.rooms import check_keys
 from registry.s3.settings import StorageType
 from registry.service import open_storage
 from registry.sql.settings import IndexType
@@ -122,6 +123,7 @@ def check_configurations(old: RegistryConfig, new: RegistryConfig) -> None:
     one, other = old.root.resolve(), new.root.resolve()
     if one != other and (one in other.parents or other in one.parents):
         raise MigrationError("one store is inside the other", where=str(new.root))
+    check_keys(old, new)
     if one != other and new.root.exists():
         names = {path.name for path in new.root.iterdir()}
         if names and not names & _EXPECTED:

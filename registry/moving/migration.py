@@ -29,8 +29,8 @@ from registry.errors import MigrationError, StoreMovingError
 from registry.index import SqlIndex
 from registry.journal import Journal
 from registry.moving.content import needed, totals
-from registry.moving.files import copy_state
 from registry.moving.membership import Membership
+from registry.moving.rooms import copy_rooms
 from registry.moving.state import ARRIVING, BOOT, MOVE, Move, Phase
 from registry.moving.transfer import Pace, Tally, Transfer
 from registry.protocols import Storage
@@ -322,7 +322,7 @@ class Migration:
             self._progress.phase = "comparing"
             self._told(self._progress)
             self._report.checksums = self._rows.compare(deadline)
-            copy_state(self._old.config.root, self._new.config.root)
+            copy_rooms(self._old.config, self._old.index, self._new.config, self._new.index)
             self._prepare_new()
             deadline()
             rest.close_for_good()

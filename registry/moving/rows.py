@@ -68,7 +68,7 @@ class _Pending:
 
     def _write(self, connection: Connection) -> None:
         if self.gone:
-            chosen = " AND ".join(f"{name} = ?" for name in self.table.key)
+            chosen = " AND ".join(f'"{name}" = ?' for name in self.table.key)
             sql = f"DELETE FROM {self.table.name} WHERE {chosen}"
             connection.executemany(sql, self.gone)
         if self.put:
@@ -135,11 +135,11 @@ def count(table: Table, connection: Connection) -> int:
 def put_statement(table: Table) -> str:
     """The INSERT of a row, which replaces one with the same key."""
     marks = ", ".join("?" * len(table.columns))
-    others = [f"{name} = excluded.{name}" for name in table.columns[table.keys :]]
+    others = [f'"{name}" = excluded."{name}"' for name in table.columns[table.keys :]]
     action = f"UPDATE SET {', '.join(others)}" if others else "NOTHING"
     return (
-        f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES ({marks})"
-        f" ON CONFLICT ({', '.join(table.key)}) DO {action}"
+        f"INSERT INTO {table.name} ({_names(table.columns)}) VALUES ({marks})"
+        f" ON CONFLICT ({_names(table.key)}) DO {action}"
     )
 
 
@@ -158,7 +158,7 @@ def number_on(connection: Connection, table: Table, newest: int) -> None:
 
 
 def _rows(table: Table, connection: Connection, where: str) -> Iterator[Row]:
-    columns, key = ", ".join(table.columns), ", ".join(table.key)
+    columns, key = _names(table.columns), _names(table.key)
     end = f" ORDER BY {key} LIMIT {_PAGE}"
     select = f"SELECT {columns} FROM {table.name} WHERE {where}"
     page = connection.execute(select + end).fetchall()
@@ -170,3 +170,8 @@ def _rows(table: Table, connection: Connection, where: str) -> Iterator[Row]:
         last = page[-1][: table.keys]
         sql = f"{select} AND ({key}) > ({marks}){end}"
         page = connection.execute(sql, last).fetchall()
+
+
+def _names(columns: tuple[str, ...]) -> str:
+    """A list of columns; some are words of SQL."""
+    return ", ".join(f'"{name}"' for name in columns)
