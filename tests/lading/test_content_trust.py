@@ -54,8 +54,8 @@ def test_a_build_that_pushes_signs_every_tag(host, lading, monkeypatch, tmp_path
     (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
     one, two, other = f"{host}/a/app:1", f"{host}/a/app:2", f"{host}/b/app:zst"
     form = f"type=registry,name={other},compression=zstd"
-    names = ("-t", one, "-t", two, "-o", form, "-o", "type=registry")
-    status, out, err = lading("build", "--push", *names, str(tmp_path))
+    both = f'type=registry,"name={one},{two}"'
+    status, out, err = lading("build", "--push", "-o", form, "-o", both, str(tmp_path))
     assert (status, out) == (0, "")
     assert [line for line in err.splitlines() if line.startswith("Successfully")] == [
         f"Successfully signed {name}" for name in (other, one, two)

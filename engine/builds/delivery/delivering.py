@@ -110,7 +110,11 @@ def check_outputs(outputs: Sequence[Output], tags: Sequence[Reference], *, platf
         if output.push and not output.push_by_digest:
             again = taken.intersection(names)
             if again:
-                raise OutputError(f"two outputs push to {min(again).familiar}", where="--output")
+                raise OutputError(
+                    f"two outputs push to {min(again).familiar}",
+                    where="--output",
+                    fix="give each its own name=, and leave -t out, which goes before names",
+                )
             taken.update(names)
 
 
