@@ -115,8 +115,8 @@ def test_a_fresh_index_and_an_upgraded_one_are_the_same(tmp_path: Path, number: 
 
 def test_a_failed_upgrade_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = old_store(tmp_path / "store", 1)
-    broken = (*schema._STEPS[:-1], schema._STEPS[-1] + "INSERT INTO nowhere VALUES (1);\n")
-    monkeypatch.setattr(schema, "_STEPS", broken)
+    broken = (*schema.STEPS[:-1], schema.STEPS[-1] + "INSERT INTO nowhere VALUES (1);\n")
+    monkeypatch.setattr(schema, "STEPS", broken)
     before = (FORMATS / "format-1.sql").read_text()
     with closing(sqlite3.connect(root / "index.db", isolation_level=None)) as index:
         with pytest.raises(sqlite3.OperationalError):
@@ -149,5 +149,5 @@ def test_a_released_step_never_changes() -> None:
         4: "14b6219f4d63ad1d",
     }
     for number, digest in texts.items():
-        found = hashlib.sha256(schema._STEPS[number - 1].encode()).hexdigest()
+        found = hashlib.sha256(schema.STEPS[number - 1].encode()).hexdigest()
         assert found.startswith(digest), f"format {number} is out in the world"
