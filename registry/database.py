@@ -20,7 +20,6 @@ import orjson
 from registry.election import Offices
 from registry.moving.state import BOOT, MOVE, is_over
 from registry.sql.connection import Connection
-from registry.sql.stores import Stores
 
 T = TypeVar("T")
 
@@ -92,8 +91,6 @@ class Database(ABC):
     """The connection of write methods; to be used inside ``apply`` alone."""
     generations: Freshness
     journal: Journal
-    stores: Stores
-    """The databases of single rooms."""
     barrier: Barrier | None = None
     """To be passed before an answer from memory; None where ``generations`` know by themselves."""
     offices: Offices

@@ -22,7 +22,6 @@ from registry.errors import StoreBusyError
 from registry.generation import Generations
 from registry.journal import Journal
 from registry.sql.connection import Connection
-from registry.sql.stores import SqliteStores
 
 _FAILED_COMMITS: Final = "failed_commits"
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -40,7 +39,6 @@ class SqliteDatabase(Database):
         self.path = root / "index.db"
         self.where = str(self.path)
         self.offices = FileOffices(root)
-        self.stores = SqliteStores()
         self._shared = _lock(root, fcntl.LOCK_SH)
         self._local = threading.local()
         self._connections: list[Connection] = []

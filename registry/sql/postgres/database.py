@@ -17,15 +17,14 @@ from contextlib import suppress
 from typing import Final
 
 from registry.database import Database, Write
-from registry.errors import RegistryStartError
 from registry.replicas.locks import LockOffices, Locks, lock_number
 from registry.sql.connection import Connection
 from registry.sql.errors import DatabaseError, DatabaseLostError, OutcomeUnknownError
 from registry.sql.postgres.changes import ChangeBarrier, Slots, slot_of
+from registry.sql.postgres.faults import start_error
 from registry.sql.postgres.link import Address, Link
 from registry.sql.postgres.migrating import check_server, migrate_index
 from registry.sql.postgres.pool import Pool
-from registry.sql.postgres.stores import PostgresStores
 
 _BEGIN: Final = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = {};"
@@ -47,20 +46,6 @@ _KEPT_SECONDS: Final = 7 * 24 * 3600
 
 _UNKNOWN: Final = (
     "the database of the index was lost at a commit; it is not known whether this change happened"
-)
-
-_FIXES: Final = {
-    "42501": "make the registry's user the owner of its database, or of its schema",
-    "3D000": "make it: CREATE DATABASE lading OWNER lading ENCODING 'UTF8' TEMPLATE template0",
-    "28P01": "correct the password in index.url_file, or in the file that PGPASSFILE names",
-    "28000": "see pg_hba.conf of the server, and the user in index.url",
-}
-"""What to do, by SQLSTATE (appendix A)."""
-_WORDS: Final = (
-    ("password authentication failed", "28P01"),
-    ("no password supplied", "28P01"),
-    ("no pg_hba.conf entry", "28000"),
-    ("does not exist", "3D000"),
 )
 
 
@@ -103,7 +88,6 @@ class PostgresDatabase(Database):
         self.journal = NoJournal()
         self.generations = Slots()
         self.barrier = ChangeBarrier(address.connect, self.generations)
-        self.stores = PostgresStores(address, wait=wait)
         self._locks = Locks(address.connect_plainly, address.schema)
         self.offices = LockOffices(self._locks)
         self._link = self.writer = Link(address.connect)
@@ -121,7 +105,7 @@ class PostgresDatabase(Database):
             migrate_index(self._link, address.schema, where=self.where)
         except DatabaseError as error:
             self._link.close()
-            raise _refused(error, self.where) from error
+            raise start_error(error, self.where) from error
         except BaseException:
             self._link.close()
             raise
@@ -278,15 +262,3 @@ class PostgresDatabase(Database):
                 self._sleep(0.2)
             else:
                 return row is not None
-
-
-def _refused(error: DatabaseError, where: str) -> RegistryStartError:
-    """Why a registry cannot start, in the server's words; they have no password."""
-    cause = error.__cause__
-    said = str(cause or error).strip().partition("\n")[0]
-    # libpq's own messages have no SQLSTATE; the server's words are within them.
-    state = getattr(cause, "sqlstate", None) or next(
-        (state for text, state in _WORDS if text in str(cause)), ""
-    )
-    fix = _FIXES.get(state, "start it, and correct index.url: host, port, user and database")
-    return RegistryStartError(f"the database cannot be used: {said}", where=where, fix=fix)

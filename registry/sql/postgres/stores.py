@@ -11,6 +11,7 @@ from typing import Final
 from registry.replicas.locks import lock_number
 from registry.sql.connection import Connection
 from registry.sql.errors import DatabaseError, DatabaseLostError, OutcomeUnknownError
+from registry.sql.postgres.faults import start_error
 from registry.sql.postgres.link import Address, Link
 from registry.sql.postgres.migrating import migrate_store
 from registry.sql.postgres.pool import Pool
@@ -36,7 +37,7 @@ class PostgresStores:
 
 
 class PostgresStore:
-    """One schema; two connections for reads, and one for transactions."""
+    """One schema; up to two connections for reads and one for transactions, when there are some."""
 
     def __init__(self, address: Address, name: str, steps: Sequence[str], *, wait: float) -> None:
         schema = f"{address.schema}_{name}"
@@ -48,9 +49,11 @@ class PostgresStore:
         try:
             self._link.open()
             migrate_store(self._link, schema, steps, where=self.where)
-        except BaseException:
+        except DatabaseError as error:
+            raise start_error(error, self.where) from error
+        finally:
+            # Most rooms write seldom, and some never.
             self._link.close()
-            raise
 
     def reader(self) -> Connection:
         """See ``Store``."""
