@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -281,6 +282,35 @@ def test_replicas_that_start_at_once_make_one_schema(
     for index in indexes:
         link(index, 1)
         index.close()
+
+
+def test_a_dump_brings_everything_back(
+    settings: IndexSettings, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    """As docs/registry-postgres.md says: counters, triggers and numbers go on behind it."""
+    index = PostgresIndex(settings)
+    index.set_followed(followed=True)
+    link(index, 1)
+    put = partial(index.put_manifest, "a", NewManifest(digest(2), "x/y", 5), ["t"])
+    index.write("a", put)
+    newest = index.newest_event()
+    file = str(tmp_path / "dump")
+    dump = [postgres_server.programs / "pg_dump", f"--schema={settings.schema}", "--format=custom"]
+    subprocess.run([*dump, f"--file={file}", settings.url], check=True)
+    index.write("a", partial(index.delete_manifest, "a", digest(2)))
+    index.close()
+    restore = [postgres_server.programs / "pg_restore", "--clean", "--if-exists"]
+    subprocess.run([*restore, f"--dbname={settings.url}", file], check=True)
+    index = PostgresIndex(settings)
+    assert index.tags("a", last="", limit=9) == ["t"]
+    usage = "SELECT bytes, tags FROM repositories"
+    assert index.reader().execute(usage).fetchall() == [(6, 1)]
+    assert index.newest_event() == newest
+    link(index, 3, "b")
+    index.write("a", partial(index.delete_manifest, "a", digest(2)))
+    assert index.reader().execute(f"{usage} ORDER BY name").fetchall() == [(1, 0), (3, 0)]
+    assert index.reader().execute("SELECT digest FROM garbage").fetchall() == [(digest(2),)]
+    index.close()
 
 
 def test_a_newer_format_is_refused(
