@@ -97,7 +97,7 @@ def test_a_registry_that_refuses_ends_the_build(
         assert "the cache cannot be written" in log
         (context / "Dockerfile").write_text(then(0))
         log = build(lading, context, "--cache-to", cache).log
-        assert re.search(r"was not written.*while the layer of \[[23]/3\] RUN", log)
+        assert re.search(r"was not written.*while the layer of \[[23]/3\] RUN", log), log
     finally:
         process.terminate()
         process.communicate()

@@ -112,12 +112,13 @@ class Sender:
         return blob
 
     def _fail(self, error: ImagesError, step: str) -> None:
+        # Several may fail at the same time, and any of them may be the one that is told.
+        error.add_note(f"while the layer of {step} was sent to {self._label}")
         with self._lock:
             first = self._failure is None
             if first:
                 self._failure = error
         if first:
-            error.add_note(f"while the layer of {step} was sent to {self._label}")
             self._failed(error)
 
 
