@@ -57,14 +57,14 @@ def move_under_load(
             fill(found)
         load = Load(found.port)
         with load.running():
-            eventually(lambda: len(load.acknowledged) > 10 and load.read > 10)
+            eventually(lambda: len(load.acknowledged) > 10 and load.read > 10, 120)
             line = ("migrate", "-c", here, "--to", there, "--format", "json")
             status, said = lading(*line, environment=environment)
             assert status == 0, said
             report = json.loads(said)
             # Reads go on, and writes are refused until the servers are started anew.
             reads = load.read
-            eventually(lambda: load.refused and load.read > reads + 10)
+            eventually(lambda: load.refused and load.read > reads + 10, 120)
         assert load.failures == []
         assert set(load.refused) == {503}
         status, headers, body = call(found.port, "POST", "/v2/x/blobs/uploads/")

@@ -55,7 +55,7 @@ def test_what_rooms_keep_goes_along(
             with service(folder, storage + rooms, environment=environment) as found:
                 heads.append(call(found.port, "GET", f"{LOG}/checkpoint")[2])
                 push(found, "team/app", f"t{number}")
-                eventually(lambda: inbox.requests)
+                eventually(lambda: inbox.requests, 60)
                 heads.append(call(found.port, "GET", f"{LOG}/checkpoint")[2])
                 keys = call(found.port, "GET", f"{LOG}/key")[2]
                 key = key or keys
