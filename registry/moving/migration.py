@@ -322,7 +322,7 @@ class Migration:
             self._progress.phase = "comparing"
             self._told(self._progress)
             self._report.checksums = self._rows.compare(deadline)
-            copy_rooms(self._old.config, self._old.index, self._new.config, self._new.index)
+            copy_rooms(self._old.config, self._old.index, self._new.config)
             self._prepare_new()
             deadline()
             rest.close_for_good()

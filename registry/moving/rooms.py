@@ -14,6 +14,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from registry.backing import Backing, open_backing
 from registry.config import RegistryConfig
 from registry.errors import MigrationError
 from registry.index import SqlIndex
@@ -57,25 +58,24 @@ def check_keys(old: RegistryConfig, new: RegistryConfig) -> None:
         )
 
 
-def copy_rooms(
-    old: RegistryConfig, old_index: SqlIndex, new: RegistryConfig, new_index: SqlIndex
-) -> None:
+def copy_rooms(old: RegistryConfig, old_index: SqlIndex, new: RegistryConfig) -> None:
     """Bring them up to date at the new place; durable on return. Blocks."""
     if not _is_shared(old) and not _is_shared(new):
         copy_state(old.root, new.root)
         return
     rooms = (*_ROOMS, _FILES) if _is_shared(old) and _is_shared(new) else _ROOMS
-    for path, module in rooms:
-        steps = importlib.import_module(module).STEPS
-        if _has(old, old_index, path):
-            with ExitStack() as stack:
-                source = stack.enter_context(closing(_open(old, old_index, path, steps)))
-                target = stack.enter_context(closing(_open(new, new_index, path, steps)))
-                _equalize(source, target, steps)
-    if not _is_shared(old):
-        _take_in(old.root, new_index)
-    elif not _is_shared(new):
-        _give_out(old_index, new.root)
+    with closing(open_backing(old)) as here, closing(open_backing(new)) as there:
+        for path, module in rooms:
+            steps = importlib.import_module(module).STEPS
+            if _has(old, old_index, path):
+                with ExitStack() as stack:
+                    source = stack.enter_context(closing(_open(here, path, steps)))
+                    target = stack.enter_context(closing(_open(there, path, steps)))
+                    _equalize(source, target, steps)
+        if here.shared is None and there.shared is not None:
+            _take_in(old.root, there.shared)
+        elif here.shared is not None and there.shared is None:
+            _give_out(here.shared, new.root)
 
 
 def _equalize(source: Store, target: Store, steps: tuple[str, ...]) -> None:
@@ -92,9 +92,9 @@ def _equalize(source: Store, target: Store, steps: tuple[str, ...]) -> None:
                 number_on(connection, table, newest)
 
 
-def _take_in(root: Path, index: SqlIndex) -> None:
+def _take_in(root: Path, stored: StoredFiles) -> None:
     """Files of a folder become rows."""
-    with closing(_files(index)) as stored, stored.changing():
+    with stored.changing():
         names = set()
         for path in small_files(root):
             name = path.relative_to(root).as_posix()
@@ -105,13 +105,12 @@ def _take_in(root: Path, index: SqlIndex) -> None:
                 (stored.root / name).unlink()
 
 
-def _give_out(index: SqlIndex, root: Path) -> None:
+def _give_out(stored: StoredFiles, root: Path) -> None:
     """Rows become files of a folder."""
-    with closing(_files(index)) as stored:
-        for name, content in _contents(stored):
-            path = root / name
-            with locked(path):
-                replace(path, content)
+    for name, content in _contents(stored):
+        path = root / name
+        with locked(path):
+            replace(path, content)
 
 
 def _contents(stored: StoredFiles) -> Iterator[tuple[str, bytes]]:
@@ -120,18 +119,12 @@ def _contents(stored: StoredFiles) -> Iterator[tuple[str, bytes]]:
         yield str(name), bytes(content)
 
 
-def _files(index: SqlIndex) -> StoredFiles:
-    from registry.replicas.files import StoredFiles
-
-    return StoredFiles(index.stores)
-
-
-def _open(config: RegistryConfig, index: SqlIndex, path: str, steps: tuple[str, ...]) -> Store:
-    file = config.root / path
-    if not _is_shared(config):
+def _open(backing: Backing, path: str, steps: tuple[str, ...]) -> Store:
+    file = backing.root / path
+    if backing.shared is None:
         make_private(file.parent)
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    return index.stores.open(file, steps)
+    return backing.stores.open(file, steps)
 
 
 def _has(config: RegistryConfig, index: SqlIndex, path: str) -> bool:
