@@ -59,23 +59,16 @@ def open_backing(config: RegistryConfig) -> Backing:
     """What ``config`` says; blocks.
 
     Raises:
-        RegistryStartError: the driver of the database is missing, its URL is no good, or ``root``
-            has what replicas cannot have.
+        RegistryStartError: the driver of the database is missing, or its URL is no good.
         IndexFormatError: a newer release wrote it. STORE_ERRORS: it cannot be used.
     """
     if config.index.type is IndexType.SQLITE:
         return local_backing(config)
     from registry.replicas.files import StoredFiles
-    from registry.replicas.taking import take_over
 
     config.root.mkdir(parents=True, exist_ok=True)
     stores = _stores(config.index)
     files = StoredFiles(stores)
-    try:
-        take_over(config.root, files.root)
-    except BaseException:
-        files.close()
-        raise
     return Backing(config.root, files.root, stores, files)
 
 

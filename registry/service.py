@@ -252,7 +252,12 @@ def open_tracer(config: RegistryConfig) -> Tracer | None:
 
 def _open_backing(config: RegistryConfig) -> Backing:
     try:
-        return open_backing(config)
+        backing = open_backing(config)
+        if backing.shared is not None:
+            from registry.replicas.taking import take_over
+
+            take_over(config.root, backing.shared.root)
+        return backing
     except DatabaseError as error:
         raise RegistryStartError(
             f"cannot open the database: {error}",

@@ -1,8 +1,9 @@
 """What one machine kept beside its index, when that index has gone to PostgreSQL.
 
 Accounts and token keys are taken over by the first replica that finds them under its root while the
-replicas share none: a registry that had users must not begin without them. What else is there and
-cannot be taken over refuses the start, so that nothing begins anew under a name that clients know.
+replicas share nothing: a registry that had users must not begin without them. What else is there
+refuses the start then, so that nothing begins anew under a name that clients know; a migration
+brings it along.
 """
 
 from __future__ import annotations
@@ -29,19 +30,21 @@ def take_over(root: Path, files: SharedFile) -> None:
     Raises:
         RegistryStartError: there is something under ``root`` that replicas cannot have.
     """
+    if files.is_dir():
+        return
     for name, what in _LEFT.items():
         if (root / name).exists():
             raise RegistryStartError(
                 f"this folder has {what} of a registry of one machine, which replicas do not share",
                 where=str(root / name),
-                fix="go on with index.type = sqlite, or move it away to begin anew",
+                fix="bring it with `lading registry migrate`, or move it away to begin anew",
             )
     source, target = root / _FOLDER, files / _FOLDER
-    if not source.is_dir() or target.is_dir():
+    if not source.is_dir():
         return
     with locked(target):
         # Looked at again under the lock: another replica may have brought its own meanwhile.
-        if target.is_dir():
+        if files.is_dir():
             return
         for name in _ACCOUNTS:
             _copy(source / name, target / name)
