@@ -2,7 +2,7 @@
 
 An entry is named by a hash of the file and the format version. Entries are staged and renamed, so a
 reader sees a whole one or none; a damaged one is ignored and written again. The cache may be
-removed at any time. Nothing here imports lark.
+removed at any time. Nothing here imports the parser.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a logical line to a statement: keyword, flags, arguments. Here lark does the reading.
+"""From a logical line to a statement: keyword, flags, arguments. An automaton does the reading.
 
 ``dockerfile.lark`` holds one start rule per argument shape. A statement keeps words as they are
 written; ``instructions`` gives them their types.
@@ -9,13 +9,10 @@ from __future__ import annotations
 import json
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
-
-from lark import Token
-from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
-from lark.visitors import Transformer_NonRecursive
+from typing import TYPE_CHECKING, cast
 
 from dockerfile_grammar import tables
+from dockerfile_grammar.automaton import Automaton, Mismatch
 from dockerfile_grammar.errors import MountError, SyntaxFault
 from dockerfile_grammar.nodes import KeyValue
 from dockerfile_grammar.quoting import quoted
@@ -24,6 +21,8 @@ from records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from dockerfile_grammar.automaton import Token
 
 SHAPES: Mapping[str, tuple[str, ...]] = {
     "ADD": ("paths", "plain_paths"),
@@ -127,7 +126,7 @@ def read_mount(value: str, *, offset: int | None = None) -> tuple[tuple[str, str
     """
     try:
         fields = cast("list[str]", _parser("\\").parse(value, start="mount"))
-    except UnexpectedInput as error:
+    except Mismatch as error:
         raise MountError(
             f'invalid mount {quoted(value)}: bare " in non-quoted field',
             offset=offset,
@@ -162,14 +161,14 @@ def unquote_flag(written: str) -> str:
     return "".join(out)
 
 
-class _Values(Transformer_NonRecursive[Token, Any]):
-    """Turns matches into plain values."""
+class _Values:
+    """What each rule's match is worth; every value is plain."""
 
     def flags(self, children: list[Token]) -> list[Token]:
         return children
 
     def words(self, children: list[Token]) -> Arguments:
-        return Arguments(tuple(map(str, children)), tuple(item.start_pos or 0 for item in children))
+        return Arguments(tuple(map(str, children)), tuple(item.start for item in children))
 
     def json(self, children: list[Token]) -> Arguments:
         """Between the brackets stand strings, commas, and the first token of each value of another
@@ -184,11 +183,11 @@ class _Values(Transformer_NonRecursive[Token, Any]):
                     "when using JSON array syntax, arrays must be comprised of strings only",
                     code="dockerfile-json",
                     fix='put every element in double quotes: ["a", "b"]',
-                    offset=child.start_pos,
+                    offset=child.start,
                 )
         return Arguments(
             tuple(map(_decode_string, strings)),
-            tuple(item.start_pos or 0 for item in strings),
+            tuple(item.start for item in strings),
             json=True,
         )
 
@@ -206,13 +205,13 @@ class _Values(Transformer_NonRecursive[Token, Any]):
         first = children[0]
         if isinstance(first, Arguments):
             return first
-        return Arguments((str(first),), (first.start_pos or 0,))
+        return Arguments((str(first),), (first.start,))
 
     text = paths = plain_paths = command
 
     def pair(self, children: list[Token]) -> tuple[KeyValue, int]:
         name = value = ""
-        offset = children[0].start_pos or 0
+        offset = children[0].start
         for child in children:
             if child.type == "NAME":
                 name = str(child)
@@ -221,11 +220,11 @@ class _Values(Transformer_NonRecursive[Token, Any]):
         return KeyValue(name, value), offset
 
     def legacy(self, children: list[Token]) -> tuple[KeyValue, int]:
-        return KeyValue(str(children[0]), str(children[1]), legacy=True), children[0].start_pos or 0
+        return KeyValue(str(children[0]), str(children[1]), legacy=True), children[0].start
 
     def declaration(self, children: list[Token]) -> tuple[KeyValue, int]:
         if len(children) == 1 and children[0].type == "NAME":
-            return KeyValue(str(children[0]), None), children[0].start_pos or 0
+            return KeyValue(str(children[0]), None), children[0].start
         return self.pair(children)
 
     def pairs(self, children: list[tuple[KeyValue, int]]) -> Arguments:
@@ -246,7 +245,7 @@ class _Values(Transformer_NonRecursive[Token, Any]):
                 offsets += child.offsets
             else:
                 words.append(str(child))
-                offsets.append(child.start_pos or 0)
+                offsets.append(child.start)
         return Arguments(tuple(words), tuple(offsets), json=in_json)
 
     plain_health = health
@@ -265,29 +264,9 @@ class _Values(Transformer_NonRecursive[Token, Any]):
 setattr(_Values, "from", _Values.words)
 
 
-class _Parser:
-    """lark's parser with the values in place of its trees."""
-
-    def __init__(self, escape: str) -> None:
-        self._lark = tables.parser(escape, starts=STARTS)
-        self._values = _Values()
-
-    def parse(self, text: str, *, start: str) -> Any:
-        """The value of ``text``, read by one start rule.
-
-        Raises:
-            UnexpectedInput: it does not have that shape. SyntaxFault: it has, and is wrong.
-        """
-        tree = self._lark.parse(text, start=start)
-        try:
-            return self._values.transform(tree)
-        except VisitError as error:
-            raise error.orig_exc from None
-
-
 @lru_cache(maxsize=2)
-def _parser(escape: str) -> _Parser:
-    return _Parser(escape)
+def _parser(escape: str) -> Automaton:
+    return Automaton(tables.load(escape, starts=STARTS), _Values())
 
 
 def _split_flags(body: str, start: int, escape: str) -> tuple[tuple[Flag, ...], str, int]:
@@ -297,7 +276,7 @@ def _split_flags(body: str, start: int, escape: str) -> tuple[tuple[Flag, ...], 
     flags: list[Flag] = []
     rest, rest_start = "", start + len(body)
     for token in cast("list[Token]", _parser(escape).parse(body, start="flags")):
-        position = token.start_pos or 0
+        position = token.start
         if token.type == "REST":
             rest, rest_start = str(token), start + position
             break
@@ -314,7 +293,7 @@ def _read_arguments(
     for shape in shapes:
         try:
             found = cast("Arguments", parser.parse(body, start=shape))
-        except UnexpectedInput as error:
+        except Mismatch as error:
             if shape == shapes[-1]:
                 raise _fault(keyword, body, start, error) from error
         except SyntaxFault as fault:
@@ -330,10 +309,10 @@ def _read_arguments(
     raise AssertionError(f"{keyword} has no argument shape")
 
 
-def _fault(keyword: str, body: str, start: int, error: UnexpectedInput) -> SyntaxFault:
-    """Say in BuildKit's words what lark found wrong."""
-    position = error.pos_in_stream or 0
-    expected = error.expected if isinstance(error, UnexpectedToken) else set()
+def _fault(keyword: str, body: str, start: int, error: Mismatch) -> SyntaxFault:
+    """Say in BuildKit's words what is wrong."""
+    position = error.position or 0
+    expected = error.expected
     if keyword == "FROM":
         return SyntaxFault(
             "FROM requires either one or three arguments",
