@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
-from builder.errors import DownloadError
+from builder.errors import BuildInputError, DownloadError
 from builder.keys import key_of
 from builder.plan.sources import file_name
 from builder.request import Material
@@ -86,14 +86,14 @@ class Downloads:
 
         Raises:
             DownloadError: the server cannot be reached, refuses, or sends something else.
-            InvalidDigestError: ``checksum`` is malformed.
+            BuildInputError: ``checksum`` is malformed.
             ImagesError: the judge refuses.
         """
         with self._lock:
             known = self._done.get((url, checksum))
             if known is None:
                 wanted = self._judge.admit(url, checksum) if self._judge else checksum
-                expected = Digest.parse(wanted) if wanted is not None else None
+                expected = _stated(wanted) if wanted is not None else None
                 known = self._done[url, checksum] = self._fetch(url, expected)
                 if self._judge is not None and checksum is None:
                     self._judge.fetched(url, known.digest)
@@ -179,6 +179,13 @@ class Downloads:
         }
         self._values.put(key, "download", json.dumps(record).encode(), [digest])
         return Download(digest, file_name(url), modified)
+
+
+def _stated(checksum: str) -> Digest:
+    try:
+        return Digest.parse(checksum)
+    except ImagesError as error:
+        raise BuildInputError(f"invalid checksum digest format: {error}", fix=error.fix) from error
 
 
 def _opener(credentials: Credentials, *, careful: bool) -> Callable[..., Any]:

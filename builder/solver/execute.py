@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import BuildCancelledError, BuildEnvironmentError, StepFailedError
@@ -84,6 +85,7 @@ def execute(session: Session, task: Task) -> Execution:
         return _run(session, task, op)
     with ExitStack() as stack:
 
+        @cache
         def below() -> MergedTree:
             return stack.enter_context(task.below.tree(session.store))
 
@@ -101,6 +103,13 @@ def execute(session: Session, task: Task) -> Execution:
             case _:
                 raise AssertionError(f"step {task.step.id} is a source")
         dated = list(clamped(entries, session.youngest))
+        if (
+            isinstance(op, Copy)
+            and not op.link
+            and task.below.layers
+            and session.options.privileged
+        ):
+            dated = _news(session, dated, below())
         if task.stood_on and session.options.privileged:
             return _stand(session, task, dated)
         if isinstance(op, Copy) and not isinstance(op.from_, int):
@@ -109,6 +118,16 @@ def execute(session: Session, task: Task) -> Execution:
             layer = _pack(session, dated)
     task.record(layer)
     return Execution(ListedLayer(layer, dated) if session.options.privileged else layer)
+
+
+def _news(session: Session, entries: Sequence[Entry], below: MergedTree) -> list[Entry]:
+    """What a copy changes; owners of files below are known to root alone."""
+    from images.layers.unchanged import Below, news
+
+    youngest = session.youngest
+    return news(
+        entries, Below(below, max_mtime=None if youngest is None else youngest * 1_000_000_000)
+    )
 
 
 def _stand(session: Session, task: Task, entries: Sequence[Entry]) -> Execution:
@@ -211,7 +230,9 @@ def _get_ready_to_pack() -> None:
 def _pack_upper(session: Session, task: Task, workspace: Workspace) -> StoredLayer:
     from images.layers.overlay_diff import scan_upper
 
-    return _pack_entries(session, task, scan_upper(workspace.upper, max_mtime=session.youngest))
+    with task.below.directories(session.store) as lowers:
+        entries = scan_upper(workspace.upper, max_mtime=session.youngest, lowers=lowers)
+        return _pack_entries(session, task, entries)
 
 
 def _pack_entries(session: Session, task: Task, entries: Iterable[Entry]) -> StoredLayer:

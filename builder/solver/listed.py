@@ -52,6 +52,11 @@ class ListedTree(MergedTree):
             found[name] = Node(prefix + name, _status(entry), self.lowers[0])
         return [found[name] for name in sorted(found)]
 
+    def entry_at(self, path: str) -> Entry | None:
+        """As ``MergedTree.entry_at``; of a listed file the entry itself."""
+        parent, _, name = path.rpartition("/")
+        return self._files.get(parent, {}).get(name) or super().entry_at(path)
+
     def read_text(self, path: str, *, limit: int = TEXT_LIMIT) -> str | None:
         """As ``MergedTree.read_text``; a listed file is read from where it comes from."""
         canonical = self.resolve(path)

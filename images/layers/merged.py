@@ -85,6 +85,7 @@ class MergedTree:
                 break
         self.lowers = tuple(roots)
         self._directories: dict[str, tuple[str, ...]] = {"": self.lowers}
+        self._nowhere: set[str] = set()
 
     def lookup(self, path: str, *, follow: bool = True) -> Node | None:
         """Find ``path``; None when nothing is there.
@@ -96,6 +97,27 @@ class MergedTree:
         """
         node, missing = self._walk(path, follow=follow)
         return None if missing else node
+
+    def entry_at(self, path: str) -> Entry | None:
+        """The entry of what is at a path that is taken as it is: a link in it is no directory.
+
+        None where nothing is, or a socket.
+        """
+        node = self._at(path)
+        if node is None or stat.S_ISSOCK(node.status.st_mode):
+            return None
+        return entry_of(node)
+
+    def _at(self, path: str) -> Node | None:
+        parent, _, name = path.rpartition("/")
+        if parent in self._nowhere:
+            return None
+        if parent not in self._directories:
+            node = self._at(parent)
+            if node is None or not node.is_dir:
+                self._nowhere.add(parent)
+                return None
+        return self._inside(parent, name)
 
     def resolve(self, path: str) -> str:
         """The canonical path that writing to ``path`` would reach, whether or not it exists.
@@ -232,10 +254,14 @@ class MergedTree:
     def _child(self, parent: Node | None, name: str) -> Node | None:
         if parent is None or not parent.is_dir or "\0" in name:
             return None
-        path = f"{parent.path}/{name}" if parent.path else name
+        return self._inside(parent.path, name)
+
+    def _inside(self, parent: str, name: str) -> Node | None:
+        """What a directory that was found already has of this name."""
+        path = f"{parent}/{name}" if parent else name
         found: Node | None = None
         directories: list[str] = []
-        layers = self._directories[parent.path]
+        layers = self._directories[parent]
         for layer in layers:
             try:
                 status = os.lstat(f"{layer}/{path}")

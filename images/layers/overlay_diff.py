@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Final
 from images.errors import EnvironmentFault, InputError
 from images.layers import entry as kinds
 from images.layers.entry import WHITEOUT_PREFIX, Entry, opaque, whiteout
-from images.layers.merged import is_whiteout, read_xattrs
+from images.layers.merged import MergedTree, is_whiteout, read_xattrs
 from images.layers.opaque import is_opaque
+from images.layers.unchanged import Below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 MAX_DEPTH: Final = 256
@@ -35,8 +36,15 @@ _KINDS: Final = {
 _INCOMPLETE: Final = ("overlay.redirect", "overlay.metacopy")
 
 
-def scan_upper(directory: Path | str, *, max_mtime: int | None = None) -> Iterator[Entry]:
+def scan_upper(
+    directory: Path | str,
+    *,
+    max_mtime: int | None = None,
+    lowers: Sequence[Path | str] = (),
+) -> Iterator[Entry]:
     """The entries that turn the layers below into what the overlay mount showed.
+
+    Of what was copied up from ``lowers`` (topmost first) and is as it was there nothing is said.
 
     The upper directory must be at rest. The root itself gets no entry. Sockets are left out, as
     they are dead without their process. ``max_mtime`` (seconds) clamps times, for
@@ -46,7 +54,7 @@ def scan_upper(directory: Path | str, *, max_mtime: int | None = None) -> Iterat
         InputError: a real file is named ``.wh.*``, which layers cannot express.
         EnvironmentFault: the mount used redirect_dir or metacopy, so the directory is not complete.
     """
-    return _Scan(os.fspath(directory), max_mtime, overlay=True).directory("")
+    return _Scan(os.fspath(directory), max_mtime, overlay=True, lowers=lowers).directory("")
 
 
 def scan_tree(directory: Path | str, *, max_mtime: int | None = None) -> Iterator[Entry]:
@@ -56,16 +64,26 @@ def scan_tree(directory: Path | str, *, max_mtime: int | None = None) -> Iterato
 
 
 class _Scan:
-    def __init__(self, root: str, max_mtime: int | None, *, overlay: bool) -> None:
+    def __init__(
+        self,
+        root: str,
+        max_mtime: int | None,
+        *,
+        overlay: bool,
+        lowers: Sequence[Path | str] = (),
+    ) -> None:
         self._root = root
         self._overlay = overlay
         self._max = None if max_mtime is None else max_mtime * 1_000_000_000
         self._links: dict[tuple[int, int], str] = {}
+        self._below = Below(MergedTree(lowers), max_mtime=self._max) if lowers else None
 
-    def directory(self, path: str) -> Iterator[Entry]:
+    def directory(self, path: str, *, hides: bool = False) -> Iterator[Entry]:
+        """What a directory holds; ``hides`` says that nothing of the layers below shows in it."""
         if path.count("/") >= MAX_DEPTH:
             raise InputError("directories are nested too deeply", where=f"/{path[:200]}")
         if self._overlay and path and is_opaque(f"{self._root}/{path}"):
+            hides = True
             yield opaque(path)
         with os.scandir(f"{self._root}/{path}") as found:
             items = sorted(found, key=_name_bytes)
@@ -73,12 +91,25 @@ class _Scan:
             child = f"{path}/{item.name}" if path else item.name
             status = item.stat(follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
-                yield self._entry(child, item.path, kinds.DIRECTORY, status)
-                yield from self.directory(child)
+                entry = self._entry(child, item.path, kinds.DIRECTORY, status)
+                inner = self.directory(child, hides=hides)
+                first = next(inner, None)
+                if first is None:
+                    if hides or not self._said(entry):
+                        yield entry
+                    continue
+                yield entry
+                yield first
+                yield from inner
             else:
-                entry = self._other(child, item.path, status)
-                if entry is not None:
-                    yield entry
+                other = self._other(child, item.path, status)
+                # The other names of a file with several refer to its first one.
+                alone = status.st_nlink == 1 and not hides
+                if other is not None and not (alone and self._said(other)):
+                    yield other
+
+    def _said(self, entry: Entry) -> bool:
+        return self._below is not None and self._below.says(entry)
 
     def _other(self, path: str, real: str, status: os.stat_result) -> Entry | None:
         if self._overlay and is_whiteout(status):

@@ -41,6 +41,20 @@ def test_a_host_name_that_a_step_writes_stays(lading: Lading, tmp_path: Path) ->
     assert second["etc/hostname"].size == 6
 
 
+def test_layers_hold_what_is_new(lading: Lading, tmp_path: Path) -> None:
+    dockerfile = (
+        "FROM busybox AS other\nRUN echo new >/etc/new\n"
+        "FROM busybox\nRUN chmod -R u+r /etc /bin\nCOPY --from=other / /\n"
+        "COPY a /w/\nCOPY . /w/\nCOPY --link a /w/\n"
+    )
+    files = {"Dockerfile": dockerfile, ".dockerignore": "Dockerfile", "a": "a", "b": "b"}
+    context = write(tmp_path / "context", files)
+    found = [sorted(layer) for layer in layers(lading, context)[1:]]
+    assert found[:3] == [[], ["etc", "etc/new"], ["w", "w/a"]]
+    assert [name for name in found[3] if name.startswith("w/")] == ["w/.dockerignore", "w/b"]
+    assert found[4] == ["w", "w/a"]
+
+
 def test_modes_that_copy_the_bits_of_another_class(lading: Lading, tmp_path: Path) -> None:
     dockerfile = "FROM scratch\nCOPY --chmod=u=rwx,g=u-w,o=g-x file /\n"
     context = write(tmp_path / "context", {"Dockerfile": dockerfile, "file": ""})

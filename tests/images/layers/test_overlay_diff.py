@@ -1,5 +1,7 @@
 import os
+import shutil
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -135,3 +137,75 @@ def test_an_upper_that_refers_to_its_lowers_is_refused(upper: Path, name):
     with pytest.raises(EnvironmentFault, match="refers to the layers below") as caught:
         list(scan_upper(upper))
     assert "redirect_dir=off" in (caught.value.fix or "")
+
+
+class TestUnchanged:
+    """What was copied up and is as it was below."""
+
+    @pytest.fixture
+    def lower(self, tmp_path):
+        lower = tmp_path / "lower"
+        (lower / "d/e").mkdir(parents=True)
+        (lower / "d/f").write_bytes(b"same")
+        (lower / "d/l").symlink_to("f")
+        self.dated(lower)
+        return lower
+
+    @staticmethod
+    def dated(root):
+        for path in [*root.rglob("*")]:
+            os.utime(path, (1, 1), follow_symlinks=False)
+
+    @pytest.fixture
+    def copied(self, lower, upper):
+        shutil.copytree(lower, upper, symlinks=True, dirs_exist_ok=True)
+        self.dated(upper)
+        return upper
+
+    def test_nothing_is_said_of_it(self, copied, lower):
+        assert paths(scan_upper(copied, lowers=[lower])) == []
+        assert paths(scan_upper(copied)) == ["d", "d/e", "d/f", "d/l"]
+
+    def test_parts_of_a_second_do_not_count(self, copied, lower):
+        os.utime(copied / "d/f", ns=(0, 1_999_999_999))
+        assert paths(scan_upper(copied, lowers=[lower])) == []
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param(lambda f: f.write_bytes(b"diff"), id="bytes"),
+            pytest.param(lambda f: f.write_bytes(b"longer"), id="size"),
+            pytest.param(lambda f: f.chmod(0o600), id="mode"),
+            pytest.param(lambda f: os.setxattr(f, "user.a", b"b"), id="attribute"),
+            pytest.param(lambda f: (f.unlink(), f.symlink_to("e")), id="kind"),
+        ],
+    )
+    def test_each_change_is_told_with_the_directories_above(self, copied, lower, change):
+        change(copied / "d/f")
+        with suppress(OSError):
+            os.utime(copied / "d/f", (1, 1), follow_symlinks=False)
+        os.utime(copied / "d", (1, 1))
+        assert paths(scan_upper(copied, lowers=[lower])) == ["d", "d/f"]
+
+    def test_time_is_a_change(self, copied, lower):
+        os.utime(copied / "d/e", (2, 2))
+        assert paths(scan_upper(copied, lowers=[lower])) == ["d", "d/e"]
+        assert paths(scan_upper(copied, lowers=[lower], max_mtime=1)) == []
+
+    def test_only_what_shows_from_below_counts(self, copied, lower, tmp_path):
+        middle = tmp_path / "middle"
+        (middle / "d").mkdir(parents=True)
+        (middle / "d/f").write_bytes(b"over")
+        self.dated(middle)
+        assert paths(scan_upper(copied, lowers=[middle, lower])) == ["d", "d/f"]
+
+    def test_names_of_one_file_stay_together(self, copied, lower):
+        os.link(copied / "d/f", copied / "d/g")
+        os.utime(copied / "d", (1, 1))
+        assert paths(scan_upper(copied, lowers=[lower])) == ["d", "d/f", "d/g"]
+
+    @pytest.mark.root
+    def test_in_an_opaque_directory_everything_is_new(self, copied, lower):
+        os.setxattr(copied / "d", "trusted.overlay.opaque", b"y")
+        whole = ["d", "d/.wh..wh..opq", "d/e", "d/f", "d/l"]
+        assert paths(scan_upper(copied, lowers=[lower])) == whole
