@@ -87,14 +87,16 @@ def move_under_load(
 
 
 @pytest.mark.slow
-def test_files_to_a_bucket_and_back(s3_server: Server, tmp_path: Path) -> None:
+def test_files_to_a_bucket_to_another_prefix_and_back(s3_server: Server, tmp_path: Path) -> None:
     bucket = s3_server.settings(f"{tmp_path.name}/")
-    folders = [tmp_path / name for name in ("files", "bucket", "again")]
+    elsewhere = s3_server.settings(f"{tmp_path.name}-elsewhere/")
+    folders = [tmp_path / name for name in ("files", "bucket", "elsewhere", "again")]
     for folder in folders:
         folder.mkdir()
-    first, second, third = folders
+    first, second, third, fourth = folders
     move_under_load(s3_server, first, "", second, bucket, filled=False)
-    move_under_load(s3_server, second, bucket, third, "", filled=True)
+    move_under_load(s3_server, second, bucket, third, elsewhere, filled=True)
+    move_under_load(s3_server, third, elsewhere, fourth, "", filled=True)
 
 
 @pytest.mark.slow
