@@ -63,7 +63,8 @@ class TagRow:
     """A tag as retention sees it; moments in seconds since the epoch.
 
     ``used`` is when its manifest was last pushed, pulled or asked for. ``referenced`` says whether
-    another manifest of the repository needs that manifest.
+    another manifest of the repository needs that manifest. ``turn`` orders moves of one second: the
+    number of the move, 0 when it is forgotten.
     """
 
     name: str
@@ -71,6 +72,7 @@ class TagRow:
     pushed: int
     used: int
     referenced: bool
+    turn: int = 0
 
 
 class Immutability:
@@ -117,7 +119,7 @@ class Retention:
 
 
 def _kept(rule: RetentionRule, rows: Sequence[TagRow], now: float) -> Iterator[str]:
-    newest = sorted(rows, key=lambda row: (-row.moved, row.name))
+    newest = sorted(rows, key=lambda row: (-row.moved, -row.turn, row.name))
     for place, row in enumerate(newest):
         if (
             (rule.keep_last is not None and place < rule.keep_last)

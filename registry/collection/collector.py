@@ -242,14 +242,15 @@ class _Run:
             "SELECT t.name, t.updated, m.created,"
             " CASE WHEN m.leased > m.created THEN m.leased ELSE m.created END, EXISTS"
             " (SELECT 1 FROM manifest_references r WHERE r.repository = t.repository"
-            " AND r.target = t.digest)"
+            " AND r.target = t.digest), COALESCE((SELECT MAX(h.id) FROM tag_history h"
+            " WHERE h.repository = t.repository AND h.name = t.name), 0)"
             " FROM tags t JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest"
             " WHERE t.repository = ?"
         )
         rows = self.marking.connection.execute(sql, (key,))
         return [
-            TagRow(name, moved, pushed, used, bool(needed))
-            for name, moved, pushed, used, needed in rows
+            TagRow(name, moved, pushed, used, bool(needed), turn)
+            for name, moved, pushed, used, needed, turn in rows
         ]
 
     def _cutoffs(self, name: str) -> Cutoffs:

@@ -245,6 +245,15 @@ def test_retention_and_its_dry_run(tmp_path: Path) -> None:
     store.close()
 
 
+def test_retention_knows_the_order_of_pushes_within_a_second(tmp_path: Path) -> None:
+    store = Store(tmp_path, settings=RULED, retention=[RetentionRule(keep_last=2)])
+    for turn, name in enumerate(("b", "d", "c", "a", "d")):
+        store.push_image("a", name, layers=[b"%d" % turn])
+    store.collect()
+    assert store.index.tags("a", last="", limit=9) == ["a", "d"]
+    store.close()
+
+
 def test_what_a_tag_pointed_to_stays_for_the_undo_window(tmp_path: Path) -> None:
     settings = CollectionSettings(untagged=(UntaggedRule(after=0.0),), undo=3 * DAY)
     store = Store(tmp_path, settings=settings)

@@ -53,6 +53,11 @@ def test_referenced_and_immutable_tags_stay() -> None:
     assert doomed(RetentionRule(keep_last=0, keep_referenced=False), rows=rows) == "child x"
 
 
+def test_of_tags_that_moved_in_one_second_the_later_ones_stay() -> None:
+    rows = [TagRow(name, 100, 100, 100, False, turn) for turn, name in enumerate("bdac", 1)]
+    assert doomed(RetentionRule(keep_last=2), rows=rows) == "b d"
+
+
 @pytest.mark.parametrize(
     "fields",
     [{}, {"keep_last": -1}, {"keep_last": 1, "repositories": "A"}, {"repositories": "{user}"}],

@@ -21,6 +21,7 @@ from tests.registry.test_gc import (  # noqa: F401 -- run here
     test_one_at_a_time,
     test_referrers_without_their_subject_wait,
     test_retention_and_its_dry_run,
+    test_retention_knows_the_order_of_pushes_within_a_second,
     test_untagged_manifests_go_by_rule_with_their_blobs,
     test_untagged_manifests_stay_without_a_rule,
     test_what_a_tag_pointed_to_stays_for_the_undo_window,
