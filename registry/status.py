@@ -1,7 +1,8 @@
 """``/metrics``, ``/healthz`` and ``/readyz``, on an address apart from the clients' one.
 
 Healthy is a worker that answers. Ready is one that also takes requests and can store what is
-pushed: not while it drains, and not with a disk that is full or cannot be written.
+pushed: not while it drains, not with a disk that is full or cannot be written, and not without the
+database that it shares with others.
 """
 
 from __future__ import annotations
@@ -18,11 +19,16 @@ from typing import Final
 from aiohttp import web
 
 from registry.backing import Backing
+from registry.database import Barrier
 from registry.drain import Drain
+from registry.sql.errors import DatabaseError
 from registry.tally import Tally
 
 _TRUST_SECONDS: Final = 2.0
 """How long one look at the disk counts, however often it is asked for."""
+
+_DATABASE_SECONDS: Final = 5.0
+"""How long the shared database may take to answer."""
 
 _PROBE_BYTES: Final = 4096
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -40,6 +46,7 @@ class Status:
         backing: Backing | None = None,
         webhooks: bool = False,
         read_only: bool = False,
+        barrier: Barrier | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._root = root
@@ -48,6 +55,7 @@ class Status:
         self._backing = backing
         self._webhooks = webhooks
         self._read_only = read_only
+        self._barrier = barrier
         self._clock = clock
         self._looked = float("-inf")
         self._trouble = ""
@@ -77,7 +85,18 @@ class Status:
         if not self._read_only and self._clock() - self._looked >= _TRUST_SECONDS:
             self._looked = self._clock()
             self._trouble = await asyncio.to_thread(_try_disk, self._root)
-        return self._trouble
+        return self._trouble or await self._try_database()
+
+    async def _try_database(self) -> str:
+        """Ask as a request does: others may reach what this replica cannot."""
+        if self._barrier is None:
+            return ""
+        try:
+            async with asyncio.timeout(_DATABASE_SECONDS):
+                await self._barrier.passed()
+        except (DatabaseError, TimeoutError):
+            return "the database cannot be reached"
+        return ""
 
 
 def _try_disk(root: Path) -> str:

@@ -83,6 +83,7 @@ class Worker:
                 backing=dispatcher.registry.backing,
                 webhooks=bool(self._config.webhook),
                 read_only=self._config.read_only,
+                barrier=dispatcher.registry.barrier,
             )
             await self._serve_status(stack, status)
             runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_CLOSE_SECONDS)

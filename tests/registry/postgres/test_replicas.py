@@ -187,6 +187,7 @@ def test_a_database_that_crashes_costs_nothing_that_was_acknowledged(
 ) -> None:
     with replicas(tmp_path, s3_server, own_server) as there:
         one, two = there.ports
+        status_port = there.services[1].metrics_port
         kept: dict[str, str] = {}
         stop = threading.Event()
         refused: list[tuple[int, str | None]] = []
@@ -215,7 +216,11 @@ def test_a_database_that_crashes_costs_nothing_that_was_acknowledged(
         assert status == 503
         assert headers["Retry-After"]
         assert str(own_server.port) not in body.decode()
+        status, _, body = call(status_port, "GET", "/readyz")
+        assert (status, body) == (503, b"the database cannot be reached\n")
+        assert call(status_port, "GET", "/healthz")[0] == 200
         own_server.start()
+        eventually(lambda: call(status_port, "GET", "/readyz")[0] == 200, 60)
         before = len(kept)
         eventually(lambda: len(kept) > before + 3, 60)
         stop.set()
