@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import HttpVersion11, web
 
+from images.errors import EnvironmentFault
 from registry import routing
 from registry.access.identity import Identity
 from registry.answers import API_VERSION, digest_of
@@ -232,14 +233,22 @@ class Dispatcher:
 
     def _report(self, request: web.BaseRequest, error: Exception) -> None:
         self._identify(request)
+        outage = isinstance(error, EnvironmentFault)
         log.error(
             "%s %s failed: %s",
             request.method,
             request.raw_path,
-            error,
-            exc_info=error,
+            _one_line(error) if outage else error,
+            # What stands around us fails at every request; where it struck says nothing.
+            exc_info=None if outage else error,
             extra={"request_id": request[REQUEST_ID]},
         )
+
+
+def _one_line(error: Exception) -> str:
+    """What happened, and what its cause says at first."""
+    cause = str(error.__cause__ or "").partition("\n")[0]
+    return f"{error}: {cause}" if cause else str(error)
 
 
 def _denial(error: PolicyError) -> ApiError:

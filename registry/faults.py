@@ -12,7 +12,7 @@ from typing import Final
 
 from images.errors import EnvironmentFault
 from registry.errors import ApiError, StoreMovingError
-from registry.sql.errors import DatabaseError, DatabaseFullError, UnfitValueError
+from registry.sql.errors import DatabaseFullError, UnfitValueError
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -23,7 +23,8 @@ _MOVING: Final = "the store of this registry is being moved: reads go on, try wr
 def refusal_of(error: Exception) -> ApiError | None:
     """The answer to a request that ran into ``error``; None when it is no fault of the store.
 
-    507 for a disk or quota that is full (RFC 4918, section 11.5), 503 for everything else.
+    507 for a disk or quota that is full (RFC 4918, section 11.5), 503 with Retry-After for
+    everything else.
     """
     if isinstance(error, EnvironmentFault) and isinstance(error.__cause__, OSError):
         error = error.__cause__
@@ -31,16 +32,13 @@ def refusal_of(error: Exception) -> ApiError | None:
         return _full() if error.errno in _FULL else _failing()
     if isinstance(error, StoreMovingError):
         # Where to is for those who run it, and in the log.
-        return ApiError("UNAVAILABLE", message=_MOVING, headers={"Retry-After": _RETRY_SECONDS})
+        return _passing(_MOVING)
     if isinstance(error, DatabaseFullError):
         return _full()
     if isinstance(error, UnfitValueError):
         return ApiError("MANIFEST_INVALID", message=error.what)
-    if isinstance(error, DatabaseError):
-        headers = {"Retry-After": _RETRY_SECONDS}
-        return ApiError("UNAVAILABLE", message=error.what, headers=headers)
     if isinstance(error, EnvironmentFault):
-        return ApiError("UNAVAILABLE", message=error.what)
+        return _passing(error.what)
     if isinstance(error, sqlite3.Error):
         return _of_index(error)
     return None
@@ -51,9 +49,7 @@ def _of_index(error: sqlite3.Error) -> ApiError | None:
     if code == sqlite3.SQLITE_FULL:
         return _full()
     if code in _PASSING:
-        return ApiError(
-            "UNAVAILABLE", message="the index is busy", headers={"Retry-After": _RETRY_SECONDS}
-        )
+        return _passing("the index is busy")
     return _failing() if isinstance(error, sqlite3.OperationalError) else None
 
 
@@ -62,4 +58,8 @@ def _full() -> ApiError:
 
 
 def _failing() -> ApiError:
-    return ApiError("UNAVAILABLE", message="storage is unavailable")
+    return _passing("storage is unavailable")
+
+
+def _passing(message: str) -> ApiError:
+    return ApiError("UNAVAILABLE", message=message, headers={"Retry-After": _RETRY_SECONDS})
