@@ -11,7 +11,6 @@ import posixpath
 import re
 from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +30,7 @@ from builder.sources.added import AddedRepositories, Checkout
 from builder.storage import CacheTable, state_directory
 from images.layers.entry import FILE, Entry
 from images.layers.merged import MergedTree, Node, open_node
+from records import replace
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,6 @@ Go standard library, time.ParseDuration.
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 
 from dockerfile_grammar.errors import SyntaxFault
 from dockerfile_grammar.quoting import quoted
@@ -57,6 +56,8 @@ def parse_duration(text: str) -> int:
                 code="dockerfile-duration",
                 fix="use ns, us, ms, s, m or h",
             )
+        from decimal import Decimal
+
         total += int(Decimal(number.group()) * scale)
         position = unit.end()
     if total > _LIMIT:

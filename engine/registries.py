@@ -88,7 +88,7 @@ def _pull(
     all_platforms: bool,
     progress: ProgressSink,
 ) -> Descriptor:
-    from engine.trusting import verifier_of
+    from engine.admitting import verifier_of
 
     return plainly(
         access,

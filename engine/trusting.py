@@ -59,7 +59,6 @@ from trust.signers.signer import Signer
 from trust.verify import verify
 
 if TYPE_CHECKING:
-    from engine.access import Access
     from images.client import RegistryClient
     from trust.notation.signing import CertifiedKey
 
@@ -264,24 +263,6 @@ def verifier(
         await verify_digest(client, reference, digest, policy, read_key=read_key, notary=notary)
 
     return check
-
-
-def verifier_of(
-    access: Access, client: RegistryClient
-) -> Callable[[Reference, Descriptor], Awaitable[None]]:
-    """The ``verify`` argument of ``RegistryClient.pull``: the policy in force, and who else has a
-    say.
-    """
-    check = verifier(client, access.policy(), notary=access.trust_data())
-    judge = access.judge
-    if judge is None:
-        return check
-
-    async def both(reference: Reference, descriptor: Descriptor) -> None:
-        await check(reference, descriptor)
-        await to_thread(judge.image, reference, descriptor.digest)
-
-    return both
 
 
 class _Signer(Record):

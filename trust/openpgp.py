@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import shutil
 import signal
-import subprocess
-import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +45,9 @@ def verified_payload(message: bytes, keyrings: Sequence[bytes]) -> bytes:
         KeyFileError: a keyring is none.
         UnsupportedSignatureError: gpgv is not installed.
     """
+    import shutil
+    import tempfile
+
     program = shutil.which(PROGRAM)
     if program is None:
         raise UnsupportedSignatureError(
@@ -77,6 +77,9 @@ def signed_message(payload: bytes, key: str) -> bytes:
     Raises:
         SigningError: gpg is not there, has no such key, or was not given its passphrase.
     """
+    import shutil
+    import subprocess
+
     program = shutil.which(SIGNER)
     if program is None:
         raise SigningError("OpenPGP signatures are made by gpg", fix="install gnupg")
@@ -101,6 +104,8 @@ def _run(arguments: Sequence[str], log: Path) -> tuple[bytes, tuple[int, bytes]]
     A message may be compressed, so that a short one stands for gigabytes: the payload is read up to
     its limit, and the program is ended there.
     """
+    import subprocess
+
     with (
         log.open("wb") as errors,
         subprocess.Popen(

@@ -52,6 +52,12 @@ class Decision(Record):
     name: str = ""
 
     @property
+    def accepts_anything(self) -> bool:
+        """Whether nothing at all is asked for."""
+        asked = self.requirements
+        return bool(asked) and all(isinstance(item, AcceptAnything) for item in asked)
+
+    @property
     def needs_signatures(self) -> bool:
         """Whether the verdict depends on signatures, so that they are worth fetching."""
         hopeless = any(isinstance(item, (Reject, Unsupported)) for item in self.requirements)

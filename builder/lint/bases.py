@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from builder.errors import PlanError, Source
 from builder.lint import rules
@@ -18,6 +17,7 @@ from dockerfile_grammar.suggest import nearest
 from images.errors import ImagesError
 from images.platform import Platform
 from images.reference import Reference
+from records import replace
 
 
 def findings(dockerfile: nodes.Dockerfile, options: PlanOptions) -> Iterator[Finding]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from builder.plan import gotext
@@ -25,34 +24,30 @@ class ConfigError(ValueError):
     """A value that an image config cannot hold; the text is the message."""
 
 
-@dataclass(slots=True)
 class ConfigDraft:
     """A config being built. ``fork`` gives a child stage its own copy."""
 
-    config: dict[str, Any] = field(default_factory=dict)
-    history: list[HistoryDraft] = field(default_factory=list)
-    author: str = ""
-    created: str | None = None
-    """Date for new history entries when SOURCE_DATE_EPOCH fixes it."""
-    cmd_here: bool = False
-    """Whether this stage section has set CMD, which protects it from ENTRYPOINT."""
-    layers: int = 0
-    os_version: str = ""
-    """Of the base: Windows starts only what was made for its own version."""
-    os_features: tuple[str, ...] = ()
-    """Of the base too: what its system must have."""
+    def __init__(self) -> None:
+        self.config: dict[str, Any] = {}
+        self.history: list[HistoryDraft] = []
+        self.author = ""
+        self.created: str | None = None
+        """Date for new history entries when SOURCE_DATE_EPOCH fixes it."""
+        self.cmd_here = False
+        """Whether this stage section has set CMD, which protects it from ENTRYPOINT."""
+        self.layers = 0
+        self.os_version = ""
+        """Of the base: Windows starts only what was made for its own version."""
+        self.os_features: tuple[str, ...] = ()
+        """Of the base too: what its system must have."""
 
     def fork(self) -> ConfigDraft:
         """A copy for a stage that starts from this one."""
-        return ConfigDraft(
-            copy.deepcopy(self.config),
-            list(self.history),
-            self.author,
-            self.created,
-            layers=self.layers,
-            os_version=self.os_version,
-            os_features=self.os_features,
-        )
+        made = copy.copy(self)
+        made.config = copy.deepcopy(self.config)
+        made.history = list(self.history)
+        made.cmd_here = False
+        return made
 
     def inherit(self, config: Mapping[str, Any]) -> None:
         """Begin with a copy of a base's config."""

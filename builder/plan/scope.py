@@ -7,9 +7,9 @@ bare ARG of its name; proxy variables reach RUN without ARG and stay out of keys
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 
 from images.platform import Platform
 
@@ -72,20 +72,22 @@ def split_environment(pairs: Iterable[str]) -> dict[str, str]:
     return values
 
 
-@dataclass(slots=True)
 class StageScope:
     """The variables of one stage while its instructions are read, top to bottom."""
 
-    build_args: Mapping[str, str]
-    global_args: Mapping[str, str | None]
-    env: dict[str, str] = field(default_factory=dict)
-    """What the image config will hold."""
-    args: dict[str, str | None] = field(default_factory=dict)
-    """Every ARG declared so far, None where it has no value."""
-    visible: dict[str, str] = field(default_factory=dict)
-    """ARG and ENV together: what expansion and RUN see."""
-    used: set[str] = field(default_factory=set)
-    """Build arguments that an ARG asked for."""
+    def __init__(
+        self, build_args: Mapping[str, str], global_args: Mapping[str, str | None]
+    ) -> None:
+        self.build_args = build_args
+        self.global_args = global_args
+        self.env: dict[str, str] = {}
+        """What the image config will hold."""
+        self.args: dict[str, str | None] = {}
+        """Every ARG declared so far, None where it has no value."""
+        self.visible: dict[str, str] = {}
+        """ARG and ENV together: what expansion and RUN see."""
+        self.used: set[str] = set()
+        """Build arguments that an ARG asked for."""
 
     def enter(self, env: Mapping[str, str], args: Mapping[str, str | None]) -> None:
         """Start from a base: its ENV, and the ARGs of the stage it is, if it is one."""
@@ -117,10 +119,11 @@ class StageScope:
     def seen_in(self, text: str) -> StageScope:
         """This scope with only those ARGs that ``text`` mentions by name; ENV stays whole."""
         words = set(_WORD.findall(text))
-        args = {name: value for name, value in self.args.items() if name in words}
-        kept = self.env.keys() | args.keys()
-        visible = {name: value for name, value in self.visible.items() if name in kept}
-        return replace(self, args=args, visible=visible)
+        made = copy.copy(self)
+        made.args = {name: value for name, value in self.args.items() if name in words}
+        kept = self.env.keys() | made.args.keys()
+        made.visible = {name: value for name, value in self.visible.items() if name in kept}
+        return made
 
     @property
     def weight(self) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from builder.errors import PlanError, Source
@@ -75,24 +74,39 @@ class StageSurroundings(Protocol):
         """The same for RUN --mount=from, where ``context`` is the build context."""
 
 
-@dataclass(slots=True)
 class StageReader:
     """The state of one stage between two instructions."""
 
-    around: StageSurroundings
-    index: int
-    label: str
-    """What stands before the step number: ``build `` or nothing."""
-    total: int
-    scope: StageScope
-    draft: ConfigDraft
-    step: StepId
-    platform: Platform
-    number: int = 0
-    no_cache: bool = False
-    """Whether the steps of this stage are done anew."""
-    lines: list[str] = field(default_factory=list)
-    trigger: bool = False
+    def __init__(
+        self,
+        *,
+        around: StageSurroundings,
+        index: int,
+        label: str,
+        total: int,
+        scope: StageScope,
+        draft: ConfigDraft,
+        step: StepId,
+        platform: Platform,
+        number: int,
+        no_cache: bool,
+    ) -> None:
+        """``label`` is what stands before the step number: ``build `` or nothing.
+
+        ``no_cache`` says that the steps of this stage are done anew.
+        """
+        self.around = around
+        self.index = index
+        self.label = label
+        self.total = total
+        self.scope = scope
+        self.draft = draft
+        self.step = step
+        self.platform = platform
+        self.number = number
+        self.no_cache = no_cache
+        self.lines: list[str] = []
+        self.trigger = False
 
     def read(self, instructions: Sequence[nodes.Instruction], *, trigger: bool = False) -> None:
         """Take in instructions; ``trigger`` says that a base's ONBUILD brought them.

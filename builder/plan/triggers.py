@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from builder.errors import PlanError, Source
 from builder.plan.ops import SCRATCH
 from dockerfile_grammar import nodes
 from dockerfile_grammar.errors import GrammarError
+from records import replace
 
 if TYPE_CHECKING:
     from builder.plan.config import ConfigDraft

@@ -10,12 +10,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -57,13 +55,13 @@ SINGLE_FILE: Final = "file"
 """Name of a selection that is one file."""
 
 
-@dataclass(slots=True)
 class PreparedMounts:
     """What a command gets besides its root: mounts, and variables that come with them."""
 
-    mounts: list[StepMount] = field(default_factory=list)
-    """In the order written; a later one may lie inside an earlier one."""
-    env: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.mounts: list[StepMount] = []
+        """In the order written; a later one may lie inside an earlier one."""
+        self.env: list[str] = []
 
 
 @contextmanager
@@ -138,6 +136,8 @@ def _bind_file(session: Session, mount: BindSpec, node: Node, scratch: Path) -> 
         return BindMount(mount.target, Path(node.real))
     scratch.mkdir(parents=True)
     copy = scratch / SINGLE_FILE
+    import shutil
+
     shutil.copyfile(node.real, copy)
     if session.options.privileged:
         os.chown(copy, node.status.st_uid, node.status.st_gid)
@@ -260,6 +260,8 @@ def _create_cache(
     except OSError:
         if not content.exists():
             raise
+        import shutil
+
         shutil.rmtree(stage)
 
 
@@ -324,6 +326,8 @@ def _reset_cache(root: Path, fd: int, wanted: int) -> None:
         # A failed conversion may have given the old lock away.
         fcntl.flock(fd, wanted)
         return
+    import shutil
+
     shutil.rmtree(root / "fs", ignore_errors=True)
     fcntl.flock(fd, wanted)
 

@@ -80,9 +80,10 @@ def pass_stations(
         if order.verify:
             _verify(order, images, yard, tracker, cancellation, lock)
         made = [(form, _finish(order, form, images, yard, tracker, occasion)) for form in wanted]
+        way = yard.access if yard.caches is None else yard.caches.line
         delivered = [
             [
-                deliver(output, goods, order.request.tags, yard.store, yard.access, tracker)
+                deliver(output, goods, order.request.tags, yard.store, way, tracker)
                 for output in form.outputs
             ]
             for form, goods in made

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from images.client.errors import (
@@ -22,6 +21,7 @@ from images.client.errors import (
     error_from_response,
 )
 from images.client.hosts import check_hop, given_url, is_private_channel, same_origin
+from records import Record, field
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -47,15 +47,13 @@ class TokenTransport(Protocol):
         """Send, follow no redirect, and return status and body."""
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Record):
     """A bearer token with its end on the monotonic clock."""
 
     value: str = field(repr=False)
     expires: float
 
 
-@dataclass(slots=True)
 class Authenticator:
     """Authorization for one repository; learns from 401 answers, shared by parallel requests.
 
@@ -63,19 +61,30 @@ class Authenticator:
     ``realms`` lists the only hosts beside the registry's own that may get the credentials.
     """
 
-    registry: str
-    credentials: Credentials | None
-    transport: TokenTransport
-    effects: Effects
-    _lock: Lock
-    offline: bool = False
-    realms: frozenset[str] | None = None
-    _basic: bool = False
-    _realm: Challenge | None = None
-    _origin: URL | None = None
-    _extra: dict[frozenset[str], frozenset[str]] = field(default_factory=dict)
-    _tokens: dict[frozenset[str], Token] = field(default_factory=dict)
-    refresh_token: str | None = field(default=None, repr=False)
+    def __init__(
+        self,
+        registry: str,
+        credentials: Credentials | None,
+        transport: TokenTransport,
+        effects: Effects,
+        lock: Lock,
+        *,
+        offline: bool = False,
+        realms: frozenset[str] | None = None,
+    ) -> None:
+        self.registry = registry
+        self.credentials = credentials
+        self.transport = transport
+        self.effects = effects
+        self.offline = offline
+        self.realms = realms
+        self.refresh_token: str | None = None
+        self._lock = lock
+        self._basic = False
+        self._realm: Challenge | None = None
+        self._origin: URL | None = None
+        self._extra: dict[frozenset[str], frozenset[str]] = {}
+        self._tokens: dict[frozenset[str], Token] = {}
 
     async def header(self, scopes: frozenset[str]) -> str | None:
         """The Authorization value for a request with these ``scopes``; None if none is wanted."""

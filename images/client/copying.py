@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 from contextlib import aclosing
 from functools import partial
-from shutil import rmtree
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, BinaryIO
 
 from images.client import manifests
@@ -97,6 +95,9 @@ class CopyJob(Record):
         target = manifests.repository_of(self.target)
         neighbour = source.name if source.registry == target.registry else None
         wanted = BlobRequest(source, descriptor, retrying=partial(tell, LayerState.RETRYING))
+        from shutil import rmtree
+        from tempfile import mkdtemp
+
         folder = await in_thread(partial(mkdtemp, prefix="lading-copy-"), undo=rmtree)
         try:
             path = os.path.join(folder, "blob")

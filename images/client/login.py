@@ -6,11 +6,11 @@ place of the password.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from images.client.errors import Target
 from images.client.request import Repository, Request
+from records import replace
 
 if TYPE_CHECKING:
     from images.client.transport import Transport

@@ -11,7 +11,7 @@ import errno
 import ipaddress
 import select
 import socket
-import ssl
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -36,6 +36,8 @@ from images.client.wire import (
 )
 
 if TYPE_CHECKING:
+    import ssl
+
     from yarl import URL
 
     from images.client.options import ClientOptions
@@ -323,9 +325,15 @@ class _Response(Response):
             exchange.finish()
 
 
+def _is_secure(sock: socket.socket) -> bool:
+    """Whether it speaks TLS; where nobody does, ssl is not imported."""
+    loaded = sys.modules.get("ssl")
+    return loaded is not None and isinstance(sock, loaded.SSLSocket)
+
+
 def _all_sent(sock: socket.socket, piece: bytes) -> bool:
     """Send; False, with some of it unsent, when the other side answers before its end."""
-    if isinstance(sock, ssl.SSLSocket):
+    if _is_secure(sock):
         # What can be read there need not be an answer.
         sock.sendall(piece)
         return True
@@ -371,6 +379,8 @@ def _authority(url: URL) -> str:
 
 def _tls_fault(error: OSError) -> WireError:
     """What it means that a connection was made, and TLS was not."""
+    import ssl
+
     current().check()
     if isinstance(error, ssl.SSLCertVerificationError):
         return CertificateError(error)

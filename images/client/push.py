@@ -5,7 +5,7 @@ Nothing is computed anew; what is pushed is what the store holds, byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -46,12 +46,23 @@ class PushStore(Protocol):
         """Manifests about ``subject``, which go where it goes."""
 
 
+def unknown(_digest: Digest) -> bool:
+    """Nothing is known of what the registry has."""
+    return False
+
+
 class PushRequest(Record):
-    """What to push where; ``platform`` picks one manifest of an index and pushes it alone."""
+    """What to push where; ``platform`` picks one manifest of an index and pushes it alone.
+
+    ``there`` knows blobs that the repository has, which it is not asked for. Without ``whole``
+    it is all that the manifest needs, and the manifest is somebody else's to put.
+    """
 
     reference: Reference
     descriptor: Descriptor
     platform: Platform | None = None
+    there: Callable[[Digest], bool] = unknown
+    whole: bool = True
 
 
 async def push(
@@ -69,9 +80,11 @@ async def push(
     if request.platform is not None and isinstance(document, Index):
         chosen = document.select(request.platform)
         document = await in_thread(lambda: _document(store.blobs, chosen.digest))
-    job = _Push(transport, reference, store, progress)
+    job = _Push(transport, reference, store, progress, request.there)
     job.mounts.update(await in_thread(lambda: _mountable(store, reference)))
     await job.send_content(document)
+    if not request.whole:
+        return request.descriptor
     pushed = await manifests.put(transport, reference, document.raw, document.media_type)
     label = reference.tag or str(pushed.digest)
     progress(StatusEvent(f"digest: {pushed.digest} size: {pushed.size}", id=label))
@@ -85,6 +98,7 @@ class _Push(Record):
     reference: Reference
     store: PushStore
     progress: ProgressSink
+    there: Callable[[Digest], bool]
     mounts: dict[Digest, str] = field(default_factory=dict)
 
     async def send_content(self, document: Manifest | Index) -> None:
@@ -128,6 +142,9 @@ class _Push(Record):
         blobs = self.store.blobs
         if descriptor.media_type in FOREIGN_LAYERS and descriptor.urls:
             tell(LayerState.SKIPPED, 0)
+            return
+        if self.there(descriptor.digest):
+            tell(LayerState.EXISTS, descriptor.size)
             return
         tell(LayerState.WAITING, 0)
         if not await in_thread(lambda: blobs.has(descriptor.digest)):

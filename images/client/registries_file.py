@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
@@ -105,6 +104,8 @@ def parse(text: str, name: str) -> tuple[_Entry, ...]:
     Raises:
         RegistriesFileError: it is no TOML, of version 1, or says what is not understood.
     """
+    import tomllib
+
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

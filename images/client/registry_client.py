@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 from images.client import limits, manifests
 from images.client.auth import scope
-from images.client.copying import CopyJob
 from images.client.download import BlobRequest, into_store, verified
 from images.client.errors import ManifestUnknownError, Target
-from images.client.login import login
 from images.client.options import ClientOptions
 from images.client.progress import ProgressSink, ignore
-from images.client.pull import PullRequest, PullStore, Verify, pull
-from images.client.push import PushRequest, PushStore, push
+from images.client.push import PushRequest, PushStore, push, unknown
 from images.client.request import Repository, Request
 from images.client.retry import Effects
 from images.client.transport import CredentialSource, Transport
@@ -33,6 +30,7 @@ if TYPE_CHECKING:
 
     from images.blobs import BlobStore
     from images.client.progress import LayerState
+    from images.client.pull import PullStore, Verify
     from images.client.request import Unchanged
     from images.client.wire import Wire
     from images.credentials import Credentials
@@ -83,6 +81,8 @@ class RegistryClient:
         Raises:
             UnauthorizedError: they are refused.
         """
+        from images.client.login import login
+
         return await login(self._transport, registry, credentials)
 
     async def get(self, repository: Repository, path: str, *, what: str, limit: int) -> bytes:
@@ -173,6 +173,8 @@ class RegistryClient:
         index is kept. ``verify`` is called with the resolved digest before any layer is fetched and
         raises to refuse; it may block, or be a coroutine function.
         """
+        from images.client.pull import PullRequest, pull
+
         request = PullRequest(reference, platform, all_platforms, verify)
         return await pull(self._transport, request, store, progress)
 
@@ -183,10 +185,16 @@ class RegistryClient:
         descriptor: Descriptor,
         *,
         platform: Platform | None = None,
+        there: Callable[[Digest], bool] = unknown,
+        whole: bool = True,
         progress: ProgressSink = ignore,
     ) -> Descriptor:
-        """Send what ``descriptor`` points to under ``reference``; returns what is there now."""
-        request = PushRequest(reference, descriptor, platform)
+        """Send what ``descriptor`` points to under ``reference``; returns what is there now.
+
+        ``there`` knows blobs that the repository has, which it is not asked for. Without ``whole``
+        its manifest is left to ``put_manifest``.
+        """
+        request = PushRequest(reference, descriptor, platform, there, whole)
         return await push(self._transport, request, store, progress)
 
     async def copy(
@@ -196,6 +204,8 @@ class RegistryClient:
 
         Blobs are mounted within a registry, and sent from one to another; what is there stays.
         """
+        from images.client.copying import CopyJob
+
         return await CopyJob(self._transport, source, target, progress).run()
 
     async def put_manifest(

@@ -5,10 +5,8 @@ RFC 9110, section 10.2.3 (Retry-After); exponential backoff with jitter.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Awaitable, Callable
-from email.utils import parsedate_to_datetime
 
 from images.client.threads import pause
 from records import Record
@@ -17,11 +15,18 @@ RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses that may pass by themselves."""
 
 
+def chance() -> float:
+    """At least 0 and less than 1."""
+    import random
+
+    return random.random()
+
+
 class Effects(Record):
     """Time and chance, as parameters: ``jitter`` is in [0, 1), clocks and ``sleep`` in seconds."""
 
     sleep: Callable[[float], Awaitable[None]] = pause
-    jitter: Callable[[], float] = random.random
+    jitter: Callable[[], float] = chance
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
 
@@ -55,6 +60,8 @@ def retry_after(value: str | None, now: float) -> float | None:
         return None
     if value.strip().isascii() and value.strip().isdigit():
         return float(value.strip()[:9])
+    from email.utils import parsedate_to_datetime
+
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - now)
     except (ValueError, OverflowError):

@@ -6,11 +6,14 @@ docker docs, "Verify repository client with certificates"; containers-certs.d(5)
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from images.client.errors import TlsError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable, Mapping
 
 
 def default_directories(environ: Mapping[str, str], *, superuser: bool) -> tuple[Path, ...]:
@@ -37,6 +40,8 @@ def context(directory: Path | None, *, verify: bool) -> ssl.SSLContext:
     Raises:
         TlsError: a certificate or key in the folder is missing or unreadable.
     """
+    import ssl
+
     if verify:
         settings = ssl.create_default_context()
     else:
@@ -50,6 +55,8 @@ def context(directory: Path | None, *, verify: bool) -> ssl.SSLContext:
 
 
 def _load(settings: ssl.SSLContext, directory: Path) -> None:
+    import ssl
+
     for path in sorted(directory.iterdir()):
         try:
             if path.suffix == ".crt":

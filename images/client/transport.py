@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from yarl import URL
@@ -58,14 +57,14 @@ class CredentialSource(Protocol):
         """The credentials for one registry, or None."""
 
 
-@dataclass(slots=True)
 class _Origin:
     """What is known of one registry: how to reach it, and who we are to its repositories."""
 
-    endpoint: Endpoint
-    lock: Lock
-    authenticators: dict[tuple[str, bool], Authenticator] = field(default_factory=dict)
-    scheme: str | None = None
+    def __init__(self, endpoint: Endpoint, lock: Lock) -> None:
+        self.endpoint = endpoint
+        self.lock = lock
+        self.authenticators: dict[tuple[str, bool], Authenticator] = {}
+        self.scheme: str | None = None
 
 
 class Transport:
@@ -337,8 +336,8 @@ class Transport:
                     self,
                     self.effects,
                     self._wire.lock(),
-                    self._offline,
-                    self.options.realms,
+                    offline=self._offline,
+                    realms=self.options.realms,
                 )
             return origin.authenticators[key]
 

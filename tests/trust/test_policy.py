@@ -239,3 +239,20 @@ def test_without_a_policy_anything_goes() -> None:
     decision = Policy.accept_anything().decide(Reference.parse("debian"))
     assert decision.requirements == (AcceptAnything(),)
     assert "no policy file" in decision.rule
+
+
+@pytest.mark.parametrize(
+    ("asked", "free"),
+    [
+        (ACCEPT, True),
+        ([*ACCEPT, *ACCEPT], True),
+        (REJECT, False),
+        ([*ACCEPT, *REJECT], False),
+        ([SIGNED], False),
+        ([*ACCEPT, SIGNED], False),
+        ([{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/k.gpg"}], False),
+    ],
+)
+def test_only_what_asks_for_nothing_is_accepted_unseen(asked: Any, free: bool) -> None:
+    decision = policy(asked).decide(Reference.parse("quay.io/team/app:1"))
+    assert decision.accepts_anything is free

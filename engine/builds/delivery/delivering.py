@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from engine.attestations.statement import Statement
     from engine.builds.delivery.annotations import Annotation
     from engine.builds.delivery.outputs import Output
+    from engine.builds.remote_cache.line import Line
     from images.descriptor import Descriptor
     from images.digest import Digest
     from images.platform import Platform
@@ -123,10 +124,12 @@ def deliver(
     goods: Goods,
     tags: tuple[Reference, ...],
     store: ImageStore,
-    access: Access,
+    way: Access | Line,
     tracker: Tracker,
 ) -> Delivered:
     """Bring the goods to one place; ``tags`` name them where the output has no names of its own.
+
+    ``way`` leads to registries; a line knows what was sent ahead.
 
     Raises:
         OutputError, OccupiedError: something is in the way; nothing of the output is visible.
@@ -140,7 +143,7 @@ def deliver(
             _write(output, goods, names, store, vertex)
         places = () if output.dest == STDOUT else (output.dest,)
         return Delivered(places=places, titles=names if output.is_image else ())
-    pushed = _push(output, goods, names, store, access, tracker) if output.push else ()
+    pushed = _push(output, goods, names, store, way, tracker) if output.push else ()
     tagged = tuple((name, goods.root) for name in pushed if name.tag is not None)
     if not output.store:
         return Delivered(pushed=pushed, tagged=tagged)
@@ -177,13 +180,13 @@ def _push(
     goods: Goods,
     names: tuple[Reference, ...],
     store: ImageStore,
-    access: Access,
+    way: Access | Line,
     tracker: Tracker,
 ) -> tuple[Reference, ...]:
     from engine.builds.delivery.pushing import Push, push_all
 
     wanted = Push(goods.root, names, by_digest=output.push_by_digest, insecure=output.insecure)
-    return push_all(wanted, store, access, tracker)
+    return push_all(wanted, store, way, tracker)
 
 
 def _write(

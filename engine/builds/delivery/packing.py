@@ -7,7 +7,6 @@ build cache by what it was made of, so that it is made once. Equal images give e
 
 from __future__ import annotations
 
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
@@ -238,6 +237,8 @@ def scratch_file(store: ImageStore) -> AbstractContextManager[Any]:
     """A file without a name on the store's disk."""
     directory = state_directory(store)
     directory.mkdir(parents=True, exist_ok=True)
+    import tempfile
+
     return tempfile.TemporaryFile(dir=directory, buffering=0)
 
 

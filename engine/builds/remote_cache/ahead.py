@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.builds.delivery.packing import packed_layer
 from engine.builds.remote_cache.sender import Sender
 from images.client.errors import (
     RegistryConnectionError,
@@ -76,6 +75,8 @@ class PushAhead:
         self._sender.close()
 
     def _deliver(self, layer: StoredLayer, report: Report) -> tuple[Descriptor, LayerState]:
+        from engine.builds.delivery.packing import packed_layer
+
         digest = layer.descriptor.digest
         base = self._bases.get(digest)
         around = self._around

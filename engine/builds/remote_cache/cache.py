@@ -16,7 +16,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from builder.errors import BuildCancelledError, StepFailedError
-from builder.remote.packing import check_layer, unpack_mount
 from builder.runner import Cancellation
 from builder.solver.records import StepRecords
 from builder.storage import CacheTable
@@ -77,7 +76,7 @@ class RemoteCaches:
         """The store, as the background reads it: until ``close``."""
         self._stopping: set[Cancellation] = set()
         self._stopped: ImagesError | None = None
-        self._line = line
+        self.line = line
         self._imports = imports
         self._tracker = tracker
         self._wanted = wanted
@@ -150,6 +149,8 @@ class RemoteCaches:
 
     def fill_mount(self, mount: str, directory: Path) -> bool:
         """As ``Elsewhere.fill_mount``."""
+        from builder.remote.packing import unpack_mount
+
         for one, found in self._imports.mount(mount):
             vertex = self._tracker.start(f"restoring cache mount {mount} from {one.cache.label}")
             try:
@@ -167,7 +168,7 @@ class RemoteCaches:
 
     def learn(self, reference: Reference, layers: Sequence[Descriptor]) -> None:
         """Base layers can be had from a repository; they are not fetched before they are read."""
-        origin = RegistryCache(self._line, reference)
+        origin = RegistryCache(self.line, reference)
         with self._lock:
             self._bases.update((layer.digest, (origin, layer)) for layer in layers)
 
@@ -190,7 +191,7 @@ class RemoteCaches:
             progress=progress,
             always=always,
             lock=lock,
-            line=self._line,
+            line=self.line,
             learn=self.learn,
         )
 
@@ -281,7 +282,7 @@ class RemoteCaches:
                 stack.callback(export.close)
             for push in self.pushing:
                 stack.callback(push.close)
-            stack.callback(self._line.close)
+            stack.callback(self.line.close)
 
     # content
 
@@ -299,7 +300,7 @@ class RemoteCaches:
 
     def _hand_over(self, target: Reference, blob: Descriptor) -> None:
         """Let a registry have a blob: by a mount, or through here."""
-        goal = RegistryCache(self._line, target)
+        goal = RegistryCache(self.line, target)
         near = self.near(blob.digest)
         goal.send(blob, lambda: self.store.blobs.open(blob.digest), near=near)
 
@@ -366,6 +367,8 @@ class RemoteCaches:
 
     def _check_fetched(self) -> None:
         """Compare all that came from caches with its diff ids; who lied is given up."""
+        from builder.remote.packing import check_layer
+
         for layer in {it for layers in self._used.values() for it in layers}:
             source = self._fetched.get(layer.descriptor.digest)
             if source is not None and not source.broken:

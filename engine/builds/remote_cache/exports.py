@@ -12,7 +12,6 @@ from builder.dates import timestamp
 from builder.errors import BuildError, BuildInputError
 from builder.remote.index import CachedMount, CacheIndex, CacheRecord
 from builder.remote.merging import Bounds, merge
-from builder.remote.packing import pack_mount
 from builder.solver.records import StoredLayer
 from builder.storage import state_directory
 from engine.builds.remote_cache.sender import Sender
@@ -205,6 +204,8 @@ def packed_mounts(
     finished: Sequence[Solved], store: ImageStore, tracker: Tracker
 ) -> tuple[CachedMount, ...]:
     """Cache mounts of builds that may have changed them; others stay as a cache has them."""
+    from builder.remote.packing import pack_mount
+
     now = int(tracker.now())
     changed = {name for solved in finished if solved.executed for name in solved.mounts}
     found = []

@@ -129,7 +129,7 @@ class RegistryCache:
     async def _read(self, client: RegistryClient) -> CacheIndex:
         fetched = await client.read_manifest(self._at)
         if self._verify:
-            from engine.trusting import verifier_of
+            from engine.admitting import verifier_of
 
             await verifier_of(self._line.access, client)(self._at, fetched.descriptor)
         document = fetched.document
@@ -146,8 +146,10 @@ class RegistryCache:
         return CacheIndex(tuple(records))
 
     async def _index(self, client: RegistryClient, manifest: Manifest) -> CacheIndex:
-        raw = await client.read_blob(self._at, manifest.config, limit=INDEX_LIMIT)
-        return decode(raw)
+        known, key = self._line.documents, (self._at.registry, manifest.config.digest)
+        if key not in known:
+            known[key] = await client.read_blob(self._at, manifest.config, limit=INDEX_LIMIT)
+        return decode(known[key])
 
     async def _carried(
         self, client: RegistryClient, document: Manifest | Index

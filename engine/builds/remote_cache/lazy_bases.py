@@ -60,7 +60,7 @@ class LazyResolver(PullingResolver):
             InvalidManifestError: indexes nest too deeply.
             TrustError, RegistryError, PlatformUnknownError: as ``PullingResolver.resolve``.
         """
-        from engine.trusting import verifier_of
+        from engine.admitting import verifier_of
         from images.client.threads import in_thread
 
         fetched = await client.read_manifest(reference)

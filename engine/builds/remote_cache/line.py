@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from engine.registries import Caller
 from images.client.scope import Cancelled, Scope
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from images.digest import Digest
 
 _T = TypeVar("_T")
+FRESH: Final = 60.0
+"""Seconds for which a registry is taken to have what it had; what nobody names may be collected."""
 
 
 class Line:
@@ -29,6 +32,9 @@ class Line:
         self._caller: Caller | None = None
         self._turns: dict[tuple[str, Digest], threading.Lock] = {}
         self._holders: dict[tuple[str, Digest], str] = {}
+        self._seen: dict[tuple[str, str, Digest], float] = {}
+        self.documents: dict[tuple[str, Digest], bytes] = {}
+        """Small blobs that were read, by registry: a cache is read before it is written."""
 
     def call(self, action: Callable[[RegistryClient], Coroutine[Any, Any, _T]]) -> _T:
         """Run one action with the client and wait for it.
@@ -61,6 +67,12 @@ class Line:
     def note(self, registry: str, digest: Digest, repository: str) -> None:
         """A repository has a blob now."""
         self._holders.setdefault((registry, digest), repository)
+        self._seen[registry, repository, digest] = time.monotonic()
+
+    def has(self, registry: str, repository: str, digest: Digest) -> bool:
+        """Whether a repository had a blob just now."""
+        seen = self._seen.get((registry, repository, digest))
+        return seen is not None and time.monotonic() - seen < FRESH
 
     def close(self) -> None:
         """Cancel what is under way: whoever waits for it hears so at once."""

@@ -11,7 +11,6 @@ from engine.builds.remote_cache.ahead import PushAhead, destinations
 from engine.builds.remote_cache.cache import RemoteCaches, Wanted
 from engine.builds.remote_cache.exports import Export, Surroundings
 from engine.builds.remote_cache.imports import Import, Imports
-from engine.builds.remote_cache.in_directory import DirectoryCache
 from engine.builds.remote_cache.in_registry import RegistryCache
 from engine.builds.remote_cache.line import Line
 from records import replace
@@ -33,6 +32,8 @@ def open_source(source: CacheSource, line: Line) -> Cache:
     if source.ref is not None:
         return RegistryCache(line, source.ref, verify=source.verify)
     assert source.path is not None
+    from engine.builds.remote_cache.in_directory import DirectoryCache
+
     return DirectoryCache(source.path, source.tag, digest=source.digest)
 
 
@@ -104,4 +105,6 @@ def _target(target: CacheTarget, line: Line) -> Goal:
     if target.ref is not None:
         return RegistryCache(line, target.ref)
     assert target.path is not None
+    from engine.builds.remote_cache.in_directory import DirectoryCache
+
     return DirectoryCache(target.path, target.tag, reset=target.reset)
