@@ -74,6 +74,35 @@ async def test_push_then_pull_elsewhere_is_the_same_image(
     assert [("/manifests/" in path) for path in puts] == [False] * 3 + [True]
 
 
+async def test_what_is_known_to_be_there_is_not_asked_for(
+    registry: SimulatedRegistry, store: SmallStore
+) -> None:
+    image, events = sample(), list[Event]()
+    keep(store, image)
+
+    def known(digest: Digest) -> bool:
+        return digest != image.manifest.config.digest
+
+    async with registry.serve() as host, client() as it:
+        await it.push(ref(host), store, image.descriptor)
+        asked = len(registry.seen("HEAD"))
+        await it.push(ref(host, ":2"), store, image.descriptor, there=known, progress=events.append)
+    assert len(registry.seen("HEAD")) == asked + 1
+    assert states(events) == {LayerState.EXISTS}
+
+
+async def test_a_push_may_leave_the_manifest_to_others(
+    registry: SimulatedRegistry, store: SmallStore
+) -> None:
+    image = sample()
+    keep(store, image)
+    async with registry.serve() as host, client() as it:
+        assert await it.push(ref(host), store, image.descriptor, whole=False) == image.descriptor
+        assert registry.manifests == {}
+        await it.put_manifest(ref(host), image.manifest.raw, image.manifest.media_type)
+    assert (NAME, "1") in registry.manifests
+
+
 async def test_a_second_push_sends_no_blob(registry: SimulatedRegistry, store: SmallStore) -> None:
     image, events = sample(), list[Event]()
     keep(store, image)

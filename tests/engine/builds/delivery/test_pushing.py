@@ -56,6 +56,14 @@ def tags(registry: SimulatedRegistry) -> set[str]:
     return {f"{name}:{tag}" for name, tag in registry.manifests if not tag.startswith("sha256:")}
 
 
+def test_a_single_name_puts_its_manifest_once(
+    bench: Bench, registries: list[tuple[SimulatedRegistry, str]]
+) -> None:
+    (registry, host), _ = registries
+    bench("type=registry", tags=(f"{host}/app:1",))
+    assert [it.path for it in registry.seen("PUT", "/manifests/")] == ["/v2/app/manifests/1"]
+
+
 def test_several_names_at_several_registries(
     bench: Bench, registries: list[tuple[SimulatedRegistry, str]]
 ) -> None:
