@@ -14,7 +14,7 @@ from typing import Annotated
 
 from registry.access.settings import AccessSettings
 from registry.collection.settings import CollectionSettings
-from registry.configuration.declare import refuse
+from registry.configuration.declare import file_problems, refuse
 from registry.countersign.settings import CountersignSettings
 from registry.errors import RegistryConfigError
 from registry.events.settings import EventSettings, WebhookSettings, webhook_problems
@@ -111,8 +111,7 @@ class RegistryConfig:
             ("access.tokens.key", self.access.tokens.key),
             *((f"gate.{place}.policy", rule.policy) for place, rule in enumerate(self.gate)),
         ):
-            if path is not None and not path.is_file():
-                yield RegistryConfigError(f"no such file: {path}", where=name)
+            yield from file_problems(name, path)
         yield from webhook_problems(self.webhook)
         if self.access.certificate and self.tls.client_auth is ClientAuth.OFF:
             yield RegistryConfigError(

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from images.errors import ImagesError
 from registry.errors import RegistryError, RegistryStartError
 from registry.systemd import Notifier
 from registry.tally import Count, Tally
@@ -157,7 +158,7 @@ class Supervisor:
         self._notifier.reloading()
         try:
             self._reload()
-        except RegistryError as error:
+        except (ImagesError, OSError) as error:
             tell_refused(error)
             self._tally.count(Count.RELOAD_FAILURES)
         else:
@@ -214,7 +215,7 @@ def _log_report(text: str) -> None:
         log.error("a worker cannot start: %s", text)
 
 
-def tell_refused(error: RegistryError) -> None:
+def tell_refused(error: Exception) -> None:
     """Log why a reload changed nothing."""
     notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
     log.error("reload refused, the configuration is as it was: %s%s", error, notes)

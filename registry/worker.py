@@ -12,12 +12,12 @@ from typing import Final
 
 from aiohttp import web
 
+from images.errors import ImagesError
 from registry.access.throttle import Patience
 from registry.app import answering, reconfigure, running
 from registry.config import RegistryConfig
 from registry.connections import GuardedServer
 from registry.dispatch import Dispatcher
-from registry.errors import RegistryError
 from registry.listening import BACKLOG
 from registry.logs import adjust, in_background
 from registry.status import Status
@@ -147,7 +147,7 @@ class Worker:
                     renew(self._context, config.tls)
                 await reconfigure(dispatcher, config)
                 self._count_proxies(dispatcher)
-            except RegistryError as error:
+            except (ImagesError, OSError) as error:
                 tell_refused(error)
                 self._tally.count(Count.RELOAD_FAILURES)
             else:

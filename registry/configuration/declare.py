@@ -15,7 +15,9 @@ other such dataclasses, ``tuple[..., ...]`` of all these, and each of them ``| N
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from stat import S_ISREG
 from typing import Annotated
 
 from registry.configuration.units import Unit
@@ -37,3 +39,23 @@ def refuse(problems: Iterable[RegistryConfigError]) -> None:
         raise RegistryConfigError(
             f"{len(found)} settings make no sense", where=found[0].where, problems=found
         )
+
+
+def file_problems(where: str, path: Path | None) -> Iterator[RegistryConfigError]:
+    """What keeps the file of setting ``where`` from being read; nothing when it is unset."""
+    if path is None:
+        return
+    try:
+        found = S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        found = False
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        yield RegistryConfigError(
+            f"{path} cannot be read: {reason}",
+            where=where,
+            fix="let the user that serves into its folders, or name another file",
+        )
+        return
+    if not found:
+        yield RegistryConfigError(f"no such file: {path}", where=where)

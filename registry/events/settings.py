@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from registry.configuration.declare import Duration, refuse
+from registry.configuration.declare import Duration, file_problems, refuse
 from registry.errors import RegistryConfigError
 from registry.rules import repository_problems
 
@@ -167,8 +167,7 @@ def webhook_problems(webhooks: Iterable[WebhookSettings]) -> Iterator[RegistryCo
             for number, header in enumerate(webhook.headers)
         ]
         for name, path in files:
-            if path is not None and not path.is_file():
-                yield RegistryConfigError(f"no such file: {path}", where=f"{where}.{name}")
+            yield from file_problems(f"{where}.{name}", path)
 
 
 def is_header_value(text: str) -> bool:

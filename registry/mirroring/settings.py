@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from images.reference import is_repository
-from registry.configuration.declare import Duration, refuse
+from registry.configuration.declare import Duration, file_problems, refuse
 from registry.errors import RegistryConfigError
 from registry.mirroring.versions import range_matcher
 from registry.proxy.settings import ProxyRule, pattern_problems, remote_problems
@@ -99,8 +99,7 @@ class MirrorRule:
                     where="repositories",
                     fix="name each; registries do not list theirs to everybody",
                 )
-        if self.policy is not None and not self.policy.is_file():
-            yield RegistryConfigError(f"no such file: {self.policy}", where="policy")
+        yield from file_problems("policy", self.policy)
 
     def _problems_of_push(self) -> Iterator[RegistryConfigError]:
         yield from pattern_problems("repositories", self.repositories)

@@ -9,7 +9,7 @@ from typing import Annotated, Protocol
 
 from images.reference import is_repository
 from registry.access.patterns import OWN, pattern_problem
-from registry.configuration.declare import Duration, refuse
+from registry.configuration.declare import Duration, file_problems, refuse
 from registry.countersign.settings import is_host
 from registry.errors import RegistryConfigError
 
@@ -122,9 +122,7 @@ def remote_problems(remote: Remote) -> Iterator[RegistryConfigError]:
     if remote.username and remote.auth_file is not None:
         yield RegistryConfigError("choose a user here or a file with one", where="auth_file")
     for field in ("password_file", "auth_file"):
-        path_ = getattr(remote, field)
-        if path_ is not None and not path_.is_file():
-            yield RegistryConfigError(f"no such file: {path_}", where=field)
+        yield from file_problems(field, getattr(remote, field))
     for realm in remote.realms:
         if not is_host(realm):
             yield RegistryConfigError(

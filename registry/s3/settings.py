@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from registry.configuration.declare import Duration, Size, refuse
+from registry.configuration.declare import Duration, Size, file_problems, refuse
 from registry.errors import RegistryConfigError
 
 LEAST_PART: Final = 5 << 20
@@ -85,10 +85,7 @@ class StorageSettings:
                 yield RegistryConfigError(
                     f"{url!r} is no endpoint", where=name, fix="write https://host[:port]"
                 )
-        if self.credentials_file is not None and not self.credentials_file.is_file():
-            yield RegistryConfigError(
-                f"no such file: {self.credentials_file}", where="credentials_file"
-            )
+        yield from file_problems("credentials_file", self.credentials_file)
         if self.kms_key is not None and self.encryption is not Encryption.KMS:
             yield RegistryConfigError(
                 "a KMS key needs its encryption", where="kms_key", fix='set encryption = "aws:kms"'

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import parse_qs, urlsplit
 
-from registry.configuration.declare import Duration, refuse
+from registry.configuration.declare import Duration, file_problems, refuse
 from registry.errors import RegistryConfigError
 
 _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,39}\Z")
@@ -54,8 +54,7 @@ class IndexSettings:
                 where="url",
                 fix="write the URL into a file and name it in url_file, or use a ~/.pgpass file",
             )
-        if self.url_file is not None and not self.url_file.is_file():
-            yield RegistryConfigError(f"no such file: {self.url_file}", where="url_file")
+        yield from file_problems("url_file", self.url_file)
         if not _SCHEMA.match(self.schema) or self.schema.startswith("pg_"):
             yield RegistryConfigError(
                 "a schema has up to 40 of a-z, 0-9 and _, and begins with neither digit nor pg_",

@@ -186,6 +186,11 @@ def test_check_says_everything_at_once(tmp_path: Path) -> None:
         ("c.toml", "port = 70000\n", "F:1: port: port 70000 is out of range"),
         ("c.toml", "\n[tls]\ncert='x'\n", "F:2: tls.key: a certificate and its key go together"),
         ("c.toml", "tls = {cert = 'x', key = 'y'}\n", "F:1: tls.cert: no such file: "),
+        (
+            "c.toml",
+            f"[[proxy]]\nupstream='q.io'\nusername='u'\npassword_file='/{'x' * 300}'\n",
+            f"F:4: proxy[0].password_file: /{'x' * 300} cannot be read: File name too long",
+        ),
         ("c.ini", "", "F: the suffix does not say what this is"),
     ],
 )

@@ -131,6 +131,19 @@ def test_a_bad_configuration_changes_nothing_and_is_explained(tmp_path: Path) ->
         assert "port changed; a restart will bring it into effect" in found.logged()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_cannot_be_reached_changes_nothing(tmp_path: Path, workers: int) -> None:
+    with service(tmp_path, workers=workers) as found:
+        file = tmp_path / "registry.toml"
+        good = file.read_text()
+        file.write_text(f'{good}\n[access]\nhtpasswd = "/{"x" * 300}"\n')
+        reload(found, good=False)
+        assert "cannot be read: File name too long" in found.logged()
+        file.write_text(good)
+        reload(found)
+        assert call(found.port, "GET", "/v2/")[0] == 200
+
+
 def test_a_bad_certificate_changes_nothing(tmp_path: Path) -> None:
     cert, key = certificate(tmp_path)
     with service(tmp_path, f'[tls]\ncert = "{cert}"\nkey = "{key}"\n', scheme="https") as found:

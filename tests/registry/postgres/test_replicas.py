@@ -219,8 +219,12 @@ def test_a_database_that_crashes_costs_nothing_that_was_acknowledged(
         status, _, body = call(status_port, "GET", "/readyz")
         assert (status, body) == (503, b"the database cannot be reached\n")
         assert call(status_port, "GET", "/healthz")[0] == 200
+        there.services[1].signal(signal.SIGHUP)
         own_server.start()
         eventually(lambda: call(status_port, "GET", "/readyz")[0] == 200, 60)
+        done = there.services[1].metric("reloads_total")
+        there.services[1].signal(signal.SIGHUP)
+        eventually(lambda: there.services[1].metric("reloads_total") > done, 60)
         before = len(kept)
         eventually(lambda: len(kept) > before + 3, 60)
         stop.set()
