@@ -1,4 +1,4 @@
-"""What parsing costs: a 200-line Dockerfile with lark loaded, loading lark, and a cached tree.
+"""What parsing costs: a 200-line Dockerfile with the parser loaded, loading it, and a cached tree.
 
 ``python -m tests.bench.parse [--quick] [--json]``
 """
