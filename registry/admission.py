@@ -27,6 +27,11 @@ class Admission:
         self._quotas = quotas
         self._immutability = immutability
 
+    @property
+    def limits(self) -> bool:
+        """Whether there are quotas."""
+        return self._quotas.any
+
     def content(self, digest: str) -> None:
         """Refuse a row without bytes.
 

@@ -27,6 +27,11 @@ Usages = Callable[[str], Iterable[tuple[str, Usage]]]
 class Guard(Protocol):
     """Raises to refuse."""
 
+    @property
+    def limits(self) -> bool:
+        """Whether ``growth`` may refuse anything."""
+        ...
+
     def content(self, digest: str) -> None:
         """A row now promises the bytes of this digest."""
         ...
@@ -46,6 +51,8 @@ class Guard(Protocol):
 
 class NoGuard:
     """Refuses nothing."""
+
+    limits = False
 
     def content(self, digest: str) -> None:
         """Believe that the bytes are there."""

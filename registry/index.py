@@ -90,15 +90,14 @@ class SqlIndex(SimpleSignatureRows):
 
         Raises whatever the guard refuses with.
         """
-        key = self._repository_id(repository)
-        before = self._usage(key)
+        key, before = self._repository(repository)
         self.writer.execute(
             "INSERT INTO blob_links (repository, digest, size, leased) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (repository, digest) DO UPDATE SET leased = excluded.leased",
             (key, digest, size, self._now()),
         )
         self._guard.content(digest)
-        self._guard.growth(repository, before, self._usage(key), self._usages)
+        self._judge_growth(key, repository, before)
 
     def renew_blob(self, repository: str, digest: str) -> bool:
         """Begin the lease of a blob anew; False when ``repository`` has it no more. Write."""
@@ -165,8 +164,7 @@ class SqlIndex(SimpleSignatureRows):
             MissingContentError: the repository lacks a blob or a child, and the push is not sparse.
             WrongSizeError: content is here with another size than the manifest states.
         """
-        key = self._repository_id(repository)
-        before = self._usage(key)
+        key, before = self._repository(repository)
         self._check_content(key, manifest, sparse=sparse)
         self.writer.execute(
             "INSERT INTO manifests (repository, digest, media_type, size, subject, created)"
@@ -208,7 +206,7 @@ class SqlIndex(SimpleSignatureRows):
         )
         for tag in tags:
             self._move_tag(key, repository, tag, manifest.digest, actor=actor)
-        self._guard.growth(repository, before, self._usage(key), self._usages)
+        self._judge_growth(key, repository, before)
 
     def renew_manifest(self, repository: str, digest: str) -> bool:
         """Begin the lease of a manifest anew; False when it is gone. Write."""
@@ -281,7 +279,7 @@ class SqlIndex(SimpleSignatureRows):
             return False
         before = self._usage(key)
         self._move_tag(key, repository, tag, digest)
-        self._guard.growth(repository, before, self._usage(key), self._usages)
+        self._judge_growth(key, repository, before)
         return True
 
     def tag_history(self, repository: str, tag: str, *, limit: int) -> list[TagEvent]:
@@ -357,12 +355,18 @@ class SqlIndex(SimpleSignatureRows):
     def _all(self, sql: str, *parameters: object) -> list[Any]:
         return self.reader().execute(sql, parameters).fetchall()
 
-    def _repository_id(self, name: str) -> int:
-        key = self._known_repository(name)
-        if key is not None:
-            return key
+    def _repository(self, name: str) -> tuple[int, Usage]:
+        """Its key, and what it takes before the write; a new one takes nothing."""
+        sql = "SELECT id, bytes, tags FROM repositories WHERE name = ?"
+        row = self.writer.execute(sql, (name,)).fetchone()
+        if row is not None:
+            return int(row[0]), Usage(row[1], row[2])
         sql = "INSERT INTO repositories (name, created) VALUES (?, ?) RETURNING id"
-        return int(self.writer.execute(sql, (name, self._now())).fetchone()[0])
+        return int(self.writer.execute(sql, (name, self._now())).fetchone()[0]), Usage(0, 0)
+
+    def _judge_growth(self, key: int, repository: str, before: Usage) -> None:
+        if self._guard.limits:
+            self._guard.growth(repository, before, self._usage(key), self._usages)
 
     def _known_repository(self, name: str) -> int | None:
         row = self.writer.execute("SELECT id FROM repositories WHERE name = ?", (name,)).fetchone()

@@ -48,6 +48,10 @@ class BlobPutter(Protocol):
         """Store bytes that hash to ``digest``; returns when they are durable."""
         ...
 
+    def keep(self, data: bytes, digest: Digest) -> Callable[[], None]:
+        """The same, but for what it returns: a write for the transaction that links them."""
+        ...
+
 
 class Stage(Protocol):
     """The bytes of one upload, before they are a blob. Used by one request at a time."""
@@ -84,6 +88,29 @@ class Stage(Protocol):
         """
         ...
 
+    def prepare(self, digest: Digest) -> int:
+        """What ``commit`` does, but for what ``settle`` writes."""
+        ...
+
+    def settle(self) -> None:
+        """Publish what was prepared. Write: in the transaction that links the blob.
+
+        After it was committed comes ``ended``; when it was not, ``publish`` may be tried.
+        """
+        ...
+
+    def ended(self) -> None:
+        """The transaction of ``settle`` was committed; ``release`` comes next."""
+        ...
+
+    def publish(self) -> None:
+        """``settle`` in a transaction of its own, and ``ended``."""
+        ...
+
+    def announce(self) -> None:
+        """Tell other processes of a stage that was just begun. Write."""
+        ...
+
     def discard(self) -> None:
         """Remove the bytes."""
         ...
@@ -94,6 +121,10 @@ class Staging(Protocol):
 
     def create(self, upload: str, algorithm: str) -> Stage:
         """Begin the stage of a new upload."""
+        ...
+
+    def begin(self, upload: str, algorithm: str) -> Stage:
+        """The same, but for what ``Stage.announce`` writes."""
         ...
 
     def resume(self, upload: str, algorithm: str) -> Stage:

@@ -45,6 +45,11 @@ class Quotas:
     def __init__(self, rules: Iterable[QuotaRule]) -> None:
         self._rules = [(rule, repository_matcher(rule.repositories)) for rule in rules]
 
+    @property
+    def any(self) -> bool:
+        """Whether there is a rule."""
+        return bool(self._rules)
+
     def check(self, repository: str, before: Usage, after: Usage, others: Usages) -> None:
         """Judge a repository that grew from ``before`` to ``after``.
 

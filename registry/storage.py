@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -91,6 +91,11 @@ class FileStorage:
         with self._blobs.writer(expected=digest) as writer:
             writer.write(data)
             writer.commit()
+
+    def keep(self, data: bytes, digest: Digest) -> Callable[[], None]:
+        """The same: nothing is left to write."""
+        self.put(data, digest)
+        return _nothing
 
     def put_all(self, blobs: Mapping[Digest, bytes]) -> None:
         """Store small blobs, durably."""
@@ -184,6 +189,10 @@ class FileStorage:
         os.close(os.open(path, flags, 0o644))
         return FileStage(self._blobs, path, algorithm)
 
+    def begin(self, upload: str, algorithm: str) -> FileStage:
+        """The same: every process sees the file."""
+        return self.create(upload, algorithm)
+
     def resume(self, upload: str, algorithm: str) -> FileStage:
         """The stage of an upload begun before, perhaps by another process."""
         return FileStage(self._blobs, self._uploads / upload, algorithm)
@@ -204,6 +213,10 @@ class FileStorage:
                 with suppress(FileNotFoundError):
                     if entry.stat().st_mtime < before:
                         yield entry.name
+
+
+def _nothing() -> None:
+    """A file that has its name needs no row."""
 
 
 class FileStage:
@@ -284,6 +297,22 @@ class FileStage:
         os.fsync(self._descriptor)
         self._blobs.adopt(self._path, digest)
         return self.size
+
+    def prepare(self, digest: Digest) -> int:
+        """The same: files are not in the index."""
+        return self.commit(digest)
+
+    def settle(self) -> None:
+        """Nothing is left to write."""
+
+    def ended(self) -> None:
+        """The file has its name."""
+
+    def publish(self) -> None:
+        """It was published when it was prepared."""
+
+    def announce(self) -> None:
+        """Every process sees the file."""
 
     def discard(self) -> None:
         """Remove the file; what cannot be removed now is left to ``sweep``."""

@@ -54,8 +54,13 @@ class Uploads:
     async def start(self, repository: str, algorithm: str) -> str:
         """Begin a session; returns its id."""
         row = UploadRow(new_id(), repository, algorithm)
-        stage = await self._workers.io(partial(self._staging.create, row.id, algorithm))
-        await self._writer.write(repository, partial(self._index.create_upload, row), durable=False)
+        stage: Stage = await self._workers.io(partial(self._staging.begin, row.id, algorithm))
+
+        def record() -> None:
+            stage.announce()
+            self._index.create_upload(row)
+
+        await self._writer.write(repository, record, durable=False)
         self._keep(row, stage)
         return row.id
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
 
@@ -13,6 +14,7 @@ from images.digest import Digest
 from registry import body
 from registry.answers import API_VERSION, ReadyContent, content_headers
 from registry.attributes import GRANT
+from registry.database import NO_REPOSITORY
 from registry.errors import ApiError, GateError, MissingContentError, WrongSizeError
 from registry.handlers.conditional import CONDITIONAL, Conditions, not_modified
 from registry.manifests import examine, warnings
@@ -71,8 +73,9 @@ async def put_manifest(
     )
     expected = reference if isinstance(reference, Digest) else None
     content_type = request.headers.get("Content-Type")
-    manifest = await registry.workers.io(partial(_store, registry, raw, content_type, expected))
-    record = partial(
+    store = partial(_store, registry, raw, content_type, expected)
+    manifest, publish = await registry.workers.io(store)
+    put = partial(
         registry.index.put_manifest,
         target.name,
         manifest,
@@ -80,7 +83,18 @@ async def put_manifest(
         sparse=registry.config.allow_missing,
         actor=actor_of(request),
     )
-    await _record(registry, target, _conditional(registry, request, target, record))
+
+    def record() -> None:
+        publish()
+        put()
+
+    try:
+        await _record(registry, target, _conditional(registry, request, target, record))
+    except BaseException:
+        # So the next attempt finds the bytes, and a collection takes them.
+        with suppress(Exception):
+            await registry.writer.write(NO_REPOSITORY, publish, durable=False)
+        raise
     headers = {
         **API_VERSION,
         "Location": f"/v2/{target.name}/manifests/{target.tail}",
@@ -140,10 +154,9 @@ async def _load(registry: Registry, target: Target) -> ReadyContent:
 
 def _store(
     registry: Registry, raw: bytes, content_type: str | None, expected: Digest | None
-) -> NewManifest:
+) -> tuple[NewManifest, Callable[[], None]]:
     manifest = examine(raw, content_type, expected)
-    registry.storage.put(raw, Digest.parse(manifest.digest))
-    return manifest
+    return manifest, registry.storage.keep(raw, Digest.parse(manifest.digest))
 
 
 def _conditional(

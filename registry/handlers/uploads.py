@@ -7,6 +7,7 @@ a chunk at the wrong place (416), a full disk during a chunk, a dropped connecti
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 from aiohttp import web
@@ -67,7 +68,7 @@ async def put_upload(registry: Registry, request: web.BaseRequest, target: Targe
         length = _check_range(request, stage, target)
         await _receive(registry, request, target, stage, length)
         try:
-            size = await registry.workers.io(partial(stage.commit, digest))
+            size = await registry.workers.io(partial(stage.prepare, digest))
         except (DigestMismatchError, OSError, EnvironmentFault) as error:
             # Also when the disk fails: after a failed fsync(2) the pages it could not write count
             # as clean, so a second one would vouch for what is not there.
@@ -76,9 +77,7 @@ async def put_upload(registry: Registry, request: web.BaseRequest, target: Targe
             if isinstance(error, DigestMismatchError):
                 raise ApiError("DIGEST_INVALID", detail=error.what) from error
             raise
-        await registry.writer.write(
-            target.name, partial(_finish, registry, target, str(digest), size)
-        )
+        await _link(registry, stage, target, digest, size)
         registry.uploads.forget(target.tail)
     return _created(target.name, digest)
 
@@ -99,11 +98,10 @@ async def _single(
     async with registry.uploads.single(digest.algorithm) as stage:
         await _receive(registry, request, target, stage, request.content_length)
         try:
-            size = await registry.workers.io(partial(stage.commit, digest))
+            size = await registry.workers.io(partial(stage.prepare, digest))
         except DigestMismatchError as error:
             raise ApiError("DIGEST_INVALID", detail=error.what) from error
-        link = partial(registry.index.link_blob, target.name, str(digest), size)
-        await registry.writer.write(target.name, link)
+        await _link(registry, stage, target, digest, size)
     return _created(target.name, digest)
 
 
@@ -193,9 +191,26 @@ def _check_range(request: web.BaseRequest, stage: Stage, target: Target) -> int 
     return last - first + 1
 
 
-def _finish(registry: Registry, target: Target, digest: str, size: int) -> None:
-    registry.index.link_blob(target.name, digest, size)
-    registry.index.delete_upload(target.tail)
+async def _link(
+    registry: Registry, stage: Stage, target: Target, digest: Digest, size: int
+) -> None:
+    """Make what was prepared a blob of the repository, and end the session, in one transaction."""
+
+    def finish() -> None:
+        stage.settle()
+        registry.index.link_blob(target.name, str(digest), size)
+        if target.tail:
+            registry.index.delete_upload(target.tail)
+
+    try:
+        await registry.writer.write(target.name, finish)
+    except BaseException:
+        # What a rule refuses is a blob nevertheless, which no repository has; so the next attempt
+        # finds it, and a collection takes it.
+        with suppress(Exception):
+            await registry.workers.io(stage.publish)
+        raise
+    stage.ended()
 
 
 def _progress(status: int, name: str, upload: str, size: int) -> web.Response:

@@ -61,10 +61,17 @@ class ObjectFile(io.RawIOBase):
         """The next bytes, up to ``count``; none at the end."""
         left = max(self._size - self._position, 0)
         wanted = left if count < 0 else min(count, left)
-        found = bytearray()
-        while len(found) < wanted:
-            found += self._some(wanted - len(found))
-        return bytes(found)
+        if not wanted:
+            return b""
+        found = self._some(wanted)
+        if len(found) == wanted:
+            return found
+        several = [found]
+        wanted -= len(found)
+        while wanted:
+            several.append(self._some(wanted))
+            wanted -= len(several[-1])
+        return b"".join(several)
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Fill a buffer as far as there are bytes."""

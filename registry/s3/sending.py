@@ -53,39 +53,64 @@ class RemoteContent:
             url = await self.workers.io(sign)
             answer = {**API_VERSION, "Location": url, "Docker-Content-Digest": str(digest)}
             return web.Response(status=307, headers={**answer, "Cache-Control": "no-store"})
-        file = await self.workers.io(partial(self.storage.file, digest, offset=offset))
+        # Before the head of the answer is out, so that a store that fails is told as 503.
+        file, piece = await self.workers.io(partial(self._open, digest, offset, count))
+        response = web.StreamResponse(status=status, headers=headers)
         try:
-            response = web.StreamResponse(status=status, headers=headers)
-            await self._copy(request, response, file, count)
+            await self._copy(request, response, file, piece, count)
         finally:
-            await self.workers.io(file.close)
+            if not file.closed:
+                await self.workers.io(file.close)
         return response
 
+    def _open(self, digest: Digest, offset: int, count: int) -> tuple[ObjectFile, bytes]:
+        file = self.storage.file(digest, offset=offset)
+        try:
+            return file, _next(file, count)
+        except BaseException:
+            file.close()
+            raise
+
     async def _copy(
-        self, request: web.BaseRequest, response: web.StreamResponse, file: ObjectFile, count: int
+        self,
+        request: web.BaseRequest,
+        response: web.StreamResponse,
+        file: ObjectFile,
+        piece: bytes,
+        count: int,
     ) -> None:
         left = count
-        # Before the head of the answer is out, so that a store that fails is told as 503.
-        piece = await self._read(file, left)
         await response.prepare(request)
         while piece:
             left -= len(piece)
-            ahead = asyncio.create_task(self._read(file, left))
+            if not left:
+                await self._write(request, response, piece)
+                break
+            ahead = asyncio.create_task(self.workers.io(partial(_next, file, left)))
             try:
-                async with asyncio.timeout(self.idle):
-                    await response.write(piece)
-                    # aiohttp lets 64 KiB gather before it waits for the client by itself.
-                    await request.writer.drain()
-            except TimeoutError as error:
-                if request.transport is not None:
-                    request.transport.abort()
-                raise ConnectionResetError("the client took nothing") from error
+                await self._write(request, response, piece)
             finally:
                 await asyncio.wait([ahead])
             piece = ahead.result()
         await response.write_eof()
 
-    async def _read(self, file: ObjectFile, left: int) -> bytes:
-        if not left:
-            return b""
-        return await self.workers.io(partial(file.read, min(PIECE, left)))
+    async def _write(
+        self, request: web.BaseRequest, response: web.StreamResponse, piece: bytes
+    ) -> None:
+        try:
+            async with asyncio.timeout(self.idle):
+                await response.write(piece)
+                # aiohttp lets 64 KiB gather before it waits for the client by itself.
+                await request.writer.drain()
+        except TimeoutError as error:
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError("the client took nothing") from error
+
+
+def _next(file: ObjectFile, left: int) -> bytes:
+    """The next piece; the connection to the store goes with the last one."""
+    piece = file.read(min(PIECE, left))
+    if len(piece) == left:
+        file.close()
+    return piece

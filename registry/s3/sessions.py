@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from registry.database import NO_REPOSITORY, Database
 from registry.errors import ObjectStoreError
@@ -26,6 +26,7 @@ HOLD_SECONDS: Final = 90.0
 """Longer than a client may stall and than one part takes on its way."""
 
 _PAGE: Final = 1000
+_TAKEN: Final = "another request took over this upload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +44,16 @@ class Session:
 
 
 class Sessions:
-    """The rows of stages. Every method is a transaction of its own."""
+    """The rows of stages. A method is a transaction of its own, or marked "write"."""
 
     def __init__(self, ledger: Ledger, *, clock: Callable[[], float] = time.time) -> None:
         self._ledger = ledger
         self._clock = clock
 
     def create(self, stage: str) -> None:
-        """Begin an empty session."""
+        """Begin an empty session. Write."""
         sql = "INSERT INTO object_stages (id, touched) VALUES (?, ?)"
-        self._write(lambda: self._database.writer.execute(sql, (stage, self._clock())))
+        self._database.writer.execute(sql, (stage, self._clock()))
 
     def take(self, stage: str) -> tuple[str, Session] | None:
         """Hold a session; returns the token and what is stored, or None when another holds it.
@@ -60,12 +61,12 @@ class Sessions:
         Raises:
             FileNotFoundError: there is no such session.
         """
-        return self._write(partial(self._take, stage))
+        return self.write(partial(self._take, stage))
 
     def give_back(self, stage: str, token: str) -> None:
         """Let others have it; harmless when they do already."""
         sql = "UPDATE object_stages SET holder = '', held_until = 0 WHERE id = ? AND holder = ?"
-        self._write(lambda: self._database.writer.execute(sql, (stage, token)))
+        self.write(lambda: self._database.writer.execute(sql, (stage, token)))
 
     def keep(self, stage: str, token: str) -> None:
         """Go on holding; raises ``ObjectStoreError`` when another took it."""
@@ -88,16 +89,33 @@ class Sessions:
             row = (stage, part.number, part.etag, part.size)
             self._database.writer.execute(sql, row)
 
-        self._write(grow)
+        self.write(grow)
 
     def rested(self, stage: str, token: str, tail: str, size: int) -> None:
-        """What follows the parts is in the object ``tail``; ``size`` counts both."""
-        self._change(stage, token, "tail = ?, size = ?", tail, size)
+        """What follows the parts is in the object ``tail``, and others may have the session.
+
+        ``size`` counts both.
+        """
+        sql = (
+            "UPDATE object_stages SET touched = ?, holder = '', held_until = 0, tail = ?, size = ?"
+            " WHERE id = ? AND holder = ?"
+        )
+        parameters = (self._clock(), tail, size, stage, token)
+
+        def rest() -> None:
+            if self._database.writer.execute(sql, parameters).rowcount == 0:
+                raise ObjectStoreError(_TAKEN)
+
+        self.write(rest)
+
+    def settle(self, stage: str, token: str) -> None:
+        """Forget a session whose bytes are a blob now; raises as ``keep``. Write."""
+        if not self._delete(stage, token):
+            raise ObjectStoreError(_TAKEN)
 
     def end(self, stage: str, token: str) -> bool:
         """Forget a session; False when another holds it."""
-        sql = "DELETE FROM object_stages WHERE id = ? AND holder = ?"
-        return self._write(lambda: self._database.writer.execute(sql, (stage, token)).rowcount > 0)
+        return self.write(partial(self._delete, stage, token))
 
     def idle(self, *, before: float) -> Iterator[str]:
         """Sessions that nobody touched since ``before``, a page in memory."""
@@ -123,30 +141,47 @@ class Sessions:
         return self._ledger.database
 
     def _take(self, stage: str) -> tuple[str, Session] | None:
-        execute = self._database.writer.execute
-        sql = (
-            "SELECT holder, held_until, multipart, tail, size, touched FROM object_stages"
-            " WHERE id = ?"
-        )
-        row = execute(sql, (stage,)).fetchone()
+        token = f"{self._database.offices.presence()}:{secrets.token_hex(8)}"
+        row = self._hold(stage, token, "")
         if row is None:
-            raise FileNotFoundError(stage)
-        holder, until, multipart, tail, size, touched = row
-        offices = self._database.offices
-        if holder:
-            gone = offices.is_gone(holder.rpartition(":")[0])
-            if self._clock() < until if gone is None else not gone:
+            holder = self._lost_holder(stage)
+            if holder is None:
                 return None
-        token = f"{offices.presence()}:{secrets.token_hex(8)}"
-        held = self._clock() + HOLD_SECONDS
-        sql = "UPDATE object_stages SET holder = ?, held_until = ? WHERE id = ?"
-        execute(sql, (token, held, stage))
-        sql = "SELECT number, etag, size FROM object_parts WHERE stage = ? ORDER BY number"
-        parts = tuple(Part(*part) for part in execute(sql, (stage,)))
+            row = self._hold(stage, token, holder)
+        multipart, tail, size, touched = row
+        parts: tuple[Part, ...] = ()
+        if multipart:
+            sql = "SELECT number, etag, size FROM object_parts WHERE stage = ? ORDER BY number"
+            rows = self._database.writer.execute(sql, (stage,))
+            parts = tuple(Part(*part) for part in rows)
         return token, Session(multipart, tail, size, touched, parts)
 
+    def _hold(self, stage: str, token: str, former: str) -> Any:
+        sql = (
+            "UPDATE object_stages SET holder = ?, held_until = ? WHERE id = ? AND holder = ?"
+            " RETURNING multipart, tail, size, touched"
+        )
+        held = self._clock() + HOLD_SECONDS
+        return self._database.writer.execute(sql, (token, held, stage, former)).fetchone()
+
+    def _lost_holder(self, stage: str) -> str | None:
+        """The token of a holder that has ended; None while it may be there."""
+        sql = "SELECT holder, held_until FROM object_stages WHERE id = ?"
+        row = self._database.writer.execute(sql, (stage,)).fetchone()
+        if row is None:
+            raise FileNotFoundError(stage)
+        holder, until = row
+        gone = self._database.offices.is_gone(holder.rpartition(":")[0])
+        if self._clock() < until if gone is None else not gone:
+            return None
+        return str(holder)
+
+    def _delete(self, stage: str, token: str) -> bool:
+        sql = "DELETE FROM object_stages WHERE id = ? AND holder = ?"
+        return self._database.writer.execute(sql, (stage, token)).rowcount > 0
+
     def _change(self, stage: str, token: str, assignment: str, *values: object) -> None:
-        self._write(partial(self._set, stage, token, assignment, *values))
+        self.write(partial(self._set, stage, token, assignment, *values))
 
     def _set(self, stage: str, token: str, assignment: str, *values: object) -> None:
         now = self._clock()
@@ -157,8 +192,9 @@ class Sessions:
         )
         parameters = (now, now + HOLD_SECONDS, *values, stage, token)
         if self._database.writer.execute(sql, parameters).rowcount == 0:
-            raise ObjectStoreError("another request took over this upload")
+            raise ObjectStoreError(_TAKEN)
 
-    def _write(self, operation: Callable[[], T]) -> T:
+    def write(self, operation: Callable[[], T]) -> T:
+        """Run a write in a transaction of its own."""
         # A session that is lost in a power cut costs the client a retry.
         return self._database.write(NO_REPOSITORY, operation, durable=False)

@@ -3,9 +3,10 @@ requests.
 
 Bytes gather in memory until they make a part of a multipart upload. What is left at the end of a
 request becomes an object of its own, so that an acknowledged byte is in the store and any process
-goes on where the last one ended. The SHA-256 of hashlib cannot be saved, and parts cannot be read
-before they are an object: an upload that stayed in one process has its hash, any other is read back
-once, from the staged object, before it gets a name.
+goes on where the last one ended. Where that is all there is, it gets the name of a blob with these
+bytes, and becomes that blob without a further request if nothing more comes. The SHA-256 of hashlib
+cannot be saved, and parts cannot be read before they are an object: an upload that stayed in one
+process has its hash, any other is read back once, from the staged object, before it gets a name.
 """
 
 from __future__ import annotations
@@ -20,14 +21,19 @@ from images.digest import Digest
 from images.errors import DigestMismatchError
 from registry.errors import ObjectStoreError
 from registry.s3.bucket import Bucket, ObjectUnknownError, Part
+from registry.s3.ledger import digest_of, staged_name
 from registry.s3.reading import pieces
 from registry.s3.sessions import Session, Sessions
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-Publish = Callable[[Digest, int, bytes | str], None]
-"""Makes a blob of verified bytes: its digest, its size, and the bytes or the object with them."""
+Publish = Callable[[str, Digest, int, bytes | str], tuple[str, Callable[[], None]]]
+"""Stores verified bytes of an upload: its id, digest, size, and the bytes or the object with them.
+
+Returns the object that has them now ("" for one that was there), and the write that makes a blob
+of it.
+"""
 
 FOLDER: Final = "uploads/"
 _DOUBLING: Final = 2000
@@ -63,7 +69,13 @@ class ObjectStage:
         self._in_parts = 0
         self._tail: bytearray | None = None
         self._changed = False
+        self._record: Callable[[], None] = _unprepared
+        self._spent: list[str] = []
         self.touched = 0.0
+
+    def announce(self) -> None:
+        """See ``Stage``."""
+        self._sessions.create(self._upload)
 
     @property
     def size(self) -> int:
@@ -87,25 +99,28 @@ class ObjectStage:
         self._tail = None
         self._changed = False
         self.touched = self._stored.touched
+        self._record, self._spent = _unprepared, []
         if self._hashed > self._stored.size:
             self._restart_hash(self._hash.name)
         return True
 
     def release(self) -> None:
         """Put what is in memory into the store, and give the session back."""
-        if not self._token:
-            return
+        token, self._token = self._token, ""
         try:
-            if self._changed:
-                self._rest()
+            if not token:
+                self._drop(*self._spent)
+            elif self._changed:
+                self._rest(token)
+            else:
+                self._sessions.give_back(self._upload, token)
         except BaseException:
             # What was hashed did not stay, and another process may put other bytes there.
             self._restart_hash(self._hash.name)
+            self._sessions.give_back(self._upload, token)
             raise
         finally:
-            token, self._token = self._token, ""
-            self._tail = None
-            self._sessions.give_back(self._upload, token)
+            self._tail, self._spent = None, []
 
     def append(self, buffers: Sequence[bytes]) -> None:
         """Take bytes. When a part cannot be stored, what did not reach the store is dropped again,
@@ -136,17 +151,44 @@ class ObjectStage:
         Raises:
             DigestMismatchError: the bytes are others; nothing is published.
         """
-        self._sessions.keep(self._upload, self._token)
-        size = self.size
-        actual = self._known_digest(digest.algorithm)
-        if actual is not None:
-            _expect(actual, digest)
-        content = self._gathered(verified=actual is not None)
-        if actual is None:
-            _expect(self._read_back(content, size, digest.algorithm), digest)
-        self._publish(digest, size, content)
-        self._end()
+        size = self.prepare(digest)
+        self.publish()
         return size
+
+    def prepare(self, digest: Digest) -> int:
+        """See ``Stage``."""
+        size = self.size
+        if self._parts:
+            self._sessions.keep(self._upload, self._token)
+        if self._is_whole(digest):
+            content: bytes | str = self._stored.tail
+        else:
+            actual = self._known_digest(digest.algorithm)
+            if actual is not None:
+                _expect(actual, digest)
+            content = self._gathered(verified=actual is not None)
+            if actual is None:
+                _expect(self._read_back(content, size, digest.algorithm), digest)
+        kept, self._record = self._publish(self._upload, digest, size, content)
+        whole = self._whole if self._stored.multipart else ""
+        self._spent = [name for name in (whole, self._stored.tail) if name != kept]
+        return size
+
+    def settle(self) -> None:
+        """See ``Stage``."""
+        self._sessions.settle(self._upload, self._token)
+        self._record()
+
+    def publish(self) -> None:
+        """See ``Stage``."""
+        self._sessions.write(self.settle)
+        self.ended()
+
+    def ended(self) -> None:
+        """See ``Stage``."""
+        self._token = ""
+        self._tail = bytearray()
+        self._changed = False
 
     def discard(self) -> None:
         """Drop the bytes; what cannot be removed now is left to ``sweep``."""
@@ -199,18 +241,26 @@ class ObjectStage:
         self._stored = Session(self._stored.multipart, "", size, 0.0, ())
         self._drop(spent)
 
-    def _rest(self) -> None:
+    def _rest(self, token: str) -> None:
         tail = self._load_tail()
         spent, name = self._stored.tail, ""
         if tail:
             # Never used twice: whoever lost the session unawares writes over nobody's bytes.
-            name = f"{FOLDER}{self._upload}/tail-{self.size}-{secrets.token_hex(4)}"
-            self._bucket.put(name, bytes(tail))
-        self._sessions.rested(self._upload, self._token, name, self.size)
+            unique = secrets.token_hex(4)
+            name = f"{FOLDER}{self._upload}/tail-{self.size}-{unique}"
+            first = not self._stored.size and self._hashed == len(tail)
+            if first:
+                name = staged_name(Digest.from_hash(self._hash), self._upload, unique)
+            self._bucket.put(name, bytes(tail), final=first)
+        self._sessions.rested(self._upload, token, name, self.size)
         self._stored = Session(self._stored.multipart, name, self.size, 0.0, ())
         self._changed = False
         if spent != name:
             self._drop(spent)
+
+    def _is_whole(self, digest: Digest) -> bool:
+        """Whether an object has all the bytes, and was made of what has this digest."""
+        return not self._parts and not self._changed and digest_of(self._stored.tail) == digest
 
     def _known_digest(self, algorithm: str) -> Digest | None:
         """The digest, if it can be told without reading from the store what was in parts."""
@@ -260,20 +310,25 @@ class ObjectStage:
         multipart, tail = self._stored.multipart, self._stored.tail
         if not self._sessions.end(self._upload, self._token):
             return
-        self._token = ""
-        self._tail = bytearray()
-        with suppress(ObjectStoreError):
-            if multipart:
-                self._bucket.abort(self._whole, multipart)
-                self._bucket.delete(filter(None, [self._whole, tail]))
-            else:
-                self._drop(tail)
-
-    def _drop(self, name: str) -> None:
-        """Remove an object that is not needed; left to ``sweep`` when that fails."""
-        if name:
+        self._spent = []
+        self.ended()
+        if multipart:
             with suppress(ObjectStoreError):
-                self._bucket.delete([name])
+                self._bucket.abort(self._whole, multipart)
+            self._drop(self._whole, tail)
+        else:
+            self._drop(tail)
+
+    def _drop(self, *names: str) -> None:
+        """Remove objects that are not needed; left to ``sweep`` when that fails."""
+        unneeded = [name for name in names if name]
+        if unneeded:
+            with suppress(ObjectStoreError):
+                self._bucket.delete(unneeded)
+
+
+def _unprepared() -> None:
+    raise AssertionError("prepare comes before settle")
 
 
 def _expect(actual: Digest, digest: Digest) -> None:

@@ -1,12 +1,13 @@
 """The storage of one registry in a bucket; nothing of it is on this machine's disk.
 
-    blobs/sha256/<2 hex>/<hex>/<token>   a blob, verified; the token makes each name the only one
+    blobs/sha256/<2 hex>/<hex>/<token>   bytes of that digest; each token is the only one
     uploads/<id>/whole                   an upload's parts, and the object that they become
     uploads/<id>/tail-<n>                what follows the parts while nobody sends
     quarantine/sha256-<hex>              damaged bytes that a scrub moved aside
 
-An object gets a blob's name by a copy inside the store, after its bytes were verified, and the
-index (``registry.s3.ledger``) says which name a digest has. Requests never list the bucket.
+What comes in parts gets a blob's name by a copy inside the store, after its bytes were verified;
+what is small is made under that name at once. The index (``registry.s3.ledger``) says which name a
+digest has. Requests never list the bucket.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, cast
@@ -31,7 +33,7 @@ from registry.admission import Holder
 from registry.database import NO_REPOSITORY, Database
 from registry.errors import ObjectStoreError, RegistryStartError
 from registry.s3.bucket import Bucket, ObjectUnknownError
-from registry.s3.ledger import Ledger, Stored, object_name
+from registry.s3.ledger import Ledger, Stored, digest_of, object_name, staged_name
 from registry.s3.reading import PIECE, ObjectFile
 from registry.s3.sessions import Sessions
 from registry.s3.settings import LEAST_PART
@@ -40,6 +42,13 @@ from registry.storage import PLACE
 
 _BLOBS: Final = "blobs/"
 _QUARANTINE: Final = "quarantine/"
+
+
+@dataclass(frozen=True, slots=True)
+class Reliable:
+    """A blob that is there; ``renew`` is the write that says that it is relied on."""
+
+    renew: Callable[[], None]
 
 
 class ObjectStorage:
@@ -158,9 +167,20 @@ class ObjectStorage:
 
     def put(self, data: bytes, digest: Digest) -> None:
         """Store bytes that hash to ``digest``, durably."""
+        self._ledger.write(self.keep(data, digest))
+
+    def keep(self, data: bytes, digest: Digest) -> Callable[[], None]:
+        """Store bytes that hash to ``digest``, durably; see ``BlobPutter``."""
         if Digest.of(data, digest.algorithm) != digest:
             raise DigestMismatchError("content hashes to something else", where=str(digest))
-        self._publish(digest, len(data), data)
+        known = self._reliable(digest, len(data))
+        if isinstance(known, Reliable):
+            return known.renew
+        name = object_name(digest, secrets.token_hex(8))
+        self._ledger.claim(name)
+        self._bucket.put(name, data, final=True)
+        stored = Stored(name, len(data))
+        return partial(self._ledger.record_claimed, digest, stored, known)
 
     def put_all(self, blobs: Mapping[Digest, bytes]) -> None:
         """Store small blobs that are known to hash to their digests, durably.
@@ -172,8 +192,6 @@ class ObjectStorage:
         stored = {}
         for digest, data in blobs.items():
             self._bucket.put(named[digest], data, final=True)
-            if self._bucket.size(named[digest]) != len(data):
-                raise ObjectStoreError("the object store does not have what it took")
             stored[digest] = Stored(named[digest], len(data))
         self._ledger.record_all(stored)
 
@@ -195,22 +213,34 @@ class ObjectStorage:
             stage.discard()
             stage.release()
 
-    def _publish(self, digest: Digest, size: int, content: bytes | str) -> None:
-        """Make a blob of verified bytes, or rely on the one that is there."""
-        known = self._ledger.touch(digest)
-        if known is not None and known.size == size == self._bucket.size(known.name):
-            return
-        name = object_name(digest, secrets.token_hex(8))
-        self._ledger.claim(name)
-        if isinstance(content, str):
-            self._copy(content, name, size)
-        else:
+    def _publish(
+        self, upload: str, digest: Digest, size: int, content: bytes | str
+    ) -> tuple[str, Callable[[], None]]:
+        """See ``Publish``; the upload claims the name until it has ended."""
+        known = self._reliable(digest, size)
+        if isinstance(known, Reliable):
+            return "", known.renew
+        name = staged_name(digest, upload, secrets.token_hex(4))
+        if isinstance(content, bytes):
             self._bucket.put(name, content, final=True)
-        if self._bucket.size(name) != size:
-            raise ObjectStoreError("the object store does not have what it took")
-        self._ledger.record(
-            digest, Stored(name, size), instead=None if known is None else known.name
-        )
+        elif digest_of(content) == digest:
+            name = content
+        else:
+            self._copy(content, name, size)
+            if self._bucket.size(name) != size:
+                raise ObjectStoreError("the object store does not have what it took")
+        return name, partial(self._ledger.record_staged, digest, Stored(name, size), known)
+
+    def _reliable(self, digest: Digest, size: int) -> Reliable | str | None:
+        """The blob if it is there; the name of an object that is not usable, or None."""
+        found = self._ledger.relied(digest)
+        if found is None:
+            return None
+        known, young = found
+        if known.size != size or not (young or self._bucket.size(known.name) == size):
+            return known.name
+        renew = partial(self._ledger.touch, digest, known.name)
+        return Reliable(_nothing if young else renew)
 
     def _copy(self, source: str, name: str, size: int) -> None:
         try:
@@ -222,7 +252,12 @@ class ObjectStorage:
 
     def create(self, upload: str, algorithm: str) -> ObjectStage:
         """Begin the stage of a new upload."""
-        self._sessions.create(upload)
+        stage = self.begin(upload, algorithm)
+        self._ledger.write(stage.announce)
+        return stage
+
+    def begin(self, upload: str, algorithm: str) -> ObjectStage:
+        """The same, but for the transaction that ``announce`` is called in."""
         return self.resume(upload, algorithm)
 
     def resume(self, upload: str, algorithm: str) -> ObjectStage:
@@ -316,6 +351,10 @@ class ObjectStorage:
         if size is not None:
             self._copy(found.name, f"{_QUARANTINE}{digest.algorithm}-{digest.hex}", size)
             self._bucket.delete([found.name])
+
+
+def _nothing() -> None:
+    """What was written a moment ago is not written again."""
 
 
 def _upload_of(name: str) -> str:

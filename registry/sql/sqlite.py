@@ -19,6 +19,7 @@ from registry import schema
 from registry.database import Database, Write
 from registry.election import FileOffices
 from registry.errors import StoreBusyError
+from registry.gathering import Gathering
 from registry.generation import Generations
 from registry.journal import Journal
 from registry.sql.connection import Connection
@@ -43,7 +44,7 @@ class SqliteDatabase(Database):
         self._local = threading.local()
         self._connections: list[Connection] = []
         self._connections_lock = threading.Lock()
-        self._write_lock = threading.Lock()
+        self._gathering = Gathering(self._run_batch)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._turn = os.open(root / "writer.lock", flags, 0o600)
         self.writer = self._open()
@@ -94,28 +95,30 @@ class SqliteDatabase(Database):
 
     def apply(self, writes: Sequence[Write]) -> None:
         """See ``Database``."""
-        with self._write_lock:
-            repositories = {write.repository for write in writes}
-            try:
-                with self._turn_to_write():
-                    self._begin(durable=any(write.durable for write in writes))
+        self._gathering.apply(writes)
+
+    def _run_batch(self, writes: Sequence[Write]) -> None:
+        repositories = {write.repository for write in writes}
+        try:
+            with self._turn_to_write():
+                self._begin(durable=any(write.durable for write in writes))
+                for name in repositories:
+                    self.generations.enter(name)
+                try:
+                    self.opens(self._move())
+                    for write in writes:
+                        self._attempt(write)
+                    self.journal.flush(self._fact)
+                    self._commit()
+                finally:
+                    self.journal.forget(0)
+                    if self.writer.in_transaction:
+                        self.writer.execute("ROLLBACK")
                     for name in repositories:
-                        self.generations.enter(name)
-                    try:
-                        self.opens(self._move())
-                        for write in writes:
-                            self._attempt(write)
-                        self.journal.flush(self._fact)
-                        self._commit()
-                    finally:
-                        self.journal.forget(0)
-                        if self.writer.in_transaction:
-                            self.writer.execute("ROLLBACK")
-                        for name in repositories:
-                            self.generations.leave(name)
-            except Exception as error:  # noqa: BLE001 -- handed to every waiting caller
-                for write in writes:
-                    write.value, write.error = None, error
+                        self.generations.leave(name)
+        except Exception as error:  # noqa: BLE001 -- handed to every waiting caller
+            for write in writes:
+                write.value, write.error = None, error
 
     def newest_event(self) -> int:
         """See ``Database``."""

@@ -230,7 +230,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="bench-replicas-") as name,
         postgres(durable=True) as database,
-        running_server(Path(name)) as objects,
+        running_server(Path(name), "--keep-alive") as objects,
     ):
         backends = Backends(database, objects)
         for result in fleets(backends, Path(name), seconds=seconds, rounds=rounds):

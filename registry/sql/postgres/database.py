@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Final
 
 from registry.database import Database, Write
+from registry.gathering import Gathering
 from registry.replicas.locks import LockOffices, Locks, lock_number
 from registry.sql.connection import Connection
 from registry.sql.errors import DatabaseError, DatabaseLostError, OutcomeUnknownError
@@ -94,7 +95,7 @@ class PostgresDatabase(Database):
         self._readers = Pool(address.connect, size=connections, wait=wait)
         self._scratch: list[Connection] = []
         self._scratch_lock = threading.Lock()
-        self._write_lock = threading.Lock()
+        self._gathering = Gathering(self._run_batch)
         self._lock_number = lock_number(address.schema, "writes")
         self._name = secrets.token_hex(8)
         self._batch = 0
@@ -142,21 +143,22 @@ class PostgresDatabase(Database):
         When the connection breaks at the commit and nobody can tell what became of it, every write
         gets ``OutcomeUnknownError``.
         """
-        with self._write_lock:
+        self._gathering.apply(writes)
+
+    def _run_batch(self, writes: Sequence[Write]) -> None:
+        try:
             try:
-                try:
-                    durable = any(write.durable for write in writes)
-                    self.opens(self._begin(durable=durable))
-                    self._run_batch(writes)
-                    self._note_batch(writes, durable=durable)
-                    self._commit()
-                finally:
-                    if self._link.in_transaction:
-                        with suppress(DatabaseError):
-                            self._link.script("ROLLBACK")
-            except Exception as error:  # noqa: BLE001 -- handed to every waiting caller
-                for write in writes:
-                    write.value, write.error = None, error
+                durable = any(write.durable for write in writes)
+                self.opens(self._begin(durable=durable))
+                self._run_all(writes)
+                self._commit(self._note_of(writes, durable=durable))
+            finally:
+                if self._link.in_transaction:
+                    with suppress(DatabaseError):
+                        self._link.script("ROLLBACK")
+        except Exception as error:  # noqa: BLE001 -- handed to every waiting caller
+            for write in writes:
+                write.value, write.error = None, error
 
     def newest_event(self) -> int:
         """See ``Database``; events that are being written count."""
@@ -201,7 +203,7 @@ class PostgresDatabase(Database):
             row = self._link.script(begin)
         return None if row is None else str(row[0])
 
-    def _run_batch(self, writes: Sequence[Write]) -> None:
+    def _run_all(self, writes: Sequence[Write]) -> None:
         """Do the writes; one that fails is undone alone, with a savepoint where it is not alone."""
         if len(writes) == 1:
             (write,) = writes
@@ -216,23 +218,25 @@ class PostgresDatabase(Database):
                 self._link.script("ROLLBACK TO one")
                 write.value, write.error = None, error
 
-    def _note_batch(self, writes: Sequence[Write], *, durable: bool) -> None:
-        """Number the slots that change, and this batch, unless nobody would miss it."""
+    def _note_of(self, writes: Sequence[Write], *, durable: bool) -> Sequence[object]:
+        """What numbers the slots that change, and this batch; nothing if nobody would miss it.
+
+        They are the parameters of ``_NOTE``.
+        """
         changed = {slot_of(w.repository) for w in writes if w.repository and w.error is None}
         self._noted = durable or bool(changed)
         if not self._noted:
-            return
+            return ()
         moment = int(self._clock())
         if not self._batch:
             sql = "DELETE FROM batches WHERE moment < ?"
             self._link.execute(sql, (moment - _KEPT_SECONDS,))
         self._batch += 1
-        parameters = (self._name, self._batch, moment, sorted(changed))
-        self._link.execute(_NOTE, parameters)
+        return self._name, self._batch, moment, sorted(changed)
 
-    def _commit(self) -> None:
+    def _commit(self, note: Sequence[object]) -> None:
         try:
-            self._link.commit()
+            self._link.commit(*([(_NOTE, note)] if note else ()))
         except DatabaseLostError as error:
             self._link.close()
             if not self._noted:

@@ -151,17 +151,24 @@ class Link:
         except psycopg.Error as error:
             raise fault_of(error) from error
 
-    def commit(self) -> None:
-        """Commit the transaction.
+    def commit(self, *last: tuple[str, Sequence[Any]]) -> None:
+        """Run the last statements of the transaction and commit it, in one round trip.
 
         Raises:
             DatabaseError: a statement of it had failed, which somebody passed over.
         """
+        raw = self._live()
         try:
-            status = self._live().execute(b"COMMIT", prepare=False).statusmessage
+            if last:
+                with raw.pipeline():
+                    for sql, parameters in last:
+                        raw.execute(translate(sql), parameters)
+                    committed = raw.execute(b"COMMIT")
+            else:
+                committed = raw.execute(b"COMMIT", prepare=False)
         except psycopg.Error as error:
             raise fault_of(error) from error
-        if status != "COMMIT":
+        if committed.statusmessage != "COMMIT":
             raise DatabaseError("a transaction went on behind a statement that failed")
 
     def close(self) -> None:

@@ -91,7 +91,7 @@ def store(tmp_path: Path, key: PrivateKey) -> Store:
 
 
 def test_a_hundred_thousand_referrers_are_counted_not_read(store: Store) -> None:
-    key = store.index.write(REPOSITORY, partial(store.index._repository_id, REPOSITORY))
+    key = store.index.write(REPOSITORY, lambda: store.index._repository(REPOSITORY)[0])
     rows = (
         (key, str(Digest.of(IMAGE)), f"sha256:{number:064x}", BUNDLE, b"{}")
         for number in range(100_000)
@@ -210,7 +210,7 @@ def test_two_keys_of_one_name_are_told_apart(tmp_path: Path, key: PrivateKey) ->
 
 
 def test_notation_that_nobody_asked_for_is_not_counted(store: Store, key: PrivateKey) -> None:
-    number = store.index.write(REPOSITORY, partial(store.index._repository_id, REPOSITORY))
+    number = store.index.write(REPOSITORY, lambda: store.index._repository(REPOSITORY)[0])
     rows = (
         (number, str(Digest.of(IMAGE)), f"sha256:{n:064x}", ARTIFACT, b"{}") for n in range(300)
     )

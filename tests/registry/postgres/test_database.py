@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -155,9 +156,9 @@ def test_a_lost_answer_to_a_commit_is_looked_for(
     index = PostgresIndex(own_server.settings())
     commit = module.Link.commit
 
-    def lose(self: module.Link) -> None:
+    def lose(self: module.Link, *last: Any) -> None:
         if happens:
-            commit(self)
+            commit(self, *last)
         own_server.crash()
         raise DatabaseLostError("no answer")
 
@@ -178,8 +179,8 @@ def test_what_became_of_a_commit_may_stay_unknown(
     index = PostgresIndex(own_server.settings())
     commit = module.Link.commit
 
-    def lose(self: module.Link) -> None:
-        commit(self)
+    def lose(self: module.Link, *last: Any) -> None:
+        commit(self, *last)
         own_server.stop()
         raise DatabaseLostError("no answer")
 

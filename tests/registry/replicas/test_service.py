@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 
@@ -153,13 +154,20 @@ def test_an_upload_goes_on_elsewhere_when_its_holder_is_killed(
         location = begin(first.port, "moved")
         status, answered, _ = call(first.port, "PATCH", location, BIG[:100])
         assert status == 202
-        with socket.create_connection(("127.0.0.1", first.port), 30) as stream:
-            stream.sendall(
-                f"PATCH {answered['Location']} HTTP/1.1\r\nHost: x\r\n"
-                f"Content-Length: {len(BIG)}\r\n\r\n".encode()
-                + BIG[:1000]
-            )
-            eventually(lambda: call(second.port, "PATCH", location, b"")[0] == 409)
+        with ExitStack() as streams:
+
+            def held() -> bool:
+                # Where the question below came first, this is what was refused: asked again.
+                stream = socket.create_connection(("127.0.0.1", first.port), 30)
+                streams.enter_context(stream)
+                stream.sendall(
+                    f"PATCH {answered['Location']} HTTP/1.1\r\nHost: x\r\n"
+                    f"Content-Length: {len(BIG)}\r\n\r\n".encode()
+                    + BIG[:1000]
+                )
+                return call(second.port, "PATCH", location, b"")[0] == 409
+
+            eventually(held)
             two.kill(first)
 
         def taken() -> bool:

@@ -109,12 +109,12 @@ def program() -> str:
 
 
 @contextmanager
-def running_server(folder: Path) -> Iterator[Server]:
-    """Serve a folder with an empty bucket."""
+def running_server(folder: Path, *options: str) -> Iterator[Server]:
+    """Serve a folder with an empty bucket; ``options`` are of versitygw."""
     port = free_port()
     store = folder / "objects"
     store.mkdir()
-    command = [program(), "--port", f"127.0.0.1:{port}", "--quiet", "posix", str(store)]
+    command = [program(), "--port", f"127.0.0.1:{port}", "--quiet", *options, "posix", str(store)]
     environment = {"ROOT_ACCESS_KEY": ACCESS, "ROOT_SECRET_KEY": SECRET, "HOME": str(folder)}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)

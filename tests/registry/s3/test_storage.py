@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,18 @@ from images.errors import (
     InternalError,
     SizeLimitError,
 )
-from registry.database import NO_REPOSITORY
+from registry.database import NO_REPOSITORY, Write
 from registry.errors import ContentVanishedError, ObjectStoreError
 from registry.inspection.check import Severity, check
 from registry.inspection.scrub import scrub
-from registry.s3.ledger import CLAIM_SECONDS, Ledger, Stored, object_name
+from registry.s3.ledger import (
+    CLAIM_SECONDS,
+    YOUNG_SECONDS,
+    Ledger,
+    Stored,
+    object_name,
+    staged_name,
+)
 from registry.s3.reading import ObjectFile
 from tests.registry.kit import digest_of
 from tests.registry.s3.kit import PART, Store, collected
@@ -116,12 +124,28 @@ def test_a_claim_that_ended_is_not_recorded(store: Store) -> None:
 
 def test_an_object_that_vanished_is_stored_again(store: Store) -> None:
     digest = Digest.of(DATA)
-    store.storage.put(DATA, digest)
-    store.bucket.delete([store.storage.find(digest).name])
+    now = [1000.0]
+    storage = store.again(clock=lambda: now[0])
+    storage.put(DATA, digest)
+    lost = storage.find(digest).name
+    store.bucket.delete([lost])
     with pytest.raises(BlobUnknownError):
-        store.storage.read(digest, limit=len(DATA))
-    store.storage.put(DATA, digest)
-    assert store.storage.read(digest, limit=len(DATA)) == DATA
+        storage.read(digest, limit=len(DATA))
+    now[0] += YOUNG_SECONDS
+    storage.put(DATA, digest)
+    assert storage.read(digest, limit=len(DATA)) == DATA
+    assert storage.find(digest).name != lost
+
+
+def test_what_was_relied_on_a_moment_ago_is_not_asked_for(store: Store) -> None:
+    storage = store.again()
+    storage.put(DATA, Digest.of(DATA))
+    calls: list[str] = []
+    storage._bucket._client.meta.events.register(
+        "before-call.s3", lambda model, **_: calls.append(model.name)
+    )
+    storage.put(DATA, Digest.of(DATA))
+    assert not calls
 
 
 def test_what_was_relied_on_since_is_spared(store: Store) -> None:
@@ -159,6 +183,86 @@ def test_what_a_kill_left_goes_and_what_is_claimed_stays(store: Store) -> None:
     assert store.storage.sweep_stages() == len(DATA)
     assert store.names() == sorted([under_way, store.storage.find(Digest.of(b"kept")).name])
     assert not store.multiparts()
+
+
+def test_what_an_open_upload_has_is_no_leftover(store: Store) -> None:
+    """Its bytes have a blob's name already; they go with it, or become the blob."""
+    kept, gone = (store.storage.create(upload, "sha256") for upload in ("kept", "gone"))
+    for stage, data in ((kept, DATA), (gone, b"other")):
+        assert stage.acquire()
+        stage.append([data])
+        stage.release()
+    store.bucket.put(staged_name(Digest.of(DATA), "nobody", "1"), DATA)
+    assert len(store.names("blobs/")) == 3
+    assert store.storage.sweep_stages() == len(DATA)
+    assert len(store.names("blobs/")) == 2
+    assert gone.acquire()
+    gone.discard()
+    gone.release()
+    (name,) = store.names("blobs/")
+    # Whoever finishes it: the name says what the bytes are.
+    elsewhere = store.again().resume("kept", "sha256")
+    assert elsewhere.acquire()
+    assert elsewhere.commit(Digest.of(DATA)) == len(DATA)
+    elsewhere.release()
+    assert store.storage.find(Digest.of(DATA)).name == name
+    assert store.storage.sweep_stages() == 0
+
+
+def test_bytes_that_go_on_get_another_name(store: Store) -> None:
+    stage = store.storage.create("u", "sha256")
+    for data in (DATA, b"more"):
+        assert stage.acquire()
+        stage.append([data])
+        stage.release()
+    (name,) = store.names()
+    assert name.startswith("uploads/u/tail-")
+    assert stage.acquire()
+    assert stage.commit(Digest.of(DATA + b"more")) == len(DATA) + 4
+    stage.release()
+    (name,) = store.names()
+    assert name.startswith("blobs/")
+    assert store.storage.read(Digest.of(DATA + b"more"), limit=1 << 20) == DATA + b"more"
+
+
+def test_a_blob_that_is_there_leaves_nothing_of_an_upload(store: Store) -> None:
+    store.storage.put(DATA, Digest.of(DATA))
+    (name,) = store.names()
+    stage = store.storage.create("u", "sha256")
+    assert stage.acquire()
+    stage.append([DATA])
+    stage.release()
+    assert stage.acquire()
+    stage.commit(Digest.of(DATA))
+    stage.release()
+    assert store.names() == [name]
+
+
+def test_what_a_small_upload_costs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One object, made once; begun, taken, rested, taken, ended: five transactions."""
+    storage = store.again()
+    database = storage._ledger.database
+    calls: list[str] = []
+    storage._bucket._client.meta.events.register(
+        "before-call.s3", lambda model, **_: calls.append(model.name)
+    )
+    transactions: list[int] = []
+    run = database.apply
+
+    def counted(writes: Sequence[Write]) -> None:
+        transactions.append(len(writes))
+        run(writes)
+
+    monkeypatch.setattr(database, "apply", counted)
+    stage = storage.create("u", "sha256")
+    assert stage.acquire()
+    stage.append([DATA])
+    stage.release()
+    assert stage.acquire()
+    stage.commit(Digest.of(DATA))
+    stage.release()
+    assert calls == ["PutObject"]
+    assert transactions == [1] * 5
 
 
 def test_dead_uploads_end(store: Store) -> None:
