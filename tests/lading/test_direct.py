@@ -116,7 +116,8 @@ def test_a_repeated_build_imports_little(lading: Callable[..., object], tmp_path
     assert (status, heavy(modules)) == (0, set())
     assert "builder.build" not in modules, "the build was not answered from its record"
     assert "socket" not in modules
-    assert len(modules) <= BUILD_MODULES, sorted(modules)
+    # Some seconds after the first build its leases are renewed, under a lock.
+    assert len(modules - {"fcntl"}) <= BUILD_MODULES, sorted(modules)
 
 
 @pytest.mark.root
