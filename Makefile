@@ -47,6 +47,7 @@ bench: setup ## every benchmark with its peers, quick; see tests/bench/ for the 
 ROUNDS ?= 5
 soak: setup ## hundreds of kills, faults and minutes of load, then the slow tests again and again; ROUNDS=5
 	$(BIN)/pytest -m soak $(ARGS)
+	$(BIN)/pytest tests/property --hypothesis-profile=search $(ARGS)
 	@for round in $$(seq $(ROUNDS)); do $(BIN)/pytest -m slow $(ARGS) || exit 1; done
 
 PIN = $(BIN)/pip-compile -q --no-config --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -22,7 +22,7 @@ from tests.simulators.registry import SimulatedRegistry
 NAME = "team/app"
 REF = Reference.parse("team/app:1")
 LAYER = bytes(range(256)) * 1000
-FEW = settings(max_examples=25, deadline=None)
+FEW = settings(max_examples=25)
 
 tokens = st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=12)
 values = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)

@@ -50,7 +50,7 @@ def plan(
 
 
 @given(st.lists(SOURCE, min_size=1, max_size=3), DESTINATION, TREE, TREE, st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_layers_are_well_formed(
     sources: list[str], destination: str, files: dict[str, str], below: dict[str, str], link: bool
 ) -> None:
@@ -68,7 +68,7 @@ def test_layers_are_well_formed(
 
 
 @given(st.lists(SOURCE, min_size=1, max_size=3), DESTINATION, TREE, TREE)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_plans_are_deterministic(
     sources: list[str], destination: str, files: dict[str, str], below: dict[str, str]
 ) -> None:
@@ -82,7 +82,7 @@ def test_plans_are_deterministic(
 
 
 @given(DESTINATION, TREE, TREE)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_copying_twice_changes_nothing(
     destination: str, files: dict[str, str], below: dict[str, str]
 ) -> None:

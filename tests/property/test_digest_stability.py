@@ -18,9 +18,7 @@ from images.layers.pack import diff_id, pack_layer
 from images.manifest import Manifest
 from tests.property.layers_strategies import make, owned, trees
 
-FIXTURE = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FIXTURE = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @given(trees(), st.randoms(use_true_random=False))
@@ -107,7 +105,6 @@ def test_different_trees_have_different_digests(tmp_path: Path, one, two):
     st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=6),
     st.randoms(use_true_random=False),
 )
-@settings(deadline=None)
 def test_the_order_of_annotations_does_not_matter(annotations, source: random.Random):
     from images.descriptor import Descriptor
     from images.mediatype import OCI_CONFIG

@@ -22,7 +22,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=STEPS, limit=st.integers(1, 8))
 def test_nothing_is_lost_and_lanes_keep_their_order(
     steps: list[tuple[str, list[tuple[str, str]]]], limit: int

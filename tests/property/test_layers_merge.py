@@ -22,9 +22,7 @@ from images.layers.unpack import unpack
 from tests.property.layers_strategies import SECOND, make, owned, picture, trees
 from tests.property.test_layers_whiteouts import CHANGES, change, overlay
 
-SLOW = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def tar_of(entries: list[Entry]) -> io.BytesIO:

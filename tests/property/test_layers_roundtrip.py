@@ -25,9 +25,7 @@ from tests.property.layers_strategies import (
     trees,
 )
 
-SLOW = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+SLOW = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def tar(entries) -> bytes:
@@ -68,7 +66,6 @@ def sensible(entry: Entry) -> Entry:
 
 
 @given(st.lists(ANY.map(sensible), max_size=6))
-@settings(deadline=None)
 def test_entries_to_tar_to_entries(entries):
     stream = io.BytesIO(tar(entries))
     found = [(entry, body.read()) for entry, body in read_tar(stream)]
@@ -77,7 +74,6 @@ def test_entries_to_tar_to_entries(entries):
 
 
 @given(st.lists(ANY.map(sensible), max_size=4))
-@settings(deadline=None)
 def test_python_reads_the_same(entries):
     stream = io.BytesIO(tar(entries))
     members = tarfile.open(fileobj=stream, encoding="utf-8", errors="surrogateescape").getmembers()
@@ -101,7 +97,7 @@ def test_directory_to_tar_to_directory(tmp_path: Path, entries):
 
 
 @given(st.binary(max_size=3000), st.integers(0, 4000), st.binary(min_size=1, max_size=4))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_damaged_archives_are_refused_or_read_but_never_crash(tmp_path_factory, data, at, change):
     entries = [
         Entry("d", "d"),
@@ -118,7 +114,7 @@ def test_damaged_archives_are_refused_or_read_but_never_crash(tmp_path_factory, 
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_compression_does_not_see_how_it_is_fed(data):
     content = data.draw(st.binary(min_size=1, max_size=200)) * data.draw(st.integers(1, 15_000))
     kind = data.draw(st.sampled_from(["gzip", "zstd", "none"]))

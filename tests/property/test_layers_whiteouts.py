@@ -18,9 +18,7 @@ from images.layers.tar_write import write_tar
 from images.layers.unpack import unpack, unpack_entries
 from tests.property.layers_strategies import discard, make, owned, picture, trees
 
-SLOW = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+SLOW = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def diff(old: list[Entry], new: list[Entry]) -> list[Entry]:

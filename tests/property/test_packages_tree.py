@@ -30,7 +30,7 @@ def expected(entries: list[Entry]) -> set[str]:
 
 
 @given(st.lists(trees(size=10), min_size=1, max_size=4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_layers_end_in_the_last_tree(versions: list[list[Entry]]) -> None:
     tree, before = FileTree(), list[Entry]()
     for number, entries in enumerate(versions):

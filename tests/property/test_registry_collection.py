@@ -232,4 +232,4 @@ class CollectionMachine(RuleBasedStateMachine):
 
 
 TestCollection = CollectionMachine.TestCase
-TestCollection.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestCollection.settings = settings(max_examples=25, stateful_step_count=30)

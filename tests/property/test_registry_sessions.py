@@ -206,7 +206,6 @@ def check(nursery: Nursery, examples: int, steps: int) -> None:
     limits = settings(
         max_examples=examples,
         stateful_step_count=steps,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(machine(nursery), settings=limits)  # type: ignore[no-untyped-call]

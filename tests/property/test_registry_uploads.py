@@ -116,7 +116,7 @@ class UploadMachine(RuleBasedStateMachine):
 
 
 TestUploads = UploadMachine.TestCase
-TestUploads.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestUploads.settings = settings(max_examples=40, stateful_step_count=20)
 
 
 @given(size=st.integers(0, 50), first=st.integers(0, 60), last=st.integers(0, 60))

@@ -64,7 +64,7 @@ def meaning(profile: Profile, name: str | None, arguments: tuple[int, ...]) -> i
     PROFILES,
     st.lists(st.tuples(st.sampled_from(sorted(NUMBERS)), st.tuples(*[WORD] * 6)), max_size=20),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_filter_means_the_profile(
     profile: Profile, calls: list[tuple[str, tuple[int, ...]]]
 ) -> None:
@@ -75,7 +75,7 @@ def test_the_filter_means_the_profile(
 
 
 @given(PROFILES, st.integers(0, (1 << 32) - 1))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_number_has_an_answer(profile: Profile, number: int) -> None:
     program = compile_filter(profile, "x86_64")
     verdict = execute(program, seccomp_data("x86_64", number))

@@ -115,7 +115,7 @@ KEYS = [
 
 
 @given(SPECS)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_configurations_survive_json(spec: Spec) -> None:
     assert Spec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
@@ -149,7 +149,6 @@ def test_later_options_win(options: list[str]) -> None:
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=5), JSON), max_size=5), st.integers(1, 50))
-@settings(deadline=None)
 def test_messages_arrive_whatever_the_pieces(messages: list[dict], piece: int) -> None:
     one, two = socket.socketpair()
     with one, two:
@@ -180,7 +179,6 @@ POINTS = st.dictionaries(
 
 
 @given(POINTS)
-@settings(deadline=None)
 def test_stubs_vanish_without_a_trace(points: dict[str, bool]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = os.path.join(folder, "work")
@@ -197,7 +195,6 @@ def test_stubs_vanish_without_a_trace(points: dict[str, bool]) -> None:
 
 
 @given(POINTS, st.sets(st.sampled_from(["a", "a/b", "a/b/c", "c"])))
-@settings(deadline=None)
 def test_removing_stubs_never_removes_what_is_not_empty(
     points: dict[str, bool], kept: set[str]
 ) -> None:

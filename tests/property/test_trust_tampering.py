@@ -56,21 +56,18 @@ def refused(algorithm: Algorithm, signature: Signature) -> None:
         judge(algorithm, signature)
 
 
-@settings(deadline=None)
 @given(algorithms)
 def test_untouched_material_verifies(algorithm: Algorithm) -> None:
     judge(algorithm, SIMPLE[algorithm])
     judge(algorithm, BUNDLES[algorithm])
 
 
-@settings(deadline=None)
 @given(algorithms, positions, flips)
 def test_payload(algorithm: Algorithm, position: int, flip: int) -> None:
     good = SIMPLE[algorithm]
     refused(algorithm, good._replace(payload=flipped(good.payload, position, flip)))
 
 
-@settings(deadline=None)
 @given(algorithms, positions, flips)
 def test_signature_text(algorithm: Algorithm, position: int, flip: int) -> None:
     good = SIMPLE[algorithm]
@@ -78,7 +75,6 @@ def test_signature_text(algorithm: Algorithm, position: int, flip: int) -> None:
     refused(algorithm, good._replace(signature=changed))
 
 
-@settings(deadline=None)
 @given(algorithms, positions, flips)
 def test_anywhere_in_a_bundle(algorithm: Algorithm, position: int, flip: int) -> None:
     raw = BUNDLES[algorithm].raw
@@ -93,7 +89,6 @@ def test_every_byte_and_bit_of_a_bundle(algorithm: Algorithm) -> None:
             refused(algorithm, BundleSignature(flipped(raw, position, 1 << bit)))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 63), st.sampled_from("0123456789abcdef"))
 def test_digest(position: int, letter: str) -> None:
     changed = DIGEST.hex[:position] + letter + DIGEST.hex[position + 1 :]
@@ -104,7 +99,6 @@ def test_digest(position: int, letter: str) -> None:
             judge(Algorithm.ECDSA_P256, signature, Digest("sha256", changed))
 
 
-@settings(deadline=None)
 @given(algorithms, positions, flips)
 def test_public_key(algorithm: Algorithm, position: int, flip: int) -> None:
     der = flipped(KEYS[algorithm].public.der, position, flip)
@@ -120,7 +114,7 @@ def test_public_key(algorithm: Algorithm, position: int, flip: int) -> None:
 SEALED = KEYS[Algorithm.ECDSA_P256].to_pem(b"secret")
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(positions, flips)
 def test_encrypted_key(position: int, flip: int) -> None:
     changed = flipped(SEALED, position, flip)
@@ -180,7 +174,6 @@ POLICY_DOCUMENT = {
 }
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=7), json_values)
 def test_policy_parser_raises_its_own_error_only(path: list[int], value: Any) -> None:
     data = json.dumps(replaced(POLICY_DOCUMENT, path, value)).encode()
@@ -191,7 +184,6 @@ def test_policy_parser_raises_its_own_error_only(path: list[int], value: Any) ->
     assert policy.explain(WEB)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=7), json_values)
 def test_bundle_parser_raises_its_own_errors_only(path: list[int], value: Any) -> None:
     document = replaced(json.loads(BUNDLES[Algorithm.ECDSA_P256].raw), path, value)
@@ -199,7 +191,6 @@ def test_bundle_parser_raises_its_own_errors_only(path: list[int], value: Any) -
         bundle.parse_statement(bundle.parse_bundle(json.dumps(document).encode()))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=7), json_values)
 def test_payload_parser_raises_its_own_error_only(path: list[int], value: Any) -> None:
     document = replaced(json.loads(SIMPLE[Algorithm.ECDSA_P256].payload), path, value)
@@ -207,7 +198,6 @@ def test_payload_parser_raises_its_own_error_only(path: list[int], value: Any) -
         cosign.parse_payload(json.dumps(document).encode())
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.text(max_size=40))
 def test_random_bytes_are_refused_by_every_parser(data: bytes, text: str) -> None:
     for signature in (BundleSignature(data), SimpleSignature(data, text)):
@@ -217,7 +207,6 @@ def test_random_bytes_are_refused_by_every_parser(data: bytes, text: str) -> Non
             parse(data)
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(st.text(), st.text(), max_size=4).filter(
         lambda found: all(_encodes(k) and _encodes(v) for k, v in found.items())
@@ -239,7 +228,6 @@ def _encodes(text: str) -> bool:
     return True
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.from_regex(r"[a-z0-9]{1,8}", fullmatch=True), min_size=1, max_size=5),
     st.from_regex(r"[a-z0-9]{1,8}(\.[a-z0-9]{1,8}){1,3}(:[0-9]{1,5})?", fullmatch=True),

@@ -36,7 +36,7 @@ def test_no_bit_may_change(repository: Repository, role: str) -> None:
         assert believed({**repository.files, role: bytes(changed)}) is None, position
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_no_byte_may_change_appear_or_go(repository: Repository, data: st.DataObject) -> None:
     role = data.draw(st.sampled_from(ROLES))

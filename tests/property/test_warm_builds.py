@@ -129,7 +129,7 @@ def _layers(context: Path, root: Path) -> tuple[list[str], list[str]]:
 
 
 @given(st.integers(0, 2**32), st.lists(st.sampled_from(EDITS), min_size=1, max_size=4))
-@settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=15, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_a_warm_build_gives_what_a_cold_one_does(
     seed: int, edits: list[Callable[[Path, Random], None]]
 ) -> None:

@@ -106,9 +106,7 @@ def test_a_file_that_shrank(blobs: BlobStore) -> None:
 
 
 @given(trees(size=8))
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_layer(tmp_path: Path, entries: list[Entry]) -> None:
     named = [e for e in entries if e.path.isprintable() and e.path.isascii()]
     kept = {e.path for e in named}

@@ -308,7 +308,7 @@ def test_what_belongs_to_one_index_does_not_travel(old: Path, tmp_path: Path) ->
     assert [row[3:] for row in rows(new)] == [row[3:] for row in rows(old)]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_kills_at_random_moments(old: Path, tmp_path: Path) -> None:
     """kill -9 of the real command, again and again, until one run comes to its end."""
     from tests.registry.moving.kit import command

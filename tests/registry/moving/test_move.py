@@ -86,7 +86,7 @@ def move_under_load(
     assert lading("check", "-c", there, environment=environment)[0] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_files_to_a_bucket_to_another_prefix_and_back(s3_server: Server, tmp_path: Path) -> None:
     bucket = s3_server.settings(f"{tmp_path.name}/")
     elsewhere = s3_server.settings(f"{tmp_path.name}-elsewhere/")
@@ -112,7 +112,7 @@ def test_files_to_a_bucket_and_postgresql_and_back(
     move_under_load(s3_server, second, replicated, third, "", filled=True)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_index_alone(
     s3_server: Server, postgres_server: PostgresServer, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import Any, BinaryIO
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from images.digest import Digest
@@ -45,7 +45,6 @@ def target(connection: sqlite3.Connection) -> Target:
     return Target(lambda: connection, write)
 
 
-@settings(deadline=None)
 @given(CONTENT, CONTENT, st.integers(1, 4))
 def test_two_tables_become_equal(
     one: dict[tuple[str, int], bytes | None], other: dict[tuple[str, int], bytes | None], page: int
