@@ -8,10 +8,10 @@ first schema and then every step after it, so that old and new stores are the sa
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from typing import Final
 
 from registry.errors import IndexFormatError
+from registry.sql.scripts import statements
 
 _SCHEMA: Final = """
 CREATE TABLE repositories (
@@ -237,7 +237,7 @@ def migrate(connection: sqlite3.Connection, *, where: str) -> None:
     try:
         # Read again under the lock: another process may have done it meanwhile.
         for step in STEPS[read_version(connection, where=where) :]:
-            for statement in _statements(step):
+            for statement in statements(step):
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
@@ -260,13 +260,3 @@ def read_version(connection: sqlite3.Connection, *, where: str) -> int:
             fix="start the newer release that wrote it, or restore a backup from before it",
         )
     return int(version)
-
-
-def _statements(script: str) -> Iterator[str]:
-    """Split at the semicolons that end a statement; those inside a trigger do not."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
