@@ -82,6 +82,19 @@ def run(*command: str | Path, **environment: str) -> str:
     return done.stdout
 
 
+def docker_carries(archive: Path, name: str, tmp_path: Path) -> None:
+    """Docker loads an image that is called ``name``, pushes it, forgets it and pulls it."""
+    docker, folder = require_program("docker"), tmp_path / "d"
+    folder.mkdir()
+    with dockerd(folder) as address:
+        client = (docker, "-H", address)
+        run(*client, "load", "-i", archive)
+        run(*client, "push", name)
+        run(*client, "rmi", name)
+        run(*client, "pull", name)
+        assert run(*client, "images", "-q").strip()
+
+
 @pytest.fixture(params=["plain", "tls"])
 def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """A registry's host:port, and the folder of CA certificates that its clients need."""
@@ -196,19 +209,12 @@ def dockerd(folder: Path) -> Iterator[str]:
 @pytest.mark.root
 @pytest.mark.slow
 def test_docker_pushes_and_pulls(layout: Path, tmp_path: Path) -> None:
-    skopeo, docker = require_program("skopeo"), require_program("docker")
+    skopeo = require_program("skopeo")
     archive = tmp_path / "image.tar"
     # The engine takes every address of 127.0.0.0/8 for an insecure registry.
     with Running(RegistryConfig(root=tmp_path / "registry", port=0)) as bound:
         name = f"127.0.0.1:{bound.port}/from/docker:1"
         run(skopeo, "copy", f"oci:{layout}:t", f"docker-archive:{archive}:{name}")
-        folder = tmp_path / "d"
-        folder.mkdir()
-        with dockerd(folder) as address:
-            run(docker, "-H", address, "load", "-i", archive)
-            run(docker, "-H", address, "push", name)
-            run(docker, "-H", address, "rmi", name)
-            run(docker, "-H", address, "pull", name)
-            assert run(docker, "-H", address, "images", "-q").strip()
+        docker_carries(archive, name, tmp_path)
         status, _, _ = call(bound.port, "GET", "/v2/from/docker/manifests/1")
         assert status == 200

@@ -20,7 +20,7 @@ from tests.registry import kit
 from tests.registry.s3.kit import Server, lading
 from tests.registry.s3.test_service import layout
 from tests.registry.service_kit import PROJECT, call, service
-from tests.registry.test_peers import dockerd, run
+from tests.registry.test_peers import docker_carries, run
 
 
 @pytest.mark.peer
@@ -87,21 +87,14 @@ def test_without_the_sdk_the_extra_is_named(
 @pytest.mark.slow
 @pytest.mark.parametrize("redirect", ["false", "true"])
 def test_docker_pushes_and_pulls(s3_server: Server, tmp_path: Path, redirect: str) -> None:
-    skopeo, docker = require_program("skopeo"), require_program("docker")
+    skopeo = require_program("skopeo")
     archive = tmp_path / "image.tar"
     source = layout(tmp_path / "layout", [tarball()])
     config = s3_server.settings(f"{tmp_path.name}/", redirect=redirect)
     with service(tmp_path, config, environment=s3_server.environment) as served:
         name = f"127.0.0.1:{served.port}/from/docker:1"
         run(skopeo, "copy", f"oci:{source}:t", f"docker-archive:{archive}:{name}")
-        folder = tmp_path / "d"
-        folder.mkdir()
-        with dockerd(folder) as address:
-            run(docker, "-H", address, "load", "-i", archive)
-            run(docker, "-H", address, "push", name)
-            run(docker, "-H", address, "rmi", name)
-            run(docker, "-H", address, "pull", name)
-            assert run(docker, "-H", address, "images", "-q").strip()
+        docker_carries(archive, name, tmp_path)
 
 
 def tarball() -> bytes:
