@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -66,9 +69,23 @@ def groups(prefix: str) -> list[str]:
     return [str(path) for path in Path(GROUPS).glob(f"*/lading/{prefix}*")]
 
 
-def links() -> set[str]:
-    """This machine's network links."""
-    return set(os.listdir("/sys/class/net"))
+def links() -> dict[int, str]:
+    """This machine's network links by their indexes."""
+    found = {}
+    for link in Path("/sys/class/net").iterdir():
+        with suppress(OSError):
+            found[int((link / "ifindex").read_text())] = link.name
+    return found
+
+
+def links_of(folder: Path) -> set[str]:
+    """The links by which the waiting containers of ``folder`` are connected."""
+    said = ""
+    for pid in ours(folder, "lading-embryo"):
+        command = ["nsenter", "-t", str(pid), "-n", "ip", "-o", "link", "show", "type", "veth"]
+        said += subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    indexes = links()
+    return {indexes[int(number)] for number in re.findall(r"@if(\d+):", said)}
 
 
 def test_shims_are_used_again_and_keep_no_descriptor(box: Box, own_dir: Path) -> None:
@@ -94,15 +111,16 @@ def test_shims_are_used_again_and_keep_no_descriptor(box: Box, own_dir: Path) ->
 
 
 def test_nothing_is_left_when_the_launcher_goes(box: Box, own_dir: Path) -> None:
-    before = links()
     for number in range(6):
         assert start(box, own_dir, f"n{number}", "true", network="bridge").wait(30) == 0
+    until(lambda: links_of(own_dir))
+    connected = links_of(own_dir)
     spares = [path.name for path in (own_dir / "containers").iterdir()]
     stop_launcher(own_dir)
     until(lambda: not ours(own_dir))
     assert not list((own_dir / "containers").iterdir())
     assert not [name for spare in spares for name in groups(spare)]
-    until(lambda: {name for name in links() - before if name.startswith("lv")} == set())
+    until(lambda: not connected.intersection(links().values()))
 
 
 def has_ended(pid: int) -> bool:
@@ -183,7 +201,7 @@ def test_files_of_etc_are_made_anew(box: Box) -> None:
 
 @pytest.mark.soak
 def test_five_hundred_containers_leave_nothing(box: Box, own_dir: Path) -> None:
-    before, resident = links(), 0
+    before, resident = set(links().values()), 0
     for number in range(500):
         network = ("none", "bridge", "bridge", "host")[number % 4]
         assert start(box, own_dir, f"n{number}", "true", network=network).wait(60) == 0
@@ -196,7 +214,7 @@ def test_five_hundred_containers_leave_nothing(box: Box, own_dir: Path) -> None:
     until(lambda: not ours(own_dir))
     assert not list((own_dir / "containers").iterdir())
     assert str(own_dir) not in Path("/proc/self/mountinfo").read_text()
-    until(lambda: not [name for name in links() - before if name.startswith("lv")])
+    until(lambda: not [name for name in set(links().values()) - before if name.startswith("lv")])
 
 
 def private_memory(pid: int) -> int:
