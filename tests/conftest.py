@@ -1,7 +1,8 @@
 """What every test may rely on: markers that skip honestly, and a CI that refuses skips.
 
 A test marked ``root``, ``network`` or ``peer`` is skipped where the machine cannot run it. With
-``LADING_MUST_RUN="root network peer"`` in the environment such a skip fails the run.
+``LADING_MUST_RUN="root network peer"`` in the environment such a skip fails the run. Of the tests
+that `make test` tries a second time, no more than ``SECOND_TRIES`` may need it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ settings.register_profile("search", deadline=None)
 settings.load_profile("suite")
 
 MARKS = ("root", "network", "peer")
+
+# Enough for a machine that stood still for a moment, too few to live with a test that is a lottery.
+SECOND_TRIES = 3
 
 
 @cache
@@ -88,7 +92,33 @@ class MustRun:
                 terminalreporter.line(line)
 
 
+class SecondTries:
+    """Fails a session in which too many tests held only the second time."""
+
+    def __init__(self) -> None:
+        self._again: set[str] = set()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        outcome: str = report.outcome
+        if outcome == "rerun":  # pytest-rerunfailures' own
+            self._again.add(report.nodeid)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if len(self._again) > SECOND_TRIES and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._again:
+            many = len(self._again) > SECOND_TRIES
+            title = f"tried a second time ({SECOND_TRIES} may be)"
+            terminalreporter.section(title, red=many, yellow=not many)
+            for line in sorted(self._again):
+                terminalreporter.line(line)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(SecondTries(), "lading-second-tries")
     marks = os.environ.get("LADING_MUST_RUN", "").split()
     if marks:
         config.pluginmanager.register(MustRun(marks), "lading-must-run")

@@ -37,6 +37,7 @@ from tests.bench.registry_load import (
     together,
 )
 from tests.bench.registry_servers import Server, ours, theirs
+from tests.ports import free_port
 
 CONNECTIONS = 16
 UPLOAD = 60 << 20
@@ -51,14 +52,6 @@ class Case:
     unit: str
     target: float
     measure: Callable[[Server], float]
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def load(server: Server) -> dict[str, str]:

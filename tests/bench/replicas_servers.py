@@ -19,10 +19,10 @@ from typing import Final
 import bcrypt
 
 from tests.bench.registry_servers import PASSWORD, PROJECT, Server, read_port, token_for
+from tests.ports import free_port
 from tests.registry.postgres_kit import PostgresServer
 from tests.registry.s3.kit import ACCESS, SECRET
 from tests.registry.s3.kit import Server as ObjectServer
-from tests.registry.service_kit import free_port
 
 SHARE: Final = 0.2
 """Of one processor, for each replica."""

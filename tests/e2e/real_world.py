@@ -149,11 +149,3 @@ def accepts(port: int) -> bool:
     """
     socket.create_connection(("127.0.0.1", port), timeout=10).close()
     return True
-
-
-def free_port() -> int:
-    """A loopback port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -16,7 +16,8 @@ import pytest
 from tests.conftest import require_program
 from tests.deploy.manifests import one, pod
 from tests.e2e.conftest import Lading, leftover_mounts
-from tests.e2e.real_world import BASE, PROJECT, World, accepts, debian_archive, free_port
+from tests.e2e.real_world import BASE, PROJECT, World, accepts, debian_archive
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.root, pytest.mark.network, pytest.mark.peer, pytest.mark.soak]
 

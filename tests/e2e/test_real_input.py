@@ -24,9 +24,9 @@ from tests.e2e.real_world import (
     accepts,
     copied,
     debian_archive,
-    free_port,
     steps,
 )
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.root, pytest.mark.network]
 

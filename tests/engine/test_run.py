@@ -22,6 +22,7 @@ from engine.run import run
 from engine.run_options import RunOptions, Streams
 from images.digest import Digest
 from tests.engine.conftest import CONFIG
+from tests.ports import free_port
 
 pytestmark = pytest.mark.root
 PROJECT = Path(__file__).parents[2]
@@ -202,9 +203,7 @@ def test_devices(run_small):
 
 
 def test_published_port(image_store, engine_folder):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     script = "echo hello > /index.html; exec httpd -f -p 80 -h /"
     with spawn(image_store, engine_folder, ["sh", "-c", script], publish=[f"{port}:80"]) as child:
         deadline = time.monotonic() + 20

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import tarfile
 import tempfile
@@ -31,6 +30,7 @@ from images.reference import Reference
 from images.store import ImageStore
 from tests.conftest import require_program
 from tests.images.clientkit import ARM64, client, index_of, sample
+from tests.ports import free_port
 
 pytestmark = pytest.mark.peer
 
@@ -41,9 +41,7 @@ REF = Reference.parse("team/app:1")
 def distribution(folder: Path, *, user: str | None = None) -> Iterator[str]:
     """A docker-registry on a free loopback port; with ``user``, behind a password."""
     program = require_program("docker-registry")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{probe.getsockname()[1]}"
+    host = f"127.0.0.1:{free_port()}"
     folder.mkdir(exist_ok=True)
     config = f"version: 0.1\nhttp: {{addr: '{host}'}}\n"
     config += f"storage: {{filesystem: {{rootdirectory: {folder}/data}}}}\nlog: {{level: error}}\n"

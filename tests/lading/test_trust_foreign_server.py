@@ -11,13 +11,14 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from socket import create_connection, create_server
+from socket import create_connection
 
 import pytest
 
 from registry.config import RegistryConfig
 from tests.conftest import require_program
 from tests.lading.conftest import Result
+from tests.ports import free_port
 from tests.registry.running import Running, certificate
 
 pytestmark = pytest.mark.peer
@@ -31,8 +32,7 @@ def server(tmp_path: Path) -> Iterator[str]:
     folder = tmp_path / "notary"
     folder.mkdir()
     cert, key = certificate(folder)
-    with create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     settings = {
         "server": {
             "http_addr": f"127.0.0.1:{port}",

@@ -12,7 +12,6 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 import psycopg
 
 from registry.sql.settings import IndexSettings, IndexType
+from tests.ports import free_port
 
 _NUMBERS = itertools.count(1)
 _PATIENCE = 60.0
@@ -135,10 +135,7 @@ def postgres(*, durable: bool = False) -> Iterator[PostgresServer]:
     user = _unprivileged() if os.geteuid() == 0 else None
     if user is not None:
         shutil.chown(folder, user)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = PostgresServer(folder, found, port, user, durable=durable)
+    server = PostgresServer(folder, found, free_port(), user, durable=durable)
     try:
         server.initialise()
         server.start()

@@ -16,11 +16,11 @@ from registry.access.settings import AccessSettings, AuditSettings
 from tests.conftest import require_program
 from tests.lading.report.browser import Tab, browser
 from tests.lading.report.test_browser import CONTRAST, OVERFLOW
+from tests.ports import free_port
 from tests.registry.access_kit import ask_token, basic, bearer, rule, users_file
 from tests.registry.conftest import StartRegistry
 from tests.registry.kit import Answer, Client
 from tests.registry.login_kit import SECRET, Dex, begin, dex, need_dex, through_dex
-from tests.registry.service_kit import free_port
 from tests.registry.web.webkit import Browser, parse
 
 pytestmark = pytest.mark.peer

@@ -38,6 +38,7 @@ from images.reference import Reference
 from registry.config import RegistryConfig
 from registry.serve import serve_async
 from tests.conftest import require_program
+from tests.ports import free_port
 from trust import cosign
 from trust.errors import UnsignedError, WrongKeyError
 from trust.keys import Algorithm, KeyForm, PrivateKey
@@ -88,9 +89,7 @@ async def lading_registry(tmp_path: Path) -> AsyncIterator[str]:
 @pytest.fixture
 def distribution_registry(tmp_path: Path) -> Iterator[str]:
     program = require_program("docker-registry")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     config = tmp_path / "config.yml"
     config.write_text(
         "version: 0.1\n"

@@ -11,12 +11,13 @@ import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from socket import create_connection, create_server
+from socket import create_connection
 
 import pytest
 
 from tests.conftest import require_program
 from tests.engine.remote.conftest import LADING, Machine, wait_for
+from tests.ports import free_port
 
 pytestmark = pytest.mark.root
 
@@ -40,8 +41,7 @@ def over_ssh(near: Machine, far: Machine) -> Iterator[Machine]:
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True
         )
     Path("/run/sshd").mkdir(exist_ok=True)
-    with create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     (folder / "config").write_text(
         f"ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nPidFile none\nStrictModes no\n"
         f"AuthorizedKeysFile {folder}/user.pub\nPasswordAuthentication no\nUsePAM no\n"

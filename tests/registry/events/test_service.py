@@ -11,9 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.ports import free_port
 from tests.registry.events.receiving import Inbox, receiver
 from tests.registry.kit import digest_of, manifest
-from tests.registry.service_kit import PROJECT, Service, call, eventually, free_port, service
+from tests.registry.service_kit import PROJECT, Service, call, eventually, service
 from tests.registry.test_reload import reload
 
 OCI = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}

@@ -18,10 +18,10 @@ from images.reference import Reference
 from registry.config import AccessSettings, RegistryConfig
 from registry.gate.settings import GateRule
 from tests.conftest import require_program
+from tests.ports import free_port
 from tests.registry.access_kit import users_file
 from tests.registry.gate.gatekit import new_key
 from tests.registry.running import Running
-from tests.registry.service_kit import free_port
 from tests.registry.test_peers import dockerd, layout, run
 from trust.keys import PrivateKey
 

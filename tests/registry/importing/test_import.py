@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from registry.importing.taking import ImportReport, Taker
 from registry.index import SqliteIndex
 from registry.storage import FileStorage
 from tests.conftest import require_program
+from tests.ports import free_port
 from tests.registry.kit import OCI_MANIFEST, descriptor, digest_of, manifest
 from tests.registry.running import Running
 
@@ -55,8 +55,7 @@ def ask(
 @contextmanager
 def docker_registry(folder: Path) -> Iterator[int]:
     """Debian's docker-registry on a free port, storing below ``folder``."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     config = folder / "config.yml"
     config.write_text(
         f"version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem:\n    rootdirectory: {folder}"

@@ -25,11 +25,11 @@ from registry.moving.state import MOVE, Move, Phase
 from registry.outbox import read_events
 from registry.s3.settings import StorageSettings, StorageType
 from registry.sql.settings import IndexSettings
+from tests.ports import free_port
 from tests.registry.moving.test_broken_off import die_at, rows, store_at
 from tests.registry.postgres_kit import PostgresServer, postgres
 from tests.registry.s3.conftest import s3_server
 from tests.registry.s3.kit import Server
-from tests.registry.service_kit import free_port
 
 __all__ = ["s3_server"]
 

@@ -28,8 +28,9 @@ from registry.database import NO_REPOSITORY, Database
 from registry.s3.bucket import Bucket
 from registry.s3.storage import ObjectStorage
 from registry.sql.sqlite import SqliteDatabase
+from tests.ports import free_port
 from tests.registry import store_kit
-from tests.registry.service_kit import PROJECT, free_port
+from tests.registry.service_kit import PROJECT
 
 ACCESS = "tester"
 SECRET = "tester-secret"

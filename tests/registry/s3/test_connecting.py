@@ -14,8 +14,8 @@ from registry.errors import ObjectStoreError, RegistryConfigError, RegistryStart
 from registry.s3.bucket import Bucket
 from registry.s3.connecting import connect
 from registry.s3.settings import Encryption, StorageSettings, StorageType
+from tests.ports import free_port
 from tests.registry.s3.kit import ACCESS, SECRET, Server, Store
-from tests.registry.service_kit import free_port
 
 S3 = StorageSettings(StorageType.S3, bucket="registry", path_style=True)
 

@@ -9,14 +9,9 @@ import pytest
 
 from runtime.network.errors import NetworkFault, PortTakenError
 from runtime.network.ports import PortBinding, release, reserve
+from tests.ports import free_port
 
 LOOPBACK = "127.0.0.1"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return probe.getsockname()[1]
 
 
 def test_a_free_port_is_chosen_and_held():
