@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
@@ -15,10 +15,14 @@ import pytest
 from engine.run import run
 from engine.run_options import RunOptions, Streams
 from images.archive import RootfsImport, import_rootfs
+from images.client import ClientOptions, RegistryClient
+from images.client.retry import RetryPolicy
 from images.reference import Reference
 from images.store import ImageStore
 from runtime.client import stop_launcher
 from tests.conftest import require_program
+from tests.engine.signing_kit import NAME, add_image
+from tests.simulators.registry import SimulatedRegistry
 
 FILES = {
     "etc/passwd": (0o644, b"root:x:0:0::/root:/bin/sh\nbob:x:1000:1000::/home/bob:/bin/sh\n"),
@@ -97,3 +101,31 @@ def run_small(image_store: ImageStore, engine_folder: Path) -> Callable[..., Res
             return Result(code, out.read().decode(), err.read().decode())
 
     return call
+
+
+@pytest.fixture
+def registry() -> SimulatedRegistry:
+    """A registry that says what a test wants it to say."""
+    return SimulatedRegistry()
+
+
+@pytest.fixture
+async def host(registry: SimulatedRegistry) -> AsyncIterator[str]:
+    """The simulated registry's address."""
+    async with registry.serve() as authority:
+        yield authority
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[RegistryClient]:
+    """A client that tries once."""
+    options = ClientOptions(environ={}, retry=RetryPolicy(attempts=1))
+    async with RegistryClient(options=options) as client:
+        yield client
+
+
+@pytest.fixture
+def web(registry: SimulatedRegistry, host: str) -> Reference:
+    """An image in the simulated registry, unsigned."""
+    add_image(registry, "1")
+    return Reference.parse(f"{host}/{NAME}:1")

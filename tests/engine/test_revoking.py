@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from engine.revoking import revoke
 from engine.signatures import fetch_bundles, fetch_notation, fetch_tag_signatures
 from engine.trusting import Format, sign
-from images.client import ClientOptions, RegistryClient
+from images.client import RegistryClient
 from images.client.errors import DeletionRefusedError
-from images.client.retry import RetryPolicy
 from images.descriptor import Descriptor
 from images.digest import Digest
 from images.manifest import Manifest
 from images.mediatype import OCI_EMPTY, OCI_MANIFEST
 from images.reference import Reference
-from tests.engine.test_trusting import NAME, add_image, now
-from tests.simulators.registry import SimulatedRegistry
+from tests.engine.signing_kit import now
 from trust import bundle, cosign
 from trust.errors import NothingToRevokeError, SigningError
 from trust.keys import PrivateKey
@@ -26,25 +22,6 @@ from trust.notation.signing import CertifiedKey, self_signed
 
 ALICE, BOB = PrivateKey.generate(), PrivateKey.generate()
 PROVENANCE = "https://slsa.dev/provenance/v1"
-
-
-@pytest.fixture
-def registry() -> SimulatedRegistry:
-    return SimulatedRegistry()
-
-
-@pytest.fixture
-async def web(registry: SimulatedRegistry) -> AsyncIterator[Reference]:
-    async with registry.serve() as host:
-        add_image(registry, "1")
-        yield Reference.parse(f"{host}/{NAME}:1")
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[RegistryClient]:
-    options = ClientOptions(environ={}, retry=RetryPolicy(attempts=1))
-    async with RegistryClient(options=options) as client:
-        yield client
 
 
 async def no_pause(_attempt: int) -> None:

@@ -6,9 +6,8 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,14 +15,14 @@ import pytest
 from engine import trust_inspection, trusting
 from engine.signatures import fetch_bundles, fetch_tag_signatures
 from engine.trusting import Format
-from images.client import ClientOptions, RegistryClient
+from images.client import RegistryClient
 from images.client.errors import RegistryError
-from images.client.retry import RetryPolicy
 from images.descriptor import Descriptor
 from images.digest import Digest
 from images.manifest import Index, Manifest
-from images.mediatype import OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST
+from images.mediatype import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from images.reference import Reference
+from tests.engine.signing_kit import NAME, add_image, now
 from tests.simulators.registry import SimulatedRegistry
 from trust import bundle, cosign
 from trust.errors import (
@@ -44,47 +43,6 @@ from trust.verify import policy_of_key
 
 ALICE = PrivateKey.generate()
 BOB = PrivateKey.generate(Algorithm.ED25519)
-NAME = "demo/web"
-
-
-def now() -> datetime:
-    return datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-
-@pytest.fixture
-def registry() -> SimulatedRegistry:
-    return SimulatedRegistry()
-
-
-@pytest.fixture
-async def host(registry: SimulatedRegistry) -> AsyncIterator[str]:
-    async with registry.serve() as authority:
-        yield authority
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[RegistryClient]:
-    options = ClientOptions(environ={}, retry=RetryPolicy(attempts=1))
-    async with RegistryClient(options=options) as client:
-        yield client
-
-
-@pytest.fixture
-def web(registry: SimulatedRegistry, host: str) -> Reference:
-    add_image(registry, "1")
-    return Reference.parse(f"{host}/{NAME}:1")
-
-
-def add_image(registry: SimulatedRegistry, *tags: str, content: bytes = b"layer") -> Descriptor:
-    config, layer = b'{"architecture":"amd64","os":"linux"}', content
-    for data in (config, layer):
-        registry.add_blob(NAME, data)
-    manifest = Manifest.build(
-        Descriptor(OCI_CONFIG, Digest.of(config), len(config)),
-        [Descriptor(OCI_LAYER_GZIP, Digest.of(layer), len(layer))],
-    )
-    registry.add_manifest(NAME, manifest.raw, OCI_MANIFEST, *tags)
-    return manifest.descriptor
 
 
 def strict(key: PrivateKey, identity: str = "matchRepoDigestOrExact") -> Policy:

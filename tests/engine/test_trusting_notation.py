@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from engine import trust_inspection, trusting
 from engine.signatures import fetch_notation
 from engine.trusting import Format
-from images.client import ClientOptions, RegistryClient
-from images.client.retry import RetryPolicy
+from images.client import RegistryClient
 from images.reference import Reference
-from tests.engine.test_trusting import NAME, add_image, now
+from tests.engine.signing_kit import NAME, add_image, now
 from tests.simulators.registry import SimulatedRegistry
 from trust.errors import UnsignedError, UnsupportedSignatureError, UntrustedChainError
 from trust.keys import PrivateKey
@@ -34,25 +32,6 @@ stores = ["ca:acme"]
 identities = ["x509.subject: C=DE, ST=Hamburg, O=Acme"]
 config = "."
 """
-
-
-@pytest.fixture
-def registry() -> SimulatedRegistry:
-    return SimulatedRegistry()
-
-
-@pytest.fixture
-async def web(registry: SimulatedRegistry) -> AsyncIterator[Reference]:
-    async with registry.serve() as host:
-        add_image(registry, "1")
-        yield Reference.parse(f"{host}/{NAME}:1")
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[RegistryClient]:
-    options = ClientOptions(environ={}, retry=RetryPolicy(attempts=1))
-    async with RegistryClient(options=options) as client:
-        yield client
 
 
 @pytest.fixture

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from lading.cli import run_command
+from registry.config import RegistryConfig
+from tests.registry.running import Running
 
 Result = tuple[int, str, str]
+Lading = Callable[..., Result]
+
+
+def ok(result: Result) -> str:
+    """What a command printed that must have succeeded."""
+    assert result[0] == 0, result
+    return result[1]
+
+
+def refusal(result: Result) -> str:
+    """What a command said that must have failed."""
+    assert result[0] == 1, result
+    return result[2]
+
+
+def push_image(lading: Lading, rootfs: Path, host: str) -> str:
+    """The name of a small image that was pushed to a registry, by what the environment says."""
+    image = f"{host}/lib/app:v1"
+    ok(lading("import", rootfs, image))
+    ok(lading("push", image))
+    return image
 
 
 @pytest.fixture
@@ -43,3 +66,10 @@ def rootfs(tmp_path: Path) -> Path:
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
     return path
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[str]:
+    """The address of a registry in this process."""
+    with Running(RegistryConfig(root=tmp_path / "served", port=0, workers=1)) as bound:
+        yield bound.authority

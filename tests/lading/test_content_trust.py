@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from registry.config import RegistryConfig
-from tests.lading.conftest import Result
-from tests.registry.running import Running
-
-Lading = Callable[..., Result]
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[str]:
-    with Running(RegistryConfig(root=tmp_path / "served", port=0, workers=1)) as bound:
-        yield bound.authority
+from tests.lading.conftest import Lading, ok, push_image
 
 
 @pytest.fixture
@@ -26,15 +15,7 @@ def name(host: str, lading: Lading, rootfs: Path, monkeypatch: pytest.MonkeyPatc
     """An image that is in the registry, unsigned."""
     monkeypatch.setenv("LADING_PASSPHRASE", "correct horse")
     monkeypatch.delenv("DOCKER_CONTENT_TRUST", raising=False)
-    image = f"{host}/lib/app:v1"
-    assert lading("import", rootfs, image)[0] == 0
-    assert lading("push", image)[0] == 0
-    return image
-
-
-def ok(result: Result) -> str:
-    assert result[0] == 0, result
-    return result[1]
+    return push_image(lading, rootfs, host)
 
 
 def test_pushing_with_content_trust_signs(name, lading, monkeypatch):

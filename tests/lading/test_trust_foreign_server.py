@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from socket import create_connection
 
@@ -17,13 +17,11 @@ import pytest
 
 from registry.config import RegistryConfig
 from tests.conftest import require_program
-from tests.lading.conftest import Result
+from tests.lading.conftest import Lading, ok
 from tests.ports import free_port
 from tests.registry.running import Running, certificate
 
 pytestmark = pytest.mark.peer
-
-Lading = Callable[..., Result]
 
 
 @pytest.fixture
@@ -74,11 +72,6 @@ def name(
         ok(lading("import", rootfs, image))
         ok(lading("push", image))
         yield image
-
-
-def ok(result: Result) -> str:
-    assert result[0] == 0, result
-    return result[1]
 
 
 def seen(lading: Lading, image: str) -> dict[str, object]:

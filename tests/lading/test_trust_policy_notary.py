@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from registry.config import RegistryConfig
-from tests.lading.conftest import Result
-from tests.registry.running import Running
+from tests.lading.conftest import Lading, ok, push_image, refusal
 
-Lading = Callable[..., Result]
 Rule = Callable[[str], Path]
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[str]:
-    with Running(RegistryConfig(root=tmp_path / "served", port=0, workers=1)) as bound:
-        yield bound.authority
 
 
 @pytest.fixture
@@ -28,10 +19,7 @@ def name(host: str, lading: Lading, rootfs: Path, monkeypatch: pytest.MonkeyPatc
     """An image in the registry, unsigned."""
     monkeypatch.setenv("LADING_PASSPHRASE", "correct horse")
     monkeypatch.delenv("DOCKER_CONTENT_TRUST", raising=False)
-    image = f"{host}/lib/app:v1"
-    ok(lading("import", rootfs, image))
-    ok(lading("push", image))
-    return image
+    return push_image(lading, rootfs, host)
 
 
 @pytest.fixture
@@ -45,16 +33,6 @@ def rule(tmp_path: Path) -> Rule:
         return path
 
     return write
-
-
-def ok(result: Result) -> str:
-    assert result[0] == 0, result
-    return result[1]
-
-
-def refusal(result: Result) -> str:
-    assert result[0] == 1, result
-    return result[2]
 
 
 def test_only_what_trust_data_releases_is_pulled(name, lading, rule, rootfs):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,12 +11,10 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from registry.config import RegistryConfig
-from tests.lading.conftest import Result
+from tests.lading.conftest import Lading, ok, push_image
 from tests.registry.running import Running
 from trust.keys import PrivateKey
 from trust.notation.signing import self_signed
-
-Lading = Callable[..., Result]
 
 SUBJECT = "C=DE, ST=Hamburg, O=Acme, CN=alice"
 
@@ -53,20 +51,13 @@ def name(
     """An image in the registry that alice signed in three formats and bob in cosign's two."""
     monkeypatch.setenv("LADING_PASSPHRASE", "correct horse")
     monkeypatch.delenv("DOCKER_CONTENT_TRUST", raising=False)
-    image = f"{host}/lib/app:v1"
-    ok(lading("import", rootfs, image))
-    ok(lading("push", image))
+    image = push_image(lading, rootfs, host)
     cosigns = ("--format", "cosign", "--format", "bundle")
     for who in ("alice", "bob"):
         ok(lading("trust", "sign", *cosigns, "--key", keys / who, image))
     chain = ("--certificate", keys / "alice.crt")
     ok(lading("trust", "sign", "--format", "notation", *chain, "--key", keys / "alice", image))
     return image
-
-
-def ok(result: Result) -> str:
-    assert result[0] == 0, result
-    return result[1]
 
 
 def signatures(lading: Lading, image: str) -> list[str]:

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from registry.config import RegistryConfig
-from tests.lading.conftest import Result
-from tests.registry.running import Running
+from tests.lading.conftest import Lading, ok, push_image
 from trust.tuf.keys import Signer
-
-Lading = Callable[..., Result]
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[str]:
-    with Running(RegistryConfig(root=tmp_path / "served", port=0, workers=1)) as bound:
-        yield bound.authority
 
 
 @pytest.fixture
@@ -28,10 +18,7 @@ def name(host: str, lading: Lading, rootfs: Path, monkeypatch: pytest.MonkeyPatc
     """An image that content trust signed."""
     monkeypatch.setenv("LADING_PASSPHRASE", "correct horse")
     monkeypatch.setenv("DOCKER_CONTENT_TRUST", "1")
-    image = f"{host}/lib/app:v1"
-    ok(lading("import", rootfs, image))
-    ok(lading("push", image))
-    return image
+    return push_image(lading, rootfs, host)
 
 
 @pytest.fixture
@@ -44,11 +31,6 @@ def key(tmp_path: Path) -> Callable[[str], Path]:
         return path
 
     return make
-
-
-def ok(result: Result) -> str:
-    assert result[0] == 0, result
-    return result[1]
 
 
 def rows(lading: Lading, repository: str) -> dict[str, dict[str, object]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,10 +13,8 @@ import pytest
 
 from registry.config import RegistryConfig
 from tests.conftest import require_program
-from tests.lading.conftest import Result
+from tests.lading.conftest import Lading, ok
 from tests.registry.running import Running
-
-Lading = Callable[..., Result]
 
 
 @pytest.fixture
@@ -44,11 +42,6 @@ def name(tmp_path: Path, lading: Lading, rootfs: Path) -> Iterator[str]:
         ok(lading("import", rootfs, image))
         ok(lading("push", image))
         yield image
-
-
-def ok(result: Result) -> str:
-    assert result[0] == 0, result
-    return result[1]
 
 
 def policy_of(tmp_path: Path, public: Path) -> Path:
