@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import tempfile
 import time
@@ -18,6 +16,7 @@ from builder.copying.plan import plan_copy
 from builder.copying.request import CopyRequest
 from builder.digests import FileDigests, selection_digest
 from builder.ignore import IgnorePatterns
+from tests.bench.harness import figures
 
 FILES = 5_000
 DIRECTORIES = 100
@@ -74,19 +73,5 @@ def run(*, quick: bool) -> dict[str, float]:
         }
 
 
-def main() -> None:
-    """Print the measurements."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few repeats")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    options = parser.parse_args()
-    results = run(quick=options.quick)
-    if options.json:
-        print(json.dumps(results))
-        return
-    for name, value in results.items():
-        print(f"{name:20} {value:8.2f}")
-
-
 if __name__ == "__main__":
-    main()
+    figures(run, __doc__ or "")

@@ -117,6 +117,20 @@ def main(
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
 
 
+def figures(run: Callable[..., dict[str, float]], description: str) -> None:
+    """Parse the flags, print what ``run(quick=...)`` measured by name, and write it if asked."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="few repeats")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    options = parser.parse_args()
+    results = run(quick=options.quick)
+    width = max(map(len, results))
+    for name, value in results.items():
+        print(f"{name:{width}} {value:8.2f}")
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
 def quietly(*argv: str | Path, **kwargs: Any) -> Action:
     """A callable that runs a command, throws its output away and fails loudly."""
 

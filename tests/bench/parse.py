@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from tests.bench.harness import figures
 
 REPEATS = 30
 QUICK_REPEATS = 5
@@ -91,19 +91,5 @@ def run(*, quick: bool) -> dict[str, float]:
         }
 
 
-def main() -> None:
-    """Print the measurements."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few repeats")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    options = parser.parse_args()
-    results = run(quick=options.quick)
-    if options.json:
-        print(json.dumps(results))
-        return
-    for name, value in results.items():
-        print(f"{name:16} {value:8.2f}")
-
-
 if __name__ == "__main__":
-    main()
+    figures(run, __doc__ or "")
