@@ -10,7 +10,9 @@ import asyncio
 from typing import Any, Final, cast
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
+from registry.heads import FIELD_LIMIT, FIELDS, LINE_LIMIT, refuse_head, until_gone
 from registry.settings import LimitSettings
 from registry.tally import Count, Level, Tally
 
@@ -31,12 +33,13 @@ _BUSY: Final = (
 class Connection(web.RequestHandler):
     """One client connection; ``began`` once its first request's head is complete."""
 
-    __slots__ = ("_deadline", "_guard", "began", "counted")
+    __slots__ = ("_deadline", "_gone", "_guard", "began", "counted")
 
     def __init__(self, guard: GuardedServer, **options: Any) -> None:
         super().__init__(guard, **options)
         self._guard = guard
         self._deadline: asyncio.TimerHandle | None = None
+        self._gone: asyncio.Event | None = None
         self.began = False
         self.counted = False
 
@@ -61,6 +64,8 @@ class Connection(web.RequestHandler):
         """Give the place back."""
         if self._deadline is not None:
             self._deadline.cancel()
+        if self._gone is not None:
+            self._gone.set()
         if self.counted:
             self.counted = False
             self._guard.open_connections -= 1
@@ -78,6 +83,29 @@ class Connection(web.RequestHandler):
         """Parse what came, unless nothing more is answered here."""
         if self.counted:
             super().data_received(data)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what aiohttp could not: bytes that are no request, or a bug in our own code."""
+        if not isinstance(exc, HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        return refuse_head(request, exc, self._guard.tally, self._linger)
+
+    async def _linger(self) -> None:
+        """Drop what still comes until the client has hung up, or for a moment."""
+        self.close()
+        transport = self.transport
+        if transport is None:
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._gone = asyncio.Event()
+        await until_gone(self._gone, _BUSY_SECONDS)
 
     def _turn_away(self, transport: asyncio.Transport) -> None:
         """Answer 503 and close; what the client sends is read until then, lest it see a reset."""
@@ -111,6 +139,9 @@ class GuardedServer(web.Server):
             lingering_time=min(self.limits.idle_timeout, _LINGER_SECONDS),
             read_bufsize=_READ_BUFFER,
             auto_decompress=False,
+            max_line_size=LINE_LIMIT,
+            max_field_size=FIELD_LIMIT,
+            max_headers=FIELDS,
         )
 
     def _make_guarded(

@@ -20,7 +20,7 @@ KINDS: Final = (*(kind.value for kind in Kind), "other")
 METHODS: Final = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "other")
 STATUSES: Final = (
     *(200, 201, 202, 204, 206, 304, 400, 401, 403, 404, 405, 408, 409, 412, 413, 414, 416),
-    *(429, 499, 500, 502, 503, 507, 0),
+    *(429, 431, 499, 500, 502, 503, 507, 0),
 )
 """Statuses that are counted one by one; 0 is any other."""
 

@@ -96,12 +96,12 @@ class SecondTries:
     """Fails a session in which too many tests held only the second time."""
 
     def __init__(self) -> None:
-        self._again: set[str] = set()
+        self._again: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         outcome: str = report.outcome
         if outcome == "rerun":  # pytest-rerunfailures' own
-            self._again.add(report.nodeid)
+            self._again[report.nodeid] = report.longreprtext
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -113,8 +113,8 @@ class SecondTries:
             many = len(self._again) > SECOND_TRIES
             title = f"tried a second time ({SECOND_TRIES} may be)"
             terminalreporter.section(title, red=many, yellow=not many)
-            for line in sorted(self._again):
-                terminalreporter.line(line)
+            for name, failure in sorted(self._again.items()):
+                terminalreporter.line(f"{name}\n{failure}\n")
 
 
 def pytest_configure(config: pytest.Config) -> None:
