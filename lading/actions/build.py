@@ -89,12 +89,7 @@ def build(
     if iidfile is not None or metadata_file is not None:
         from lading.actions.build_delivery import write_files
 
-        write_files(
-            outcome,
-            iidfile=iidfile,
-            metadata=metadata_file,
-            stated=app.store if order.attesting is not None else None,
-        )
+        write_files(outcome, app.store, iidfile=iidfile, metadata=metadata_file)
     # Whoever reads JSON line by line finds what the build ended in there.
     if progress not in ("none", "rawjson"):
         _announce(outcome, quiet=quiet, silent=order.to_stdout)

@@ -57,15 +57,9 @@ def with_delivery(
 
 
 def write_files(
-    outcome: BuildOutcome,
-    *,
-    iidfile: Path | None,
-    metadata: Path | None,
-    stated: ImageStore | None = None,
+    outcome: BuildOutcome, store: ImageStore, *, iidfile: Path | None, metadata: Path | None
 ) -> None:
     """Write the image's id, and what buildx tells of a build, into the files that were named.
-
-    ``stated`` is the store that has statements about the outcome, if there are any.
 
     Raises:
         EnvironmentFault: they cannot be written.
@@ -77,7 +71,7 @@ def write_files(
     if metadata is not None:
         from engine.builds.delivery.metadata import describe, encode
 
-        write_whole(metadata, encode(describe(outcome, os.environ, stated)))
+        write_whole(metadata, encode(describe(outcome, os.environ, store)))
 
 
 def sign_names(outcome: BuildOutcome, access: Access) -> None:

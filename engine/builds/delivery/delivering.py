@@ -53,12 +53,13 @@ class Goods(Record):
     statements: Mapping[Digest, Sequence[Statement]] = field(default_factory=dict)
     """What is stated about each image, for places that hold files and no image."""
 
-    @property
-    def listed(self) -> Descriptor:
+    def listed(self, store: ImageStore) -> Descriptor:
         """The root as the index of an OCI layout lists it."""
+        from engine.builds.delivery.listing import listed
+
         level = INDEX_DESCRIPTOR if is_index(self.root.media_type) else MANIFEST_DESCRIPTOR
         own = annotations_of(self.annotations, level, self.images[0][0])
-        return replace(self.root, annotations=own)
+        return listed(self.root, [store.image(it).config for _, it in _files_of(self)], own)
 
 
 class Delivered(Record):
@@ -218,10 +219,10 @@ def _write_layout(
 
     assert output.type in (OCI, DOCKER)
     docker = output.type == DOCKER
-    listed = goods.listed
-    if docker and is_index(listed.media_type):
+    if docker and is_index(goods.root.media_type):
         # Statements about the image do not fit into the format, the image does.
-        listed = goods.images[0][1].descriptor
+        goods = replace(goods, root=goods.images[0][1].descriptor)
+    listed = goods.listed(store)
     contents: list[tuple[Descriptor, tuple[Reference, ...]]] = [(listed, names)]
     if not docker:
         # As other tools keep them in a layout: listed, without a name, known by their subject.

@@ -7,32 +7,34 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from engine.builds.attesting.options import MAX
+from images.errors import BlobUnknownError
 from images.mediatype import is_index
 from records import replace
 
 if TYPE_CHECKING:
     from engine.builds.order import BuildOutcome
+    from images.descriptor import Descriptor
     from images.store import ImageStore
 
 WARNINGS_VARIABLE = "BUILDX_METADATA_WARNINGS"
 """Warnings are left out unless it is set, as buildx does."""
 PROVENANCE_VARIABLE = "BUILDX_METADATA_PROVENANCE"
-"""Provenance that a build states is in the file, unless this says ``disabled`` or ``false``."""
-
-
+"""``min`` (the default) or ``max`` of the provenance that a build states; none of it with
+``disabled`` or ``false``."""
 _OFF = ("disabled", "false", "0", "f")
 
 
 def describe(
-    outcome: BuildOutcome, environment: Mapping[str, str], store: ImageStore | None = None
+    outcome: BuildOutcome, environment: Mapping[str, str], store: ImageStore
 ) -> dict[str, Any]:
     """The document. An index has no config, so the config's digest is missing for it.
 
-    ``store`` has the statements about the outcome, if there are any.
+    ``store`` has the images, and the statements about them, if there are any.
     """
     root = outcome.root
     document: dict[str, Any] = {
-        "containerimage.descriptor": root.to_json(),
+        "containerimage.descriptor": _listed(outcome, store).to_json(),
         "containerimage.digest": str(root.digest),
     }
     if not is_index(root.media_type):
@@ -46,14 +48,26 @@ def describe(
         document["image.name"] = ",".join(plain)
     if outcome.ref:
         document["buildx.build.ref"] = outcome.ref
-    if store is not None and environment.get(PROVENANCE_VARIABLE, "").lower() not in _OFF:
-        document |= _provenance(outcome, store)
+    wanted = environment.get(PROVENANCE_VARIABLE, "").lower()
+    if wanted not in _OFF:
+        document |= _provenance(outcome, store, full=wanted == MAX)
     if environment.get(WARNINGS_VARIABLE, "").lower() in ("1", "t", "true"):
         document["buildx.build.warnings"] = _warnings(outcome)
     return document
 
 
-def _provenance(outcome: BuildOutcome, store: ImageStore) -> dict[str, Any]:
+def _listed(outcome: BuildOutcome, store: ImageStore) -> Descriptor:
+    from engine.builds.delivery.listing import listed
+
+    try:
+        configs = [store.image(image.descriptor).config for image in outcome.images]
+    except BlobUnknownError:
+        # Nothing holds what was only written elsewhere, and another process may collect it.
+        return outcome.root
+    return listed(outcome.root, configs)
+
+
+def _provenance(outcome: BuildOutcome, store: ImageStore, *, full: bool) -> dict[str, Any]:
     """What is stated of how each image was made, by platform where there are several."""
     from engine.attestations.finding import find_stored, read_stored
     from engine.builds.attesting.provenance import PREDICATE_TYPE
@@ -65,8 +79,25 @@ def _provenance(outcome: BuildOutcome, store: ImageStore) -> dict[str, Any]:
     for attached in find_stored(store, outcome.root).attached:
         if attached.predicate_type == PREDICATE_TYPE:
             place = f"/{attached.platform}" if several else ""
-            found[f"buildx.build.provenance{place}"] = read_stored(store, attached).predicate
+            predicate = read_stored(store, attached).predicate
+            found[f"buildx.build.provenance{place}"] = predicate if full else _shortened(predicate)
     return found
+
+
+def _shortened(predicate: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the steps and the dates: what buildx' ``min`` leaves of a statement."""
+
+    def without(value: object, name: str) -> object:
+        if not isinstance(value, dict):
+            return value
+        return {key: item for key, item in value.items() if key != name}
+
+    definition = without(predicate.get("buildDefinition"), "")
+    if isinstance(definition, dict):
+        internal = definition.get("internalParameters")
+        definition["internalParameters"] = without(internal, "buildConfig")
+    details = without(predicate.get("runDetails"), "metadata")
+    return {**predicate, "buildDefinition": definition, "runDetails": details}
 
 
 def encode(document: Mapping[str, Any]) -> bytes:

@@ -12,10 +12,13 @@ import pytest
 
 from builder.progress.events import WarningRaised
 from engine.builds.attesting.options import Attesting, Provenance
+from engine.builds.delivery.listing import listed
 from engine.builds.delivery.metadata import describe, encode
 from engine.builds.delivery.outputs import OutputError
 from images.archive import load
 from images.config import ImageConfig
+from images.descriptor import Descriptor
+from images.digest import Digest
 from images.errors import EnvironmentFault
 from images.manifest import Index, Manifest
 from images.mediatype import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
@@ -173,6 +176,59 @@ def test_a_layout_directory_collects_images(bench: Bench, tmp_path: Path) -> Non
     assert json.loads((layout / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
 
 
+def test_a_layout_lists_images_as_buildkit_does(bench: Bench, tmp_path: Path) -> None:
+    created = {"org.opencontainers.image.created": "2023-11-14T22:13:20Z"}
+    for tar in ("true", "false"):
+        where = tmp_path / f"one-{tar}"
+        bench(f"type=oci,dest={where},tar={tar}", tags=TAGS)
+        entries = listed_in(where)
+        assert [entry.platform for entry in entries] == [TWO[0], TWO[0]]
+        assert [dict(entry.annotations) for entry in entries] == [
+            {
+                **created,
+                "io.containerd.image.name": "docker.io/library/app:1",
+                "org.opencontainers.image.ref.name": "1",
+            },
+            {
+                **created,
+                "io.containerd.image.name": "registry.example/app:2",
+                "org.opencontainers.image.ref.name": "2",
+            },
+        ]
+    bench(f"type=oci,dest={tmp_path}/two", dockerfile=SCRATCH, platforms=TWO)
+    (index,) = listed_in(tmp_path / "two")
+    assert (index.platform, dict(index.annotations)) == (None, created)
+    own = "manifest-descriptor:org.opencontainers.image.created=2001-01-01T00:00:00Z"
+    bench(f"type=docker,dest={tmp_path}/own", annotations=(own,))
+    (entry,) = listed_in(tmp_path / "own")
+    assert entry.annotations["org.opencontainers.image.created"] == "2001-01-01T00:00:00Z"
+
+
+def listed_in(place: Path) -> tuple[Descriptor, ...]:
+    """What the index of a layout lists, of a directory or an archive."""
+    if place.is_dir():
+        return Index.parse((place / "index.json").read_bytes()).manifests
+    with tarfile.open(place) as archive:
+        file = archive.extractfile("index.json")
+        assert file is not None
+        return Index.parse(file.read()).manifests
+
+
+@pytest.mark.parametrize(
+    ("dates", "expected"),
+    [
+        (("2020-01-02T03:04:05.678Z", "2020-01-02T05:04:06+02:00"), "2020-01-02T03:04:06Z"),
+        (("yesterday", ""), None),
+        (("0001-01-01T00:00:00+14:00", "2020-01-02T03:04:05Z"), "2020-01-02T03:04:05Z"),
+    ],
+)
+def test_the_date_in_a_list_is_the_latest(dates: tuple[str, ...], expected: str | None) -> None:
+    configs = [ImageConfig.build(TWO[0], [], created=date) for date in dates]
+    root = Descriptor(OCI_INDEX, Digest.of(b"1"), 1)
+    found = listed(root, configs).annotations.get("org.opencontainers.image.created")
+    assert found == expected
+
+
 def test_a_blob_that_was_cut_short_is_written_again(bench: Bench, tmp_path: Path) -> None:
     output = f"type=oci,dest={tmp_path}/layout,tar=false"
     outcome = bench(output)
@@ -304,7 +360,7 @@ def test_a_docker_archive_holds_the_image_without_its_statements(
     other = ImageStore.open(tmp_path / "other")
     with (tmp_path / "d.tar").open("rb") as file:
         (loaded,) = load(file, other)
-    assert loaded.descriptor == outcome.images[0].descriptor
+    assert loaded.descriptor.digest == outcome.images[0].descriptor.digest
     other.close()
 
 
@@ -340,10 +396,13 @@ def test_a_place_that_cannot_be(bench: Bench, tmp_path: Path) -> None:
 
 def test_metadata(bench: Bench) -> None:
     outcome = bench("type=image", tags=TAGS)
-    told = json.loads(encode(describe(outcome, {})))
+    told = json.loads(encode(describe(outcome, {}, bench.store)))
     assert told["containerimage.digest"] == str(outcome.root.digest)
     assert told["containerimage.config.digest"] == str(outcome.image_id)
-    assert told["containerimage.descriptor"] == outcome.root.to_json()
+    assert told["containerimage.descriptor"] == outcome.root.to_json() | {
+        "annotations": {"org.opencontainers.image.created": "2023-11-14T22:13:20Z"},
+        "platform": {"os": "linux", "architecture": "amd64"},
+    }
     assert told["image.name"] == "docker.io/library/app:1,registry.example/app:2"
     assert told["buildx.build.ref"] == outcome.ref
     assert "buildx.build.warnings" not in told
@@ -367,11 +426,31 @@ def test_metadata_has_the_provenance_that_is_stated(bench: Bench, form: str) -> 
     assert "buildx.build.provenance" not in describe(plain, {}, bench.store)
 
 
+def test_metadata_has_as_much_of_the_provenance_as_is_asked(bench: Bench) -> None:
+    full = Attesting(Provenance(mode="max"))
+    outcome = bench("type=image", tags=TAGS, attesting=full)
+    key = "buildx.build.provenance"
+    short = describe(outcome, {}, bench.store)[key]
+    assert short == describe(outcome, {"BUILDX_METADATA_PROVENANCE": "min"}, bench.store)[key]
+    assert "metadata" not in short["runDetails"]
+    assert set(short["buildDefinition"]["internalParameters"]) == {"builderPlatform"}
+    whole = describe(outcome, {"BUILDX_METADATA_PROVENANCE": "max"}, bench.store)[key]
+    assert whole["buildDefinition"]["internalParameters"]["buildConfig"]["steps"]
+    assert whole["runDetails"]["metadata"]["startedOn"]
+
+
+def test_metadata_of_what_nothing_holds_any_more(bench: Bench) -> None:
+    outcome = bench("type=cacheonly")
+    bench.store.blobs.path(outcome.root.digest).unlink()
+    told = describe(outcome, {}, bench.store)
+    assert told["containerimage.descriptor"] == outcome.root.to_json()
+
+
 def test_metadata_is_of_one_form(bench: Bench, tmp_path: Path) -> None:
     archive = f"type=oci,dest={tmp_path}/a.tar,compression=zstd,name=archive:1"
     outcome = bench(archive, "type=image,name=stored:1")
     assert bench.store.resolve(Reference.parse("stored:1")) == outcome.root
-    told = describe(outcome, {})
+    told = describe(outcome, {}, bench.store)
     assert told["containerimage.digest"] == str(outcome.root.digest)
     assert told["image.name"] == "docker.io/library/stored:1"
     assert outcome.places == (f"{tmp_path}/a.tar",)
@@ -380,7 +459,7 @@ def test_metadata_is_of_one_form(bench: Bench, tmp_path: Path) -> None:
 def test_metadata_of_an_index_and_of_warnings(bench: Bench) -> None:
     text = f"{SCRATCH}CMD run\n"
     outcome = bench("type=image", dockerfile=text, platforms=TWO)
-    told = describe(outcome, {"BUILDX_METADATA_WARNINGS": "1"})
+    told = describe(outcome, {"BUILDX_METADATA_WARNINGS": "1"}, bench.store)
     assert told["containerimage.digest"] == str(outcome.root.digest)
     assert "containerimage.config.digest" not in told
     assert "image.name" not in told
