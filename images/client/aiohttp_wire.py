@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import aiohttp
+from yarl import URL
 
 from images.client import limits
 from images.client.wire import (
@@ -22,9 +23,8 @@ from images.client.wire import (
 )
 
 if TYPE_CHECKING:
-    from yarl import URL
-
     from images.client.options import ClientOptions
+    from images.client.url import Url
     from images.client.wire import Data
 
 
@@ -38,7 +38,7 @@ class AiohttpWire:
     async def open(
         self,
         method: str,
-        url: URL,
+        url: Url,
         headers: Mapping[str, str],
         *,
         data: Data,
@@ -49,14 +49,14 @@ class AiohttpWire:
         with _translated():
             response = await self._ensure_session().request(
                 method,
-                url,
+                URL(str(url), encoded=True),
                 headers=headers,
                 data=data,
                 allow_redirects=False,
                 ssl=tls if tls is not None else True,
                 proxy=proxy,
             )
-        return _Response(response)
+        return _Response(url, response)
 
     def lock(self) -> asyncio.Lock:
         """As ``Wire.lock``."""
@@ -88,9 +88,9 @@ class AiohttpWire:
 
 
 class _Response(Response):
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, url: Url, response: aiohttp.ClientResponse) -> None:
         self.method = response.method
-        self.url = response.url
+        self.url = url
         self.status = response.status
         self.headers = response.headers
         self._response = response

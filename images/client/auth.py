@@ -24,11 +24,10 @@ from images.client.hosts import check_hop, given_url, is_private_channel, same_o
 from records import Record, field
 
 if TYPE_CHECKING:
-    from yarl import URL
-
     from images.client.challenge import Challenge
     from images.client.retry import Effects
     from images.client.threads import Lock
+    from images.client.url import Url
     from images.credentials import Credentials
 
 CLIENT_ID = "lading"
@@ -42,7 +41,7 @@ class TokenTransport(Protocol):
     """One HTTP exchange with a token server, bounded and not authenticated any further."""
 
     async def exchange(
-        self, method: str, url: URL, *, headers: Mapping[str, str], form: Mapping[str, str] | None
+        self, method: str, url: Url, *, headers: Mapping[str, str], form: Mapping[str, str] | None
     ) -> tuple[int, bytes]:
         """Send, follow no redirect, and return status and body."""
 
@@ -82,7 +81,7 @@ class Authenticator:
         self._lock = lock
         self._basic = False
         self._realm: Challenge | None = None
-        self._origin: URL | None = None
+        self._origin: Url | None = None
         self._extra: dict[frozenset[str], frozenset[str]] = {}
         self._tokens: dict[frozenset[str], Token] = {}
 
@@ -98,7 +97,7 @@ class Authenticator:
 
     def challenged(
         self,
-        url: URL,
+        url: Url,
         challenges: Iterable[Challenge],
         scopes: frozenset[str],
         *,
@@ -125,7 +124,7 @@ class Authenticator:
             return self._basic and sent is None
         return False
 
-    def _learn_bearer(self, url: URL, challenge: Challenge, scopes: frozenset[str]) -> bool:
+    def _learn_bearer(self, url: Url, challenge: Challenge, scopes: frozenset[str]) -> bool:
         """Note realm and scopes; True when scopes are asked for that were not requested before."""
         if "realm" not in challenge.parameters:
             raise ProtocolError(
@@ -163,7 +162,7 @@ class Authenticator:
             raise self._refusal(realm, status, body)
         return self._parse(realm, body, began)
 
-    def _check_realm(self, realm: URL) -> None:
+    def _check_realm(self, realm: Url) -> None:
         """Refuse a realm that must not see a request of ours, or not our credentials."""
         assert self._origin is not None
         check_hop(self._origin, realm, what="the token realm")
@@ -182,7 +181,7 @@ class Authenticator:
                 fix="use TLS on registry and token server; the credentials were not sent",
             )
 
-    async def _get(self, realm: URL, service: str, scopes: list[str]) -> tuple[int, bytes]:
+    async def _get(self, realm: Url, service: str, scopes: list[str]) -> tuple[int, bytes]:
         query = [("service", service)] if service else []
         query += [("scope", scope) for scope in scopes]
         headers: dict[str, str] = {}
@@ -192,11 +191,11 @@ class Authenticator:
             if self.offline:
                 query.append(("offline_token", "true"))
         return await self.transport.exchange(
-            "GET", realm.extend_query(query), headers=headers, form=None
+            "GET", realm.with_query(query), headers=headers, form=None
         )
 
     async def _post(
-        self, realm: URL, service: str, scopes: list[str], form: dict[str, str]
+        self, realm: Url, service: str, scopes: list[str], form: dict[str, str]
     ) -> tuple[int, bytes]:
         form = {**form, "service": service, "client_id": CLIENT_ID, "scope": " ".join(scopes)}
         return await self.transport.exchange("POST", realm, headers={}, form=form)
@@ -217,7 +216,7 @@ class Authenticator:
             "access_type": "offline",
         }
 
-    def _refusal(self, realm: URL, status: int, body: bytes) -> RegistryError:
+    def _refusal(self, realm: Url, status: int, body: bytes) -> RegistryError:
         target = Target(self.registry, f"token server {realm.host}")
         # RFC 6749 section 5.2: a bad refresh token or password is a 400 with invalid_grant.
         refused = self.credentials is not None and status in (400, 401, 403)
@@ -226,7 +225,7 @@ class Authenticator:
             return UnauthorizedError(error.what, where=error.where, fix=error.fix, status=status)
         return error_from_response(target, status, body, credentials_sent=False)
 
-    def _parse(self, realm: URL, body: bytes, began: float) -> Token:
+    def _parse(self, realm: Url, body: bytes, began: float) -> Token:
         try:
             data: Any = json.loads(body)
             value = data.get("token") or data.get("access_token")

@@ -175,7 +175,7 @@ async def _foreign_request(
     base = await transport.base_url(wanted.repository.registry)
     url = given_url(base, wanted.descriptor.urls[0], what="a foreign layer's URL")
     check_hop(base, url, what="a foreign layer's URL")
-    host = url.host_port_subcomponent or ""
+    host = url.authority
     return Request(
         "GET",
         Repository(host),

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from images.client.errors import ProtocolError, UnsafeHopError
+from images.client.url import Url
 from images.reference import DEFAULT_REGISTRY
 from records import Record
-
-if TYPE_CHECKING:
-    from yarl import URL
 
 HUB_API_HOST = "registry-1.docker.io"
 
@@ -71,7 +68,7 @@ def is_listed(host: str, listed: Iterable[str]) -> bool:
     return False
 
 
-def given_url(base: URL, text: str, *, what: str) -> URL:
+def given_url(base: Url, text: str, *, what: str) -> Url:
     """A URL that a server gave us, resolved against ``base``, kept byte for byte (signed queries).
 
     A user part is dropped, because it would become an Authorization header of its own.
@@ -79,30 +76,23 @@ def given_url(base: URL, text: str, *, what: str) -> URL:
     Raises:
         ProtocolError: it is not a URL.
     """
-    from yarl import URL
-
     try:
-        url = base.join(URL(text, encoded=True))
-        if url.user is not None or url.password is not None:
-            url = url.with_user(None)
-        # Reading them is what checks them.
-        _ = url.host, url.port
+        return Url.read(text, base)
     except ValueError as error:
-        raise ProtocolError(f"{what} is not a URL: {text[:100]!r}", where=str(base.host)) from error
-    return url
+        raise ProtocolError(f"{what} is not a URL: {text[:100]!r}", where=base.host) from error
 
 
-def same_origin(one: URL, other: URL) -> bool:
+def same_origin(one: Url, other: Url) -> bool:
     """Whether both URLs agree in scheme, host and port (RFC 6454)."""
     return (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
 
 
-def is_private_channel(url: URL) -> bool:
+def is_private_channel(url: Url) -> bool:
     """Whether nobody on the way can read or change it: TLS, or never leaving this machine."""
-    return url.scheme == "https" or is_loopback(url.host or "")
+    return url.scheme == "https" or is_loopback(url.host)
 
 
-def check_hop(source: URL, target: URL, *, what: str) -> None:
+def check_hop(source: Url, target: Url, *, what: str) -> None:
     """Refuse a redirect, upload location or token realm that an honest registry has no need for.
 
     Raises:
@@ -117,13 +107,13 @@ def check_hop(source: URL, target: URL, *, what: str) -> None:
         )
 
 
-def _hop_problem(source: URL, target: URL) -> str | None:
-    host = target.host or ""
+def _hop_problem(source: Url, target: Url) -> str | None:
+    host = target.host
     if target.scheme not in ("http", "https") or not host:
         return "to something that is not an HTTP address"
     if same_origin(source, target):
         return None
-    if is_loopback(host) and not is_loopback(source.host or ""):
+    if is_loopback(host) and not is_loopback(source.host):
         return "from outside into this machine"
     address = _address(host)
     if address is not None and (
@@ -144,6 +134,6 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return mapped if mapped is not None else address
 
 
-def _shown(url: URL) -> str:
+def _shown(url: Url) -> str:
     """A URL without query and user, since both may carry secrets."""
-    return f"{url.scheme}://{url.raw_host or ''}{url.raw_path}"
+    return f"{url.scheme}://{url.authority}{url.path}"

@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from yarl import URL
-
 from images import manifest, strictjson
 from images.client import limits
 from images.client.auth import scope
@@ -33,6 +31,8 @@ from records import Record, replace
 
 if TYPE_CHECKING:
     from images.client.transport import Transport
+    from images.client.url import Url
+    from images.client.wire import Headers
     from images.reference import Reference
 
 _ACCEPT: Mapping[str, str] = {"Accept": ", ".join(ACCEPT_MANIFESTS)}
@@ -322,7 +322,7 @@ async def _pages(
     transport: Transport, reference: Reference, path: str
 ) -> AsyncIterator[dict[str, Any]]:
     """Follow ``Link: <url>; rel="next"`` within the registry, a bounded number of times."""
-    where: str | URL = path
+    where: str | Url = path
     for _ in range(limits.PAGES):
         request = Request(
             "GET",
@@ -351,19 +351,19 @@ def _request(reference: Reference, method: str) -> Request:
     )
 
 
-def _media_type(headers: Mapping[str, str]) -> str | None:
+def _media_type(headers: Headers) -> str | None:
     """What the server says it is, or None when it does not know."""
     stated = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return None if stated in _UNTYPED else stated
 
 
-def _unchanged(headers: Mapping[str, str]) -> Unchanged | None:
+def _unchanged(headers: Headers) -> Unchanged | None:
     etag = headers.get("ETag", "")
     # Only a strong one can be matched on a write (RFC 9110, section 13.1.1).
     return Unchanged(etag) if etag.startswith('"') else None
 
 
-def _stated_digest(headers: Mapping[str, str], reference: Reference) -> Digest | None:
+def _stated_digest(headers: Headers, reference: Reference) -> Digest | None:
     stated = headers.get("Docker-Content-Digest")
     if stated is None:
         return None

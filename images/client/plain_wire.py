@@ -13,14 +13,12 @@ import select
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPResponse, InvalidURL
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, overload
 from urllib.parse import urlencode
-
-from multidict import CIMultiDict
 
 from images.client.proxy_hop import address, login, read_proxy, tunnel
 from images.client.scope import Cancelled, current
@@ -38,9 +36,8 @@ from images.client.wire import (
 if TYPE_CHECKING:
     import ssl
 
-    from yarl import URL
-
     from images.client.options import ClientOptions
+    from images.client.url import Url
     from images.client.wire import Data
 
     _Place = tuple[str, str, int, str | None, ssl.SSLContext | None]
@@ -67,7 +64,7 @@ class PlainWire:
     async def open(
         self,
         method: str,
-        url: URL,
+        url: Url,
         headers: Mapping[str, str],
         *,
         data: Data,
@@ -76,7 +73,7 @@ class PlainWire:
     ) -> Response:
         """As ``Wire.open``; raises ``Cancelled`` as well."""
         all_headers = {"User-Agent": self._options.user_agent, **headers}
-        place = (url.scheme, url.raw_host or "", url.port or 0, proxy, tls)
+        place = (url.scheme, url.host, url.port, proxy, tls)
         while True:
             connection = self._kept(place)
             reused = connection is not None
@@ -203,7 +200,7 @@ class _Exchange:
         """Whether all of the request was sent."""
 
     async def begin(
-        self, method: str, url: URL, headers: Mapping[str, str], data: Data
+        self, method: str, url: Url, headers: Mapping[str, str], data: Data
     ) -> Response:
         """Send, and read the answer's head."""
         sock, connection = self._connection.sock, self._connection
@@ -217,7 +214,7 @@ class _Exchange:
             headers = {**headers, "Content-Length": "0"}
         target, extra = self._target(url)
         connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-        for name, value in {"Host": _authority(url), **extra, **headers}.items():
+        for name, value in {"Host": url.authority, **extra, **headers}.items():
             connection.putheader(name, value)
         await self._send(sock, data)
         response = connection.getresponse()
@@ -244,12 +241,12 @@ class _Exchange:
             # It may have answered before it hung up.
             self._whole = False
 
-    def _target(self, url: URL) -> tuple[str, dict[str, str]]:
+    def _target(self, url: Url) -> tuple[str, dict[str, str]]:
         """What is asked for, as the next hop wants it, and the headers that are for that alone."""
         scheme, _, _, proxy, _ = self._place
         if proxy is None or scheme == "https":
-            return url.raw_path_qs, {}
-        return f"http://{_authority(url)}{url.raw_path_qs}", login(read_proxy(proxy))
+            return url.target, {}
+        return f"http://{url.authority}{url.target}", login(read_proxy(proxy))
 
     def finish(self) -> None:
         """The answer was read to its end, so the connection can be used again."""
@@ -270,14 +267,36 @@ class _Exchange:
             self._connection.sock.settimeout(DRAIN_SECONDS)
 
 
+class _Headers:
+    """``wire.Headers``, of lines as http.client reads them."""
+
+    def __init__(self, lines: Iterable[tuple[str, str]]) -> None:
+        self._values: dict[str, list[str]] = {}
+        for name, value in lines:
+            self._values.setdefault(name.lower(), []).append(" ".join(value.split("\r\n")))
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._values
+
+    @overload
+    def get(self, name: str) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str) -> str: ...
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The first of the name."""
+        return self._values.get(name.lower(), [default])[0]
+
+    def getall(self, name: str, default: list[str]) -> list[str]:
+        """All of the name."""
+        return self._values.get(name.lower(), default)
+
+
 class _Response(Response):
-    def __init__(self, exchange: _Exchange, method: str, url: URL, response: HTTPResponse) -> None:
+    def __init__(self, exchange: _Exchange, method: str, url: Url, response: HTTPResponse) -> None:
         self.method = method
         self.url = url
         self.status = response.status
-        self.headers = CIMultiDict(
-            (name, " ".join(value.split("\r\n"))) for name, value in response.headers.items()
-        )
+        self.headers = _Headers(response.headers.items())
         self._exchange: _Exchange | None = exchange
         self._response = response
 
@@ -371,10 +390,6 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _authority(url: URL) -> str:
-    return url.host_port_subcomponent or ""
 
 
 def _tls_fault(error: OSError) -> WireError:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 from typing import TYPE_CHECKING, Final
-
-from yarl import URL
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from images.client.wire import AddressError
 
@@ -16,35 +15,36 @@ HEAD: Final = 64 << 10
 """Bytes of a proxy's answer to CONNECT."""
 
 
-def read_proxy(text: str) -> URL:
+def read_proxy(text: str) -> SplitResult:
     """The proxy's address.
 
     Raises:
         AddressError: it is spoken to in TLS, or in something that is not HTTP.
     """
     try:
-        way = URL(text)
-        if way.scheme != "http" or not way.raw_host:
-            raise ValueError(f"the proxy {way.scheme}://{way.raw_host} is not http://")
+        way = urlsplit(text)
+        if way.scheme != "http" or not way.hostname:
+            raise ValueError(f"the proxy {way.scheme}://{way.hostname} is not http://")
+        _ = way.port  # reading it checks it
     except ValueError as error:
         raise AddressError(error) from error
     return way
 
 
-def address(way: URL) -> tuple[str, int]:
+def address(way: SplitResult) -> tuple[str, int]:
     """Host and port to connect to."""
-    return way.raw_host or "", way.port or 80
+    return way.hostname or "", way.port or 80
 
 
-def login(way: URL) -> dict[str, str]:
+def login(way: SplitResult) -> dict[str, str]:
     """Who we are to a proxy, where its URL says (RFC 7617)."""
-    if way.user is None:
+    if way.username is None:
         return {}
-    pair = base64.b64encode(f"{way.user}:{way.password or ''}".encode()).decode()
-    return {"Proxy-Authorization": f"Basic {pair}"}
+    pair = f"{unquote(way.username)}:{unquote(way.password or '')}"
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
 
-def tunnel(sock: socket.socket, host: str, port: int, way: URL) -> None:
+def tunnel(sock: socket.socket, host: str, port: int, way: SplitResult) -> None:
     """Let a proxy connect us to a host (RFC 9110, section 9.3.6).
 
     Raises:

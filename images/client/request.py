@@ -9,9 +9,8 @@ from images.client.errors import ProtocolError, Target
 from records import Record, field
 
 if TYPE_CHECKING:
-    from yarl import URL
-
-    from images.client.wire import Response
+    from images.client.url import Url
+    from images.client.wire import Headers, Response
 
     Body = Callable[[], bytes | AsyncIterator[bytes]]
 
@@ -36,7 +35,7 @@ class Request(Record):
 
     method: str
     repository: Repository
-    path: str | URL
+    path: str | Url
     target: Target
     scopes: frozenset[str] = frozenset()
     expected: frozenset[int] = frozenset({200})
@@ -64,8 +63,8 @@ class Unchanged(Record):
 class Answer(Record):
     """A whole answer: where it came from in the end, its headers, and its body."""
 
-    url: URL
-    headers: Mapping[str, str]
+    url: Url
+    headers: Headers
     body: bytes
 
 

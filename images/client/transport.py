@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from yarl import URL
-
 from images.client import limits
 from images.client.auth import Authenticator
 from images.client.challenge import parse_challenges
@@ -30,7 +28,9 @@ from images.client.request import Answer, Repository, Request, read_limited
 from images.client.retry import RETRYABLE, Effects, retry_after
 from images.client.threads import to_thread
 from images.client.tls import certificate_directory, context, has_roots
+from images.client.url import Url
 from images.client.wire import WireError
+from records import replace
 
 if TYPE_CHECKING:
     import ssl
@@ -129,7 +129,7 @@ class Transport:
         return await self._persist(request, read)
 
     async def exchange(
-        self, method: str, url: URL, *, headers: Mapping[str, str], form: Mapping[str, str] | None
+        self, method: str, url: Url, *, headers: Mapping[str, str], form: Mapping[str, str] | None
     ) -> tuple[int, bytes]:
         """Talk to a token server (``auth.TokenTransport``); transient failures are retried."""
         attempt = 1
@@ -144,7 +144,7 @@ class Transport:
             except WireError as error:
                 pause = self._pause(attempt, asked)
                 if pause is None or is_final(error, reached=True):
-                    raise connection_error(error, url.host or "", "token server") from error
+                    raise connection_error(error, url.host, "token server") from error
             else:
                 pause = self._pause(attempt, asked)
                 if pause is None:
@@ -257,7 +257,7 @@ class Transport:
         """The first scheme that brings any answer."""
         for scheme in where.schemes[:-1]:
             try:
-                url = URL(f"{scheme}://{where.host}/v2/")
+                url = Url.read(f"{scheme}://{where.host}/v2/")
                 async with await self._open("GET", url, {}):
                     return scheme
             except WireError:
@@ -295,13 +295,13 @@ class Transport:
             url = target
         raise ProtocolError(f"more than {limits.REDIRECTS} redirects", where=request.target.subject)
 
-    def _locate(self, base: URL, request: Request) -> URL:
+    def _locate(self, base: Url, request: Request) -> Url:
         if isinstance(request.path, str):
-            return base.join(URL(request.path, encoded=True))
+            return replace(base, target=request.path)
         url = request.path
         if url.scheme == "http" and base.scheme == "https" and url.host == base.host:
             # A registry behind a TLS proxy often does not know that it is.
-            return url.with_scheme("https").with_port(base.port)
+            return replace(url, scheme="https", port=base.port)
         check_hop(base, url, what="an address given by the registry")
         return url
 
@@ -347,20 +347,20 @@ class Transport:
         authenticator = origin.authenticators.get((repository.name, False))
         return authenticator.refresh_token if authenticator is not None else None
 
-    async def base_url(self, registry: str) -> URL:
+    async def base_url(self, registry: str) -> Url:
         """The root URL under which the registry answers."""
         return _base(await self._origin(registry))
 
     async def _open(
         self,
         method: str,
-        url: URL,
+        url: Url,
         headers: Mapping[str, str],
         *,
         data: Data = None,
     ) -> Response:
         """One request on the wire, no redirect followed, body not read."""
-        proxy = proxy_for(url.scheme, url.host or "", url.port or 0, self.options.environ)
+        proxy = proxy_for(url.scheme, url.host, url.port, self.options.environ)
         return await self._wire.open(
             method,
             url,
@@ -370,8 +370,8 @@ class Transport:
             proxy=proxy,
         )
 
-    async def _tls(self, url: URL) -> ssl.SSLContext:
-        host = url.host_port_subcomponent or ""
+    async def _tls(self, url: Url) -> ssl.SSLContext:
+        host = url.authority
         if host not in self._contexts:
             self._contexts[host] = await to_thread(self._make_context, host)
         return self._contexts[host]
@@ -384,8 +384,8 @@ class Transport:
         return context(directory, verify=lenient.verify)
 
 
-def _base(origin: _Origin) -> URL:
-    return URL(f"{origin.scheme}://{origin.endpoint.host}/")
+def _base(origin: _Origin) -> Url:
+    return Url.read(f"{origin.scheme}://{origin.endpoint.host}/")
 
 
 async def _as_it_is(response: Response) -> Response:

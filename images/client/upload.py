@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO
 
-from yarl import URL
-
 from images.client import limits
 from images.client.auth import scope
 from images.client.errors import (
@@ -33,6 +31,7 @@ from records import Record
 
 if TYPE_CHECKING:
     from images.client.transport import Transport
+    from images.client.url import Url
     from images.client.wire import Response
     from images.descriptor import Descriptor
 
@@ -71,7 +70,7 @@ class Upload(Record):
 class _Session(Record):
     """An upload session: where to send, the smallest chunk the registry takes, the bytes it has."""
 
-    location: URL
+    location: Url
     least_chunk: int = 0
     reached: int = 0
 
@@ -200,7 +199,7 @@ async def _transfer(transport: Transport, upload: Upload, session: _Session) -> 
     await _finish(transport, upload, location, size, 0)
 
 
-async def _send_chunks(transport: Transport, upload: Upload, session: _Session, chunk: int) -> URL:
+async def _send_chunks(transport: Transport, upload: Upload, session: _Session, chunk: int) -> Url:
     location, offset, attempt = session.location, session.reached, 1
     while offset < upload.descriptor.size:
         length = min(chunk, upload.descriptor.size - offset)
@@ -232,8 +231,8 @@ async def _send_chunks(transport: Transport, upload: Upload, session: _Session, 
 
 
 async def _patch(
-    transport: Transport, upload: Upload, location: URL, offset: int, length: int
-) -> tuple[URL, int]:
+    transport: Transport, upload: Upload, location: Url, offset: int, length: int
+) -> tuple[Url, int]:
     request = Request(
         "PATCH",
         upload.repository,
@@ -254,7 +253,7 @@ async def _patch(
             return _location(response, upload), _reached(response, offset + length)
 
 
-async def _status(transport: Transport, upload: Upload, location: URL) -> tuple[URL, int]:
+async def _status(transport: Transport, upload: Upload, location: Url) -> tuple[Url, int]:
     request = Request(
         "GET", upload.repository, location, upload.target,
         scopes=upload.scopes, expected=frozenset({204}),
@@ -264,14 +263,12 @@ async def _status(transport: Transport, upload: Upload, location: URL) -> tuple[
 
 
 async def _finish(
-    transport: Transport, upload: Upload, location: URL, offset: int, length: int
+    transport: Transport, upload: Upload, location: Url, offset: int, length: int
 ) -> None:
     request = Request(
         "PUT",
         upload.repository,
-        location.update_query({"digest": str(upload.descriptor.digest)})
-        if not location.raw_query_string
-        else URL(f"{location}&digest={upload.descriptor.digest}", encoded=True),
+        location.with_query([("digest", str(upload.descriptor.digest))]),
         upload.target,
         scopes=upload.scopes,
         expected=frozenset({201, 204}),
@@ -349,7 +346,7 @@ def _body(stack: ExitStack, upload: Upload, offset: int, length: int) -> _Body:
     return body
 
 
-def _location(response: Response, upload: Upload, *, fallback: URL | None = None) -> URL:
+def _location(response: Response, upload: Upload, *, fallback: Url | None = None) -> Url:
     location = response.headers.get("Location")
     if location is None and fallback is not None:
         return fallback

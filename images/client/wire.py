@@ -9,20 +9,32 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, overload
 
 if TYPE_CHECKING:
     import ssl
     from types import TracebackType
 
-    from multidict import CIMultiDict, CIMultiDictProxy
-    from yarl import URL
-
     from images.client.threads import Lock
+    from images.client.url import Url
 
-    Headers = CIMultiDictProxy[str] | CIMultiDict[str]
     Data = bytes | AsyncIterator[bytes] | Mapping[str, str] | None
     """A body; a mapping is a form."""
+
+
+class Headers(Protocol):
+    """Those of an answer, by names in whatever case."""
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a one."""
+
+    @overload
+    def get(self, name: str) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str) -> str: ...
+
+    def getall(self, name: str, default: list[str]) -> list[str]:
+        """The values of all lines of the name; ``default`` where there is none."""
 
 
 class WireError(Exception):
@@ -63,7 +75,7 @@ class Response(ABC):
     """An answer whose body has not been read; ``async with`` releases it."""
 
     method: str
-    url: URL
+    url: Url
     status: int
     headers: Headers
 
@@ -103,7 +115,7 @@ class Wire(Protocol):
     async def open(
         self,
         method: str,
-        url: URL,
+        url: Url,
         headers: Mapping[str, str],
         *,
         data: Data,

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from yarl import URL
 
 from images.client.challenge import Challenge, parse_challenges
 from images.client.errors import (
@@ -20,6 +19,7 @@ from images.client.errors import (
     UnsafeHopError,
 )
 from images.client.hosts import check_hop
+from images.client.url import Url
 from images.credentials import Credentials
 from images.reference import Reference
 from tests.images.clientkit import (
@@ -277,7 +277,7 @@ async def test_an_endless_token_is_not_read(store: SmallStore) -> None:
 )
 def test_hops_that_are_refused(source: str, target: str, word: str) -> None:
     with pytest.raises(UnsafeHopError, match=word) as caught:
-        check_hop(URL(source), URL(target, encoded=True), what="a redirect")
+        check_hop(Url.read(source), Url.read(target), what="a redirect")
     assert "?" not in caught.value.what
 
 
@@ -292,7 +292,7 @@ def test_hops_that_are_refused(source: str, target: str, word: str) -> None:
     ],
 )
 def test_hops_that_are_followed(source: str, target: str) -> None:
-    check_hop(URL(source), URL(target), what="a redirect")
+    check_hop(Url.read(source), Url.read(target), what="a redirect")
 
 
 async def test_authorization_is_stripped_on_the_way_to_another_host(store: SmallStore) -> None:
