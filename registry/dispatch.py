@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import HttpVersion11, web
 
-from images.errors import EnvironmentFault
 from registry import routing
 from registry.access.identity import Identity
 from registry.answers import API_VERSION, digest_of
@@ -25,7 +24,7 @@ from registry.attributes import GRANT, REQUEST_ID
 from registry.config import RegistryConfig
 from registry.drain import Drain
 from registry.errors import ApiError, PolicyError
-from registry.faults import refusal_of
+from registry.faults import is_outage, refusal_of
 from registry.handlers import (
     base,
     blobs,
@@ -140,7 +139,9 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 -- the last wall: a bug must not leak its text
             self._report(request, error)
             unknown = ApiError("UNKNOWN", detail={"request": request[REQUEST_ID]})
-            return _refusal(refusal_of(error) or unknown)
+            refusal = refusal_of(error) or unknown
+            _forget_frames(error)
+            return _refusal(refusal)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         registry = self.registry
@@ -233,13 +234,13 @@ class Dispatcher:
 
     def _report(self, request: web.BaseRequest, error: Exception) -> None:
         self._identify(request)
-        outage = isinstance(error, EnvironmentFault)
+        outage = is_outage(error)
         log.error(
             "%s %s failed: %s",
             request.method,
             request.raw_path,
             _one_line(error) if outage else error,
-            # What stands around us fails at every request; where it struck says nothing.
+            # It fails at every request then, and a traceback each would fill the next disk.
             exc_info=None if outage else error,
             extra={"request_id": request[REQUEST_ID]},
         )
@@ -249,6 +250,18 @@ def _one_line(error: Exception) -> str:
     """What happened, and what its cause says at first."""
     cause = str(error.__cause__ or "").partition("\n")[0]
     return f"{error}: {cause}" if cause else str(error)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of what the failed calls held.
+
+    A future keeps the error that it brought, the error its frames, and one of these the future: a
+    circle that holds the body of an upload until the collector of cycles finds it, which may be
+    hundreds of failures later.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _denial(error: PolicyError) -> ApiError:

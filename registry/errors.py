@@ -179,6 +179,12 @@ class MigrationError(RegistryError):
     code = "registry-migration"
 
 
+class StoreFailedError(EnvironmentFault):
+    """The store could not be read or written: a full disk, a failing one, a busy index."""
+
+    code = "registry-store-failed"
+
+
 class ObjectStoreError(EnvironmentFault):
     """The object store refused or failed, also when asked again."""
 

@@ -15,6 +15,13 @@ from registry.errors import ApiError, StoreMovingError
 from registry.sql.errors import DatabaseFullError, UnfitValueError
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_OUTAGES: Final = _FULL | {errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ESTALE}
+_SQLITE_OUTAGES: Final = frozenset(
+    {
+        *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED),
+        *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN),
+    }
+)
 _PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _RETRY_SECONDS: Final = "5"
 _MOVING: Final = "the store of this registry is being moved: reads go on, try writes again soon"
@@ -44,8 +51,22 @@ def refusal_of(error: Exception) -> ApiError | None:
     return None
 
 
+def is_outage(error: BaseException) -> bool:
+    """Whether what stands around the registry failed, so that where it struck says nothing."""
+    if isinstance(error, EnvironmentFault):
+        return True
+    if isinstance(error, OSError):
+        return error.errno in _OUTAGES
+    return isinstance(error, sqlite3.Error) and _kind_of(error) in _SQLITE_OUTAGES
+
+
+def _kind_of(error: sqlite3.Error) -> int:
+    # Extended codes keep the kind there.
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
 def _of_index(error: sqlite3.Error) -> ApiError | None:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # extended codes keep the kind there
+    code = _kind_of(error)
     if code == sqlite3.SQLITE_FULL:
         return _full()
     if code in _PASSING:

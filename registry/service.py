@@ -110,7 +110,7 @@ def open_storage(config: RegistryConfig) -> Storage:
         OSError: the folder cannot be used.
     """
     if config.storage.type is StorageType.FILES:
-        return FileStorage(config.root)
+        return FileStorage(config.root, free=config.limits.free_space)
     try:
         from registry.s3.opening import open_objects
     except ModuleNotFoundError as error:

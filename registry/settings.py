@@ -103,6 +103,11 @@ class LimitSettings:
     connections: Annotated[int, "Most connections at once of each worker"] = 4096
     drain_timeout: Annotated[Duration, "How long requests may go on after SIGTERM"] = 30.0
     cache: Annotated[Size, "Memory of each worker for hot manifests and small blobs"] = 64 << 20
+    free_space: Annotated[
+        Size,
+        "Room that content leaves on the disk of root, so that a full one can be emptied; a 16th of"
+        " it where that is less. Read at the start",
+    ] = 64 << 20
 
     def __post_init__(self) -> None:
         refuse(self._problems())
@@ -112,7 +117,7 @@ class LimitSettings:
         for name in (*positive, "keep_alive", "connections", "drain_timeout"):
             if getattr(self, name) <= 0:
                 yield RegistryConfigError(f"{name} must be positive", where=name)
-        for name in ("body_rate", "cache"):
+        for name in ("body_rate", "cache", "free_space"):
             if getattr(self, name) < 0:
                 yield RegistryConfigError(f"{name} must not be negative", where=name)
         if self.manifest_size > MANIFEST_LIMIT:

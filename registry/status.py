@@ -21,6 +21,7 @@ from aiohttp import web
 from registry.backing import Backing
 from registry.database import Barrier
 from registry.drain import Drain
+from registry.room import Room
 from registry.sql.errors import DatabaseError
 from registry.tally import Tally
 
@@ -46,6 +47,7 @@ class Status:
         backing: Backing | None = None,
         webhooks: bool = False,
         read_only: bool = False,
+        room: Room | None = None,
         barrier: Barrier | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -55,6 +57,7 @@ class Status:
         self._backing = backing
         self._webhooks = webhooks
         self._read_only = read_only
+        self._room = room
         self._barrier = barrier
         self._clock = clock
         self._looked = float("-inf")
@@ -84,7 +87,7 @@ class Status:
             return "draining"
         if not self._read_only and self._clock() - self._looked >= _TRUST_SECONDS:
             self._looked = self._clock()
-            self._trouble = await asyncio.to_thread(_try_disk, self._root)
+            self._trouble = await asyncio.to_thread(_try_disk, self._root, self._room)
         return self._trouble or await self._try_database()
 
     async def _try_database(self) -> str:
@@ -99,9 +102,11 @@ class Status:
         return ""
 
 
-def _try_disk(root: Path) -> str:
+def _try_disk(root: Path, room: Room | None) -> str:
     probe = root / f".probe-{os.getpid()}"
     try:
+        if room is not None:
+            room.need(_PROBE_BYTES)
         try:
             descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:

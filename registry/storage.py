@@ -23,6 +23,7 @@ from images.digest import HEX_LENGTHS, Digest
 from images.errors import DigestMismatchError
 from registry.database import Database
 from registry.errors import RegistryStartError
+from registry.room import Room
 
 PLACE: Final = "storage.place"
 """The fact that names the bucket of a store without files."""
@@ -32,9 +33,10 @@ _WRITE_VECTORS: Final = 512
 
 
 class FileStorage:
-    """The storage of one registry root."""
+    """The storage of one registry root; content leaves ``free`` bytes of its disk alone."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, free: int = 0) -> None:
+        self._room = Room(root, free)
         self._blobs = BlobStore(root)
         self._uploads = root / "uploads"
         self._uploads.mkdir(parents=True, exist_ok=True)
@@ -88,6 +90,7 @@ class FileStorage:
 
     def put(self, data: bytes, digest: Digest) -> None:
         """Store bytes that hash to ``digest``, durably."""
+        self._room.need(len(data))
         with self._blobs.writer(expected=digest) as writer:
             writer.write(data)
             writer.commit()
@@ -108,6 +111,7 @@ class FileStorage:
         Raises:
             DigestMismatchError, SizeLimitError: it is other bytes; nothing is kept.
         """
+        self._room.need(size)
         with self._blobs.writer(expected=digest, size=size) as writer:
             for piece in pieces:
                 writer.write(piece)
@@ -184,10 +188,11 @@ class FileStorage:
 
     def create(self, upload: str, algorithm: str) -> FileStage:
         """Begin the stage of a new upload."""
+        self._room.need(0)
         path = self._uploads / upload
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         os.close(os.open(path, flags, 0o644))
-        return FileStage(self._blobs, path, algorithm)
+        return FileStage(self._blobs, path, algorithm, self._room)
 
     def begin(self, upload: str, algorithm: str) -> FileStage:
         """The same: every process sees the file."""
@@ -195,7 +200,7 @@ class FileStorage:
 
     def resume(self, upload: str, algorithm: str) -> FileStage:
         """The stage of an upload begun before, perhaps by another process."""
-        return FileStage(self._blobs, self._uploads / upload, algorithm)
+        return FileStage(self._blobs, self._uploads / upload, algorithm, self._room)
 
     def sweep(self, *, before: float) -> int:
         """Remove stages that nobody touched since ``before`` (seconds since the epoch)."""
@@ -222,8 +227,9 @@ def _nothing() -> None:
 class FileStage:
     """One upload's file, open only while a request holds it."""
 
-    def __init__(self, blobs: BlobStore, path: Path, algorithm: str) -> None:
+    def __init__(self, blobs: BlobStore, path: Path, algorithm: str, room: Room) -> None:
         self._blobs = blobs
+        self._room = room
         self._path = path
         self._hash = hashlib.new(algorithm)
         self._hashed = 0
@@ -271,6 +277,7 @@ class FileStage:
 
     def append(self, buffers: Sequence[bytes]) -> None:
         """Write and hash; a failed write is cut off again, so ``size`` stays true."""
+        self._room.need(sum(map(len, buffers)))
         self._catch_up()
         position = self.size
         try:

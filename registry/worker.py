@@ -20,6 +20,8 @@ from registry.connections import GuardedServer
 from registry.dispatch import Dispatcher
 from registry.listening import BACKLOG
 from registry.logs import adjust, in_background
+from registry.room import Room
+from registry.s3.settings import StorageType
 from registry.status import Status
 from registry.supervisor import tell_refused
 from registry.systemd import Notifier
@@ -83,6 +85,7 @@ class Worker:
                 backing=dispatcher.registry.backing,
                 webhooks=bool(self._config.webhook),
                 read_only=self._config.read_only,
+                room=self._room(),
                 barrier=dispatcher.registry.barrier,
             )
             await self._serve_status(stack, status)
@@ -157,6 +160,12 @@ class Worker:
                 log.info("configuration, certificate and users are read again")
             if notifier is not None:
                 notifier.ready()
+
+    def _room(self) -> Room | None:
+        """What has to be free beside content; None where content is not on our disk."""
+        config = self._config
+        files = config.storage.type is StorageType.FILES
+        return Room(config.root, config.limits.free_space) if files else None
 
     def _count_proxies(self, dispatcher: Dispatcher) -> None:
         proxy = dispatcher.registry.proxy

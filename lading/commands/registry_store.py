@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from registry.index import SqlIndex
     from registry.protocols import Storage
 
+_MAKE_ROOM = "see that the disk works and has room, then run this again"
+
 
 def parse_duration(
     _context: click.Context, _option: click.Parameter, value: str | None
@@ -134,8 +136,12 @@ def open_store(config: RegistryConfig) -> Iterator[tuple[SqlIndex, Storage]]:
 
     Raises:
         RegistryStartError: index or bucket cannot be opened. StoreBusyError: it is being rebuilt.
+        StoreFailedError: the disk is full or fails, at whatever is done within the block.
     """
-    from registry.errors import RegistryStartError
+    import sqlite3
+
+    from registry.errors import RegistryStartError, StoreFailedError
+    from registry.faults import is_outage
     from registry.service import open_index, open_storage
     from registry.sql.errors import STORE_ERRORS
 
@@ -146,10 +152,18 @@ def open_store(config: RegistryConfig) -> Iterator[tuple[SqlIndex, Storage]]:
         raise RegistryStartError(
             f"cannot open the store: {error}",
             where=str(config.root),
-            fix="if the index is damaged, run: lading registry rebuild-index",
+            fix=_MAKE_ROOM
+            if is_outage(error)
+            else "if the index is damaged, run: lading registry rebuild-index",
         ) from error
     try:
         yield index, storage
+    except (sqlite3.Error, OSError) as error:
+        if not is_outage(error):
+            raise
+        raise StoreFailedError(
+            f"the store cannot be used: {error}", where=str(config.root), fix=_MAKE_ROOM
+        ) from error
     finally:
         index.close()
 

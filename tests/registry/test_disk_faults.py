@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +78,15 @@ def push_until_full(client: Client, rng: random.Random) -> int:
             return failure.status
 
 
+def upload_until_full(client: Client, rng: random.Random, size: int) -> int:
+    """The status of the first blob of that size that is not taken."""
+    while True:
+        try:
+            client.upload("b", rng.randbytes(size))
+        except Failing as failure:
+            return failure.status
+
+
 def push_one(client: Client, rng: random.Random) -> None:
     layer = rng.randbytes(rng.choice([10, 1000, MEBIBYTE]))
     if rng.random() < 0.5:
@@ -96,6 +106,51 @@ def fill(path: Path) -> None:
                     file.write(bytes(size))
             except OSError:
                 pass
+
+
+@pytest.mark.root
+@holds("A full or failing disk costs the request, not the store.")
+def test_abuse_02_what_pushes_filled_can_be_emptied(small_disk: Path) -> None:
+    """Uploads leave the room that deletions and a collection write in; nothing is restarted."""
+    root = small_disk / "registry"
+    client = Client("c")
+    rng = random.Random(3)
+    with Nursery() as nursery, nursery.server(root) as running:
+        client.port = running.port
+        client.upload("a", b"{}")
+        layer = rng.randbytes(3 * MEBIBYTE)
+        client.upload("a", layer)
+        manifest = kit.manifest(layers=[layer])
+        client.push("a", manifest, "big")
+        for size in (MEBIBYTE, 65536, 4096, 1):
+            assert upload_until_full(client, rng, size) == 507
+        client.delete(f"/v2/a/manifests/{digest_of(manifest)}")
+        ended = collect(root)
+        assert ended.returncode == 0, ended.stderr
+        client.readable.clear()
+        client.upload("a", layer)
+    store_is_clean(root)
+
+
+def collect(root: Path) -> subprocess.CompletedProcess[str]:
+    """``lading registry gc``, of what nobody is about to push."""
+    command = [sys.executable, "-m", "lading", "registry", "gc", "--lease", "0s"]
+    command += ["--storage", str(root)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.root
+def test_abuse_02_a_collection_on_a_full_disk(small_disk: Path) -> None:
+    """What another program filled is told in a sentence."""
+    root = small_disk / "registry"
+    with Nursery() as nursery, nursery.server(root) as running:
+        Client("c", running.port).upload("a", b"{}")
+    fill(small_disk / "ballast")
+    ended = collect(root)
+    assert ended.returncode == 1
+    assert "database or disk is full" in ended.stderr or "No space left" in ended.stderr
+    assert "room" in ended.stderr
+    assert "bug" not in ended.stderr
 
 
 @pytest.mark.root
