@@ -56,15 +56,15 @@ async def fields(
     """For templates: ``name`` and ``manifest``, and of those that are ``wanted`` ``image`` (the
     config), ``provenance`` and ``sbom`` (what is stated): by platform where there are several.
 
+    As with buildx, the manifest of an image is told by its descriptor, that of a list whole.
+
     Raises:
         RegistryError, ImagesError: something of it cannot be read.
     """
     fetched = await client.read_manifest(reference)
     descriptor = fetched.descriptor.to_json()
-    found: dict[str, Any] = {
-        "name": str(reference),
-        "manifest": {**json.loads(fetched.raw), **descriptor},
-    }
+    document = json.loads(fetched.raw) if isinstance(fetched.document, Index) else {}
+    found: dict[str, Any] = {"name": str(reference), "manifest": {**document, **descriptor}}
     if "image" in wanted:
         found["image"] = await _configs(client, reference, fetched)
     if "provenance" in wanted or "sbom" in wanted:
@@ -75,7 +75,10 @@ async def fields(
 async def _statements(
     client: RegistryClient, reference: Reference, fetched: Fetched
 ) -> dict[str, Any]:
-    """``provenance`` as ``{"SLSA": predicate}`` and ``sbom`` as ``{"SPDX": predicate}``."""
+    """``provenance`` as ``{"SLSA": predicate}`` and ``sbom`` as ``{"SPDX": predicate}``.
+
+    What the index itself lists goes before what was attached to its images.
+    """
     from engine.attestations.finding import find_remote, read_remote
     from engine.attestations.sbom import SPDX_TYPES
 
@@ -87,6 +90,8 @@ async def _statements(
         elif item.predicate_type in SPDX_TYPES:
             name, key = "sbom", "SPDX"
         else:
+            continue
+        if platform in kinds[name]:
             continue
         statement = await read_remote(client, reference, item)
         kinds[name][platform] = {key: dict(statement.predicate)}

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _COSTLY = ("Image", "Provenance", "SBOM")
 """Fields that are fetched only when a template asks for them."""
+_EVERYTHING = re.compile(r"[\s({]\.\s*(?:\}|\||\))")
+"""The dot alone: all fields that cost little."""
 _WHOLE = re.compile(r"\{\{\s*\.Manifest\s*\}\}")
 """A template that asks for the text for people, as buildx has it."""
 
@@ -186,7 +188,8 @@ def inspect(
     """Show an image or a list in a registry.
 
     Fields of a template are .Name, .Manifest, .Image (the config), .Provenance (.SLSA) and .SBOM
-    (.SPDX); the last three are by platform where a list has several.
+    (.SPDX); the last three are by platform where a list has several. {{json .}} has the first
+    three, as with buildx, and json has them all.
     """
     from engine.manifests import looking
     from engine.registries import call
@@ -203,8 +206,9 @@ def inspect(
         click.echo(call(access, lambda client: looking.text(client, reference)), nl=False)
         return
     text = "{{json .}}" if template == "json" else template
-    whole = text == "{{json .}}"
-    wanted = [name.lower() for name in _COSTLY if whole or f".{name}" in text]
+    wanted = [name.lower() for name in _COSTLY if template == "json" or f".{name}" in text]
+    if _EVERYTHING.search(text):
+        wanted.append("image")
     compiled = Template.parse(text)
     data = call(access, lambda client: looking.fields(client, reference, wanted=wanted))
     click.echo(compiled.render(go_names(data)))

@@ -1,4 +1,7 @@
-"""JSON objects by the names of Go's fields: templates say ``.MediaType``, documents mediaType."""
+"""JSON objects by the names of Go's fields: templates say ``.MediaType``, documents mediaType.
+
+What is a struct in Go has the fields that it has; what is a map there has no value for other keys.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,13 @@ _IRREGULAR = {
     "OSFeatures": "os.features",
     "URLs": "urls",
     "SBOM": "sbom",
+    "RootFS": "rootfs",
+    "DiffIDs": "diff_ids",
+    "CreatedBy": "created_by",
+    "EmptyLayer": "empty_layer",
 }
+_MAPS = ("Labels", "annotations", "ExposedPorts", "Volumes", "provenance", "sbom", "image")
+"""Fields with maps of Go, and what anybody may have written."""
 
 
 class GoObject(dict[str, Any]):
@@ -25,13 +34,32 @@ class GoObject(dict[str, Any]):
         return super().__getitem__(_json_name(name))
 
 
-def go_names(value: Any) -> Any:
-    """``value`` with every object in it as a ``GoObject``."""
-    if isinstance(value, dict):
-        return GoObject({key: go_names(item) for key, item in value.items()})
+class GoMap(GoObject):
+    """An object whose keys are anybody's: those that are missing have no value."""
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str)
+
+    def __missing__(self, name: str) -> Any:
+        return super().get(_json_name(name))
+
+
+def go_names(value: Any, field: str = "") -> Any:
+    """``value``, which the field of that name has, with every object in it as a ``GoObject``."""
     if isinstance(value, list):
-        return [go_names(item) for item in value]
-    return value
+        return [go_names(item, field) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kind, below = GoObject, dict.fromkeys(value, "")
+    if field == "image":
+        # The config of the only platform is a struct, several are a map of those.
+        kind = GoMap if any("/" in key for key in value) else GoObject
+    elif field in _MAPS:
+        # What is stated is maps all the way down.
+        kind, below = GoMap, dict.fromkeys(value, field)
+    if kind is GoObject:
+        below = {key: key for key in value}
+    return kind({key: go_names(item, below[key]) for key, item in value.items()})
 
 
 def _json_name(name: str) -> str:

@@ -140,10 +140,42 @@ def test_imagetools_make_a_list_that_can_be_looked_at(run: Run, host: str, tmp_p
     plain = run("imagetools", "inspect", name)
     assert run("imagetools", "inspect", "--format", "{{ .Manifest }}", name) == plain
     whole = json.loads(run("imagetools", "inspect", "--format", "json", name))
-    assert {"name", "manifest", "image"} <= set(whole)
+    assert {"name", "manifest", "image", "provenance", "sbom"} == set(whole)
+    cheap = json.loads(run("imagetools", "inspect", "--format", "{{json .}}", name))
+    assert cheap == {key: whole[key] for key in ("name", "manifest", "image")}
     assert json.loads(run("imagetools", "inspect", "--raw", name))["annotations"] == {
         "org.example": "1"
     }
+
+
+@pytest.mark.parametrize(
+    ("form", "shown"),
+    [
+        ('{{json (index .Image "linux/arm64").RootFS.Type}}', '"layers"'),
+        ("{{.Image.Architecture}} {{json .Image.Config}}", "<no value> null"),
+        ("{{json .Provenance.SLSA}}{{json .SBOM}}", "null{}"),
+        ("{{.Manifest.Annotations.nothing}}", "<no value>"),
+    ],
+)
+def test_what_a_map_of_go_has_not_is_no_mistake(
+    run: Run, host: str, form: str, shown: str
+) -> None:
+    name, notes = f"{host}/made:1", ("--annotation", "index:a=1")
+    both = (f"{host}/app:amd64", f"{host}/app:arm64")
+    run("imagetools", "create", "-t", name, *notes, *both)
+    assert run("imagetools", "inspect", "--format", form, name) == f"{shown}\n"
+
+
+def test_an_image_alone_is_told_as_buildx_does(run: Run, host: str) -> None:
+    name = f"{host}/app:amd64"
+    raw = json.loads(run("imagetools", "inspect", "--raw", name))
+    told = json.loads(run("imagetools", "inspect", "--format", "{{json .Manifest}}", name))
+    assert set(told) == {"mediaType", "digest", "size"}
+    assert told["mediaType"] == raw["mediaType"]
+    kind = "{{.Image.Config.Labels.zz}} {{(index .Image.History 0).CreatedBy}}"
+    assert "no field" in run("imagetools", "inspect", "--format", kind, name, status=1)
+    wrong = run("imagetools", "inspect", "--format", "{{.Image.Nothing}}", name, status=1)
+    assert "no field .Nothing" in wrong
 
 
 @pytest.mark.peer
