@@ -32,11 +32,18 @@ def endpoint(registry: str, *, insecure: Iterable[str] = (), has_own_ca: bool = 
 
     Loopback hosts and those in ``insecure`` (host, host:port or CIDR, as in Docker's daemon.json)
     get HTTPS without verification and then plain HTTP; a CA configured for the host takes both
-    back.
+    back. A port of this machine is asked in plain HTTP first, which nobody else can hear and mostly
+    is what it speaks: TLS takes long to load.
     """
     host = HUB_API_HOST if registry == DEFAULT_REGISTRY else registry
-    lenient = (is_loopback(bare_host(host)) or is_listed(host, insecure)) and not has_own_ca
-    return Endpoint(registry, host, ("https", "http") if lenient else ("https",), not lenient)
+    bare = bare_host(host)
+    local = is_loopback(bare)
+    if has_own_ca or not (local or is_listed(host, insecure)):
+        return Endpoint(registry, host, ("https",), verify=True)
+    # Without a port the schemes are different ports, of which that of TLS goes first.
+    has_port = host.removeprefix(f"[{bare}]") not in ("", bare)
+    schemes = ("http", "https") if local and has_port else ("https", "http")
+    return Endpoint(registry, host, schemes, verify=False)
 
 
 def bare_host(host: str) -> str:

@@ -254,15 +254,18 @@ class Transport:
         raise AssertionError("the last round returns")
 
     async def _probe(self, where: Endpoint) -> str:
-        """The first scheme that brings any answer."""
-        for scheme in where.schemes[:-1]:
+        """The first scheme that is answered in kind; plain HTTP when none of several is."""
+        if len(where.schemes) == 1:
+            return where.schemes[0]
+        for scheme in where.schemes:
             try:
                 url = Url.read(f"{scheme}://{where.host}/v2/")
-                async with await self._open("GET", url, {}):
-                    return scheme
+                async with await self._open("GET", url, {}) as response:
+                    if scheme == "https" or not _asks_for_tls(response.status):
+                        return scheme
             except WireError:
                 continue
-        return where.schemes[-1]
+        return "http"
 
     async def _hops(self, origin: _Origin, request: Request, authorization: str | None) -> Response:
         """Send along redirects; authorization and registry headers stay with the first origin."""
@@ -386,6 +389,11 @@ class Transport:
 
 def _base(origin: _Origin) -> Url:
     return Url.read(f"{origin.scheme}://{origin.endpoint.host}/")
+
+
+def _asks_for_tls(status: int) -> bool:
+    """Whether a server of TLS may say that to plain HTTP: Go's and nginx's do."""
+    return status == 400 or status in _REDIRECTS
 
 
 async def _as_it_is(response: Response) -> Response:

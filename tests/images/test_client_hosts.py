@@ -29,8 +29,8 @@ from images.client.retry import RetryPolicy, retry_after
 from images.client.tls import default_directories
 from images.errors import InputError
 from images.reference import Reference
-from tests.images.clientkit import Clock, client, nothing_blocks_the_loop, publish, sample  # noqa: F401
-from tests.images.test_client_auth import Loopback
+from tests.images.clientkit import Clock, Keyring, client, nothing_blocks_the_loop, publish, sample  # noqa: F401
+from tests.images.test_client_auth import ALICE, Loopback
 from tests.simulators.registry import SimulatedRegistry
 
 NAME = "team/app"
@@ -46,10 +46,11 @@ def ref(host: str) -> Reference:
 @pytest.mark.parametrize(
     ("registry", "schemes", "verify"),
     [
-        ("localhost:5000", ("https", "http"), False),
-        ("127.0.0.1:5000", ("https", "http"), False),
+        ("localhost:5000", ("http", "https"), False),
+        ("127.0.0.1:5000", ("http", "https"), False),
         ("127.9.9.9", ("https", "http"), False),
-        ("[::1]:5000", ("https", "http"), False),
+        ("[::1]", ("https", "http"), False),
+        ("[::1]:5000", ("http", "https"), False),
         ("listed.example:5000", ("https", "http"), False),
         ("bare.example:5000", ("https", "http"), False),
         ("10.1.2.3:5000", ("https", "http"), False),
@@ -432,6 +433,54 @@ async def test_loopback_takes_any_certificate_as_docker_does(authority: Authorit
     publish(registry, NAME, image, "1")
     async with registry.serve(authority.server("other.example")) as host, client() as it:
         assert await it.resolve(ref(host)) == image.descriptor
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["400 Bad Request", "301 Moved\r\nLocation: https://127.0.0.1/", None],
+    ids=["go", "redirected", "hangs up"],
+)
+async def test_a_port_of_tls_gets_no_credentials_in_plain_text(
+    authority: Authority, said: str | None
+) -> None:
+    registry, image, heard = SimulatedRegistry(auth="basic"), sample(), []
+    registry.users["alice"] = "s3cret"
+    publish(registry, NAME, image, "1")
+    async with registry.serve(authority.server("other.example")) as behind:
+
+        async def front(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            first = await reader.read(4096)
+            if first[:1] == b"\x16":  # a record of a TLS handshake
+                await relay(first, (reader, writer), int(behind.rpartition(":")[2]))
+                return
+            heard.append(first)
+            if said is not None:
+                writer.write(f"HTTP/1.0 {said}\r\n\r\n".encode())
+            writer.close()
+
+        async with await asyncio.start_server(front, "127.0.0.1", 0) as server:
+            host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            async with client(credentials=Keyring({host: ALICE})) as it:
+                assert await it.resolve(ref(host)) == image.descriptor
+    assert heard
+    assert all(question.startswith(b"GET /v2/ ") for question in heard)
+    assert not any(b"authorization" in question.lower() for question in heard)
+    assert "Authorization" in registry.requests[-1].headers
+
+
+async def relay(
+    first: bytes, near: tuple[asyncio.StreamReader, asyncio.StreamWriter], port: int
+) -> None:
+    """Both ways between a connection, of which ``first`` was read, and a port."""
+    far = await asyncio.open_connection("127.0.0.1", port)
+    far[1].write(first)
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    await asyncio.gather(copy(near[0], far[1]), copy(far[0], near[1]))
 
 
 async def test_a_token_server_on_loopback_is_treated_as_its_registry(
