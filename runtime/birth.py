@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import platform
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+from records import Record
 from runtime.cgroups import UNIFIED, Group
 from runtime.config import Spec
 from runtime.furniture import Furniture
@@ -21,8 +21,7 @@ STANDARD: Final = frozenset({"pid", "uts", "ipc", "network"})
 """Namespaces that a container is given before anybody asks for one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Birth:
+class Birth(Record):
     """A container about to start."""
 
     request: ContainerRequest
@@ -97,4 +96,4 @@ def _filter(request: ContainerRequest, spec: Spec, warm: Warm) -> bytes | None:
         return warm.default_filter(spec.process.capabilities.effective)
     if request.seccomp == "unconfined" or spec.linux.seccomp is None:
         return None
-    return compile_filter(oci_profile(spec.linux.seccomp), platform.machine())
+    return compile_filter(oci_profile(spec.linux.seccomp), os.uname().machine)

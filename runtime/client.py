@@ -321,15 +321,9 @@ def _listen(folder: str, version: str) -> None:
 
 
 def _spawn(folder: str, version: str, listener: socket.socket) -> None:
-    source = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    program = (
-        "import sys; "
-        f"sys.path.insert(0, {source!r}); "
-        "from runtime.launcher import main; "
-        "main(sys.argv[1:])"
-    )
+    folder = os.path.abspath(folder)
     idle = os.environ.get("LADING_LAUNCHER_IDLE", _DEFAULT_IDLE)
-    arguments = ["detach", os.path.abspath(folder), version, idle, program]
+    arguments = [f"{folder}/{SOCKET_NAME}", _program("launcher"), folder, version, idle]
     inherited = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     log = os.open(
         f"{folder}/{_LOG_NAME}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
@@ -340,7 +334,7 @@ def _spawn(folder: str, version: str, listener: socket.socket) -> None:
     try:
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", "-c", program, *arguments],
+            [sys.executable, "-I", "-S", "-c", _program("detach"), *arguments],
             {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **inherited},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, high[0], 0),
@@ -356,3 +350,14 @@ def _spawn(folder: str, version: str, listener: socket.socket) -> None:
     finally:
         for fd in (log, null, *high):
             os.close(fd)
+
+
+def _program(module: str) -> str:
+    """The text that runs a module of this package by its ``main``."""
+    source = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return (
+        "import sys; "
+        f"sys.path.insert(0, {source!r}); "
+        f"from runtime.{module} import main; "
+        "main(sys.argv[1:])"
+    )

@@ -10,8 +10,8 @@ import os
 import posixpath
 import stat
 import struct
-from dataclasses import dataclass
 
+from records import Record
 from runtime import constants as k
 from runtime.config import Device
 from runtime.errors import RuntimeFault
@@ -21,8 +21,7 @@ from runtime.rooted import ensure_directory, open_in_root, opened
 _NODE_TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceNodes:
+class DeviceNodes(Record):
     """Device nodes and links on the fresh tmpfs at /dev; ``links`` are name and target."""
 
     devices: tuple[Device, ...]
@@ -59,8 +58,7 @@ class DeviceNodes:
             kernel.symlinkat(target, dev, name)
 
 
-@dataclass(frozen=True, slots=True)
-class ControlGroups:
+class ControlGroups(Record):
     """The container's own control groups below /sys/fs/cgroup, as (name, host directory).
 
     On a unified host there is one entry with an empty name. Each is a bind of the container's own
@@ -99,8 +97,7 @@ class ControlGroups:
             kernel.close(folder)
 
 
-@dataclass(frozen=True, slots=True)
-class ReadonlyPath:
+class ReadonlyPath(Record):
     """A path that stays visible and cannot be written, with everything below it."""
 
     path: str
@@ -121,8 +118,7 @@ class ReadonlyPath:
             kernel.move_mount(copy, target)
 
 
-@dataclass(frozen=True, slots=True)
-class MaskedPath:
+class MaskedPath(Record):
     """A path whose content nobody may see: /dev/null over files, nothing over folders."""
 
     path: str
@@ -165,8 +161,7 @@ def _null_device(stage: Stage) -> int:
         return clone(kernel, null)
 
 
-@dataclass(frozen=True, slots=True)
-class Terminal:
+class Terminal(Record):
     """A pseudo-terminal of the container's own devpts, also bound at /dev/console."""
 
     size: tuple[int, int] | None
@@ -198,8 +193,7 @@ class Terminal:
         stage.terminal = (master, slave)
 
 
-@dataclass(frozen=True, slots=True)
-class Hostname:
+class Hostname(Record):
     """The names of the UTS namespace."""
 
     hostname: str
@@ -217,8 +211,7 @@ class Hostname:
             stage.kernel.setdomainname(self.domainname)
 
 
-@dataclass(frozen=True, slots=True)
-class PivotRoot:
+class PivotRoot(Record):
     """The new root becomes the root, and the host's tree leaves the namespace."""
 
     def describe(self) -> str:
@@ -234,8 +227,7 @@ class PivotRoot:
         kernel.fchdir(stage.root)
 
 
-@dataclass(frozen=True, slots=True)
-class RootAttributes:
+class RootAttributes(Record):
     """Read-only root and the propagation that the configuration asks for."""
 
     read_only: bool

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 # linux/sched.h
 CLONE_NEWNS: Final = 0x00020000
@@ -17,6 +19,9 @@ CLONE_INTO_CGROUP: Final = 0x200000000
 
 # asm/signal.h: _NSIG; a struct sigaction of zeros is SIG_DFL without flags or mask
 SIGNALS: Final = 64
+SIGKILL: Final = 9
+SIGCHLD: Final = 17
+SIGSTOP: Final = 19
 DEFAULT_ACTION: Final = bytes(32)
 
 # linux/mount.h

@@ -14,10 +14,9 @@ import os
 import signal
 import socket
 import struct
-import traceback
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from records import Record
 from runtime import constants as k
 from runtime import protocol, syscalls
 from runtime.birth import Birth, conceive, places_of
@@ -40,8 +39,7 @@ _EVERY_FD: Final = 0xFFFFFFFF
 _EARLY: Final = k.CLONE_NEWUTS | k.CLONE_NEWIPC | k.CLONE_NEWNET
 
 
-@dataclass(frozen=True, slots=True)
-class Cradle:
+class Cradle(Record):
     """For a child that is forked before its request is known.
 
     It takes the namespaces that nearly every container wants, joins ``group``, makes the mounts of
@@ -63,6 +61,8 @@ def be_born(channel: socket.socket, warm: Warm, cradle: Cradle | None) -> NoRetu
     except OSError as error:
         _report(channel, from_oserror(error, "start the container"))
     except BaseException:  # noqa: BLE001 - the last frame of a forked process must report, not unwind
+        import traceback
+
         _report(channel, RuntimeFault(f"internal error\n{traceback.format_exc()}"))
     os._exit(1)
 

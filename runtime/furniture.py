@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from records import Record
 from runtime import constants as k
 from runtime.config import Spec
 from runtime.errors import RuntimeFault
@@ -23,8 +23,7 @@ from runtime.rooted import NO_LINKS, ensure_directory, open_in_root, opened
 FURNISHED: Final = ("/proc", "/dev", "/sys")
 
 
-@dataclass(frozen=True, slots=True)
-class Furniture:
+class Furniture(Record):
     """Detached trees by destination, and the procfs that only we write through."""
 
     standard: Spec
@@ -33,8 +32,7 @@ class Furniture:
     trees: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Furnish:
+class Furnish(Record):
     """Put the furniture into the root."""
 
     furniture: Furniture

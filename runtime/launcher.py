@@ -1,10 +1,10 @@
 """The warm process that every container is forked from: it accepts, checks the peer, and forks.
 
-Started by the first client with a listening socket as descriptor 3. It runs its interpreter from a
-detached read-only mount: what a container finds behind ``/proc/<pid>/exe`` of any process of ours
-cannot be opened for writing (CVE-2019-5736). Shims and containers do not depend on it: it may die,
-and a new one takes over the socket. It retires after an idle time, or when a client shows that the
-code on disk is newer.
+Started by the first client (``runtime.detach``) with a listening socket as descriptor 3. It runs
+its interpreter from a detached read-only mount: what a container finds behind ``/proc/<pid>/exe``
+of any process of ours cannot be opened for writing (CVE-2019-5736). Shims and containers do not
+depend on it: it may die, and a new one takes over the socket. It retires after an idle time, or
+when a client shows that the code on disk is newer.
 """
 
 from __future__ import annotations
@@ -12,27 +12,25 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
-import platform
 import select
 import signal
 import socket
 import struct
 import sys
-import traceback
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from records import replace
 from runtime import constants as k
 from runtime import protocol, syscalls
 from runtime.client import LOCK_NAME, SOCKET_NAME
+from runtime.detach import LISTENER
 
 if TYPE_CHECKING:
     from runtime.nursery import Desk
     from runtime.spare import Holdings
     from runtime.warm import Warm
 
-LISTENER: Final = 3
 _UCRED: Final = struct.Struct("3i")
 _HANDSHAKE_SECONDS: Final = 10.0
 _LIVES: Final = 256
@@ -40,34 +38,9 @@ _LIVES: Final = 256
 
 
 def main(arguments: list[str]) -> None:
-    """Entry: stage, run-time directory, fingerprint, idle seconds, program text, socket's inode."""
-    stage, runtime_dir, fingerprint, idle, program = arguments[:5]
-    if stage == "detach":
-        _detach(arguments[1:], f"{runtime_dir}/{SOCKET_NAME}", program)
-    _listen(runtime_dir, fingerprint, float(idle), inode=int(arguments[5]))
-
-
-def _detach(arguments: list[str], path: str, program: str) -> NoReturn:
-    """Leave the client's process tree and start over from the read-only mount.
-
-    The client holds the lock until the first process ends, so the socket at ``path`` is surely
-    ours.
-    """
-    inode = os.stat(path).st_ino
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    os.chdir("/")
-    # What one client prefers is not what the containers of all others should get.
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    os.setpriority(os.PRIO_PROCESS, 0, 0)
-    syscalls.close_range(LISTENER + 1, 0xFFFFFFFF, k.CLOSE_RANGE_CLOEXEC)
-    interpreter = syscalls.open_tree(
-        k.AT_FDCWD, os.path.realpath("/proc/self/exe"), k.OPEN_TREE_CLONE
-    )
-    syscalls.mount_setattr(interpreter, attr_set=k.MOUNT_ATTR_RDONLY)
-    command = [sys.executable, "-I", "-S", "-c", program, "listen", *arguments, str(inode)]
-    os.execv(f"/proc/self/fd/{interpreter}", command)
+    """Entry: run-time directory, fingerprint, idle seconds, socket's inode."""
+    runtime_dir, fingerprint, idle, inode = arguments
+    _listen(runtime_dir, fingerprint, float(idle), inode=int(inode))
 
 
 class _Retire(Exception):
@@ -100,7 +73,7 @@ def _listen(runtime_dir: str, fingerprint: str, idle: float, *, inode: int) -> N
     listener.setblocking(False)  # noqa: FBT003 - the standard library's own signature
     fcntl.fcntl(LISTENER, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     status = os.stat("/proc/self/ns/mnt")
-    default = compile_filter(default_profile(CAPABILITIES), platform.machine())
+    default = compile_filter(default_profile(CAPABILITIES), os.uname().machine)
     cold = Warm(
         runtime_dir=runtime_dir,
         layout=read_layout(),
@@ -160,6 +133,8 @@ def _live_as_shim(desk: Desk, warm: Warm, fingerprint: str) -> NoReturn:
         desk.leave()
         code = 0
     except BaseException:  # noqa: BLE001 - a fork must never return into the launcher's loop
+        import traceback
+
         traceback.print_exc()
         sys.stderr.flush()
     finally:

@@ -6,9 +6,9 @@ Runtime-spec ``config-linux.md``, "Linux mount options". Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
+from records import Record
 from runtime import constants as k
 
 _ATIME: Final = k.MOUNT_ATTR__ATIME
@@ -45,8 +45,7 @@ _IGNORED: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class MountOptions:
+class MountOptions(Record):
     """What ``parse`` made of a list of options."""
 
     attr_set: int = 0

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from records import Record, field
 from runtime import constants as k
 from runtime.errors import RuntimeFault
 from runtime.kernel import Kernel
@@ -33,24 +33,27 @@ _PROC_FILES: Final = frozenset(
 )
 
 
-@dataclass(slots=True)
 class Stage:
     """What the operations hand on to each other."""
 
-    kernel: Kernel
-    root: int = -1
-    """The new root, once it is attached."""
-    proc: int = -1
-    """A procfs that nobody else can mount over."""
-    mounts: dict[str, int] = field(default_factory=dict)
-    """The roots of mounts made so far that later operations fill, by destination."""
-    covered: list[str] = field(default_factory=list)
-    """Destinations mounted so far; what is made below them is not in the root's own layer."""
-    created: list[str] = field(default_factory=list)
-    """Mount points that had to be made in the writable layer, relative to the root, parents first.
-    """
-    terminal: tuple[int, int] | None = None
-    """Master and slave."""
+    __slots__ = ("covered", "created", "kernel", "mounts", "proc", "root", "terminal")
+
+    def __init__(self, kernel: Kernel, *, root: int = -1, proc: int = -1) -> None:
+        self.kernel = kernel
+        self.root = root
+        """The new root, once it is attached."""
+        self.proc = proc
+        """A procfs that nobody else can mount over."""
+        self.mounts: dict[str, int] = {}
+        """The roots of mounts made so far that later operations fill, by destination."""
+        self.covered: list[str] = []
+        """Destinations mounted so far; what is made below them is not in the root's own layer."""
+        self.created: list[str] = []
+        """Mount points that had to be made in the writable layer, relative to the root, parents
+        first.
+        """
+        self.terminal: tuple[int, int] | None = None
+        """Master and slave."""
 
     def record_for(self, destination: str) -> list[str] | None:
         """Where to note what is made for ``destination``; None below another mount."""
@@ -137,8 +140,7 @@ def attach(stage: Stage, mount: int, destination: str, *, directory: bool) -> No
     stage.covered.append(destination)
 
 
-@dataclass(frozen=True, slots=True)
-class DetachFromHost:
+class DetachFromHost(Record):
     """Stop mount events of this namespace from reaching the host, or both ways when private."""
 
     slave: bool = False
@@ -153,8 +155,7 @@ class DetachFromHost:
         stage.kernel.mount(None, "/", None, flags, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Overlay:
+class Overlay(Record):
     """An overlay of any number of host directories, topmost first."""
 
     lower: tuple[str, ...]
@@ -214,8 +215,7 @@ class Overlay:
             kernel.umount2(below, k.MNT_DETACH)
 
 
-@dataclass(frozen=True, slots=True)
-class RootMount:
+class RootMount(Record):
     """The container's root: an overlay or a plain directory, attached at ``mountpoint``."""
 
     mountpoint: str
@@ -244,8 +244,7 @@ class RootMount:
             kernel.move_mount(stage.root, target)
 
 
-@dataclass(frozen=True, slots=True)
-class PrivateProc:
+class PrivateProc(Record):
     """A procfs of our own, never attached, through which sysctls and attributes are written."""
 
     def describe(self) -> str:
@@ -258,8 +257,7 @@ class PrivateProc:
         stage.proc = new_filesystem(stage.kernel, "proc", (("source", "proc"),), attributes)
 
 
-@dataclass(frozen=True, slots=True)
-class Sysctl:
+class Sysctl(Record):
     """One kernel parameter, ``net.ipv4.ip_forward`` style."""
 
     name: str
@@ -290,8 +288,7 @@ def write_proc(stage: Stage, path: str, value: bytes) -> None:
         kernel.write(file, value)
 
 
-@dataclass(frozen=True, slots=True)
-class FilesystemMount:
+class FilesystemMount(Record):
     """A new instance of a kernel file system, such as tmpfs or sysfs."""
 
     destination: str
@@ -326,8 +323,7 @@ class FilesystemMount:
         stage.mounts[self.destination] = mount
 
 
-@dataclass(frozen=True, slots=True)
-class BindMount:
+class BindMount(Record):
     """A file or directory of the host, or what is at ``subpath`` of a directory that others change.
 
     The kernel resolves ``subpath`` as it mounts and lets no link lead out of ``source``, so whoever
@@ -375,8 +371,7 @@ class BindMount:
             return clone(kernel, part, recursive=self.options.rbind)
 
 
-@dataclass(frozen=True, slots=True)
-class OverlayBind:
+class OverlayBind(Record):
     """A subtree of an overlay of its own, which hangs on the host directory ``scratch``."""
 
     destination: str
@@ -411,8 +406,7 @@ class OverlayBind:
             attach(stage, mount, self.destination, directory=directory)
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryFile:
+class MemoryFile(Record):
     """``content`` as one read-only file, on a tmpfs that only the container sees."""
 
     destination: str

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from records import Record
 from runtime import constants as k
 from runtime import defaults
 from runtime.config import Device, Mount, Spec
@@ -55,8 +55,7 @@ _SHARING: Final = frozenset({"slave", "rslave", "shared", "rshared"})
 """Options of mounts that are to see, or send, later mount events."""
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(Record):
     """Host directories and facts that a plan refers to."""
 
     state: str

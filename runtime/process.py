@@ -13,9 +13,9 @@ import os
 import resource
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from records import Record
 from runtime import capabilities as caps
 from runtime import constants as k
 from runtime import syscalls
@@ -24,8 +24,7 @@ from runtime.errors import RuntimeFault
 from runtime.users import Identity
 
 
-@dataclass(frozen=True, slots=True)
-class Privileges:
+class Privileges(Record):
     """Capability sets as bit masks, already narrowed to what the runtime itself holds."""
 
     bounding: int

@@ -15,10 +15,9 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from records import replace
+from records import Record, replace
 from runtime import constants as k
 from runtime import protocol, remains, syscalls
 from runtime.birth import is_standard
@@ -48,8 +47,7 @@ PARENT: Final = "lading"
 """The control group that holds those of all containers, unless a request names another."""
 
 
-@dataclass(frozen=True, slots=True)
-class Embryo:
+class Embryo(Record):
     """A forked first process that waits for its request on the other end of ``channel``."""
 
     pid: int
@@ -89,22 +87,22 @@ class Embryo:
         return status
 
 
-@dataclass(slots=True)
 class Holdings:
     """What must be taken away again, in the order it came to be."""
 
-    state: StateDirectory | None = None
-    stubs: Stubs | None = None
-    group: Group | None = None
-    endpoint: Endpoint | None = None
-    rootfs: Rootfs | None = None
-    created: list[str] = field(default_factory=list)
-    embryo: Embryo | None = None
-    standard: Spec | None = None
-    """What group and embryo were made for ahead of the request."""
-    detached: list[Endpoint] = field(default_factory=list)
-    unmounting: list[int] = field(default_factory=list)
-    """Descriptors of mounts that hang nowhere: closing the last one unmounts."""
+    def __init__(self, state: StateDirectory | None = None) -> None:
+        self.state = state
+        self.stubs: Stubs | None = None
+        self.group: Group | None = None
+        self.endpoint: Endpoint | None = None
+        self.rootfs: Rootfs | None = None
+        self.created: list[str] = []
+        self.embryo: Embryo | None = None
+        self.standard: Spec | None = None
+        """What group and embryo were made for ahead of the request."""
+        self.detached: list[Endpoint] = []
+        self.unmounting: list[int] = []
+        """Descriptors of mounts that hang nowhere: closing the last one unmounts."""
 
     def discard_embryo(self) -> None:
         """Kill and reap the first process, if there is one."""

@@ -13,9 +13,9 @@ import os
 import stat
 from collections.abc import Iterable, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Final
 
+from records import Record, replace
 from runtime import constants as k
 from runtime import syscalls
 from runtime.errors import RuntimeFault
@@ -25,8 +25,7 @@ from runtime.rooted import opened
 _ETC_FILES: Final = ("hosts", "hostname", "resolv.conf")
 
 
-@dataclass(frozen=True, slots=True)
-class StateDirectory:
+class StateDirectory(Record):
     """An owned directory; ``lock`` is the descriptor that says so."""
 
     path: str
@@ -169,8 +168,7 @@ def _usual(points: Set[tuple[str, bool]]) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Stubs:
+class Stubs(Record):
     """A directory that holds the mount points, for the bottom of an overlay.
 
     Mount points that the image lacks come from there and never appear in ``upper``. It lies beside

@@ -11,9 +11,6 @@ from __future__ import annotations
 import ctypes
 import errno as _errno
 import os
-import platform
-import signal
-from collections.abc import Callable, Iterable, Sequence
 from ctypes import (
     POINTER,
     Structure,
@@ -28,11 +25,15 @@ from ctypes import (
     c_ulong,
     c_void_p,
 )
-from typing import Any, Final
 
 from runtime import constants as k
 
-_MACHINE: Final = platform.machine()
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, Final
+
+_MACHINE: Final = os.uname().machine
 _NUMBERS: Final[dict[str, tuple[int, int]]] = {
     "rt_sigaction": (13, 134),
     "capget": (125, 90),
@@ -181,7 +182,7 @@ def clone3(flags: int, *, cgroup: int | None = None) -> tuple[int, int]:
     """
     pidfd = c_int(-1)
     arguments = clone_args(flags | k.CLONE_PIDFD, ctypes.addressof(pidfd))
-    arguments.exit_signal = signal.SIGCHLD
+    arguments.exit_signal = k.SIGCHLD
     if cgroup is not None:
         arguments.flags |= k.CLONE_INTO_CGROUP
         arguments.cgroup = cgroup
@@ -312,7 +313,7 @@ def default_signals() -> None:
     posix_spawn(3) of glibc leaves those ignored, and Python cannot name them.
     """
     for number in range(1, k.SIGNALS + 1):
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
+        if number not in (k.SIGKILL, k.SIGSTOP):
             _check(_rt_sigaction(number, k.DEFAULT_ACTION, None, 8), "rt_sigaction")
 
 

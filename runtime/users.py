@@ -7,17 +7,16 @@ needs no entry, the groups of a user are its primary one plus every group that l
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
+from records import Record
 from runtime.errors import RuntimeFault
 
 MAX_ID: Final = (1 << 32) - 2
 """4294967295 is -1, which setresuid(2) takes as "leave it"."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Record):
     """Numbers to run as, and the home directory."""
 
     uid: int

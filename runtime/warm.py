@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import platform
+import os
 from collections.abc import Collection
-from dataclasses import dataclass
 
+from records import Record
 from runtime.capabilities import to_mask
 from runtime.cgroups import Layout
 from runtime.seccomp import compile_filter, default_profile
 
 
-@dataclass(frozen=True, slots=True)
-class Warm:
+class Warm(Record):
     """Facts that do not change while the launcher lives."""
 
     runtime_dir: str
@@ -29,7 +28,7 @@ class Warm:
     def default_filter(self, capabilities: Collection[str]) -> bytes:
         """Docker's filter for a process with these capabilities."""
         ready = self.filters.get(to_mask(capabilities))
-        return ready or compile_filter(default_profile(capabilities), platform.machine())
+        return ready or compile_filter(default_profile(capabilities), os.uname().machine)
 
 
 def heap_ranges() -> tuple[tuple[int, int], ...]:

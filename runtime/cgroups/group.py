@@ -9,9 +9,9 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Final
 
+from records import Record, replace
 from runtime.cgroups.layout import Layout
 from runtime.cgroups.limits import v1_files, v2_files
 from runtime.config import DeviceRule, Resources
@@ -22,8 +22,7 @@ _REMOVE_ATTEMPTS: Final = 200
 UNIFIED: Final = "unified"
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Record):
     """One container's directories by hierarchy name; ``UNIFIED`` is the cgroup2 one."""
 
     directories: tuple[tuple[str, str], ...]

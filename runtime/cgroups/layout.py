@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from records import Record
 
 _V1_CONTROLLERS: Final = frozenset(
     {
@@ -27,8 +28,7 @@ _V1_CONTROLLERS: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Hierarchy:
+class Hierarchy(Record):
     """One cgroup v1 mount; ``name`` is its folder's name below /sys/fs/cgroup."""
 
     name: str
@@ -36,8 +36,7 @@ class Hierarchy:
     controllers: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Record):
     """All hierarchies; ``unified`` is the cgroup2 mount, if any."""
 
     hierarchies: tuple[Hierarchy, ...] = ()

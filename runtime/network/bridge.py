@@ -12,8 +12,8 @@ import fcntl
 import socket
 import struct
 from array import array
-from dataclasses import dataclass
 
+from records import Record
 from runtime.network import addresses, rtnetlink
 from runtime.network.errors import NetlinkError, NetworkFault
 from runtime.network.namespaces import ensure_setting
@@ -26,8 +26,7 @@ _SIOCETHTOOL = 0x8946
 _ETHTOOL_GLINK = 0x0A
 
 
-@dataclass(frozen=True, slots=True)
-class Bridge:
+class Bridge(Record):
     """A bridge that is up and has an address: the gateway of its subnet."""
 
     name: str

@@ -16,9 +16,9 @@ import errno
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from records import Record, field
 from runtime.network import addresses, foreign, nftables, rtnetlink, ruleset
 from runtime.network.bridge import (
     DEFAULT_BRIDGE,
@@ -43,8 +43,7 @@ it.
 INTERFACE = "eth0"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Record):
     """A container's place on a bridge. Addresses are dotted text, the prefix length is in bits."""
 
     identifier: str

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from records import Record
 from runtime.network import expressions as ex
 from runtime.network import nftables as nft
 from runtime.network import ruleset
@@ -25,8 +25,7 @@ _DOCKER_CHAIN = "DOCKER-USER"
 _FAMILIES = (nft.FAMILY_INET, nft.FAMILY_IPV4, nft.FAMILY_BRIDGE)
 
 
-@dataclass(frozen=True, slots=True)
-class Blocker:
+class Blocker(Record):
     """A base chain of someone else that drops forwarded packets by policy, and the chain to put
     rules into.
     """

@@ -16,10 +16,10 @@ import json
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from records import Record
 from runtime.network.addresses import from_number, to_number
 from runtime.network.errors import AddressPoolError
 from runtime.network.ruleset import Published, Subnet
@@ -29,8 +29,7 @@ _SWEEP = 8
 """Leases looked at for a dead owner in one visit, which keeps a visit's cost constant."""
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Record):
     """A process, told from a later one of the same pid by its start time (proc(5), stat field
     22).
     """
@@ -49,8 +48,7 @@ class Owner:
         return self.started != 0 and _start_time(self.pid) == self.started
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Record):
     """One endpoint's claims: its name, its owner, its address and its published ports."""
 
     endpoint: str
@@ -59,19 +57,29 @@ class Lease:
     ports: tuple[Published, ...] = ()
 
 
-@dataclass(slots=True)
 class Ledger:
     """The leases of one bridge, in memory while its file is locked."""
 
-    subnet: Subnet | None = None
-    bridge_index: int = 0
-    hardware_address: str = ""
-    """The bridge's: random, so it tells one bridge from a later one of the same name and number."""
-    gateway: str = ""
-    mtu: int = 0
-    last: int = 0
-    swept: int = 0
-    leases: dict[str, Lease] = field(default_factory=dict)
+    def __init__(
+        self,
+        subnet: Subnet | None = None,
+        *,
+        bridge_index: int = 0,
+        hardware_address: str = "",
+        gateway: str = "",
+        mtu: int = 0,
+    ) -> None:
+        """``hardware_address`` is the bridge's: random, so it tells one bridge from a later one of
+        the same name and number.
+        """
+        self.subnet = subnet
+        self.bridge_index = bridge_index
+        self.hardware_address = hardware_address
+        self.gateway = gateway
+        self.mtu = mtu
+        self.last = 0
+        self.swept = 0
+        self.leases: dict[str, Lease] = {}
 
     def free_address(self, wanted: str | None = None) -> str:
         """The next free host address of the subnet, or ``wanted`` if it is free.
@@ -160,7 +168,11 @@ class Ledger:
             )
             leases[endpoint] = Lease(endpoint, Owner(pid, started), address, published)
         subnet = Subnet(*data["subnet"]) if data["subnet"] else None
-        return cls(subnet, index, hardware, gateway, mtu, data["last"], data["swept"], leases)
+        ledger = cls(
+            subnet, bridge_index=index, hardware_address=hardware, gateway=gateway, mtu=mtu
+        )
+        ledger.last, ledger.swept, ledger.leases = data["last"], data["swept"], leases
+        return ledger
 
 
 @contextmanager

@@ -10,9 +10,9 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Self
 
+from records import Record
 from runtime.network.errors import NetlinkError
 
 NLM_F_REQUEST = 0x001
@@ -43,8 +43,7 @@ _RECEIVE_TIMEOUT = struct.pack("@ll", 10, 0)
 """The kernel answers in microseconds; a lost answer must not hang a container's start for ever."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Record):
     """One request: its type, flags beside NLM_F_REQUEST, body after the header, and a name for
     errors.
     """

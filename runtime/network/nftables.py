@@ -10,8 +10,8 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from records import Record
 from runtime.network.expressions import ACCEPT, value
 from runtime.network.netlink import (
     NLM_F_APPEND,
@@ -54,8 +54,7 @@ _ELEMENTS_PER_MESSAGE = 500
 """An attribute is at most 64 KiB long; an element of ours is below 100 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Record):
     """A datatype of set keys and data: nft's number, length in bytes, and whether it is in host
     byte order.
     """
@@ -71,8 +70,7 @@ SERVICE = Field(13, 2)
 INTERFACE = Field(41, 16, host_order=True)
 
 
-@dataclass(frozen=True, slots=True)
-class SetSpec:
+class SetSpec(Record):
     """A set (no ``data``) or a map. Several key fields make a concatenated key."""
 
     name: str
@@ -81,8 +79,7 @@ class SetSpec:
     interval: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ChainSpec:
+class ChainSpec(Record):
     """A plain chain, or a base chain when ``hook`` is given."""
 
     name: str
@@ -91,8 +88,7 @@ class ChainSpec:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(Record):
     """One element: key fields, the end of the interval where there is one, data fields of a map."""
 
     key: tuple[bytes, ...]
@@ -100,8 +96,7 @@ class Element:
     data: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class BaseChain:
+class BaseChain(Record):
     """What a dump tells of one base chain."""
 
     family: int

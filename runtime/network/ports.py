@@ -12,8 +12,8 @@ import socket
 import struct
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 
+from records import Record, replace
 from runtime.network.errors import NetworkFault, PortTakenError
 
 _SO_ATTACH_FILTER = 26
@@ -27,8 +27,7 @@ _PROTOCOLS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PortBinding:
+class PortBinding(Record):
     """A wish to publish: ``host_port`` 0 means any free one, ``host_address`` an IPv4 address of
     this host.
     """

@@ -9,8 +9,8 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+from records import Record
 from runtime.network.netlink import (
     NLM_F_CREATE,
     NLM_F_DUMP,
@@ -67,8 +67,7 @@ _ADDRESS = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Record):
     """What a link dump tells of one link."""
 
     index: int
@@ -78,8 +77,7 @@ class Link:
     hardware_address: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Record):
     """An IPv4 address on a link: dotted text and prefix length."""
 
     index: int
@@ -87,8 +85,7 @@ class Address:
     prefix_length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Record):
     """An IPv4 route: network and gateway as dotted text, empty where there is none."""
 
     destination: str

@@ -26,9 +26,9 @@ import socket
 import struct
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 
+from records import Record
 from runtime.network import expressions as ex
 from runtime.network import nftables as nft
 from runtime.network.errors import NetlinkError
@@ -136,8 +136,7 @@ _RULES: tuple[tuple[str, tuple[bytes, ...]], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Subnet:
+class Subnet(Record):
     """A bridge of ours and the IPv4 subnet on it (network address as dotted text)."""
 
     bridge: str
@@ -145,8 +144,7 @@ class Subnet:
     prefix_length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Record):
     """A host port that leads to a container. ``host_address`` 0.0.0.0 means every address of this
     host.
     """

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from records import Record
 from runtime import constants as k
 from runtime.seccomp.numbers import NEWEST_NUMBER, syscall_numbers
 from runtime.seccomp.profile import ENOSYS, Comparison, Profile, Rule
@@ -68,8 +68,7 @@ def _numbered(profile: Profile, architecture: str, offset: int) -> dict[int, _Ru
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
+class _Run(Record):
     """From number ``start`` up to the next run, ``rules`` apply."""
 
     start: int

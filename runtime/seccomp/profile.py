@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from records import Record
 from runtime import constants as k
 from runtime.errors import RuntimeFault
 
@@ -108,8 +108,7 @@ EPERM: Final = k.SECCOMP_RET_ERRNO | errno.EPERM
 ENOSYS: Final = k.SECCOMP_RET_ERRNO | errno.ENOSYS
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Record):
     """``argument[index] operator value``, unsigned; ``&`` is ``argument & mask == value``."""
 
     index: int
@@ -118,16 +117,14 @@ class Comparison:
     mask: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Record):
     """If every comparison holds, ``action`` (a SECCOMP_RET_* value)."""
 
     action: int
     comparisons: tuple[Comparison, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Record):
     """Rules by system call name, tried in order; ``default`` answers for everything else."""
 
     default: int

@@ -238,3 +238,21 @@ def test_the_launcher_needs_nothing_but_the_standard_library() -> None:
         [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[] False\n"
+
+
+@pytest.mark.parametrize(
+    ("modules", "unwanted"),
+    [
+        ("runtime.detach", "signal typing re enum json socket collections contextlib"),
+        ("runtime.launcher, runtime.shim, runtime.rehearsal", "dataclasses inspect platform"),
+        ("runtime.launcher, runtime.shim, runtime.rehearsal", "traceback tokenize subprocess"),
+    ],
+)
+def test_what_a_client_may_wait_for_loads_little(modules: str, unwanted: str) -> None:
+    program = (
+        f"import sys; sys.path.insert(0, '.'); import {modules}; "
+        "print(sorted(set(sys.argv[1:]) & set(sys.modules)))"
+    )
+    command = [sys.executable, "-I", "-S", "-c", program, *unwanted.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
