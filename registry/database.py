@@ -124,6 +124,14 @@ class Database(ABC):
     def damage(self) -> Iterator[str]:
         """What a look at the database's own structure finds wrong, a line each."""
 
+    def trouble(self) -> str:
+        """Why this process should get no requests, "" where nothing is wrong.
+
+        Raises:
+            DatabaseError: it cannot be asked.
+        """
+        return ""
+
     @abstractmethod
     def crash_mark(self) -> str:
         """What a crash changes that may have lost commits which were not durable; "" until made."""

@@ -173,6 +173,20 @@ class StoreMovedError(StoreMovingError):
     code = "registry-store-moved"
 
 
+class OutgrownError(EnvironmentFault):
+    """A newer release brought the database to a format that this process does not write."""
+
+    code = "registry-outgrown"
+
+    def __init__(self, where: str, found: int, known: int) -> None:
+        super().__init__(
+            f"the database has format {found}, this process writes {known}: a newer release has"
+            " taken over",
+            where=where,
+            fix="stop this process, or start it with the newer release",
+        )
+
+
 class MigrationError(RegistryError):
     """A store cannot be moved like this."""
 

@@ -11,7 +11,7 @@ import sqlite3
 from typing import Final
 
 from images.errors import EnvironmentFault
-from registry.errors import ApiError, StoreMovingError
+from registry.errors import ApiError, OutgrownError, StoreMovingError
 from registry.sql.errors import DatabaseFullError, UnfitValueError
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -24,6 +24,7 @@ _SQLITE_OUTAGES: Final = frozenset(
 )
 _PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _RETRY_SECONDS: Final = "5"
+_OUTGROWN: Final = "this registry is being upgraded: reads go on, try writes again soon"
 _MOVING: Final = "the store of this registry is being moved: reads go on, try writes again soon"
 
 
@@ -40,6 +41,8 @@ def refusal_of(error: Exception) -> ApiError | None:
     if isinstance(error, StoreMovingError):
         # Where to is for those who run it, and in the log.
         return _passing(_MOVING)
+    if isinstance(error, OutgrownError):
+        return _passing(_OUTGROWN)
     if isinstance(error, DatabaseFullError):
         return _full()
     if isinstance(error, UnfitValueError):

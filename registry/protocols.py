@@ -386,6 +386,10 @@ class Index(BlobLinks, Manifests, Listings, UploadSessions, Followed, SimpleSign
         """Judge writes by other rules from the next one on."""
         ...
 
+    def trouble(self) -> str:
+        """Why this process should get no requests, "" where nothing is wrong; blocks."""
+        ...
+
     def close(self) -> None:
         """Release what it holds open."""
         ...

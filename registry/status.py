@@ -1,8 +1,8 @@
 """``/metrics``, ``/healthz`` and ``/readyz``, on an address apart from the clients' one.
 
 Healthy is a worker that answers. Ready is one that also takes requests and can store what is
-pushed: not while it drains, not with a disk that is full or cannot be written, and not without the
-database that it shares with others.
+pushed: not while it drains, not with a disk that is full or cannot be written, not without the
+database that it shares with others, and not once a newer release has taken that over.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Status:
         read_only: bool = False,
         room: Room | None = None,
         barrier: Barrier | None = None,
+        outgrown: Callable[[], str] = str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._root = root
@@ -59,6 +60,7 @@ class Status:
         self._read_only = read_only
         self._room = room
         self._barrier = barrier
+        self._outgrown = outgrown
         self._clock = clock
         self._looked = float("-inf")
         self._trouble = ""
@@ -97,9 +99,9 @@ class Status:
         try:
             async with asyncio.timeout(_DATABASE_SECONDS):
                 await self._barrier.passed()
+                return await asyncio.to_thread(self._outgrown)
         except (DatabaseError, TimeoutError):
             return "the database cannot be reached"
-        return ""
 
 
 def _try_disk(root: Path, room: Room | None) -> str:

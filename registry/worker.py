@@ -87,6 +87,7 @@ class Worker:
                 read_only=self._config.read_only,
                 room=self._room(),
                 barrier=dispatcher.registry.barrier,
+                outgrown=dispatcher.registry.index.trouble,
             )
             await self._serve_status(stack, status)
             runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_CLOSE_SECONDS)

@@ -18,7 +18,7 @@ from typing import Final
 from registry import schema
 from registry.database import Database, Write
 from registry.election import FileOffices
-from registry.errors import StoreBusyError
+from registry.errors import OutgrownError, StoreBusyError
 from registry.gathering import Gathering
 from registry.generation import Generations
 from registry.journal import Journal
@@ -105,6 +105,7 @@ class SqliteDatabase(Database):
                 for name in repositories:
                     self.generations.enter(name)
                 try:
+                    self._check_format()
                     self.opens(self._move())
                     for write in writes:
                         self._attempt(write)
@@ -119,6 +120,16 @@ class SqliteDatabase(Database):
         except Exception as error:  # noqa: BLE001 -- handed to every waiting caller
             for write in writes:
                 write.value, write.error = None, error
+
+    def _check_format(self) -> None:
+        """Write nothing behind the back of a newer release that somebody started meanwhile.
+
+        Raises:
+            OutgrownError: it brought the index to its format.
+        """
+        (version,) = self.writer.execute("PRAGMA user_version").fetchone()
+        if version != schema.VERSION:
+            raise OutgrownError(self.where, version, schema.VERSION)
 
     def newest_event(self) -> int:
         """See ``Database``."""

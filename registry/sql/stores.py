@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
-from registry.errors import IndexFormatError
+from registry.errors import IndexFormatError, OutgrownError
 from registry.sql.connection import Connection
 from registry.sql.scripts import statements
 
@@ -32,7 +32,11 @@ class Store(Protocol):
         ...
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[Connection]:
-        """Read and write alone; committed when the block ends, undone when it raises."""
+        """Read and write alone; committed when the block ends, undone when it raises.
+
+        Raises:
+            OutgrownError: a newer release brought the store to its format meanwhile.
+        """
         ...
 
     def close(self) -> None:
@@ -70,10 +74,12 @@ class SqliteStore:
         self._connections: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self._writing = threading.Lock()
+        self._format = 0
         try:
             self._writer = self._connect()
             with self.transaction() as connection:
                 self._migrate(connection, steps)
+            self._format = len(steps)
         except BaseException:
             self.close()
             raise
@@ -92,6 +98,8 @@ class SqliteStore:
             self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._writer.execute("BEGIN IMMEDIATE")
             try:
+                if self._format:
+                    self._check_format()
                 yield self._writer
                 self._writer.execute("COMMIT")
             except BaseException:
@@ -114,6 +122,11 @@ class SqliteStore:
             self._connections.append(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         return connection
+
+    def _check_format(self) -> None:
+        (version,) = self._writer.execute("PRAGMA user_version").fetchone()
+        if version != self._format:
+            raise OutgrownError(self.where, version, self._format)
 
     def _migrate(self, connection: Connection, steps: Sequence[str]) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()

@@ -140,6 +140,25 @@ def test_a_newer_store_is_refused_and_left_alone(tmp_path: Path, command: str) -
     assert format_of(root) == newer
 
 
+def test_a_server_writes_nothing_behind_a_newer_release(tmp_path: Path) -> None:
+    """One whose index a newer release opened meanwhile, such as a collection by cron."""
+    with service(tmp_path, workers=1) as served:
+        data = b"before"
+        path = "/v2/a/blobs/uploads/?digest=sha256:"
+        known = hashlib.sha256(data).hexdigest()
+        assert call(served.port, "POST", path + known, data)[0] == 201
+        with closing(sqlite3.connect(tmp_path / "store" / "index.db")) as index:
+            index.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+        data = b"after"
+        late = hashlib.sha256(data).hexdigest()
+        status, headers, body = call(served.port, "POST", path + late, data)
+        assert (status, headers["Retry-After"]) == (503, "5"), body
+        assert call(served.port, "GET", f"/v2/a/blobs/sha256:{known}")[2] == b"before"
+        assert call(served.port, "GET", f"/v2/a/blobs/sha256:{late}")[0] == 404
+        assert f"format {schema.VERSION + 1}, this process writes" in served.logged()
+        assert "Traceback" not in served.logged()
+
+
 def test_a_released_step_never_changes() -> None:
     """A store that went through the old text would differ from one that goes through the new."""
     texts = {

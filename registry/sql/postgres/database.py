@@ -4,7 +4,8 @@ A batch of writes is one transaction that first takes the advisory lock of its s
 all replicas come one after the other, as they do with SQLite, and read what the one before them
 committed. What becomes of a batch is known or said to be unknown: each leaves its number in the
 row of its process, and when the connection breaks at the commit that row tells, on whichever server
-answers then. A replica that stands still within a batch loses its session after a minute.
+answers then. A replica that stands still within a batch loses its session after a minute. One whose
+release is older than the schema reads on and writes no more: each batch looks at the format first.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
+from registry import schema as sqlite_schema
 from registry.database import Database, Write
+from registry.errors import OutgrownError
 from registry.gathering import Gathering
 from registry.replicas.locks import LockOffices, Locks, lock_number
 from registry.sql.connection import Connection
@@ -31,7 +34,9 @@ _BEGIN: Final = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = {};"
     " SELECT pg_advisory_xact_lock({})"
 )
-_MOVE: Final = "; SELECT value FROM facts WHERE name = 'move'"
+_LOOK: Final = (
+    "; SELECT (SELECT value FROM facts WHERE name = 'move'), (SELECT version FROM format)"
+)
 _NOTE: Final = (
     "WITH batch AS (INSERT INTO batches (writer, number, moment) VALUES (?1, ?2, ?3)"
     " ON CONFLICT (writer) DO UPDATE SET number = excluded.number, moment = excluded.moment)"
@@ -100,6 +105,7 @@ class PostgresDatabase(Database):
         self._name = secrets.token_hex(8)
         self._batch = 0
         self._noted = False
+        self._format = sqlite_schema.VERSION
         try:
             self._link.open()
             check_server(self._link, self.where)
@@ -170,6 +176,12 @@ class PostgresDatabase(Database):
         """See ``Database``: page checksums and amcheck are the server's own."""
         yield from ()
 
+    def trouble(self) -> str:
+        """See ``Database``."""
+        row = self.reader().execute("SELECT version FROM format").fetchone()
+        outgrown = row is None or row[0] != self._format
+        return "a newer release has taken over the database" if outgrown else ""
+
     def crash_mark(self) -> str:
         """See ``Database``: a mark in a table that a crash of the server empties."""
         row = self.reader().execute("SELECT mark FROM crash_mark").fetchone()
@@ -189,8 +201,11 @@ class PostgresDatabase(Database):
         """Take the lock; a connection that broke while it rested is made anew.
 
         Returns what the store says of its move, as JSON.
+
+        Raises:
+            OutgrownError: a newer release brought the schema to its format meanwhile.
         """
-        begin = _BEGIN.format("on" if durable else "off", self._lock_number) + _MOVE
+        begin = _BEGIN.format("on" if durable else "off", self._lock_number) + _LOOK
         rested = self._link.usable
         try:
             self._link.open()
@@ -201,7 +216,10 @@ class PostgresDatabase(Database):
             self._link.close()
             self._link.open()
             row = self._link.script(begin)
-        return None if row is None else str(row[0])
+        move, version = row
+        if version != self._format:
+            raise OutgrownError(self.where, version, self._format)
+        return None if move is None else str(move)
 
     def _run_all(self, writes: Sequence[Write]) -> None:
         """Do the writes; one that fails is undone alone, with a savepoint where it is not alone."""

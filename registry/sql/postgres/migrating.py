@@ -58,6 +58,8 @@ def migrate_index(link: Link, schema: str, *, where: str) -> None:
             version = FIRST
         elif version == sqlite_schema.VERSION:
             return
+        else:
+            _await_turn(link, schema)
         for step in sqlite_schema.STEPS[version:]:
             for statement in statements(step):
                 link.execute(statement)
@@ -73,6 +75,8 @@ def migrate_store(link: Link, schema: str, steps: Sequence[str], *, where: str) 
             return
         if version == 0:
             link.script("CREATE TABLE format (version bigint NOT NULL)")
+        else:
+            _await_turn(link, schema)
         for step in steps[version:]:
             for statement in statements(step):
                 link.execute(statement)
@@ -93,6 +97,11 @@ def _alone(link: Link, schema: str) -> Iterator[None]:
     finally:
         if link.in_transaction:
             link.script("ROLLBACK")
+
+
+def _await_turn(link: Link, schema: str) -> None:
+    """Keep writers out: an older release looks at the format when its batch begins, not again."""
+    link.execute("SELECT pg_advisory_xact_lock(?)", (lock_number(schema, "writes"),))
 
 
 def _version(link: Link, schema: str) -> int:

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from registry.errors import OutgrownError
 from registry.replicas.locks import lock_number
 from registry.sql.connection import Connection
 from registry.sql.errors import DatabaseError, DatabaseLostError, OutcomeUnknownError
@@ -20,7 +21,7 @@ from registry.sql.stores import Store
 _READERS: Final = 2
 _BEGIN: Final = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = {};"
-    " SELECT pg_advisory_xact_lock({})"
+    " SELECT pg_advisory_xact_lock({}); SELECT version FROM format"
 )
 
 
@@ -43,6 +44,7 @@ class PostgresStore:
         schema = f"{address.schema}_{name}"
         self.where = f"{address.where}_{name}"
         self._number = lock_number(schema, "writes")
+        self._format = len(steps)
         self._lock = threading.Lock()
         self._link = Link(lambda: address.connect(schema))
         self._readers = Pool(lambda: address.connect(schema), size=_READERS, wait=wait)
@@ -65,6 +67,7 @@ class PostgresStore:
 
         Raises:
             OutcomeUnknownError: the connection broke at the commit.
+            OutgrownError: a newer release brought the schema to its format meanwhile.
         """
         with self._lock:
             try:
@@ -85,13 +88,15 @@ class PostgresStore:
         rested = self._link.usable
         try:
             self._link.open()
-            self._link.script(begin)
+            row = self._link.script(begin)
         except DatabaseLostError:
             if not rested:
                 raise
             self._link.close()
             self._link.open()
-            self._link.script(begin)
+            row = self._link.script(begin)
+        if row[0] != self._format:
+            raise OutgrownError(self.where, row[0], self._format)
 
     def _commit(self) -> None:
         try:

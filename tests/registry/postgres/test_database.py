@@ -15,7 +15,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from registry.errors import IndexFormatError, RegistryStartError
+from registry import schema as sqlite_schema
+from registry.errors import IndexFormatError, OutgrownError, RegistryStartError
 from registry.faults import refusal_of
 from registry.index import Write
 from registry.records import BlobLink, NewManifest
@@ -323,6 +324,45 @@ def test_a_newer_format_is_refused(
         PostgresIndex(settings)
     assert "99" in caught.value.what
     assert caught.value.fix
+
+
+def test_a_schema_grows_when_no_batch_of_an_older_release_is_under_way(
+    settings: IndexSettings, index: PostgresIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch looks at the format when it begins, so none may begin before and end after."""
+    link(index, 1)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly() -> None:
+        index.link_blob("a", digest(2), 2)
+        begun.set()
+        assert go_on.wait(30)
+        index.link_blob("a", digest(3), 3)
+
+    writer = threading.Thread(target=lambda: index.write("a", slowly))
+    writer.start()
+    assert begun.wait(30)
+    newer = (*sqlite_schema.STEPS, "CREATE TABLE later (name TEXT NOT NULL);\n")
+    monkeypatch.setattr(sqlite_schema, "STEPS", newer)
+    monkeypatch.setattr(sqlite_schema, "VERSION", len(newer))
+    opened: list[PostgresIndex] = []
+    upgrade = threading.Thread(target=lambda: opened.append(PostgresIndex(settings)))
+    upgrade.start()
+    upgrade.join(0.3)
+    assert upgrade.is_alive()
+    go_on.set()
+    writer.join(30)
+    upgrade.join(30)
+    (new,) = opened
+    with pytest.raises(OutgrownError) as caught:
+        link(index, 4)
+    assert refusal_of(caught.value).status == 503  # type: ignore[union-attr]
+    assert index.trouble()
+    assert new.trouble() == ""
+    link(new, 5)
+    holders = [bool(index.blob_holders(digest(number), limit=1)) for number in range(1, 6)]
+    assert holders == [True, True, True, False, True]
+    new.close()
 
 
 def test_tables_and_columns_are_those_of_sqlite(

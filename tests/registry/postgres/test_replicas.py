@@ -37,6 +37,7 @@ class Replicas:
     services: list[Service]
     folders: list[Path]
     environment: dict[str, str]
+    schema: str
 
     @property
     def ports(self) -> list[int]:
@@ -59,7 +60,7 @@ def replicas(
             path.mkdir()
         start = partial(service, config=config, workers=workers, environment=s3.environment)
         services = [stack.enter_context(start(path)) for path in folders]
-        yield Replicas(services, folders, s3.environment)
+        yield Replicas(services, folders, s3.environment, settings.schema)
     database.drop(settings.schema)
 
 
@@ -180,6 +181,30 @@ def test_collections_run_beside_pushes_at_another_replica(pair: Replicas) -> Non
             assert call(two, "GET", f"/v2/new{port}/manifests/t{number}")[0] == 200
             layer = kit.digest_of(b"old %d" % (number % 5))
             assert call(one, "GET", f"/v2/new{port}/blobs/{layer}")[0] == 200
+
+
+def test_a_replica_of_an_older_release_reads_on_and_writes_no_more(
+    pair: Replicas, postgres_server: PostgresServer
+) -> None:
+    """A rolling upgrade: the balancer learns it from /readyz, and clients when to come back."""
+    port, metrics_port = pair.services[0].port, pair.services[0].metrics_port
+    push(port, "a", "t", b"before")
+    schema = pair.schema
+    postgres_server.sql(f"ALTER TABLE {schema}.repositories ADD COLUMN later bigint")
+    postgres_server.sql(f"UPDATE {schema}.format SET version = 99")
+    assert call(port, "GET", "/v2/a/manifests/t")[0] == 200
+    assert call(port, "GET", f"/v2/a/blobs/{kit.digest_of(b'before')}")[2] == b"before"
+    for method, path in (
+        ("POST", f"/v2/a/blobs/uploads/?digest={kit.digest_of(b'after')}"),
+        ("DELETE", "/v2/a/manifests/t"),
+    ):
+        status, headers, body = call(port, method, path, b"after" if method == "POST" else None)
+        assert (status, headers["Retry-After"]) == (503, "5"), body
+        assert b"being upgraded" in body
+    assert call(port, "GET", "/v2/a/tags/list")[2] == b'{"name":"a","tags":["t"]}'
+    status, _, body = call(metrics_port, "GET", "/readyz")
+    assert (status, body) == (503, b"a newer release has taken over the database\n")
+    assert "Traceback" not in pair.services[0].logged()
 
 
 def test_a_database_that_crashes_costs_nothing_that_was_acknowledged(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.errors import IndexFormatError, RegistryStartError
+from registry.errors import IndexFormatError, OutgrownError, RegistryStartError
 from registry.sql.errors import DATABASE_ERRORS, DatabaseLostError
 from registry.sql.postgres.link import Address
 from registry.sql.postgres.stores import PostgresStores
@@ -59,6 +59,26 @@ def test_a_store_grows_with_its_steps(stores: Stores, tmp_path: Path) -> None:
     other = stores.open(tmp_path / "another.db", STEPS)
     assert other.reader().execute(sql).fetchall() == []
     other.close()
+
+
+def test_who_is_older_than_the_store_reads_on_and_writes_no_more(
+    stores: Stores, tmp_path: Path
+) -> None:
+    path = tmp_path / "room.db"
+    old = stores.open(path, STEPS[:1])
+    insert = "INSERT INTO rows (name) VALUES (?)"
+    with old.transaction() as run:
+        run.execute(insert, ("a",))
+    new = stores.open(path, STEPS)
+    refused = pytest.raises(OutgrownError, match="format 2, this process writes 1")
+    with refused, old.transaction() as run:
+        run.execute(insert, ("b",))
+    with new.transaction() as run:
+        run.execute(insert, ("c",))
+    sql = "SELECT name FROM rows ORDER BY name"
+    assert old.reader().execute(sql).fetchall() == [("a",), ("c",)]
+    old.close()
+    new.close()
 
 
 def test_what_raises_is_undone(stores: Stores, tmp_path: Path) -> None:
