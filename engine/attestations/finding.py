@@ -19,7 +19,7 @@ from trust.bundle import BUNDLE as SIGSTORE_BUNDLE
 from trust.bundle import parse_bundle
 
 if TYPE_CHECKING:
-    from images.client import RegistryClient
+    from engine.manifests.library import Library
     from images.descriptor import Descriptor
     from images.digest import Digest
     from images.reference import Reference
@@ -64,7 +64,7 @@ def find_stored(store: ImageStore, descriptor: Descriptor) -> Findings:
     return Findings(tuple(found), len(beside) - len(there))
 
 
-async def find_remote(client: RegistryClient, reference: Reference) -> Findings:
+async def find_remote(client: Library, reference: Reference) -> Findings:
     """The statements in a registry about what ``reference`` names, and all that it lists.
 
     Raises:
@@ -98,9 +98,7 @@ def read_stored(store: ImageStore, attached: Attached) -> Statement:
     return _about(store.blobs.read(attached.blob.digest, limit=LIMIT), attached)
 
 
-async def read_remote(
-    client: RegistryClient, reference: Reference, attached: Attached
-) -> Statement:
+async def read_remote(client: Library, reference: Reference, attached: Attached) -> Statement:
     """Fetch a statement and see that it is about its image; raises as ``read_stored``."""
     raw = await client.read_blob(reference, attached.blob, limit=LIMIT)
     return _about(raw, attached)
@@ -121,8 +119,6 @@ def _stored_manifest(store: ImageStore, digest: Digest) -> Manifest:
     return Manifest.parse(store.blobs.read(digest))
 
 
-async def _remote_manifest(
-    client: RegistryClient, reference: Reference, digest: Digest
-) -> Manifest:
-    raw, media_type = await client.manifest(replace(reference, tag=None, digest=digest))
-    return Manifest.parse(raw, media_type)
+async def _remote_manifest(client: Library, reference: Reference, digest: Digest) -> Manifest:
+    fetched = await client.read_manifest(replace(reference, tag=None, digest=digest))
+    return Manifest.parse(fetched.raw, fetched.document.media_type)

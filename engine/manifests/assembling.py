@@ -18,6 +18,7 @@ from engine.builds.delivery.annotations import (
 )
 from engine.manifests.entries import Entry, build_list, list_type
 from engine.manifests.errors import ManifestListError
+from engine.manifests.layouts import parse_place
 from engine.manifests.sources import describe_manifest, entries_of, pin
 from images.client.errors import ManifestUnknownError
 from images.descriptor import Descriptor
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.builds.delivery.annotations import Annotation
-    from images.client import RegistryClient
+    from engine.manifests.library import Library
     from images.client.manifests import Fetched
 
 
@@ -79,12 +80,12 @@ def parse_source(text: str, tags: Sequence[Reference]) -> Source:
     try:
         digest = Digest.parse(text)
     except ImagesError:
-        return Source(Reference.parse(text))
+        return Source(parse_place(text))
     return Source(replace(_repository(tags, text), tag=None, digest=digest))
 
 
 async def assemble(
-    client: RegistryClient,
+    client: Library,
     sources: Sequence[Source],
     *,
     annotations: Iterable[Annotation] = (),
@@ -135,7 +136,7 @@ def _as_it_is(reference: Reference, found: Fetched, *, prefer_index: bool) -> As
 
 
 async def publish(
-    client: RegistryClient,
+    client: Library,
     assembled: Assembled,
     tag: Reference,
     *,
@@ -165,7 +166,7 @@ async def publish(
 
 
 async def _copy_referrers(
-    client: RegistryClient,
+    client: Library,
     subjects: Sequence[Reference],
     target: Reference,
     told: Callable[[Reference], None],
@@ -194,7 +195,7 @@ async def _copy_referrers(
             rest.append(source)
 
 
-async def existing(client: RegistryClient, tag: Reference) -> tuple[Source, ...]:
+async def existing(client: Library, tag: Reference) -> tuple[Source, ...]:
     """What ``--append`` adds to: the tag's present content, if it has any."""
     try:
         await client.resolve(tag)

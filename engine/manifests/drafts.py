@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.manifests.entries import Entry
 from engine.manifests.errors import ListUnknownError
+from engine.manifests.layouts import parse_place
 from images.durable import sync_folder, write_durably
 from images.errors import InternalError
 from images.locks import flock
@@ -132,5 +133,5 @@ def _document(item: DraftEntry) -> dict[str, Any]:
 
 
 def _entry(data: dict[str, Any]) -> DraftEntry:
-    name, reference = (Reference.parse(data[key]) for key in ("name", "reference"))
+    name, reference = (parse_place(data[key]) for key in ("name", "reference"))
     return DraftEntry(name, Entry(reference, data["descriptor"]), data["manifest"].encode())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from engine.manifests.drafts import Draft, DraftEntry, Drafts
 from engine.manifests.entries import as_docker_prints, build_list, list_text
 from engine.manifests.errors import ManifestListError
+from engine.manifests.layouts import WithLayouts
 from engine.manifests.sources import describe_manifest, entries_of
 from engine.registries import call
 from images.client.errors import ManifestUnknownError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.access import Access
-    from images.client import RegistryClient
+    from engine.manifests.library import Library
     from images.client.manifests import Fetched
     from images.descriptor import Descriptor
     from images.reference import Reference
@@ -85,7 +86,7 @@ def create(
         draft = draft or Draft(name)
         # One that is in the list already keeps what it was annotated with.
         new = [image for image in dict.fromkeys(images) if draft.find(image) is None]
-        for item in call(access, lambda client: _fetch_all(client, new)):
+        for item in call(access, lambda client: _fetch_all(WithLayouts(client), new)):
             draft = draft.with_entry(item)
         drafts.save(draft)
 
@@ -119,7 +120,7 @@ def annotate(drafts: Drafts, name: Reference, image: Reference, changes: Annotat
 
 
 async def push(
-    client: RegistryClient,
+    client: Library,
     draft: Draft,
     *,
     told: Callable[[Reference, Descriptor], None] = lambda _target, _pushed: None,
@@ -155,7 +156,7 @@ def draft_text(draft: Draft, *, verbose: bool) -> str:
     return list_text(build_list([item.entry for item in draft.entries]))
 
 
-async def remote_text(client: RegistryClient, name: Reference, *, verbose: bool) -> str:
+async def remote_text(client: Library, name: Reference, *, verbose: bool) -> str:
     """What a registry has under a name, as docker prints it.
 
     Raises:
@@ -195,11 +196,11 @@ def entry_text(item: DraftEntry, *, verbose: bool) -> str:
     return json.dumps(json.loads(item.raw), indent="\t", ensure_ascii=False)
 
 
-async def _fetch_all(client: RegistryClient, images: Sequence[Reference]) -> list[DraftEntry]:
+async def _fetch_all(client: Library, images: Sequence[Reference]) -> list[DraftEntry]:
     return [await _fetch(client, image) for image in images]
 
 
-async def _fetch(client: RegistryClient, image: Reference) -> DraftEntry:
+async def _fetch(client: Library, image: Reference) -> DraftEntry:
     fetched = await _read(client, image)
     if isinstance(fetched.document, Index):
         raise ManifestListError(
@@ -211,7 +212,7 @@ async def _fetch(client: RegistryClient, image: Reference) -> DraftEntry:
     return DraftEntry(image, entry, fetched.raw)
 
 
-async def _read(client: RegistryClient, image: Reference) -> Fetched:
+async def _read(client: Library, image: Reference) -> Fetched:
     try:
         return await client.read_manifest(image)
     except ManifestUnknownError as error:

@@ -17,17 +17,17 @@ PROVENANCE: Final = "https://slsa.dev/provenance/"
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from images.client import RegistryClient
+    from engine.manifests.library import Library
     from images.client.manifests import Fetched
     from images.reference import Reference
 
 
-async def raw(client: RegistryClient, reference: Reference) -> bytes:
+async def raw(client: Library, reference: Reference) -> bytes:
     """The document itself."""
     return (await client.read_manifest(reference)).raw
 
 
-async def text(client: RegistryClient, reference: Reference) -> str:
+async def text(client: Library, reference: Reference) -> str:
     """For people: what it is, and the manifests of a list."""
     fetched = await client.read_manifest(reference)
     lines = _aligned(
@@ -51,7 +51,7 @@ async def text(client: RegistryClient, reference: Reference) -> str:
 
 
 async def fields(
-    client: RegistryClient, reference: Reference, *, wanted: Collection[str]
+    client: Library, reference: Reference, *, wanted: Collection[str]
 ) -> dict[str, Any]:
     """For templates: ``name`` and ``manifest``, and of those that are ``wanted`` ``image`` (the
     config), ``provenance`` and ``sbom`` (what is stated): by platform where there are several.
@@ -72,9 +72,7 @@ async def fields(
     return found
 
 
-async def _statements(
-    client: RegistryClient, reference: Reference, fetched: Fetched
-) -> dict[str, Any]:
+async def _statements(client: Library, reference: Reference, fetched: Fetched) -> dict[str, Any]:
     """``provenance`` as ``{"SLSA": predicate}`` and ``sbom`` as ``{"SPDX": predicate}``.
 
     What the index itself lists goes before what was attached to its images.
@@ -105,7 +103,7 @@ def _alone(found: dict[str, Any], fetched: Fetched) -> Any:
     return next(iter(found.values()), {})
 
 
-async def _configs(client: RegistryClient, reference: Reference, fetched: Fetched) -> Any:
+async def _configs(client: Library, reference: Reference, fetched: Fetched) -> Any:
     if not isinstance(fetched.document, Index):
         return await _config(client, reference, fetched.document)
     found: dict[str, Any] = {}
@@ -119,7 +117,7 @@ async def _configs(client: RegistryClient, reference: Reference, fetched: Fetche
 
 
 async def _config(
-    client: RegistryClient, reference: Reference, manifest: Manifest
+    client: Library, reference: Reference, manifest: Manifest
 ) -> dict[str, Any] | None:
     if manifest.config.media_type not in (OCI_CONFIG, DOCKER_CONFIG):
         return None

@@ -11,13 +11,13 @@ from images.mediatype import DOCKER_CONFIG, OCI_CONFIG
 from records import replace
 
 if TYPE_CHECKING:
-    from images.client import RegistryClient
+    from engine.manifests.library import Library
     from images.client.manifests import Fetched
     from images.reference import Reference
 
 
 async def describe_manifest(
-    client: RegistryClient, reference: Reference, fetched: Fetched, *, normalise: bool
+    client: Library, reference: Reference, fetched: Fetched, *, normalise: bool
 ) -> Entry:
     """The entry of one manifest, with the platform that its config says.
 

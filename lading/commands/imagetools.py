@@ -86,9 +86,12 @@ def create(
 ) -> None:
     """Make a list of images and lists that are at registries.
 
-    A source is a name, a digest in the repository of the tags, or a descriptor in JSON.
+    A source is a name, a digest in the repository of the tags, or a descriptor in JSON. Names may
+    be oci-layout://PATH:TAG.
     """
-    names = [Reference.parse(tag) for tag in tags]
+    from engine.manifests.layouts import parse_place
+
+    names = [parse_place(tag) for tag in tags]
     if not (names or dry_run):
         raise UsageError(
             "can't push with no tags specified", where="imagetools create", fix="add -t NAME"
@@ -134,12 +137,14 @@ def _assemble(
     """Put the list together, and push it under every name unless this is a rehearsal."""
     from engine.builds.delivery.annotations import parse_annotations
     from engine.manifests import assembling
+    from engine.manifests.layouts import WithLayouts
     from engine.registries import call
 
     found = [assembling.parse_source(text, names) for text in texts]
     notes = parse_annotations(annotations)
 
-    async def work(client: RegistryClient) -> Assembled:
+    async def work(registries: RegistryClient) -> Assembled:
+        client = WithLayouts(registries)
         before = await assembling.existing(client, names[0]) if append else ()
         assembled = await assembling.assemble(
             client,
@@ -185,32 +190,37 @@ def inspect(
     raw: bool,
     insecure_registry: tuple[str, ...],
 ) -> None:
-    """Show an image or a list in a registry.
+    """Show an image or a list in a registry, or in oci-layout://PATH:TAG.
 
     Fields of a template are .Name, .Manifest, .Image (the config), .Provenance (.SLSA) and .SBOM
     (.SPDX); the last three are by platform where a list has several. {{json .}} has the first
     three, as with buildx, and json has them all.
     """
     from engine.manifests import looking
+    from engine.manifests.layouts import WithLayouts, parse_place
     from engine.registries import call
     from lading.render.gonames import go_names
     from lading.render.gotemplate import Template
 
     if raw and template is not None:
         raise UsageError("--raw and --format exclude each other", where="--raw")
-    reference, access = Reference.parse(name), app.access(insecure_registry)
+    reference, access = parse_place(name), app.access(insecure_registry)
     if raw:
-        sys.stdout.buffer.write(call(access, lambda client: looking.raw(client, reference)))
+        document = call(access, lambda client: looking.raw(WithLayouts(client), reference))
+        sys.stdout.buffer.write(document)
         return
     if template is None or _WHOLE.fullmatch(template.strip()):
-        click.echo(call(access, lambda client: looking.text(client, reference)), nl=False)
+        shown = call(access, lambda client: looking.text(WithLayouts(client), reference))
+        click.echo(shown, nl=False)
         return
     text = "{{json .}}" if template == "json" else template
     wanted = [name.lower() for name in _COSTLY if template == "json" or f".{name}" in text]
     if _EVERYTHING.search(text):
         wanted.append("image")
     compiled = Template.parse(text)
-    data = call(access, lambda client: looking.fields(client, reference, wanted=wanted))
+    data = call(
+        access, lambda client: looking.fields(WithLayouts(client), reference, wanted=wanted)
+    )
     click.echo(compiled.render(go_names(data)))
 
 

@@ -47,11 +47,12 @@ def create(
     insecure: bool,
     insecure_registry: tuple[str, ...],
 ) -> None:
-    """Begin a list of images that are at registries."""
+    """Begin a list of images that are at registries, or in oci-layout://PATH:TAG."""
     from engine.manifests import lists
+    from engine.manifests.layouts import parse_place
 
     listed = Reference.parse(name)
-    wanted = [Reference.parse(image) for image in images]
+    wanted = [parse_place(image) for image in images]
     access = _access(app, (listed, *wanted), insecure_registry, insecure=insecure)
     lists.create(access, _drafts(app), listed, wanted, amend=amend)
     click.echo(f"Created manifest list {listed}")
@@ -78,12 +79,13 @@ def annotate(
     variant: str,
 ) -> None:
     """Change what a list says of the platform of an image."""
+    from engine.manifests.layouts import parse_place
     from engine.manifests.lists import Annotations
     from engine.manifests.lists import annotate as change
 
     features = tuple(part for text in os_features for part in text.split(",") if part)
     changes = Annotations(system, arch, variant, os_version, features)
-    change(_drafts(app), Reference.parse(name), Reference.parse(image), changes)
+    change(_drafts(app), Reference.parse(name), parse_place(image), changes)
 
 
 @manifest.command()
@@ -96,6 +98,7 @@ def push(
 ) -> None:
     """Push a list, and the images that its repository lacks."""
     from engine.manifests import lists
+    from engine.manifests.layouts import WithLayouts
     from engine.registries import call
 
     drafts, listed = _drafts(app), Reference.parse(name)
@@ -103,7 +106,7 @@ def push(
         draft = drafts.get(listed)
         named = (listed, *(item.name for item in draft.entries))
         access = _access(app, named, insecure_registry, insecure=insecure)
-        pushed = call(access, lambda client: lists.push(client, draft, told=_tell))
+        pushed = call(access, lambda client: lists.push(WithLayouts(client), draft, told=_tell))
         if purge:
             drafts.remove(listed)
     click.echo(pushed.digest)
@@ -124,11 +127,12 @@ def inspect(
 ) -> None:
     """Show a list or an image: one that was begun here, else a registry's."""
     from engine.manifests import lists
+    from engine.manifests.layouts import WithLayouts, parse_place
     from engine.registries import call
 
     if len(names) > 2:
         raise click.UsageError("'manifest inspect' takes one or two names")
-    drafts, image = _drafts(app), Reference.parse(names[-1])
+    drafts, image = _drafts(app), parse_place(names[-1])
     if len(names) == 2:
         item = lists.find_image(drafts, Reference.parse(names[0]), image)
         click.echo(lists.entry_text(item, verbose=verbose))
@@ -138,7 +142,9 @@ def inspect(
         click.echo(lists.draft_text(draft, verbose=verbose))
         return
     access = _access(app, (image,), insecure_registry, insecure=insecure)
-    click.echo(call(access, lambda client: lists.remote_text(client, image, verbose=verbose)))
+    click.echo(
+        call(access, lambda client: lists.remote_text(WithLayouts(client), image, verbose=verbose))
+    )
 
 
 @manifest.command()
@@ -169,7 +175,9 @@ def _access(
     app: App, names: tuple[Reference, ...], hosts: tuple[str, ...], *, insecure: bool
 ) -> Access:
     """``insecure`` means the registries of these names."""
-    named = tuple(name.registry for name in names) if insecure else ()
+    from engine.manifests.layouts import is_layout
+
+    named = tuple(name.registry for name in names if insecure and not is_layout(name))
     return app.access((*hosts, *named))
 
 

@@ -17,6 +17,7 @@ from images.mediatype import OCI_CONFIG, OCI_LAYER_GZIP
 from images.platform import Platform
 from images.reference import Reference
 from lading.main import main
+from records import replace
 from registry.config import RegistryConfig
 from tests.conftest import require_program
 from tests.registry.running import Running
@@ -157,9 +158,7 @@ def test_imagetools_make_a_list_that_can_be_looked_at(run: Run, host: str, tmp_p
         ("{{.Manifest.Annotations.nothing}}", "<no value>"),
     ],
 )
-def test_what_a_map_of_go_has_not_is_no_mistake(
-    run: Run, host: str, form: str, shown: str
-) -> None:
+def test_what_a_map_of_go_has_not_is_no_mistake(run: Run, host: str, form: str, shown: str) -> None:
     name, notes = f"{host}/made:1", ("--annotation", "index:a=1")
     both = (f"{host}/app:amd64", f"{host}/app:arm64")
     run("imagetools", "create", "-t", name, *notes, *both)
@@ -176,6 +175,93 @@ def test_an_image_alone_is_told_as_buildx_does(run: Run, host: str) -> None:
     assert "no field" in run("imagetools", "inspect", "--format", kind, name, status=1)
     wrong = run("imagetools", "inspect", "--format", "{{.Image.Nothing}}", name, status=1)
     assert "no field .Nothing" in wrong
+
+
+def test_lists_go_through_layouts(run: Run, host: str, tmp_path: Path) -> None:
+    layout, list_ = f"oci-layout://{tmp_path}/layout", f"{host}/made:1"
+    images = (f"{host}/app:amd64", f"{host}/app:arm64")
+    run("imagetools", "create", "-t", list_, *images)
+    run("imagetools", "create", "-t", f"{layout}:1", list_)
+    raw = run("imagetools", "inspect", "--raw", list_)
+    for tag in ("", ":1"):
+        assert run("imagetools", "inspect", "--raw", f"{layout}{tag}") == raw
+    entries = json.loads((tmp_path / "layout/index.json").read_text())["manifests"]
+    assert [it["annotations"] for it in entries] == [{"org.opencontainers.image.ref.name": "1"}]
+    other = f"oci-layout://{tmp_path}/other:2"
+    run("imagetools", "create", "-t", other, f"{layout}:1")
+    run("imagetools", "create", "-t", f"{host}/back/app:1", other)
+    assert run("imagetools", "inspect", "--raw", f"{host}/back/app:1") == raw
+    config = run("imagetools", "inspect", "--format", "{{json .Image}}", other)
+    assert set(json.loads(config)) == {"linux/amd64", "linux/arm64"}
+    run("imagetools", "create", "-t", f"{layout}:2", "--no-prefer-index", images[0])
+    run("imagetools", "create", "-t", f"{layout}:2", "--append", images[1])
+    assert len(json.loads(run("imagetools", "inspect", "--raw", f"{layout}:2"))["manifests"]) == 2
+
+
+def test_images_of_layouts_in_a_list_by_hand(run: Run, host: str, tmp_path: Path) -> None:
+    layout, name = f"oci-layout://{tmp_path}/layout", f"{host}/elsewhere/list:1"
+    run("imagetools", "create", "-t", f"{layout}:1", "--no-prefer-index", f"{host}/app:arm64")
+    run("manifest", "create", name, f"{layout}:1", f"{host}/app:amd64")
+    run("manifest", "annotate", "--variant", "v8", name, f"{layout}:1")
+    assert len(run("manifest", "push", "--insecure", name).splitlines()) == 3
+    (arm64, _) = json.loads(run("imagetools", "inspect", "--raw", name))["manifests"]
+    assert arm64["platform"] == {"architecture": "arm64", "os": "linux", "variant": "v8"}
+
+
+def test_what_points_to_an_image_goes_through_layouts(run: Run, host: str, tmp_path: Path) -> None:
+    name, layout = f"{host}/app:amd64", f"oci-layout://{tmp_path}/layout:1"
+    subject = Reference.parse(name)
+
+    async def attach() -> None:
+        async with RegistryClient() as client:
+            about = await client.resolve(subject)
+            empty = await client.put_blob(subject, b"{}", "application/vnd.oci.empty.v1+json")
+            note = Manifest.build(empty, [empty], subject=about, artifact_type="example/note")
+            place = replace(subject, tag=None, digest=note.descriptor.digest)
+            await client.put_manifest(place, note.raw, note.media_type)
+
+    async def notes(place: str) -> list[str]:
+        async with RegistryClient() as client:
+            there = Reference.parse(place)
+            found = await client.referrers(there, (await client.resolve(there)).digest)
+            return [it.artifact_type for it in found]
+
+    asyncio.run(attach())
+    run("imagetools", "create", "-t", layout, "--no-prefer-index", name)
+    run("imagetools", "create", "-t", f"{host}/back:1", "--no-prefer-index", layout)
+    assert asyncio.run(notes(f"{host}/back:1")) == ["example/note"]
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("oci-layout://{folder}/missing:1", "no OCI layout is there"),
+        ("oci-layout://{folder}/layout:2", "its tags are 1"),
+        ("oci-layout://", "no directory is named"),
+        ("oci-layout://{folder}/layout:-", "invalid tag"),
+        ("oci-layout://{folder}/layout@sha256:00", "digest"),
+        ("oci-layout://{folder}/damaged:1", "is another one"),
+    ],
+)
+def test_layouts_that_cannot_be_read(
+    run: Run, host: str, tmp_path: Path, place: str, message: str
+) -> None:
+    for name in ("layout", "damaged"):
+        at = ("-t", f"oci-layout://{tmp_path}/{name}:1", "--no-prefer-index")
+        run("imagetools", "create", *at, f"{host}/app:amd64")
+    for blob in (tmp_path / "damaged/blobs/sha256").iterdir():
+        blob.write_bytes(blob.read_bytes()[::-1])
+    assert message in run("imagetools", "inspect", place.format(folder=tmp_path), status=1)
+
+
+@pytest.mark.peer
+def test_skopeo_reads_a_layout_that_was_made_of_a_list(run: Run, host: str, tmp_path: Path) -> None:
+    require_program("skopeo")
+    run("imagetools", "create", "-t", f"oci-layout://{tmp_path}/l:1", f"{host}/app:amd64")
+    done = subprocess.run(
+        ["skopeo", "inspect", "--raw", f"oci:{tmp_path}/l:1"], capture_output=True, check=True
+    )
+    assert len(json.loads(done.stdout)["manifests"]) == 1
 
 
 @pytest.mark.peer
