@@ -11,7 +11,6 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING
 
-from builder.copying.mode import ModeChange, parse_mode
 from builder.copying.owner import ROOT, Owner, copy_owner, step_owner
 from builder.copying.selection import Selected, below, select_sources
 from builder.copying.target import PlacementError, Target
@@ -20,6 +19,7 @@ from images.layers import entry as kinds
 from images.layers.entry import Entry
 
 if TYPE_CHECKING:
+    from builder.copying.mode import ModeChange
     from builder.copying.request import CopyRequest, InlineSource
     from builder.copying.target import Group
     from builder.copying.tree import SourceTree
@@ -74,7 +74,11 @@ class _Copy:
         self._owner: Owner | None = None
         if request.chown is not None:
             self._owner = copy_owner(request.chown, base)
-        self._mode: ModeChange | None = parse_mode(request.chmod) if request.chmod else None
+        self._mode: ModeChange | None = None
+        if request.chmod:
+            from builder.copying.mode import parse_mode
+
+            self._mode = parse_mode(request.chmod)
         self._exclude = IgnorePatterns.of(request.exclude)
         self._target = Target(base, created=request.created, owner=self._owner or ROOT)
         self._destination = posixpath.join(request.workdir, request.destination)

@@ -6,23 +6,26 @@ Dockerfile reference, "ADD"; BuildKit's rules for what counts as git.
 from __future__ import annotations
 
 import re
+from functools import cache
 from urllib.parse import unquote, urlsplit
 
-_URL = re.compile(r"https?://", re.IGNORECASE)
-_GIT = re.compile(
-    r"(?:[a-z0-9_-]+@[a-z0-9.-]+:|ssh://|git://|https?://[^#?]+\.git(?:[#?]|\Z))", re.IGNORECASE
-)
-"""As ``builder.sources.git_url`` reads them."""
+
+@cache
+def _git() -> re.Pattern[str]:
+    """As ``builder.sources.git_url`` reads them."""
+    return re.compile(
+        r"(?:[a-z0-9_-]+@[a-z0-9.-]+:|ssh://|git://|https?://[^#?]+\.git(?:[#?]|\Z))", re.IGNORECASE
+    )
 
 
 def is_git(source: str) -> bool:
     """Whether the source is a git repository."""
-    return _GIT.match(source) is not None
+    return ":" in source and _git().match(source) is not None
 
 
 def is_url(source: str) -> bool:
     """Whether the source is a file on a web server."""
-    return _URL.match(source) is not None and not is_git(source)
+    return source[:8].lower().startswith(("http://", "https://")) and not is_git(source)
 
 
 def file_name(url: str) -> str:

@@ -11,13 +11,12 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from builder.errors import BuildCancelledError, blaming
 from builder.plan.model import Step
 from builder.plan.ops import Copy, SourceImage, SourceScratch, StepId
 from builder.request import StepVerdict
-from builder.solver.execute import Execution, Task, execute
 from builder.solver.explain import DONE_ELSEWHERE, SAME_FILES, UNCHANGED
 from builder.solver.locks import KeyLock
 from builder.solver.records import StoredLayer
@@ -26,6 +25,9 @@ from builder.solver.session import Session
 from builder.solver.showing import Showing
 from builder.solver.verdicts import Verdicts
 from records import Record
+
+if TYPE_CHECKING:
+    from builder.solver.execute import Execution
 
 CLIMB = 40
 """Steps on top of one another that are demanded by recursion; longer chains in such pieces."""
@@ -294,6 +296,8 @@ class _Solver:
     def _execute(
         self, step: Step, keys: Sequence[bytes], below: Result, inputs: Sequence[Result]
     ) -> Layer:
+        from builder.solver.execute import Task, execute
+
         session = self._session
         session.check()
         with self._lock:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from builder.errors import BuildInputError
 from builder.request import Material
-from builder.sources.git_url import parse_git_url
 from builder.sources.public import public_url
 from records import Record, replace
 
@@ -66,6 +65,8 @@ class AddedRepositories:
         self._stack.close()
 
     def _fetch(self, source: str, checksum: str | None, *, keep_git_dir: bool) -> Checkout:
+        from builder.sources.git_url import parse_git_url
+
         url = parse_git_url(source)
         assert url is not None
         if checksum is not None:

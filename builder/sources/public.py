@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 
-_USERINFO = re.compile(r"(?<=://)[^/?#@]*@")
-
 
 def public_url(url: str) -> str:
     """The URL without what stands before ``@`` in its host, so that no log gets a password."""
-    return _USERINFO.sub("", url)
+    return re.sub(r"(?<=://)[^/?#@]*@", "", url)

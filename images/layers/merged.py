@@ -331,10 +331,13 @@ def open_directory(layer: str, path: str) -> Iterator[int]:
 
 
 def _open_below(layer: str, path: str, flags: int) -> int:
-    from images.syscalls import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
-
     root = os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        if "/" not in path and path != "..":
+            return os.open(path, flags | os.O_NOFOLLOW, dir_fd=root)
+        # ctypes takes longer to load than most contexts take to be looked through.
+        from images.syscalls import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
+
         return openat2(root, path, flags, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
     finally:
         os.close(root)
