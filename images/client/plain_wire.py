@@ -182,7 +182,9 @@ class PlainWire:
             if resolver is not None and not _is_address(host):
                 found = await resolver.resolve(host, port)
                 return [(it["family"], (it["host"], port)) for it in found]
-            listed = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            # As text it would go by way of Python's codec for names in other scripts.
+            name = host.encode() if host.isascii() else host
+            listed = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise UnknownHostError(error) from error
         return [(family, where) for family, _, _, _, where in listed]  # type: ignore[misc]

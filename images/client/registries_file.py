@@ -104,6 +104,8 @@ def parse(text: str, name: str) -> tuple[_Entry, ...]:
     Raises:
         RegistriesFileError: it is no TOML, of version 1, or says what is not understood.
     """
+    if _has_short_names_only(text):
+        return ()
     import tomllib
 
     try:
@@ -118,6 +120,13 @@ def parse(text: str, name: str) -> tuple[_Entry, ...]:
     return tuple(
         _Entry.of(table, f"{name}, registry {number}") for number, table in enumerate(tables, 1)
     )
+
+
+def _has_short_names_only(text: str) -> bool:
+    """Whether there is nothing but comments and the table of aliases, as distributions ship it."""
+    lines = [line for line in map(str.strip, text.splitlines()) if line and line[0] != "#"]
+    headers = [line for line in lines if line[0] == "["]
+    return lines[:1] == headers[:1] and all(line == "[aliases]" for line in headers)
 
 
 def _mirror(row: object, at: str, *, by_digest: bool) -> Mirror:

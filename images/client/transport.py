@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from images.client import limits
 from images.client.auth import Authenticator
-from images.client.challenge import parse_challenges
 from images.client.errors import (
     HostUnknownError,
     ProtocolError,
@@ -240,6 +239,8 @@ class Transport:
             # Only the registry itself may ask for its credentials, not a host it redirects to.
             if response.status != 401 or not same_origin(response.url, _base(origin)):
                 return response
+            from images.client.challenge import parse_challenges
+
             challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
             try:
                 again = authenticator.challenged(
