@@ -123,7 +123,8 @@ class Recorder:
         _write_file(self._folder, f"{self._stem}.json", text)
         if journal is not None:
             journal.discard()
-        if journal is not None or len(os.listdir(self._folder)) > self._ceiling:
+        kept = len(os.listdir(self._folder))
+        if kept > (FILES_EACH if journal is not None else self._ceiling):
             from engine.builds.history.archive import prune
 
             prune(self._folder, builds=self._limit)
