@@ -111,6 +111,12 @@ class BlobStore:
                 fix="pull the image again",
             ) from error
 
+    def open_early(self, digest: Digest) -> BinaryIO | None:
+        """A blob that is not here and on its way, to be read as it arrives and before it is
+        verified: see ``images.arriving``. In a store of its own, none is.
+        """
+        return None
+
     def read(self, digest: Digest, *, limit: int = READ_LIMIT) -> bytes:
         """Read a whole blob and verify it.
 
@@ -289,6 +295,10 @@ class BlobWriter:
         if self.written - self._sent >= WRITE_BEHIND:
             self._send()
         return length
+
+    def open_written(self) -> int:
+        """A descriptor to read what was written so far, which nobody has verified."""
+        return os.open(self._stage, os.O_RDONLY | os.O_CLOEXEC)
 
     def commit(self) -> Digest:
         """Verify, make durable, and make visible.

@@ -22,12 +22,12 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from images.blobs import is_fresh
 from images.config import chain_ids
 from images.digest import Digest
-from images.errors import DigestMismatchError, EnvironmentFault, InputError
+from images.errors import DigestMismatchError, EnvironmentFault, ImagesError, InputError
 from images.locks import flock, hold, is_held
 from images.mediatype import is_layer, layer_compression
 from images.trees import remove_tree, tree_size
@@ -407,6 +407,8 @@ def unpack_layer(
 ) -> UnpackResult:
     """Unpack a layer blob into an empty directory, verifying its diff id on the way.
 
+    A blob that arrives is unpacked meanwhile; on return it is in the store.
+
     ``moves`` are (directory, real directory) pairs for paths to be placed elsewhere.
 
     Raises:
@@ -415,25 +417,45 @@ def unpack_layer(
         InputError: the descriptor is not of a layer.
         InvalidArchiveError, SizeLimitError, EnvironmentFault: as ``images.layers.unpack.unpack``.
     """
-    from images.layers.compress import Decompressed
-    from images.layers.prefetch import Prefetch
-    from images.layers.unpack import unpack
-
     if not is_layer(descriptor.media_type):
         raise InputError(
             f"cannot unpack content of type {descriptor.media_type}", where=str(descriptor.digest)
         )
+    early = blobs.open_early(descriptor.digest)
+    if early is not None:
+        try:
+            with early:
+                return _unpack_stream(early, diff_id, descriptor, target, limits, moves)
+        except ImagesError:
+            # It was not verified, or broke off; what the store has in the end is what counts.
+            remove_tree(target)
+            _make_fs(target.parent, target.name)
     with blobs.open(descriptor.digest) as file:
-        plain = Decompressed(file, layer_compression(descriptor.media_type))
-        hashed = _Hashed(plain, diff_id)
-        if descriptor.size <= _PREFETCH_ABOVE:
-            result = unpack(hashed, target, limits=limits, moves=moves)
-            hashed.drain()
-        else:
-            with Prefetch(hashed) as ahead:
-                result = unpack(ahead, target, limits=limits, moves=moves)
-                while ahead.read(1 << 20):
-                    pass
+        return _unpack_stream(file, diff_id, descriptor, target, limits, moves)
+
+
+def _unpack_stream(
+    file: BinaryIO,
+    diff_id: Digest,
+    descriptor: Descriptor,
+    target: Path,
+    limits: Limits | None,
+    moves: Sequence[tuple[str, str]],
+) -> UnpackResult:
+    from images.layers.compress import Decompressed
+    from images.layers.prefetch import Prefetch
+    from images.layers.unpack import unpack
+
+    plain = Decompressed(file, layer_compression(descriptor.media_type))
+    hashed = _Hashed(plain, diff_id)
+    if descriptor.size <= _PREFETCH_ABOVE:
+        result = unpack(hashed, target, limits=limits, moves=moves)
+        hashed.drain()
+    else:
+        with Prefetch(hashed) as ahead:
+            result = unpack(ahead, target, limits=limits, moves=moves)
+            while ahead.read(1 << 20):
+                pass
     hashed.verify(descriptor)
     return result
 
@@ -465,8 +487,8 @@ class _Hashed:
             )
 
 
-def _make_fs(directory: Path) -> Path:
-    fs = directory / "fs"
+def _make_fs(directory: Path, name: str = "fs") -> Path:
+    fs = directory / name
     fs.mkdir()
     fs.chmod(0o755)
     return fs

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 
 from builder.errors import BuildCancelledError, StepFailedError
 from builder.runner import Cancellation
@@ -22,6 +22,7 @@ from builder.storage import CacheTable
 from engine.builds.remote_cache.in_registry import RegistryCache
 from engine.builds.remote_cache.lazy_store import LazyStore
 from engine.builds.resolving import PullingResolver
+from images.arriving import Arrival
 from images.blobs import BlobStore
 from images.errors import ImagesError
 from records import Record
@@ -60,13 +61,20 @@ class Wanted(Record):
     pushes: tuple[Reference, ...] = ()
 
 
+class _Flight(Record):
+    """A blob on its way here."""
+
+    landed: Future[bool]
+    arrival: Arrival
+
+
 class RemoteCaches:
     """An ``Elsewhere``; safe to use from several builds and threads at once."""
 
     def __init__(
         self, store: ImageStore, line: Line, imports: Imports, tracker: Tracker, wanted: Wanted
     ) -> None:
-        self.store = LazyStore(store, self._bring_blob)
+        self.store = LazyStore(store, self._bring_blob, self._follow_blob)
         self.exporting: list[Export] = []
         self.pushing: list[PushAhead] = []
         self.collecting = False
@@ -82,7 +90,8 @@ class RemoteCaches:
         self._wanted = wanted
         self._blobs = BlobStore(store.directory)
         self._lock = threading.Lock()
-        self._flights: dict[Digest, Future[bool]] = {}
+        self._flights: dict[Digest, _Flight] = {}
+        self._fetching: list[threading.Thread] = []
         self._bases: dict[Digest, tuple[Origin, Descriptor]] = {}
         self._fetched: dict[Digest, Import] = {}
         self._used: dict[bytes, tuple[StoredLayer, ...]] = {}
@@ -277,6 +286,7 @@ class RemoteCaches:
         """End what is under way."""
         self._ended.set()
         with ExitStack() as stack:
+            stack.callback(self._land)
             stack.callback(self._imports.close)
             for export in self.exporting:
                 stack.callback(export.close)
@@ -306,25 +316,52 @@ class RemoteCaches:
 
     def _bring_blob(self, digest: Digest) -> bool:
         """Fetch a blob once, whoever asks how often; False when nobody knows it."""
+        flight, mine = self._board(digest)
+        if mine:
+            self._fly(digest, flight)
+        return flight.landed.result()
+
+    def _follow_blob(self, digest: Digest) -> BinaryIO | None:
+        """What arrives of a blob that is being fetched from now on, if not before."""
+        flight, mine = self._board(digest)
+        if mine:
+            thread = threading.Thread(
+                target=self._fly, args=(digest, flight), name="cache-fetch", daemon=True
+            )
+            with self._lock:
+                self._fetching.append(thread)
+            thread.start()
+        return flight.arrival.follow()
+
+    def _board(self, digest: Digest) -> tuple[_Flight, bool]:
+        """The flight that brings a blob, and whether it is the caller's to begin."""
         with self._lock:
             flight = self._flights.get(digest)
-            mine = flight is None
-            if flight is None:
-                flight = self._flights[digest] = Future()
-        if not mine:
-            return flight.result()
-        try:
-            flight.set_result(self._fetch(digest))
-        except BaseException as error:
-            flight.set_exception(error)
-            raise
-        finally:
-            # It may be asked for again, when it has been collected or its cache was at fault.
-            with self._lock:
-                del self._flights[digest]
-        return flight.result()
+            if flight is not None:
+                return flight, False
+            flight = self._flights[digest] = _Flight(Future(), Arrival(self.store.directory))
+            return flight, True
 
-    def _fetch(self, digest: Digest) -> bool:
+    def _fly(self, digest: Digest, flight: _Flight) -> None:
+        try:
+            found, failure = self._fetch(digest, flight.arrival), None
+        except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the blob
+            found, failure = False, error
+        # It may be asked for again, when it has been collected or its cache was at fault.
+        with self._lock:
+            del self._flights[digest]
+        if failure is None:
+            flight.landed.set_result(found)
+        else:
+            flight.landed.set_exception(failure)
+        flight.arrival.finish()
+
+    def _land(self) -> None:
+        """Wait for what is being fetched; closing the line ends that soon."""
+        for thread in self._fetching:
+            thread.join()
+
+    def _fetch(self, digest: Digest, arrival: Arrival) -> bool:
         """Fetch from the first that has it.
 
         Raises:
@@ -334,7 +371,7 @@ class RemoteCaches:
         for origin, blob, source in self._origins(digest):
             vertex = self._tracker.start(f"pulling {digest} {_size(blob.size)} from {origin.label}")
             try:
-                origin.fetch(blob, self._blobs)
+                origin.fetch(blob, arrival)
             except ImagesError as error:
                 vertex.failed(str(error))
                 failure = error

@@ -23,14 +23,23 @@ if TYPE_CHECKING:
 
 Bring = Callable[["Digest"], bool]
 """Brings a blob into the store; False when nobody knows it."""
+Follow = Callable[["Digest"], "BinaryIO | None"]
+"""Begins to bring a blob; what arrives, or None where nothing does."""
 
 
 class FetchingBlobs(BlobStore):
     """A blob store that fetches what is opened and known elsewhere."""
 
-    def __init__(self, root: str, bring: Bring) -> None:
+    def __init__(self, root: str, bring: Bring, follow: Follow | None = None) -> None:
         super().__init__(root)
         self._bring = bring
+        self._follow = follow
+
+    def open_early(self, digest: Digest) -> BinaryIO | None:
+        """As ``BlobStore.open_early``, of what is known elsewhere."""
+        if self._follow is None or self.has(digest):
+            return None
+        return self._follow(digest)
 
     def open(self, digest: Digest) -> BinaryIO:
         """As ``BlobStore.open``, after fetching it where it is known.
@@ -51,11 +60,16 @@ class LazyStore(ImageStore):
     """The same store, seen by a build; it shares the other one's database."""
 
     def __init__(
-        self, store: ImageStore, bring: Bring, *, ended: threading.Event | None = None
+        self,
+        store: ImageStore,
+        bring: Bring,
+        follow: Follow | None = None,
+        *,
+        ended: threading.Event | None = None,
     ) -> None:
         """``ended`` set, whoever reads a blob is stopped by ``CancelledError``."""
         super().__init__(store.directory, store.db)
-        self.blobs = FetchingBlobs(store.directory, bring)
+        self.blobs = FetchingBlobs(store.directory, bring, follow)
         if ended is not None:
             self.blobs = _EndingBlobs(store.directory, bring, ended)
 
