@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +30,7 @@ from builder.solver.session import Session, SolveOptions
 from builder.solver.solver import Solution, solve
 from builder.solver.verdicts import Verdicts
 from builder.storage import state_directory
+from images.futures import Pool
 from records import Record
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def _solve(
 
         sharing = Sharing(shop.elsewhere, plan, identities, records)
         sharing.begin()
-    with ThreadPoolExecutor(PACKERS, thread_name_prefix="pack") as pool:
+    with Pool(PACKERS, "pack") as pool:
         session = Session(
             plan=plan,
             store=shop.store,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -16,6 +15,7 @@ from builder.solver.materialise import materialise, written
 from builder.solver.mounts import prepare_mounts, stackable
 from builder.solver.records import StoredLayer, slot_key
 from builder.solver.results import Layer, ListedLayer, PendingLayer, Result
+from images.futures import Future, wait
 from images.snapshots import clear_workspace
 from records import Record
 

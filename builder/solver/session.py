@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from builder.solver.files import FilePlanner
     from builder.solver.identity import Identities
     from builder.solver.records import KeyValueStore, StepRecords
+    from images.futures import Pool
     from images.platform import Platform
     from images.store import ImageStore
 
@@ -57,7 +57,7 @@ class Session(Record):
     cancellation: Cancellation
     options: SolveOptions
     clock: Callable[[], float]
-    pool: Executor
+    pool: Pool
     common: CommonWork
     sharing: Sharing | None = None
     """Caches elsewhere that are asked and told; None when there are none."""

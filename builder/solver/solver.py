@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from builder.solver.results import Layer, PendingLayer, Result
 from builder.solver.session import Session
 from builder.solver.showing import Showing
 from builder.solver.verdicts import Verdicts
+from images.futures import Future, wait
 from records import Record
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ class _Solver:
             lock.release()
             raise
         if isinstance(layer, PendingLayer):
-            layer.future.add_done_callback(lambda _: lock.release())
+            layer.future.when_done(lock.release)
         else:
             lock.release()
         if layer is not None:
@@ -334,5 +334,5 @@ class _Solver:
 
 def _wait(future: Future[Any]) -> None:
     """Wait in slices, so that the main thread stays open to signals."""
-    while not future.done():
-        wait([future], timeout=WAKE_SECONDS)
+    while not future.wait(WAKE_SECONDS):
+        pass

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor
-from concurrent.futures import wait as wait_for
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
 from images.client.scope import Cancelled, Scope, current, run
+from images.futures import Pool, wait
 
 if TYPE_CHECKING:
     import asyncio
@@ -178,7 +177,7 @@ def _in_threads(jobs: list[Job], limit: int) -> None:
             run(job())
         return
     failures: list[BaseException] = []
-    with Scope().entered() as scope, ThreadPoolExecutor(min(limit, len(jobs)), "transfer") as pool:
+    with Scope().entered() as scope, Pool(min(limit, len(jobs)), "transfer") as pool:
 
         def one(job: Job) -> None:
             try:
@@ -191,10 +190,7 @@ def _in_threads(jobs: list[Job], limit: int) -> None:
                 raise
 
         try:
-            wait_for(
-                [pool.submit(copy_context().run, one, job) for job in jobs],
-                return_when=FIRST_EXCEPTION,
-            )
+            wait([pool.submit(copy_context().run, one, job) for job in jobs])
         except BaseException:
             scope.cancel()
             raise

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
@@ -25,6 +24,7 @@ from engine.builds.resolving import PullingResolver
 from images.arriving import Arrival
 from images.blobs import BlobStore
 from images.errors import ImagesError
+from images.futures import Future, Pool
 from records import Record
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ class RemoteCaches:
 
     def _at_once(self, blobs: Sequence[Descriptor], work: Callable[[Descriptor], object]) -> None:
         """Do something with several blobs at the same time; the first failure is raised."""
-        with ThreadPoolExecutor(min(FETCHES, len(blobs)), "cache-fetch") as pool:
+        with Pool(min(FETCHES, len(blobs)), "cache-fetch") as pool:
             for done in [pool.submit(work, blob) for blob in blobs]:
                 done.result()
 

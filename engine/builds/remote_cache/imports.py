@@ -5,12 +5,12 @@ One that is missing or broken is a warning, unless it must not be.
 
 from __future__ import annotations
 
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from builder.errors import BuildError
 from builder.remote.index import CachedMount, CacheIndex
 from images.errors import ImagesError
+from images.futures import CancelledError, Future, Pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ class Import:
         self._by_key: dict[bytes, tuple[StoredLayer, ...]] = {}
         self._kept: dict[Digest, StoredLayer] = {}
 
-    def start(self, pool: ThreadPoolExecutor, tracker: Tracker) -> None:
+    def start(self, pool: Pool, tracker: Tracker) -> None:
         """Begin to read it."""
         pool.submit(self._load, tracker)
 
@@ -105,7 +105,7 @@ class Imports:
 
     def __init__(self, imports: Sequence[Import], tracker: Tracker) -> None:
         self._imports = imports
-        self._pool = ThreadPoolExecutor(max(1, len(imports)), "cache-import")
+        self._pool = Pool(max(1, len(imports)), "cache-import")
         for one in imports:
             one.start(self._pool, tracker)
 
@@ -135,4 +135,4 @@ class Imports:
 
     def close(self) -> None:
         """Wait for what is being read; closing the line ends that soon."""
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.close()

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from images.blobs import BlobStore
 from images.errors import BlobUnknownError
+from images.futures import CancelledError
 from images.store import ImageStore
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from engine.registries import Caller
 from images.client.scope import Cancelled, Scope
+from images.futures import CancelledError
 
 if TYPE_CHECKING:
     from engine.access import Access
@@ -40,7 +40,7 @@ class Line:
         """Run one action with the client and wait for it.
 
         Raises:
-            concurrent.futures.CancelledError: the line was closed meanwhile.
+            CancelledError: the line was closed meanwhile.
         """
         try:
             with self._scope.entered():

@@ -11,11 +11,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from builder.errors import BuildCancelledError
 from images.errors import ImagesError
+from images.futures import CancelledError, Future, Pool, wait
 
 if TYPE_CHECKING:
     from builder.progress.tracker import Tracker, Vertex
@@ -55,7 +55,7 @@ class Sender:
         self._tracker = tracker
         self._failed = failed
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(UPLOADS, "send")
+        self._pool = Pool(UPLOADS, "send")
         self._sent: dict[Digest, Future[Descriptor]] = {}
         self._failure: ImagesError | None = None
         self.arrived = 0
@@ -81,13 +81,13 @@ class Sender:
         Raises:
             BuildCancelledError: ``cancellation`` fired before.
         """
-        while wait(list(self._sent.values()), timeout=WAKE_SECONDS).not_done:
+        while not wait(list(self._sent.values()), timeout=WAKE_SECONDS):
             if cancellation is not None and cancellation.cancelled:
                 raise BuildCancelledError("the build was cancelled")
 
     def close(self) -> None:
         """Begin nothing more, and wait for what ends by itself or was made to end."""
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.close()
 
     def _work(self, layer: StoredLayer, step: str) -> Descriptor:
         if self._failure is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import CancelledError
 from contextlib import closing
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from engine.builds.remote_cache.sender import UPLOADS, Report, Sender
 from images.client.progress import LayerState
 from images.descriptor import Descriptor
 from images.errors import EnvironmentFault, ImagesError
+from images.futures import CancelledError
 from images.store import ImageStore
 from tests.builder.fakes import RecordingProgress
 from tests.builder.remote.kit import layer
@@ -90,7 +90,7 @@ def test_what_has_not_begun_when_it_is_closed_never_does(progress: RecordingProg
     futures = [it.send(layer(str(number)), "RUN") for number in range(3 * UPLOADS)]
     closer = threading.Thread(target=it.close)
     closer.start()
-    while not futures[-1].cancelled():
+    while not futures[-1].done():
         closer.join(0.01)
     place.open.set()
     closer.join()
