@@ -33,7 +33,7 @@ _TABLE = {
     ),
     "import": (
         "history_records:import_",
-        "Take in records that `export` wrote, plain or compressed with gzip",
+        "Take in records that `export` wrote, or `docker buildx history export`",
     ),
     "inspect": ("history_builds:inspect", "Show one build, by default the latest"),
     "logs": ("history_builds:logs", "Show what the steps of a build wrote"),

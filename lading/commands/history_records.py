@@ -41,7 +41,7 @@ def export(
 ) -> None:
     """Write records with their logs as JSON for `import`, or a report as HTML."""
     from engine.builds.history.archive import entries
-    from engine.builds.history.bundle import bundled
+    from engine.builds.history.bundle import bundled, record_of
 
     if everything and (refs or as_html):
         raise UsageError("--all is without REF and --html", where="--all")
@@ -56,8 +56,7 @@ def export(
         text = json.dumps(bundled(listed), indent=2) + "\n"
     else:
         entry, document = found_build(app, chosen[0])
-        lines = [[line.step, line.time, line.stream, line.text] for line in entry.log()]
-        text = json.dumps(document | {"log": lines}, indent=2) + "\n"
+        text = json.dumps(record_of(entry) or document, indent=2) + "\n"
     _write(text, output)
 
 
@@ -66,7 +65,7 @@ def export(
 @click.argument("stdin", required=False, metavar="[-]")
 @click.pass_obj
 def import_(app: App, files: tuple[str, ...], stdin: str | None) -> None:
-    """Take in records that `export` wrote, plain or compressed with gzip."""
+    """Take in records that `export` wrote, or `docker buildx history export`."""
     from engine.builds.history.bundle import read_bundle, take_in
 
     if stdin not in (None, STDIN) or (stdin and files):
@@ -196,10 +195,11 @@ def attachment(
     app: App, ref: str, digest: str | None, *, kind: str | None, platform: str | None
 ) -> None:
     """Show a document that a build made: a manifest, a config, a statement."""
-    from engine.builds.history.attachments import attachments_of, chosen
+    from engine.builds.history.attachments import attachments_of, chosen, imported
     from images.platform import Platform
 
-    _, document = found_build(app, ref)
+    entry, document = found_build(app, ref)
     wanted = None if platform is None else Platform.parse(platform)
-    one = chosen(attachments_of(document, app.store), kind=kind, digest=digest, platform=wanted)
+    found = imported(entry.attached()) or attachments_of(document, app.store)
+    one = chosen(found, kind=kind, digest=digest, platform=wanted)
     click.echo(json.dumps(json.loads(one.raw), indent=2, ensure_ascii=False))

@@ -1,6 +1,6 @@
 """Reading, finding and removing the records of builds.
 
-One build is up to two files whose names begin alike, with its start in milliseconds and its
+One build is up to three files whose names begin alike, with its start in milliseconds and its
 reference, so a sorted listing is in the order of time. A record that cannot be read is passed over:
 history is for people, and never in the way.
 """
@@ -28,11 +28,15 @@ if TYPE_CHECKING:
     from engine.builds.history.document import Document
 
 RECORD_SUFFIX: Final = ".json"
+ATTACHED_SUFFIX: Final = ".attached.gz"
+"""Documents of a build that was imported; those of one that was done here are in the store."""
+ATTACHED: Final = ("type", "digest", "platform", "text")
+"""What is kept of each: its media type or predicate type, all as text."""
 DEFAULT_SPACE: Final = 200 << 20
 """Bytes that all records together may take; the oldest go first."""
 STALE_SECONDS: Final = 3600.0
 """Half-written files older than this belong to nobody."""
-_NAME = re.compile(r"(\d{13,})-([0-9a-z]{25})(\.json|\.journal|\.log\.gz)\Z")
+_NAME = re.compile(r"(\d{13,})-([0-9a-z]{25})(\.json|\.journal|\.log\.gz|\.attached\.gz)\Z")
 _BACK = re.compile(r"\^(\d+)\Z")
 
 
@@ -103,6 +107,14 @@ class Entry(Record):
         if LOG_SUFFIX in self.suffixes:
             with suppress(OSError, ValueError, zlib.error):
                 yield from read_log(self.stem + LOG_SUFFIX)
+
+    def attached(self) -> list[dict[str, str]]:
+        """Documents that came with an imported record, with the fields of ``ATTACHED``."""
+        if ATTACHED_SUFFIX not in self.suffixes:
+            return []
+        with suppress(OSError, ValueError, TypeError, zlib.error):
+            return [dict(row) for row in read_log(self.stem + ATTACHED_SUFFIX)]
+        return []
 
     def size(self) -> int:
         """Bytes on disk."""
@@ -203,7 +215,7 @@ def _entries(folder: str) -> list[Entry]:
     listed = [
         Entry(stem, ref, started, frozenset(suffixes))
         for stem, (started, ref, suffixes) in found.items()
-        if suffixes != {LOG_SUFFIX}
+        if not suffixes.isdisjoint((RECORD_SUFFIX, SUFFIX))
     ]
     return sorted(listed, key=lambda entry: (entry.started_ms, entry.ref), reverse=True)
 
@@ -220,8 +232,9 @@ def _sweep(folder: str, now: float) -> None:
     with suppress(OSError), os.scandir(folder) as found:
         for file in found:
             half = file.name.endswith(".new")
-            alone = file.name.endswith(LOG_SUFFIX) and not any(
-                os.path.exists(file.path.removesuffix(LOG_SUFFIX) + suffix)
+            beside = [it for it in (LOG_SUFFIX, ATTACHED_SUFFIX) if file.name.endswith(it)]
+            alone = beside and not any(
+                os.path.exists(file.path.removesuffix(beside[0]) + suffix)
                 for suffix in (RECORD_SUFFIX, SUFFIX)
             )
             if (half or alone) and now - file.stat().st_mtime > STALE_SECONDS:

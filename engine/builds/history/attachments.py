@@ -1,10 +1,12 @@
 """What a build on record made, as documents: index, manifests, configs, statements about them.
 
-They are read from the store, so they are there as long as the image is.
+They are read from the store, so they are there as long as the image is; a record that was imported
+from buildx has its own.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from engine.attestations.finding import find_stored, read_stored
@@ -14,13 +16,14 @@ from images.descriptor import Descriptor
 from images.digest import Digest
 from images.errors import ImagesError
 from images.manifest import Index, Manifest, parse
+from images.mediatype import INDEXES, MANIFESTS
+from images.platform import Platform
 from records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from engine.builds.history.document import Document
-    from images.platform import Platform
     from images.store import ImageStore
 
 KINDS: Final = ("index", "manifest", "image", "provenance", "sbom")
@@ -82,15 +85,28 @@ def _documents(root: Descriptor, raw: bytes, store: ImageStore) -> Iterator[Atta
         yield Attachment("image", manifest.config.digest, config, platform)
     for found in find_stored(store, root).attached:
         stated = read_stored(store, found)
-        kind = next(
-            (
-                name
-                for start, name in _PREDICATES.items()
-                if stated.predicate_type.startswith(start)
-            ),
-            stated.predicate_type,
-        )
+        kind = _kind(stated.predicate_type)
         yield Attachment(kind, found.blob.digest, stated.raw, found.platform)
+
+
+def imported(rows: Iterable[Mapping[str, str]]) -> tuple[Attachment, ...]:
+    """What came with a record; rows that are damaged are left out."""
+    found = []
+    for row in rows:
+        with suppress(ImagesError, KeyError, ValueError):
+            kind = row["type"]
+            if kind in MANIFESTS | INDEXES:
+                kind = "index" if kind in INDEXES else "manifest"
+            platform = Platform.parse(row["platform"]) if row["platform"] else None
+            raw = row["text"].encode()
+            found.append(Attachment(_kind(kind), Digest.parse(row["digest"]), raw, platform))
+    return tuple(found)
+
+
+def _kind(predicate_type: str) -> str:
+    """The short name of a type of statement, if it has one."""
+    known = (name for start, name in _PREDICATES.items() if predicate_type.startswith(start))
+    return next(known, predicate_type)
 
 
 def chosen(

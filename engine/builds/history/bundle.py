@@ -1,8 +1,9 @@
 """Records of builds on their way to another machine: one file that its lading takes in.
 
 A bundle is JSON: a record with its log, or an object with ``format`` and ``builds``, a list of
-those; compressed with gzip or not. Whoever reads one trusts it with nothing: every field that
-anything here looks at has its type checked, and what else is in it is left out.
+those; compressed with gzip or not. What buildx exports is read as well. Whoever reads one trusts
+it with nothing: every field that anything here looks at has its type checked, and what else is in
+it is left out.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ import zlib
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.errors import BuildInputError
-from engine.builds.history.archive import RECORD_SUFFIX, entries, folder_of
+from engine.builds.history.archive import (
+    ATTACHED,
+    ATTACHED_SUFFIX,
+    RECORD_SUFFIX,
+    entries,
+    folder_of,
+)
 from engine.builds.history.document import (
     CANCELED,
     COMPLETED,
@@ -25,6 +32,7 @@ from engine.builds.history.document import (
     TEXT_LIMIT,
 )
 from engine.builds.history.journal import GZIP, LOG_SUFFIX, write_log
+from records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -62,30 +70,52 @@ def record_of(entry: Entry) -> dict[str, Any] | None:
     if document is None:
         return None
     lines = [[line.step, line.time, line.stream, line.text] for line in entry.log()]
-    return document | {"log": lines}
+    attached = entry.attached()
+    return document | {"log": lines} | ({"attached": attached} if attached else {})
 
 
-def read_bundle(data: bytes, where: str) -> list[tuple[Document, list[list[Any]]]]:
-    """The records in a bundle, each with the rows of its log.
+class Packed(Record):
+    """A build on its way: its record, the rows of its log, and documents that it made."""
+
+    document: Document
+    log: list[list[Any]]
+    attached: list[dict[str, str]]
+
+
+def read_bundle(data: bytes, where: str) -> list[Packed]:
+    """The records in a bundle.
 
     Raises:
         BundleError: it is none; ``where`` is to blame.
     """
+    builds = _values(_unpacked(data, where), where)
+    return [_checked(one, f"{where}: build {number}") for number, one in enumerate(builds, 1)]
+
+
+def _values(data: bytes, where: str) -> list[Any]:
+    from engine.builds.history.dockerbuild import DockerbuildError, is_archive, read_archive
+
     try:
-        value = json.loads(_unpacked(data, where))
+        if is_archive(data):
+            return read_archive(data)
+        value = json.loads(data)
+    except DockerbuildError as error:
+        raise BundleError(
+            str(error), where=where, fix="export it again: docker buildx history export"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise BundleError(
             "not a record of builds",
             where=where,
-            fix="give what `lading history builds export` wrote; buildx' own archives are not read",
+            fix="give what `lading history builds export` or `docker buildx history export` wrote",
         ) from error
     builds = value.get("builds") if isinstance(value, dict) and "builds" in value else [value]
     if not isinstance(builds, list):
         raise BundleError("builds is no list", where=where)
-    return [_checked(one, f"{where}: build {number}") for number, one in enumerate(builds, 1)]
+    return builds
 
 
-def take_in(root: str, builds: Iterable[tuple[Document, list[list[Any]]]]) -> tuple[list[str], int]:
+def take_in(root: str, builds: Iterable[Packed]) -> tuple[list[str], int]:
     """Put records beside those of a store; returns the references that are new, and how many were
     there already.
 
@@ -97,15 +127,18 @@ def take_in(root: str, builds: Iterable[tuple[Document, list[list[Any]]]]) -> tu
     known = {entry.ref for entry in entries(root)}
     taken: list[str] = []
     there = 0
-    for document, log in builds:
+    for packed in builds:
+        document = packed.document
         ref = document["ref"]
         if ref in known:
             there += 1
             continue
         known.add(ref)
         stem = os.path.join(folder, f"{int(document['started'] * 1000):013d}-{ref}")
-        if log:
-            write_log(f"{stem}{LOG_SUFFIX}", log)
+        if packed.log:
+            write_log(f"{stem}{LOG_SUFFIX}", packed.log)
+        if packed.attached:
+            write_log(f"{stem}{ATTACHED_SUFFIX}", [list(it.items()) for it in packed.attached])
         _write(f"{stem}{RECORD_SUFFIX}", json.dumps(document).encode())
         taken.append(ref)
     return taken, there
@@ -131,8 +164,8 @@ def _unpacked(data: bytes, where: str) -> bytes:
     return data
 
 
-def _checked(value: Any, where: str) -> tuple[Document, list[list[Any]]]:
-    """A record with the fields that are known here, and its log.
+def _checked(value: Any, where: str) -> Packed:
+    """A record with the fields that are known here, its log, and what is attached.
 
     Raises:
         BundleError: a field is missing or of another type.
@@ -165,7 +198,8 @@ def _checked(value: Any, where: str) -> tuple[Document, list[list[Any]]]:
     log = field.take("log", _is_log, missing=[])
     if log:
         document["log"] = {"bytes": sum(len(row[3]) for row in log), "dropped": 0}
-    return document, log
+    attached = field.take("attached", _are_attached, missing=[])
+    return Packed(document, log, [{name: one[name] for name in ATTACHED} for one in attached])
 
 
 class _Fields:
@@ -283,6 +317,13 @@ def _are_warnings(value: Any) -> bool:
 
 def _are_changes(value: Any) -> bool:
     return isinstance(value, list) and all(_are_texts(one) and len(one) == 3 for one in value)
+
+
+def _are_attached(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(one, dict) and all(isinstance(one.get(name), str) for name in ATTACHED)
+        for one in value
+    )
 
 
 def _is_log(value: Any) -> bool:

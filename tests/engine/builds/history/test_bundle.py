@@ -48,7 +48,7 @@ def test_what_is_there_stays_as_it_is(entry: Entry, tmp_path: Path) -> None:
     there = str(tmp_path / "there")
     builds = read_bundle(json.dumps(bundled([entry])).encode(), "x")
     assert take_in(there, builds) == ([entry.ref], 0)
-    builds[0][0]["name"] = "another"
+    builds[0].document["name"] = "another"
     assert take_in(there, [*builds, *builds]) == ([], 2)
     document = entries(there)[0].document()
     assert document is not None
