@@ -7,20 +7,11 @@ misspelt member would otherwise weaken it in silence.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from images.errors import ImagesError
 from images.reference import Reference
 from trust.fields import FieldError, array, canonical_base64, mapping, members, text
-from trust.identity import (
-    ExactReference,
-    ExactRepository,
-    MatchExact,
-    MatchRepoDigestOrExact,
-    MatchRepository,
-    RemapIdentity,
-    SignedIdentity,
-)
 from trust.requirements import (
     AcceptAnything,
     OpenPgpSigned,
@@ -29,6 +20,9 @@ from trust.requirements import (
     SigstoreSigned,
     Unsupported,
 )
+
+if TYPE_CHECKING:
+    from trust.identity import SignedIdentity
 
 MAX_REQUIREMENTS: Final = 64
 """Most requirements of one scope."""
@@ -150,6 +144,16 @@ def _keys(found: Mapping[str, Any], *, at: str) -> tuple[tuple[str, ...], tuple[
 
 
 def _identity(value: object, *, at: str) -> SignedIdentity:
+    # Most files ask for no signature, and no name has to be compared.
+    from trust.identity import (
+        ExactReference,
+        ExactRepository,
+        MatchExact,
+        MatchRepoDigestOrExact,
+        MatchRepository,
+        RemapIdentity,
+    )
+
     if value is None:
         return MatchRepoDigestOrExact()
     kind = text(mapping(value, at=at).get("type"), at=f"{at}.type")

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 from trust.errors import KeyFileError, PolicyFileError
-from trust.keyfile import MAX_KEY_FILE
 from trust.policy import MAX_POLICY, Decider, NotationPolicy, Policy, is_notation_policy
 
 VARIABLE: Final = "LADING_TRUST_POLICY"
@@ -87,6 +86,8 @@ def read_key(path: str) -> bytes:
     Raises:
         KeyFileError: it cannot be read, or is too long for a key.
     """
+    from trust.keyfile import MAX_KEY_FILE
+
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_KEY_FILE + 1)

@@ -11,9 +11,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from records import Record
-from trust.identity import SignedIdentity
 
 if TYPE_CHECKING:
+    from trust.identity import SignedIdentity
     from trust.notation.policy import Statement
 
 
