@@ -8,10 +8,10 @@ with a ``-``; a word that was quoted whole is none.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from dockerfile_grammar.errors import ExpansionError
 from dockerfile_grammar.expand import raw_words
+from records import Record
 
 KEYWORDS = frozenset({"RUN", "COPY", "ADD"})
 
@@ -21,7 +21,7 @@ _UNQUOTE = re.compile(r"""'([^']*)'|"((?:\\.|[^"\\])*)"|\\(.)|([^'"\\]+)""", re.
 _ESCAPED = re.compile(r'\\(["$\\])')
 
 
-class Opening(NamedTuple):
+class Opening(Record):
     """One ``<<WORD``: delimiter without quotes, and what its quotes and dash mean."""
 
     name: str

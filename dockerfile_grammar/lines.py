@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from dockerfile_grammar.errors import DockerfileError
 from dockerfile_grammar.heredocs import Opening, openings
@@ -34,7 +34,7 @@ _CONTINUED = {
 }
 
 
-class Piece(NamedTuple):
+class Piece(Record):
     """From ``offset`` on, a logical line's text was written at this line and column (from 1)."""
 
     offset: int

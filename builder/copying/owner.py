@@ -5,9 +5,10 @@ Dockerfile reference, "COPY --chown" and "USER". Only the stage's files count, n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from builder.errors import BuildInputError
+from records import Record
 
 if TYPE_CHECKING:
     from images.layers.merged import MergedTree
@@ -16,7 +17,7 @@ ID_LIMIT: Final = 2**32 - 2
 """The largest user or group id; the one above it means "unchanged" to the kernel."""
 
 
-class Owner(NamedTuple):
+class Owner(Record):
     """A user id and a group id."""
 
     uid: int
