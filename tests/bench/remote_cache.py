@@ -3,8 +3,8 @@
 ``python -m tests.bench.remote_cache [--quick] [--json FILE]``
 
 The image stands on a base with a toolchain in it; a step installs that, sources are copied, and a
-step works on them. Before each run the machine is emptied: our store is removed and the launcher
-ended, ``buildkitd`` is ended and its root removed. Both push the image and, where something
+step works on them. Before each run the machine is emptied: our store is put aside and the launcher
+ended, ``buildkitd`` is ended and its root put aside. Both push the image and, where something
 changed, write the cache back, each with mode=max. BuildKit works on Debian's docker-registry; ours
 on our registry, and on that one too.
 
@@ -37,7 +37,7 @@ from typing import NamedTuple
 from tests.bench.build import MEGABYTE, copy_of_usr, docker_registry
 from tests.bench.harness import Action, Case, main, quietly
 from tests.bench.main_job import LADING
-from tests.bench.peers import BuildKit, busybox_rootfs, dockerd, lading_registry
+from tests.bench.peers import BuildKit, busybox_rootfs, dockerd, lading_registry, set_aside
 from tests.bench.slow_link import slow_link
 
 SOURCES = 200
@@ -145,7 +145,7 @@ class Job:
     def empty(self) -> None:
         """Our machine as it is before the first job."""
         self.lading("system", "shutdown")()
-        shutil.rmtree(self.folder / "root", ignore_errors=True)
+        set_aside(self.folder / "root")
 
     def after_an_edit(self, empty: Action) -> Action:
         """What comes before a job that has something to do."""
