@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from registry.errors import ObjectStoreError
+from registry.s3.silence import SILENT, Silence
 
 _MISSING: Final = frozenset({"NoSuchKey", "NoSuchUpload", "404", "NotFound"})
 _MOST_PARTS: Final = 10_000
@@ -80,7 +81,9 @@ class Bucket:
         encryption: dict[str, str] | None = None,
         storage_class: str | None = None,
         copy_part_size: int = 128 << 20,
+        patience: float = 30.0,
     ) -> None:
+        self._silence = Silence(patience)
         self._client = client
         self._presigner = client if presigner is None else presigner
         self._bucket = bucket
@@ -124,7 +127,7 @@ class Bucket:
         keys = [{"Key": self._prefix + name} for name in names]
         for start in range(0, len(keys), _DELETED_AT_ONCE):
             chosen = {"Objects": keys[start : start + _DELETED_AT_ONCE], "Quiet": True}
-            with _told("delete_objects"):
+            with self._asked("delete_objects"):
                 answer = self._client.delete_objects(Bucket=self._bucket, Delete=chosen)
             for failed in answer.get("Errors", ()):
                 if failed.get("Code") not in _MISSING:
@@ -215,9 +218,24 @@ class Bucket:
                 )
             )
 
+    @contextmanager
+    def _asked(self, operation: str) -> Iterator[None]:
+        """One request, unless the store was silent a moment ago; errors are told."""
+        self._silence.check()
+        with _told(operation):
+            try:
+                yield
+            except SILENT:
+                self._silence.unheard()
+                raise
+            except ClientError:
+                self._silence.heard()
+                raise
+        self._silence.heard()
+
     def _call(self, operation: str, name: str, **options: Any) -> Any:
         call = getattr(self._client, operation)
-        with _told(operation):
+        with self._asked(operation):
             for _ in range(_ATTEMPTS - 1):
                 try:
                     return call(Bucket=self._bucket, Key=self._prefix + name, **options)
@@ -230,7 +248,7 @@ class Bucket:
         paginator = self._client.get_paginator(operation)
         pages = iter(paginator.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix))
         while True:
-            with _told(operation):
+            with self._asked(operation):
                 page = next(pages, None)
             if page is None:
                 return

@@ -12,10 +12,10 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from registry.errors import RegistryStartError
 from registry.s3.bucket import Bucket
 from registry.s3.settings import StorageSettings
+from registry.s3.silence import give_up
 
 _ATTEMPTS: Final = 6
 _CONNECT_SECONDS: Final = 5
-_READ_SECONDS: Final = 60
 _CONNECTIONS: Final = 64
 _DEFAULT_REGION: Final = "us-east-1"
 
@@ -84,6 +84,7 @@ def _bucket(settings: StorageSettings) -> Bucket:
         encryption=encryption,
         storage_class=settings.storage_class,
         copy_part_size=settings.copy_part_size,
+        patience=settings.timeout,
     )
 
 
@@ -93,14 +94,16 @@ def _client(session: Any, settings: StorageSettings, endpoint: str | None) -> An
     config = Config(
         signature_version="s3v4",
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-        connect_timeout=_CONNECT_SECONDS,
-        read_timeout=_READ_SECONDS,
+        connect_timeout=min(_CONNECT_SECONDS, settings.timeout),
+        read_timeout=settings.timeout,
         max_pool_connections=_CONNECTIONS,
         request_checksum_calculation=checksums,
         # Blobs are verified by their digests, and a range has no checksum.
         response_checksum_validation="when_required",
         s3={"addressing_style": "path" if settings.path_style else "auto"},
     )
-    return session.create_client(
+    client = session.create_client(
         "s3", region_name=region or _DEFAULT_REGION, endpoint_url=endpoint, config=config
     )
+    client.meta.events.register("needs-retry.s3", give_up)
+    return client

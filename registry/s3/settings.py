@@ -22,6 +22,7 @@ MOST_PART: Final = 5 << 30
 _LONGEST_EXPIRY: Final = 7 * 24 * 3600
 """A presigned URL of version 4 ends after a week."""
 
+_LONGEST_SILENCE: Final = 600
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}\Z")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9!_.*'()/-]*\Z")
 
@@ -62,6 +63,9 @@ class StorageSettings:
     part_size: Annotated[Size, "Bytes of a part; an upload takes about three in memory"] = 8 << 20
     copy_part_size: Annotated[Size, "Bytes that the store copies at once"] = 128 << 20
     checksums: Annotated[bool, "Send checksums with uploads; some old servers refuse them"] = True
+    timeout: Annotated[
+        Duration, "How long the store may keep silent; it is asked once more, then clients get 503"
+    ] = 30.0
     redirect: Annotated[bool, "Send clients to the store for blobs, by presigned URLs"] = False
     redirect_expiry: Annotated[Duration, "How long a presigned URL is good for"] = 20 * 60.0
     redirect_endpoint: Annotated[str | None, "The endpoint as clients reach it"] = None
@@ -93,6 +97,8 @@ class StorageSettings:
         for name in ("part_size", "copy_part_size"):
             if not LEAST_PART <= getattr(self, name) <= MOST_PART:
                 yield RegistryConfigError(f"{name} is from 5MiB to 5GiB", where=name)
+        if not 1 <= self.timeout <= _LONGEST_SILENCE:
+            yield RegistryConfigError("timeout is from 1s to 10m", where="timeout")
         if not 1 <= self.redirect_expiry <= _LONGEST_EXPIRY:
             yield RegistryConfigError("a URL lives from 1s to 7d", where="redirect_expiry")
 

@@ -36,6 +36,9 @@ class IndexSettings:
     schema: Annotated[str, "Schema of the tables, which is this registry's alone"] = "lading"
     connections: Annotated[int, "Most connections for reads of one process, besides four"] = 6
     wait: Annotated[Duration, "How long a read waits for a connection, and to connect"] = 10.0
+    timeout: Annotated[
+        Duration, "How long the server may keep silent: to a read; to a write, 30s more"
+    ] = 30.0
 
     def __post_init__(self) -> None:
         if self.type is IndexType.POSTGRESQL:
@@ -62,8 +65,9 @@ class IndexSettings:
             )
         if self.connections < 1:
             yield RegistryConfigError("connections must be positive", where="connections")
-        if not 1 <= self.wait <= 600:
-            yield RegistryConfigError("wait is from 1s to 10m", where="wait")
+        for name in ("wait", "timeout"):
+            if not 1 <= getattr(self, name) <= 600:
+                yield RegistryConfigError(f"{name} is from 1s to 10m", where=name)
 
 
 def _has_password(url: str) -> bool:

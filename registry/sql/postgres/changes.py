@@ -30,6 +30,7 @@ _SLOTS: Final = 4096
 _QUERY: Final = b"SELECT slot, number FROM changes WHERE number > $1"
 _NAME: Final = b"newer_changes"
 _ANSWER_SECONDS: Final = 15.0
+"""How long the query may take at most: everybody waits for it."""
 _TRIES: Final = 2
 
 
@@ -65,9 +66,12 @@ class ChangeBarrier:
     connecting takes a thread.
     """
 
-    def __init__(self, connect: Callable[[], Raw], slots: Slots) -> None:
+    def __init__(
+        self, connect: Callable[[], Raw], slots: Slots, *, patience: float = _ANSWER_SECONDS
+    ) -> None:
         self._connect = connect
         self._slots = slots
+        self._patience = min(patience, _ANSWER_SECONDS)
         self._raw: Raw | None = None
         self._newest = 0
         self._coming: list[asyncio.Future[None]] = []
@@ -118,7 +122,7 @@ class ChangeBarrier:
             return
         loop = asyncio.get_running_loop()
         if self._deadline is None:
-            self._deadline = loop.call_later(_ANSWER_SECONDS, self._overdue, self._passing)
+            self._deadline = loop.call_later(self._patience, self._overdue, self._passing)
 
     async def _open(self) -> None:
         """Connect; nothing that was cached before counts any more."""

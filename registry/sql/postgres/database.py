@@ -93,11 +93,13 @@ class PostgresDatabase(Database):
         self.where = address.where
         self.journal = NoJournal()
         self.generations = Slots()
-        self.barrier = ChangeBarrier(address.connect, self.generations)
+        self.barrier = ChangeBarrier(
+            address.connect_to_read, self.generations, patience=address.timeout
+        )
         self._locks = Locks(address.connect_plainly, address.schema)
         self.offices = LockOffices(self._locks)
-        self._link = self.writer = Link(address.connect)
-        self._readers = Pool(address.connect, size=connections, wait=wait)
+        self._link = self.writer = Link(address.connect_to_write)
+        self._readers = Pool(address.connect_to_read, size=connections, wait=wait)
         self._scratch: list[Connection] = []
         self._scratch_lock = threading.Lock()
         self._gathering = Gathering(self._run_batch)
@@ -106,16 +108,16 @@ class PostgresDatabase(Database):
         self._batch = 0
         self._noted = False
         self._format = sqlite_schema.VERSION
+        growing = Link(address.connect)
         try:
+            growing.open()
+            check_server(growing, self.where)
+            migrate_index(growing, address.schema, where=self.where)
             self._link.open()
-            check_server(self._link, self.where)
-            migrate_index(self._link, address.schema, where=self.where)
         except DatabaseError as error:
-            self._link.close()
             raise start_error(error, self.where) from error
-        except BaseException:
-            self._link.close()
-            raise
+        finally:
+            growing.close()
 
     def close(self) -> None:
         """See ``Database``; the barrier is closed by who has its event loop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -16,12 +17,16 @@ from registry.sql.connection import Cursor
 from registry.sql.errors import DatabaseError, DatabaseLostError
 from registry.sql.postgres.dialect import translate
 from registry.sql.postgres.faults import fault_of
+from registry.sql.postgres.patience import PatientConnection, Pause
 from registry.sql.settings import IndexSettings
 
 Raw: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 LOCK_SECONDS: Final = 30
 """How long a statement waits for others, as with SQLite."""
+_LOOK_SECONDS: Final = 10.0
+"""How long a look at a lock may take, which waits for nobody."""
+
 _IDLE_SECONDS: Final = 60
 """After so long within a transaction that asks nothing, its process stands still: others go on."""
 
@@ -60,21 +65,46 @@ class Address:
             ) from None
         timeout = str(max(2, int(settings.wait)))
         self._dsn = make_conninfo("", **{**_DEFAULTS, "connect_timeout": timeout, **given})
+        self.timeout = settings.timeout
+        self._pause = Pause()
         self.schema = settings.schema
         host = given.get("host") or "localhost"
         self.where = f"postgresql://{host}/{given.get('dbname') or ''}?schema={self.schema}"
 
     def connect_plainly(self) -> Raw:
-        """A connection for who writes psycopg's own parameters; raises as ``connect``."""
-        return psycopg.connect(self._dsn, autocommit=True)
+        """A connection for who writes psycopg's own parameters; raises as ``connect``.
 
-    def connect(self, schema: str | None = None) -> Raw:
+        Nothing that is asked there takes the server long.
+        """
+        connect = partial(PatientConnection.connect, self._dsn, autocommit=True)
+        raw = self._pause.connect(connect)
+        raw.patience = min(self.timeout, _LOOK_SECONDS)
+        return raw
+
+    def connect_to_write(self, schema: str | None = None) -> Raw:
+        """The same as ``connect``, for statements that also wait for others."""
+        return self.connect(schema, patience=LOCK_SECONDS + self.timeout)
+
+    def connect_to_read(self, schema: str | None = None) -> Raw:
+        """The same as ``connect``, for statements of requests."""
+        return self.connect(schema, patience=self.timeout)
+
+    def connect(self, schema: str | None = None, *, patience: float | None = None) -> Raw:
         """A new connection that commits each statement; its tables are those of ``schema``.
+
+        An answer may take ``patience`` seconds, None is for work that takes as long as it takes.
 
         Raises:
             psycopg.Error: there is none to be had.
         """
-        raw = psycopg.connect(self._dsn, autocommit=True, cursor_factory=psycopg.RawCursor)
+        connect = partial(
+            PatientConnection.connect,
+            self._dsn,
+            autocommit=True,
+            cursor_factory=psycopg.RawCursor,
+        )
+        raw = self._pause.connect(connect)
+        raw.patience = self.timeout
         try:
             # One type for all integers: one prepared statement, whatever their sizes.
             raw.adapters.register_dumper(int, Int8Dumper)
@@ -91,6 +121,7 @@ class Address:
         except BaseException:
             raw.close()
             raise
+        raw.patience = patience
         return raw
 
 

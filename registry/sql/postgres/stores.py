@@ -46,16 +46,16 @@ class PostgresStore:
         self._number = lock_number(schema, "writes")
         self._format = len(steps)
         self._lock = threading.Lock()
-        self._link = Link(lambda: address.connect(schema))
-        self._readers = Pool(lambda: address.connect(schema), size=_READERS, wait=wait)
+        self._link = Link(lambda: address.connect_to_write(schema))
+        self._readers = Pool(lambda: address.connect_to_read(schema), size=_READERS, wait=wait)
+        growing = Link(lambda: address.connect(schema))
         try:
-            self._link.open()
-            migrate_store(self._link, schema, steps, where=self.where)
+            growing.open()
+            migrate_store(growing, schema, steps, where=self.where)
         except DatabaseError as error:
             raise start_error(error, self.where) from error
         finally:
-            # Most rooms write seldom, and some never.
-            self._link.close()
+            growing.close()
 
     def reader(self) -> Connection:
         """See ``Store``."""

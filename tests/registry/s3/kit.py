@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -54,6 +55,15 @@ class Server:
     def environment(self) -> dict[str, str]:
         """What gives the SDK its credentials."""
         return {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET}
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It is there while the block runs, takes connections, and does nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     @cached_property
     def client(self) -> Any:

@@ -65,6 +65,7 @@ def test_comments_before_a_table() -> None:
         ("schema", "x" * 41),
         ("connections", 0),
         ("wait", 0.0),
+        ("timeout", 0.0),
     ],
 )
 def test_settings_that_make_no_sense(field: str, value: object) -> None:
