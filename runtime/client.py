@@ -323,7 +323,13 @@ def _listen(folder: str, version: str) -> None:
 def _spawn(folder: str, version: str, listener: socket.socket) -> None:
     folder = os.path.abspath(folder)
     idle = os.environ.get("LADING_LAUNCHER_IDLE", _DEFAULT_IDLE)
-    arguments = [f"{folder}/{SOCKET_NAME}", _program("launcher"), folder, version, idle]
+    arguments = [
+        f"{folder}/{SOCKET_NAME}",
+        _program("launcher", settled=True),
+        folder,
+        version,
+        idle,
+    ]
     inherited = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     log = os.open(
         f"{folder}/{_LOG_NAME}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
@@ -352,11 +358,14 @@ def _spawn(folder: str, version: str, listener: socket.socket) -> None:
             os.close(fd)
 
 
-def _program(module: str) -> str:
-    """The text that runs a module of this package by its ``main``."""
+def _program(module: str, *, settled: bool = False) -> str:
+    """The text that runs a module of this package by its ``main``.
+
+    ``settled`` says that what it loads stays, so that nobody need look for garbage among it.
+    """
     source = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     return (
-        "import sys; "
+        f"import gc, sys; {'gc.disable(); ' if settled else ''}"
         f"sys.path.insert(0, {source!r}); "
         f"from runtime.{module} import main; "
         "main(sys.argv[1:])"

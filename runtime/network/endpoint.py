@@ -16,7 +16,7 @@ import errno
 import os
 import socket
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from records import Record, field
 from runtime.network import addresses, foreign, nftables, rtnetlink, ruleset
@@ -36,7 +36,10 @@ from runtime.network.netlink import NetlinkSocket
 from runtime.network.ports import PortBinding, release, reserve
 from runtime.network.ruleset import Published
 
-LEDGER_DIRECTORY = Path("/run/lading/network")
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LEDGER_DIRECTORY = "/run/lading/network"
 """Not in a store's run-time directory: the bridge is the machine's, and so is the list of who uses
 it.
 """
@@ -55,7 +58,7 @@ class Endpoint(Record):
     hardware_address: str
     host_link: str
     ports: tuple[PortBinding, ...] = ()
-    ledger_directory: Path = LEDGER_DIRECTORY
+    ledger_directory: str | Path = LEDGER_DIRECTORY
     reservations: tuple[socket.socket, ...] = field(default=(), repr=False, compare=False)
     firewall: NetlinkSocket | None = field(default=None, repr=False, compare=False)
 
@@ -76,7 +79,7 @@ def attach(
     ports: Sequence[PortBinding] = (),
     address: str | None = None,
     owner_pid: int | None = None,
-    ledger_directory: Path = LEDGER_DIRECTORY,
+    ledger_directory: str | Path = LEDGER_DIRECTORY,
 ) -> Endpoint:
     """Give the network namespace of this descriptor a link ``eth0`` on ``bridge``, an address and a
     default route.
@@ -162,7 +165,7 @@ def _claim(
     ports: Sequence[PortBinding],
     wanted: str | None,
     owner: Owner,
-    directory: Path,
+    directory: str | Path,
 ) -> tuple[Bridge, Lease]:
     """Under the ledger's lock: see to the bridge and the rules, and write the lease down."""
     with locked(directory, ledger_name(name)) as ledger:
@@ -252,7 +255,7 @@ def _connect(
 
 
 def _give_back(
-    bridge: str, identifier: str, directory: Path, firewall: NetlinkSocket | None
+    bridge: str, identifier: str, directory: str | Path, firewall: NetlinkSocket | None
 ) -> None:
     with locked(directory, ledger_name(bridge)) as ledger:
         lease = ledger.leases.pop(identifier, None)

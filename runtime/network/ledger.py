@@ -15,14 +15,16 @@ import fcntl
 import json
 import os
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from records import Record
 from runtime.network.addresses import from_number, to_number
 from runtime.network.errors import AddressPoolError
 from runtime.network.ruleset import Published, Subnet
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _FORMAT = 2
 _SWEEP = 8
@@ -176,15 +178,15 @@ class Ledger:
 
 
 @contextmanager
-def locked(directory: Path, name: str) -> Iterator[Ledger]:
+def locked(directory: str | Path, name: str) -> Iterator[Ledger]:
     """Hold the ledger ``name`` alone; changes made to it are written when the body ends without an
     exception.
 
     A file that cannot be read as a ledger (a torn disk, a hand edit) is treated as empty.
     """
-    directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-    lock = os.open(directory / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    path, stage = directory / f"{name}.json", directory / f"{name}.new"
+    os.makedirs(directory, mode=0o711, exist_ok=True)
+    lock = os.open(f"{directory}/{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    path, stage = f"{directory}/{name}.json", f"{directory}/{name}.new"
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         before = _read(path) or _read(stage)
@@ -192,18 +194,21 @@ def locked(directory: Path, name: str) -> Iterator[Ledger]:
         yield ledger
         after = json.dumps(ledger.to_json(), separators=(",", ":")).encode()
         if after != before:
-            stage.write_bytes(after)
+            with open(stage, "wb") as file:
+                file.write(after)
             # A name that is replaced makes ext4 write the file out first, for milliseconds. Whoever
             # is killed in between leaves the whole new file under its other name.
-            path.unlink(missing_ok=True)
-            stage.rename(path)
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            os.rename(stage, path)
     finally:
         os.close(lock)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: str) -> bytes:
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except FileNotFoundError:
         return b""
 

@@ -245,7 +245,7 @@ def test_the_launcher_needs_nothing_but_the_standard_library() -> None:
     [
         ("runtime.detach", "signal typing re enum json socket collections contextlib"),
         ("runtime.launcher, runtime.shim, runtime.rehearsal", "dataclasses inspect platform"),
-        ("runtime.launcher, runtime.shim, runtime.rehearsal", "traceback tokenize subprocess"),
+        ("runtime.launcher, runtime.shim, runtime.rehearsal", "traceback pathlib subprocess"),
     ],
 )
 def test_what_a_client_may_wait_for_loads_little(modules: str, unwanted: str) -> None:
