@@ -60,8 +60,10 @@ def backup(
     config = store_config(app, file, root)
     require_sqlite(
         config,
-        fix="dump its schemas with pg_dump, and keep the bucket's versions; or move the store to"
-        " files with `lading registry migrate`, back that up, and move it back",
+        lambda dump, _: (
+            f"dump it with `{dump}`, and let the bucket keep versions; or move the store to files"
+            " with `lading registry migrate`, back that up, and move it back"
+        ),
     )
     with open_store(config) as (_, storage):
         report = back_up(config.root, storage, target, index_only=index_only, jobs=jobs)
@@ -90,7 +92,13 @@ def restore(
     if file is None and root is None:
         raise click.UsageError("name the folder of the new store with --storage, or --config")
     config = read_config(app, file, root)
-    require_sqlite(config, fix="restore to files or a bucket, and move that to PostgreSQL")
+    require_sqlite(
+        config,
+        lambda _, restore: (
+            f"stop every replica and bring back a dump with `{restore}`; a copy that `lading"
+            " registry backup` made is restored to files or a bucket, and moved to PostgreSQL"
+        ),
+    )
     report = bring_back(source, config.root, partial(open_storage, config), jobs=jobs)
     return _show(report, style, "restored")
 

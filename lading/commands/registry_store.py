@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from registry.config import RegistryConfig
     from registry.index import SqlIndex
     from registry.protocols import Storage
+    from registry.sql.settings import IndexSettings
 
 _MAKE_ROOM = "see that the disk works and has room, then run this again"
 
@@ -115,8 +116,11 @@ def store_config(
     return config
 
 
-def require_sqlite(config: RegistryConfig, *, fix: str) -> None:
+def require_sqlite(config: RegistryConfig, instead: Callable[[str, str], str]) -> None:
     """Refuse what is done to the file of an index.
+
+    ``instead`` makes the advice of two command lines: one that dumps the database, and one that
+    brings the dump back.
 
     Raises:
         RegistryConfigError: the index is in PostgreSQL.
@@ -126,8 +130,23 @@ def require_sqlite(config: RegistryConfig, *, fix: str) -> None:
 
     if config.index.type is not IndexType.SQLITE:
         raise RegistryConfigError(
-            "this command does not work on an index in PostgreSQL", where="index.type", fix=fix
+            "this command does not work on an index in PostgreSQL",
+            where="index.type",
+            fix=instead(*_dump_lines(config.index)),
         )
+
+
+def _dump_lines(index: IndexSettings) -> tuple[str, str]:
+    """How the index and its rooms' schemas are dumped and brought back, for a shell."""
+    from shlex import quote
+
+    # The file may have a password, which is nobody's business here.
+    url = quote(index.url) if index.url_file is None else f'"$(cat {quote(str(index.url_file))})"'
+    schemas = " ".join(f"--schema={quote(name)}" for name in (index.schema, f"{index.schema}_*"))
+    return (
+        f"pg_dump {schemas} --format=custom --file=lading.dump {url}",
+        f"pg_restore --clean --if-exists --dbname={url} lading.dump",
+    )
 
 
 @contextmanager
@@ -253,16 +272,27 @@ def check(app: App, /, *, file: Path | None, root: Path | None, style: str) -> i
     config = store_config(app, file, root)
     with open_store(config) as (index, storage):
         findings = list(inspect(config.root, index, storage))
+        place = _place_of(config, index, storage)
     broken = any(finding.severity is Severity.PROBLEM for finding in findings)
     if style == "json":
-        document = {"clean": not broken, "findings": [finding.as_json() for finding in findings]}
+        found = [finding.as_json() for finding in findings]
+        document = {"clean": not broken, "store": place, "findings": found}
         click.echo(json.dumps(document))
         return FAILED_STATUS if broken else 0
     for finding in findings:
         click.echo(f"{finding.where}: {finding.what} [{finding.code}]; {finding.fix}", err=True)
     if not broken:
-        click.echo(f"{config.root}: every promise is kept")
+        click.echo(f"{place}: every promise is kept")
     return FAILED_STATUS if broken else 0
+
+
+def _place_of(config: RegistryConfig, index: SqlIndex, storage: Storage) -> str:
+    """Where the store is: a folder, or a database, or a bucket with one of both."""
+    from registry.sql.settings import IndexType
+
+    shared = config.index.type is IndexType.POSTGRESQL
+    names = index.where if shared else str(config.root)
+    return names if storage.place is None else f"{names} and bucket {storage.place}"
 
 
 @click.command()
@@ -334,7 +364,13 @@ def rebuild_index(
     from registry.service import open_storage
 
     config = store_config(app, file, root, lost_index=True)
-    require_sqlite(config, fix="go back to a moment of the database, by PostgreSQL's own means")
+    require_sqlite(
+        config,
+        lambda _, restore: (
+            "a database has no journal to be made anew from; stop every replica, bring back a dump"
+            f" with `{restore}`, then run `lading registry check`"
+        ),
+    )
     if gather is not None:
         gather = parse_name(gather)
     report = rebuild(config.root, open_storage(config), gather=gather)
