@@ -165,8 +165,7 @@ def run_build(
         if not revalidates(plan):
             _record(key, plan, image, seen, found, used, shop)
     # Builds that were killed leave stages behind; no command need be given for them to go.
-    shop.store.blobs.sweep_stages()
-    shop.store.snapshots.sweep_leftovers()
+    shop.store.sweep_leftovers()
     return BuildResult(
         descriptor=image.descriptor,
         image_id=image.image_id,

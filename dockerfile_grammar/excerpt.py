@@ -4,6 +4,7 @@ column is known.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _RULE = "-" * 20
 
 def source_lines(source: bytes) -> list[str]:
     """The physical lines of a file, as the grammar counts them: only a line feed ends one."""
-    lines = source.decode("utf-8-sig", "replace").split("\n")
+    lines = source.removeprefix(BOM_UTF8).decode("utf-8", "replace").split("\n")
     return lines[:-1] if lines[-1] == "" else lines
 
 

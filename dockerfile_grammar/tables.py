@@ -27,7 +27,7 @@ FORMAT: Final = 1
 def load(escape: str, *, starts: Sequence[str]) -> Tables:
     """The tables for files with this escape character; ``starts`` are the start rules."""
     try:
-        with open(_path(_here(), escape), encoding="ascii") as file:
+        with open(_path(_here(), escape), encoding="utf-8") as file:
             if file.readline() == _head(starts):
                 return Tables(**json.load(file))
     except (OSError, ValueError, TypeError):

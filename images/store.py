@@ -124,6 +124,13 @@ class ImageStore:
 
         return Snapshots(self.root)
 
+    def sweep_leftovers(self) -> None:
+        """Remove what killed processes left of blobs and unpacked layers."""
+        self.blobs.sweep_stages()
+        # An empty machine has none, nor needs what looks for them.
+        if os.path.isdir(os.path.join(self.directory, "snapshots")):
+            self.snapshots.sweep_leftovers()
+
     def close(self) -> None:
         """Close the database; the store may still be used, which opens it again."""
         self.db.close()

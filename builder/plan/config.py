@@ -6,7 +6,6 @@ Field names, history lines and the CMD/ENTRYPOINT rules are BuildKit's (comment
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -22,6 +21,13 @@ PROTOCOLS: Final = frozenset({"tcp", "udp", "sctp"})
 
 class ConfigError(ValueError):
     """A value that an image config cannot hold; the text is the message."""
+
+
+def _copied(value: Any) -> Any:
+    """A copy of what JSON can say; the general one of the standard library is slow to load."""
+    if isinstance(value, Mapping):
+        return {name: _copied(item) for name, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 class ConfigDraft:
@@ -43,17 +49,16 @@ class ConfigDraft:
 
     def fork(self) -> ConfigDraft:
         """A copy for a stage that starts from this one."""
-        made = copy.copy(self)
-        made.config = copy.deepcopy(self.config)
+        made = ConfigDraft()
+        vars(made).update(vars(self))
+        made.config = _copied(self.config)
         made.history = list(self.history)
         made.cmd_here = False
         return made
 
     def inherit(self, config: Mapping[str, Any]) -> None:
         """Begin with a copy of a base's config."""
-        self.config = copy.deepcopy(
-            {name: value for name, value in config.items() if value is not None}
-        )
+        self.config = _copied({name: value for name, value in config.items() if value is not None})
 
     @property
     def extent(self) -> int:

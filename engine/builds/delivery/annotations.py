@@ -26,8 +26,8 @@ INDEX_DESCRIPTOR: Final = "index-descriptor"
 LEVELS: Final = (MANIFEST, INDEX, MANIFEST_DESCRIPTOR, INDEX_DESCRIPTOR)
 
 _LEVEL = r"[a-z-]+(?:\[[^\]]*\])?"
-_PREFIX = re.compile(rf"({_LEVEL}(?:,{_LEVEL})*):(.*)\Z", re.DOTALL)
-_LEVEL_PARTS = re.compile(r"([a-z-]+)(?:\[([^\]]*)\])?\Z")
+_PREFIX = rf"(?s:({_LEVEL}(?:,{_LEVEL})*):(.*)\Z)"
+_LEVEL_PARTS = r"([a-z-]+)(?:\[([^\]]*)\])?\Z"
 
 
 class AnnotationError(InputError):
@@ -105,7 +105,7 @@ def annotations_of(
 
 def _split(text: str) -> tuple[str, str]:
     """The levels and the rest; a colon behind the first ``=`` belongs to the value."""
-    match = _PREFIX.match(text)
+    match = re.match(_PREFIX, text)
     if match is None or "=" in match[1]:
         return "", text
     return match[1], match[2]
@@ -123,7 +123,7 @@ def _levels(prefix: str, where: str) -> list[tuple[str, Platform | None]]:
         return [(MANIFEST, None)]
     found: list[tuple[str, Platform | None]] = []
     for text in re.split(r",(?![^\[]*\])", prefix):
-        match = _LEVEL_PARTS.match(text)
+        match = re.match(_LEVEL_PARTS, text)
         level = match[1] if match else text
         if match is None or level not in LEVELS:
             from dockerfile_grammar.suggest import with_suggestion

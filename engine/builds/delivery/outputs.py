@@ -6,8 +6,6 @@ file is looked at, and nothing depends on the terminal.
 
 from __future__ import annotations
 
-import csv
-
 from engine.builds.delivery.annotations import Annotation, parse_attribute
 from images.errors import EnvironmentFault, InputError
 from images.reference import Reference
@@ -173,6 +171,8 @@ def parse_output(text: str, *, where: str = "--output") -> Output:
     """
     if not text:
         raise OutputError("empty", where=where, fix="write -o DIR or -o type=...,dest=...")
+    import csv
+
     try:
         (fields,) = csv.reader([text], strict=True)
     except (csv.Error, ValueError) as error:

@@ -6,7 +6,6 @@ images of a registry, as ``user/app:cache`` does.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -258,11 +257,14 @@ class _Options:
 
 
 def _fields(text: str, flag: str) -> list[str]:
-    try:
-        rows = list(csv.reader([text], strict=True))
-    except csv.Error as error:
-        raise invalid(text, flag, str(error)) from error
-    fields = rows[0] if rows else []
+    fields = text.split(",")
+    if any(mark in text for mark in '"\r\n'):
+        import csv
+
+        try:
+            fields = next(csv.reader([text], strict=True), [])
+        except csv.Error as error:
+            raise invalid(text, flag, str(error)) from error
     if not any(fields):
         raise OptionError("an empty value names no cache", where=flag)
     return fields
