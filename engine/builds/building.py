@@ -64,11 +64,15 @@ class LazyRunner:
         if self._ready:
             return
         self._ready = True
-        from pathlib import Path
+        from contextlib import suppress
 
-        from engine.builds.steps import ContainerSteps
+        from runtime.client import prepare
+        from runtime.errors import RuntimeFault
 
-        ContainerSteps(Path(self._yard.runtime_dir)).expect()
+        with suppress(RuntimeFault, OSError):
+            prepare(self._yard.runtime_dir)
+        # Imported while the launcher starts, which needs none of it.
+        import engine.builds.steps  # noqa: F401
 
     def run(self, step: RunStep) -> int:
         """Run one step in a container; raises as ``StepRunner.run``.

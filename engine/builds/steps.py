@@ -7,7 +7,7 @@ the runtime keeps: no mount point, hosts or resolv.conf file is left in the uppe
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +18,7 @@ from engine.builds.emulation import Emulation
 from engine.processes import Pipes, follow
 from records import replace
 from runtime import defaults
-from runtime.client import prepare
 from runtime.client import run as start
-from runtime.errors import RuntimeFault
 from runtime.request import ContainerRequest, Rootfs, SecretFile
 from runtime.spec import Mount, Resources, Rlimit, Spec, default_spec
 
@@ -46,11 +44,6 @@ class ContainerSteps:
     def check(self, platform: Platform) -> None:
         """Whether commands of another platform can be run; raises as ``Emulation.check``."""
         Emulation().check(platform)
-
-    def expect(self) -> None:
-        """As ``StepRunner.expect``."""
-        with suppress(RuntimeFault, OSError):
-            prepare(self._runtime_dir)
 
     def run(self, step: RunStep) -> int:
         """Run one step to its end; see ``StepRunner.run``.
@@ -142,7 +135,7 @@ def make_spec(step: RunStep, sockets: dict[str, Path]) -> Spec:
     )
     taken = {mount.destination for mount in mounts}
     kept = tuple(m for m in spec.mounts if m in mounts or m.destination not in taken)
-    return replace(spec, hostname=step.hostname, mounts=kept)
+    return replace(spec, hostname=step.hostname, mounts=kept, hooks=given.hooks)
 
 
 def _devices(step: RunStep) -> Edits:

@@ -146,10 +146,11 @@ class RegistryCache:
         return CacheIndex(tuple(records))
 
     async def _index(self, client: RegistryClient, manifest: Manifest) -> CacheIndex:
-        known, key = self._line.documents, (self._at.registry, manifest.config.digest)
+        known, key = self._line.indexes, (self._at.registry, manifest.config.digest)
         if key not in known:
-            known[key] = await client.read_blob(self._at, manifest.config, limit=INDEX_LIMIT)
-        return decode(known[key])
+            raw = await client.read_blob(self._at, manifest.config, limit=INDEX_LIMIT)
+            known[key] = decode(raw)
+        return known[key]
 
     async def _carried(
         self, client: RegistryClient, document: Manifest | Index

@@ -13,6 +13,7 @@ from images.client.scope import Cancelled, Scope
 from images.futures import CancelledError
 
 if TYPE_CHECKING:
+    from builder.remote.index import CacheIndex
     from engine.access import Access
     from images.client import RegistryClient
     from images.digest import Digest
@@ -33,8 +34,8 @@ class Line:
         self._turns: dict[tuple[str, Digest], threading.Lock] = {}
         self._holders: dict[tuple[str, Digest], str] = {}
         self._seen: dict[tuple[str, str, Digest], float] = {}
-        self.documents: dict[tuple[str, Digest], bytes] = {}
-        """Small blobs that were read, by registry: a cache is read before it is written."""
+        self.indexes: dict[tuple[str, Digest], CacheIndex] = {}
+        """Caches that were read, by registry and config: one is read before it is written."""
 
     def call(self, action: Callable[[RegistryClient], Coroutine[Any, Any, _T]]) -> _T:
         """Run one action with the client and wait for it.
