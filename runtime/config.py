@@ -141,6 +141,15 @@ class Linux(Record):
         return next((entry for entry in self.namespaces if entry.type == kind), None)
 
 
+class Hook(Record):
+    """A program of the host; ``args`` begin with its name, ``timeout`` is in seconds."""
+
+    path: str
+    args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    timeout: int | None = None
+
+
 class Spec(Record):
     """A whole container configuration."""
 
@@ -151,6 +160,8 @@ class Spec(Record):
     mounts: tuple[Mount, ...] = ()
     linux: Linux = Linux()
     annotations: Mapping[str, str] = field(default_factory=dict)
+    hooks: tuple[Hook, ...] = ()
+    """Those of ``createContainer``; others are not run."""
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Spec:

@@ -11,6 +11,7 @@ from runtime.config import (
     Capabilities,
     Device,
     DeviceRule,
+    Hook,
     Linux,
     Mount,
     Namespace,
@@ -78,6 +79,7 @@ def write_spec(spec: Spec) -> dict[str, Any]:
             "mounts": [_mount_json(mount) for mount in spec.mounts],
             "annotations": dict(spec.annotations),
             "linux": _linux_json(spec.linux),
+            "hooks": _compact({"createContainer": [_hook_json(hook) for hook in spec.hooks]}),
         }
     )
 
@@ -88,6 +90,17 @@ def _compact(mapping: dict[str, Any]) -> dict[str, Any]:
         for key, value in mapping.items()
         if value is not None and value != "" and value != [] and value != {}
     }
+
+
+def _hook_json(hook: Hook) -> dict[str, Any]:
+    return _compact(
+        {
+            "path": hook.path,
+            "args": list(hook.args),
+            "env": list(hook.env),
+            "timeout": hook.timeout,
+        }
+    )
 
 
 def _mount_json(mount: Mount) -> dict[str, Any]:
@@ -241,6 +254,7 @@ class _Reader:
             mounts=tuple(entry.mount() for entry in self.children("mounts")),
             linux=self.child("linux").linux(),
             annotations=self.table("annotations"),
+            hooks=tuple(it.hook() for it in self.child("hooks").children("createContainer")),
         )
 
     def process(self) -> Process:
@@ -277,6 +291,14 @@ class _Reader:
         if not all(isinstance(value, int) for value in values):
             raise self._fault(key, "a list of integers")
         return tuple(values)
+
+    def hook(self) -> Hook:
+        path, timeout = self.text("path"), self.optional("timeout")
+        if not path.startswith("/"):
+            raise self._fault("path", "an absolute path")
+        if timeout is not None and timeout <= 0:
+            raise self._fault("timeout", "greater than zero")
+        return Hook(path, self.texts("args"), self.texts("env"), timeout)
 
     def mount(self) -> Mount:
         destination = self.text("destination")

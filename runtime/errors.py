@@ -1,8 +1,8 @@
 """The one error of this package: what happened, where, how to fix it, and a stable code.
 
 Codes: ``command-not-found`` (a shell would say 127), ``command-not-executable`` (126),
-``user-unknown``, ``mount-refused``, ``request-invalid``, ``busy``, and ``runtime`` for everything
-that is the machine's or our own fault.
+``user-unknown``, ``mount-refused``, ``request-invalid``, ``hook-failed``, ``busy``, and
+``runtime`` for everything that is the machine's or our own fault.
 """
 
 from __future__ import annotations

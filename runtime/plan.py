@@ -121,7 +121,7 @@ def plan(
         operations.append(Terminal(spec.process.console_size))
     if furniture is None:
         operations += _covers(spec)
-    return [*operations, *_finish(spec)]
+    return [*operations, *_finish(spec, places)]
 
 
 def standard_mounts(standard: Spec, places: Places) -> list[Operation]:
@@ -168,13 +168,17 @@ def _covers(spec: Spec) -> list[Operation]:
     ]
 
 
-def _finish(spec: Spec) -> list[Operation]:
+def _finish(spec: Spec, places: Places) -> list[Operation]:
     linux = spec.linux
-    names: list[Operation] = []
+    last: list[Operation] = []
     if linux.namespace("uts") is not None:
-        names.append(Hostname(spec.hostname, spec.domainname))
+        last.append(Hostname(spec.hostname, spec.domainname))
+    if spec.hooks:
+        from runtime.hooks import Hooks
+
+        last.append(Hooks(spec, places.state))
     return [
-        *names,
+        *last,
         PivotRoot(),
         RootAttributes(spec.root.readonly, linux.rootfs_propagation),
     ]

@@ -1,8 +1,8 @@
 """Devices for steps by the Container Device Interface: what the files of its folders say is done.
 
 CNCF CDI 0.8 (SPEC.md): JSON or YAML files, one kind each; those of ``/var/run/cdi`` go before those
-of ``/etc/cdi``. Hooks are programs that a runtime would run on the host beside the container; ours
-runs none, so a device that needs some is refused.
+of ``/etc/cdi``. Of hooks, programs of the host that a runtime calls, ours runs those of
+``createContainer``, which prepare a root; a device that needs others is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from builder.errors import BuildEnvironmentError
 from records import Record
-from runtime.config import Device, Mount
+from runtime.config import Device, Hook, Mount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SIZE: Final = 4 << 20
 CLASS: Final = "org.mobyproject.buildkit.device.class"
 """The annotation by which BuildKit finds devices of several vendors."""
+RUN_HOOK: Final = "createContainer"
 
 
 class Known(Record):
@@ -43,6 +44,7 @@ class Edits(Record):
     env: tuple[str, ...] = ()
     devices: tuple[Device, ...] = ()
     mounts: tuple[Mount, ...] = ()
+    hooks: tuple[Hook, ...] = ()
     missing: tuple[str, ...] = ()
     """Devices that nobody knows, and that the step can do without."""
 
@@ -68,14 +70,10 @@ def edits_of(wanted: Iterable[DeviceSpec], folders: Sequence[Path]) -> Edits:
     env: list[str] = []
     devices: dict[str, Device] = {}
     mounts: dict[str, Mount] = {}
+    hooks: list[Hook] = []
     for edits, where in _once(chosen.values()):
-        if edits.get("hooks"):
-            raise BuildEnvironmentError(
-                "the device wants hooks, programs on the host that are not run here",
-                where=where,
-                fix="generate the file without hooks, and do in the Dockerfile what they do",
-            )
         try:
+            hooks += [_hook(item, where) for item in edits.get("hooks") or ()]
             env += [str(pair) for pair in edits.get("env") or ()]
             made = [_device(node, where) for node in edits.get("deviceNodes") or ()]
             devices.update((one.path, one) for one in made)
@@ -84,7 +82,11 @@ def edits_of(wanted: Iterable[DeviceSpec], folders: Sequence[Path]) -> Edits:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BuildEnvironmentError(f"not a CDI file: {error!r}", where=where) from error
     return Edits(
-        tuple(env), tuple(devices.values()), tuple(mounts.values()), tuple(dict.fromkeys(missing))
+        tuple(env),
+        tuple(devices.values()),
+        tuple(mounts.values()),
+        tuple(hooks),
+        tuple(dict.fromkeys(missing)),
     )
 
 
@@ -175,6 +177,24 @@ def _device(node: Mapping[str, Any], where: str) -> Device:
         int(node.get("uid") or 0),
         int(node.get("gid") or 0),
     )
+
+
+def _hook(item: Mapping[str, Any], where: str) -> Hook:
+    name, path, timeout = str(item["hookName"]), str(item["path"]), item.get("timeout")
+    if name != RUN_HOOK:
+        raise BuildEnvironmentError(
+            f"the device wants a hook {name}, of which only {RUN_HOOK} is run here",
+            where=where,
+            fix=f"generate the file with {RUN_HOOK} hooks alone, as nvidia-ctk cdi generate does",
+        )
+    if not os.path.isabs(path):
+        raise BuildEnvironmentError(f"the hook {path} is no absolute path", where=where)
+    if timeout is not None and (not isinstance(timeout, int) or timeout <= 0):
+        raise BuildEnvironmentError(
+            f"the timeout of {path} is not a number of seconds", where=where
+        )
+    args, env = (tuple(str(text) for text in item.get(key) or ()) for key in ("args", "env"))
+    return Hook(path, args, env, timeout)
 
 
 def _mount(item: Mapping[str, Any]) -> Mount:

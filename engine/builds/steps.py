@@ -135,7 +135,7 @@ def make_spec(step: RunStep, sockets: dict[str, Path]) -> Spec:
     )
     taken = {mount.destination for mount in mounts}
     kept = tuple(m for m in spec.mounts if m in mounts or m.destination not in taken)
-    return replace(spec, hostname=step.hostname, mounts=kept)
+    return replace(spec, hostname=step.hostname, mounts=kept, hooks=given.hooks)
 
 
 def _devices(step: RunStep) -> Edits:

@@ -13,7 +13,7 @@ import pytest
 from builder.errors import BuildEnvironmentError
 from builder.plan.devices import DeviceSpec
 from engine.builds.cdi import CLASS, edits_of
-from runtime.config import Mount
+from runtime.config import Hook, Mount
 
 
 def _file(folder: Path, name: str = "gpu.json", **changes: Any) -> Path:
@@ -83,6 +83,23 @@ def test_yaml_and_a_folder_that_goes_before(tmp_path: Path) -> None:
     assert found.env == ("GPU=other",)
 
 
+def test_hooks_of_all_that_is_wanted_once(tmp_path: Path) -> None:
+    def hook(name: str) -> dict[str, Any]:
+        args = ["nvidia-cdi-hook", name]
+        return {"hookName": "createContainer", "path": "/usr/bin/x", "args": args, "env": ["A=1"]}
+
+    devices = [
+        {"name": str(number), "containerEdits": {"hooks": [hook("create-symlinks")]}}
+        for number in range(2)
+    ]
+    _file(tmp_path, containerEdits={"hooks": [hook("update-ldcache")]}, devices=devices)
+    made = [Hook("/usr/bin/x", ("nvidia-cdi-hook", name), ("A=1",)) for name in HOOKS]
+    assert _edits(tmp_path, "v.example/gpu=*").hooks == tuple(made)
+
+
+HOOKS = ("update-ldcache", "create-symlinks", "create-symlinks")
+
+
 def test_devices_that_are_not_there(tmp_path: Path) -> None:
     _file(tmp_path)
     for name in ("v.example/gpu=7", "w.example/gpu", "nothing"):
@@ -95,7 +112,10 @@ def test_devices_that_are_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("edits", "says"),
     [
-        ({"hooks": [{"hookName": "createContainer", "path": "/bin/x"}]}, "wants hooks"),
+        ({"hooks": [{"hookName": "prestart", "path": "/bin/x"}]}, "wants a hook prestart"),
+        ({"hooks": [{"hookName": "createContainer", "path": "x"}]}, "no absolute path"),
+        ({"hooks": [{"hookName": "createContainer", "path": "/x", "timeout": -1}]}, "timeout"),
+        ({"hooks": [{"path": "/bin/x"}]}, "not a CDI file"),
         ({"deviceNodes": [{"path": "/dev/x", "hostPath": "/dev/none"}]}, "is not there"),
         ({"deviceNodes": [{"path": "/dev/x", "hostPath": "/etc"}]}, "is not a device node"),
         ({"deviceNodes": [{"path": "/etc/x", "hostPath": "/dev/null"}]}, "not below /dev"),
