@@ -158,10 +158,16 @@ async def _send_copied(
         data = await _read(file.fileno(), offset, min(_PIECE, end - offset), workers)
         if not data:
             raise ConnectionResetError("the file ended early")
-        async with asyncio.timeout(idle):
-            await response.write(data)
-            # aiohttp lets 64 KiB gather before it waits for the client by itself.
-            await request.writer.drain()
+        try:
+            async with asyncio.timeout(idle):
+                await response.write(data)
+                # aiohttp lets 64 KiB gather before it waits for the client by itself.
+                await request.writer.drain()
+        except TimeoutError as error:
+            # Part of the answer is out: nothing but the end of the connection can follow it.
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError("the client took nothing") from error
         offset += len(data)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -151,11 +152,27 @@ def test_a_handshake_that_does_not_come(tmp_path: Path) -> None:
         assert read_all(client) == b""
 
 
+def test_a_client_that_takes_nothing_under_tls(tmp_path: Path) -> None:
+    """The connection ends; the log tells it as what it is, and not as a fault of the storage."""
+    cert, key = certificate(tmp_path)
+    config = f'{LIMITS}[tls]\ncert = "{cert}"\nkey = "{key}"\n'
+    context = ssl._create_unverified_context()
+    with service(tmp_path, config, workers=1, scheme="https") as found:
+        with context.wrap_socket(connect(found)) as uploader:
+            path = f"/v2/a/blobs/uploads/?digest={digest_of(DATA)}"
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(DATA)}\r\n\r\n"
+            uploader.sendall(head.encode() + DATA)
+            assert uploader.recv(1000).startswith(b"HTTP/1.1 201")
+        with context.wrap_socket(connect(found, buffer=32_768)) as client:
+            client.sendall(f"GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            eventually(lambda: f"GET {PATH} 499 " in found.logged(), 30)
+            assert len(read_all(client)) < len(DATA)
+        assert " ERROR " not in found.logged()
+
+
 @pytest.mark.parametrize("tls", [False, True])
 def test_many_slow_pulls_take_little_memory(tmp_path: Path, tls: bool) -> None:
     """A quarter of the benchmark's thousand, so that every machine may open them."""
-    import ssl
-
     clients = 250
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * clients)), hard))
