@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from builder.errors import BuildInputError, PlanError
-from builder.plan.devices import parse_device
 from builder.plan.ops import BindSpec, CacheSpec, Copy, Run, SourceImage
 from builder.plan.sources import is_git, is_url
 from builder.request import Material
@@ -123,8 +122,10 @@ def _reads(op: Op) -> Iterator[ContextKey | None]:
 
 
 def _entitlements(op: Run, source: Source | None) -> Iterator[str]:
-    for text in op.devices:
-        yield parse_device(text, source).entitlement
+    if op.devices:
+        from builder.plan.devices import parse_device
+
+        yield from (parse_device(text, source).entitlement for text in op.devices)
     if op.network == "host":
         yield "network.host"
     if op.security == "insecure":

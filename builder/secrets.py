@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -104,6 +103,8 @@ def digests(secrets: Iterable[Secret], state: Path) -> dict[str, bytes]:
     keyed = [secret for secret in secrets if secret.keyed]
     if not keyed:
         return {}
+    import hmac
+
     key = _store_key(state / "secret-key")
     return {secret.id: hmac.digest(key, secret.content, "sha256") for secret in keyed}
 

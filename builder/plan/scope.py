@@ -7,7 +7,6 @@ bare ARG of its name; proxy variables reach RUN without ARG and stay out of keys
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterable, Mapping
 
@@ -119,7 +118,8 @@ class StageScope:
     def seen_in(self, text: str) -> StageScope:
         """This scope with only those ARGs that ``text`` mentions by name; ENV stays whole."""
         words = set(_WORD.findall(text))
-        made = copy.copy(self)
+        made = object.__new__(StageScope)
+        vars(made).update(vars(self))
         made.args = {name: value for name, value in self.args.items() if name in words}
         kept = self.env.keys() | made.args.keys()
         made.visible = {name: value for name, value in self.visible.items() if name in kept}

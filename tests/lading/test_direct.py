@@ -37,8 +37,26 @@ HEAVY = {
 }
 """Not one of these is needed to start a container or to repeat a build."""
 
-BUILD_MODULES, RUN_MODULES = 94, 100
+BUILD_MODULES, RUN_MODULES, CACHED_MODULES = 94, 100, 308
 """Modules that may be imported, those of Python included: what a cold start costs, by and large."""
+
+NEEDED_BY_A_REGISTRY = {"pathlib", "threading", "typing", "urllib"}
+"""What http.client and the wire on it need."""
+
+NOT_FOR_A_CACHE = {
+    "_ctypes",
+    "builder.solver.execute",
+    "builder.sources.git_url",
+    "idna",
+    "isal",
+    "multidict",
+    "propcache",
+    "tomllib",
+    "traceback",
+    "trust.signature",
+    "yarl",
+}
+"""Not needed when a cache elsewhere has all there is."""
 
 COUNTED = """
 import sys
@@ -118,6 +136,26 @@ def test_a_repeated_build_imports_little(lading: Callable[..., object], tmp_path
     assert "socket" not in modules
     # Some seconds after the first build its leases are renewed, under a lock.
     assert len(modules - {"fcntl"}) <= BUILD_MODULES, sorted(modules)
+
+
+def test_a_build_that_a_cache_elsewhere_answers_imports_little(
+    lading: Callable[..., object], host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = tmp_path / "names.conf"
+    names.write_text('# as distributions ship it\n[aliases]\n"app" = "registry.example/app"\n')
+    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(names))
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY file /\n")
+    (context / "file").write_text("x")
+    cache = f"type=registry,ref={host}/app:cache"
+    words = ("build", "-q", "--push", "-t", f"{host}/app", "--cache-from", cache, str(context))
+    assert imported(*words, "--cache-to", cache)[0] == 0
+    monkeypatch.setenv("LADING_ROOT", str(tmp_path / "empty"))
+    status, modules = imported(*words)
+    assert (status, heavy(modules)) == (0, NEEDED_BY_A_REGISTRY)
+    assert not modules & NOT_FOR_A_CACHE
+    assert len(modules) <= CACHED_MODULES, sorted(modules)
 
 
 @pytest.mark.root
