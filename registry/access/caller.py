@@ -1,7 +1,8 @@
 """What a request says about who sent it, read only when it is asked for.
 
-Forwarded headers are believed from configured proxies alone. A Host header that is no host is
-answered with our own address, so that nothing of it reaches a challenge.
+Forwarded headers are believed from configured proxies alone. A Host header that is no host, or is
+none of ``served_hosts``, is answered with an address of ours, so that nothing of it reaches a
+challenge.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Callers:
         self.proxies: tuple[Network, ...] = proxies
         self.public_url = settings.public_url
         self.host_names = settings.host_names
+        self.served_hosts = tuple(host.lower() for host in settings.served_hosts)
         self.scheme = scheme
         self.authority = authority
 
@@ -76,6 +78,9 @@ class RequestCaller:
     def host(self) -> str:
         """The host[:port] by which the client called us."""
         host = self._request.headers.get("Host", "")
+        served = self._callers.served_hosts
+        if served:
+            return host if host.lower() in served else served[0]
         return host if _HOST.match(host) else self._callers.authority
 
     @property

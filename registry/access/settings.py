@@ -190,6 +190,11 @@ class AccessSettings:
         str | None,
         "Where clients reach the registry, when a proxy stands before it: https://HOST[:PORT]",
     ] = None
+    served_hosts: Annotated[
+        tuple[str, ...],
+        "HOST[:PORT]s by which clients may call the registry; called by another, challenges and"
+        " redirects name the first. Unset names what the client called",
+    ] = ()
     host_names: Annotated[
         tuple[str, ...],
         "HOST[:PORT]s by which images are named here; unset takes what the client called",
@@ -223,9 +228,10 @@ class AccessSettings:
                 where="public_url",
                 fix="write https://HOST[:PORT], without a path",
             )
-        for host in self.host_names:
-            if not _HOST.match(host):
-                yield RegistryConfigError(f"{host!r} is not HOST[:PORT]", where="host_names")
+        for name in ("served_hosts", "host_names"):
+            for host in getattr(self, name):
+                if not _HOST.match(host):
+                    yield RegistryConfigError(f"{host!r} is not HOST[:PORT]", where=name)
         for proxy in self.trusted_proxies:
             if not _is_network(proxy):
                 yield RegistryConfigError(

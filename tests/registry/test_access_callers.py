@@ -11,6 +11,7 @@ from registry.access.caller import Callers, RequestCaller
 from registry.access.settings import AccessSettings
 from registry.access.shared import SharedPairs
 from registry.access.throttle import GuessDelay, TokenBucket, network_of
+from registry.errors import RegistryConfigError
 
 
 def caller(
@@ -62,6 +63,25 @@ def test_a_challenge_repeats_no_nonsense(host: str, origin: str) -> None:
     found = caller(AccessSettings(), {"Host": host})
     assert found.origin == origin
     assert found.hosts == (origin.removeprefix("http://"),)
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [
+        ("registry.example.org", "registry.example.org"),
+        ("REGISTRY.svc:5000", "REGISTRY.svc:5000"),
+        ("evil.example", "registry.example.org"),
+        ("registry.svc", "registry.example.org"),
+        ('x"y', "registry.example.org"),
+        ("", "registry.example.org"),
+    ],
+)
+def test_a_challenge_names_no_host_but_those_that_are_served(host: str, named: str) -> None:
+    settings = AccessSettings(served_hosts=("registry.example.org", "Registry.svc:5000"))
+    assert caller(settings, {"Host": host}).origin == f"http://{named}"
+    with pytest.raises(RegistryConfigError) as refused:
+        AccessSettings(served_hosts=("https://registry.example.org",))
+    assert refused.value.where == "served_hosts"
 
 
 def test_a_proxy_says_how_it_is_reached() -> None:
