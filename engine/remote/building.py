@@ -153,6 +153,7 @@ def _job(
         agents=tuple(request.ssh),
         lock=lock,
         judged=access.explicit or access.content_trust,
+        verify=elsewhere.verify,
         term=os.environ.get("TERM", "xterm") if shell else None,
     )
 

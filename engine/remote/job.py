@@ -54,6 +54,8 @@ class Job(Record):
     lock: BuildLock | None = None
     judged: bool = False
     """The client is asked about everything that is used."""
+    verify: bool = False
+    """It is built twice there, apart, and is a result only if it comes out the same."""
     term: str | None = None
     """The kind of terminal on which a shell in a failed step can be shown; None for no shell."""
 
@@ -81,6 +83,7 @@ class Job(Record):
             "agents": list(self.agents),
             "lock": lock,
             "judged": self.judged,
+            "verify": self.verify,
             "term": self.term,
         }
 
@@ -121,6 +124,7 @@ class Job(Record):
             agents=tuple(message.texts("agents", most=AGENTS, limit=200)),
             lock=_lock(message.get("lock")),
             judged=message.flag("judged"),
+            verify=message.flag("verify"),
             term=message.optional_text("term", limit=100),
         )
 

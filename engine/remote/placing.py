@@ -38,6 +38,8 @@ class Elsewhere(Record):
     cache_to: tuple[CacheTarget, ...] = ()
     collected: Collected | None = None
     """What caches of this machine are to have of the builds."""
+    verify: bool = False
+    """Whoever builds does so twice, apart, and compares."""
 
 
 def build(
@@ -106,13 +108,19 @@ def _build_here(
         replace(request, register=True),
         cache_from=elsewhere.cache_from,
         cache_to=(*elsewhere.cache_to, *own),
+        verify=elsewhere.verify,
     )
     here = replace(yard, elsewhere=None)
     caches = bool(order.cache_from or order.cache_to)
     with remote_caches(order, here, tracker) if caches else nullcontext(here) as cached:
-        return building.build(
+        result = building.build(
             request, cached, tracker, cancellation=cancellation, on_failure=on_failure, lock=lock
         )
+        if elsewhere.verify:
+            from engine.builds.reproducing import verify
+
+            verify(request, result, here, tracker, cancellation=cancellation, lock=lock)
+        return result
 
 
 def choose(
@@ -169,20 +177,3 @@ def _platforms_of(node: Node) -> tuple[str, ...]:
 
         return tuple(dict.fromkeys([str(Platform.host()), *platforms()]))
     return remote.platforms_of(node)
-
-
-def check_local(builder: Builder, flag: str) -> None:
-    """Refuse what needs all of the work to be done here.
-
-    Raises:
-        NodeError: a node of the builder is elsewhere.
-    """
-    for node in builder.nodes:
-        if node.endpoint != LOCAL:
-            raise _refusal(flag, node)
-
-
-def _refusal(flag: str, node: Node) -> NodeError:
-    return NodeError(
-        f"not obeyed at {node.endpoint}", where=flag, fix="build here, with --builder default"
-    )

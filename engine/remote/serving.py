@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     Opening = Callable[[CacheSource, Line], Cache]
 
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 PLATFORMS: Final = ("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/riscv64", "linux/s390x")
 """Those that a node is asked about; others are built where a user said so."""
 
@@ -119,14 +119,26 @@ class _Session:
             lent_agents(calls, job.agents) as agents,
             self._caches(request, yard, tracker, calls) as cached,
         ):
+            request = replace(request, ssh=agents)
             result = building.build(
-                replace(request, ssh=agents),
+                request,
                 cached,
                 tracker,
                 cancellation=client.cancellation,
                 on_failure=shell,
                 lock=job.lock,
             )
+            if job.verify:
+                from engine.builds.reproducing import verify
+
+                verify(
+                    request,
+                    result,
+                    yard,
+                    tracker,
+                    cancellation=client.cancellation,
+                    lock=job.lock,
+                )
             solved, mounts = self._collected(cached.caches, tracker)
         site = Site(socket.gethostname(), Platform.host(), program_version())
         blobs = list(dict.fromkeys([*_blobs(result, yard), *_layers(solved, mounts)]))
@@ -175,7 +187,10 @@ class _Session:
 
         # The client gets every layer, so all must be here.
         order = BuildOrder(
-            replace(request, register=True), cache_from=job.cache_from, cache_to=job.cache_to
+            replace(request, register=True),
+            cache_from=job.cache_from,
+            cache_to=job.cache_to,
+            verify=job.verify,
         )
         opening = self._opening(calls)
         with remote_caches(order, yard, tracker, opening=opening) as cached:

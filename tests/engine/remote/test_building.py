@@ -117,6 +117,19 @@ def test_a_client_that_goes_away_stops_the_build(over_ssh: Machine, number: int)
     wait_for(lambda: not sleeping())
 
 
+def test_the_node_builds_twice_and_compares(by_script: Machine) -> None:
+    near = by_script
+    context = near.folder / "context"
+    words = ("build", "--verify-reproducible", "--build-arg", "SOURCE_DATE_EPOCH=0", context)
+    near.lading(*words, "-t", "good:1")
+    assert near.lading("run", "--rm", "good:1") == "none hello\n"
+    (context / "Dockerfile").write_text("FROM base:1\nRUN head -c 9 /dev/urandom > /etc/seed\n")
+    said = near.lading(*words, "-t", "bad:1", status=1)
+    assert "/etc/seed: content differs from byte" in said
+    assert "on ssh://far.example" in said
+    assert "bad" not in near.lading("images")
+
+
 def test_a_target_of_a_bake_is_a_context_of_another(by_script: Machine) -> None:
     near = by_script
     (near.folder / "context/again").write_text("FROM other\nRUN cp /said /again\n")

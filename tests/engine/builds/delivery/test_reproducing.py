@@ -11,8 +11,7 @@ from builder.contexts import stored_image
 from engine.builds import reproducing
 from engine.builds.building import Yard
 from engine.builds.reproducing import FOLDER, IN_USE, NotReproducibleError, bring_over
-from engine.remote.errors import NodeError
-from engine.remote.nodes import Builder, Node
+from engine.remote.nodes import LOCAL, Builder, Node
 from engine.remote.placing import Elsewhere
 from images.locks import hold
 from images.manifest import Manifest
@@ -51,11 +50,16 @@ def test_what_a_killed_build_left_goes_with_the_next(bench: Bench) -> None:
     assert stores_apart(bench) == [running]
 
 
-def test_machines_elsewhere_are_not_compared(bench: Bench) -> None:
-    far = Elsewhere(Builder("far", (Node("ssh://builder.example"),)))
-    bench.yard = replace(bench.yard, elsewhere=far)
-    with pytest.raises(NodeError, match=r"--verify-reproducible: not obeyed at ssh://builder"):
-        bench(verify=True)
+def test_a_builder_compares_what_its_own_node_builds(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.yard = replace(bench.yard, elsewhere=Elsewhere(Builder("here", (Node(LOCAL),))))
+    bench(verify=True, tags=("app:1",))
+    assert len([name for name in bench.progress.names if "COPY" in name]) == 6
+    change_between(bench, monkeypatch, lambda: (bench.context / "a").write_text("other"))
+    with pytest.raises(NotReproducibleError):
+        bench(verify=True, tags=("app:2",), request={"no_cache": True})
+    assert bench.store.resolve(Reference.parse("app:2")) is None
 
 
 def test_the_second_build_uses_no_cache(bench: Bench) -> None:
