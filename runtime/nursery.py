@@ -24,10 +24,16 @@ from runtime import remains, syscalls
 from runtime.warm import Warm
 
 SPARES: Final = 2
-"""Idle shims that are forked: one for the next client, one for whoever comes right after it."""
+"""Idle shims that are forked: one for the next client, one for whoever comes right after it.
+
+The second waits until it is quiet, unless several clients are there: one that runs containers one
+after the other, a build for instance, is served by those that come back.
+"""
 _KEPT: Final = 4
 """Idle shims that may stay; a build's parallel steps come again."""
 _BREATH_SECONDS: Final = 0.05
+_CALM_SECONDS: Final = 1.0
+"""After which a second idle shim is forked for a single client, or for none."""
 _QUIET_SECONDS: Final = 10.0
 """After which idle shims beyond ``SPARES`` go, one at a time."""
 
@@ -115,8 +121,12 @@ class Nursery:
         self._idle: set[int] = set()
 
     def fill(self) -> None:
-        """Fork what is missing; out of processes or memory, be content with less for now."""
-        while len(self._idle) < SPARES:
+        """Fork what is needed at once; out of processes or memory, be content with less for now."""
+        busy = len(self._shims) - len(self._idle)
+        self._fill(SPARES if busy > 1 else 1)
+
+    def _fill(self, wanted: int) -> None:
+        while len(self._idle) < wanted:
             ours, theirs = socket.socketpair()
             try:
                 child = os.fork()
@@ -153,6 +163,10 @@ class Nursery:
 
     def attend(self, seconds: float) -> bool:
         """Listen to the shims; False if none had anything to say for ``seconds``."""
+        if len(self._idle) < SPARES and seconds > _CALM_SECONDS:
+            if not self._listen(_CALM_SECONDS):
+                self._fill(SPARES)
+            return True
         if len(self._idle) > SPARES and seconds > _QUIET_SECONDS:
             if not self._listen(_QUIET_SECONDS):
                 fd = self._idle.pop()

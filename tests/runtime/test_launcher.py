@@ -119,11 +119,11 @@ def test_spares_die_with_the_launcher(box: Box, own_dir: Path) -> None:
         listed = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         return [int(child) for child in listed]
 
-    # Two that were forked, and the one whose container has ended.
-    until(lambda: len(children(pid)) == 3 and all(map(children, children(pid))))
+    # The one whose container has ended, and one that was forked.
+    until(lambda: len(children(pid)) == 2 and all(map(children, children(pid))))
     spares = children(pid)
     everybody = [*spares, *(embryo for spare in spares for embryo in children(spare))]
-    assert len(everybody) == 6
+    assert len(everybody) == 4
     os.kill(pid, signal.SIGKILL)
     until(lambda: not any(Path(f"/proc/{one}").exists() for one in everybody))
 

@@ -137,7 +137,7 @@ def test_a_killed_spare_leaves_nothing_for_the_next_start(
     box: Box, own_dir: Path, victim: str
 ) -> None:
     assert start(box, own_dir, "first", "true", network="bridge").wait(30) == 0
-    until(lambda: len(ours(own_dir, "lading-embryo")) == 3)
+    until(lambda: len(ours(own_dir, "lading-embryo")) == 2)
     spares = {path.name for path in (own_dir / "containers").iterdir()}
     victims = ours(own_dir, victim)
     for pid in victims:
