@@ -99,6 +99,8 @@ class BuildOutcome(Record):
     """Those of the names above that stand for another form than ``root``."""
     ref: str = ""
     """Under which the build is on record, as in buildx' history."""
+    warnings: tuple[tuple[str, str], ...] = ()
+    """What was warned of, each with its place; no secret is in there."""
 
     @property
     def cached(self) -> bool:

@@ -103,7 +103,8 @@ def fulfil(
     finally:
         if on_record is not None:
             on_record(recorder.document)
-    return replace(outcome, ref=recorder.ref)
+    warned = tuple((message, where) for message, where in recorder.document["warnings"])
+    return replace(outcome, ref=recorder.ref, warnings=warned)
 
 
 def sourced(

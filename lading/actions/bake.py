@@ -265,10 +265,12 @@ def _conclude(outcomes: Mapping[str, BuildOutcome], yard: Yard, metadata_file: P
         for outcome in outcomes.values():
             sign_names(outcome, yard.access)
     if metadata_file is not None:
-        from engine.builds.delivery.metadata import describe, encode
+        from engine.builds.delivery.metadata import describe, encode, warnings_of
         from lading.render.atomic import write_whole
 
         described = {name: describe(one, os.environ, yard.store) for name, one in outcomes.items()}
+        # As buildx has it: of all targets together, beside them.
+        described |= warnings_of(outcomes.values(), os.environ)
         write_whole(metadata_file, encode(described))
     if not all(outcome.cached for outcome in outcomes.values()):
         from engine.builds.bounds import collect_after_build

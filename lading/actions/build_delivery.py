@@ -69,9 +69,10 @@ def write_files(
     if iidfile is not None:
         write_whole(iidfile, str(outcome.image_id).encode())
     if metadata is not None:
-        from engine.builds.delivery.metadata import describe, encode
+        from engine.builds.delivery.metadata import describe, encode, warnings_of
 
-        write_whole(metadata, encode(describe(outcome, os.environ, store)))
+        told = describe(outcome, os.environ, store) | warnings_of([outcome], os.environ)
+        write_whole(metadata, encode(told))
 
 
 def sign_names(outcome: BuildOutcome, access: Access) -> None:

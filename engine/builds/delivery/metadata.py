@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from builder.progress.rawjson import LANGUAGE
 from engine.builds.attesting.options import MAX
 from images.errors import BlobUnknownError
 from images.mediatype import is_index
@@ -28,7 +29,7 @@ _OFF = ("disabled", "false", "0", "f")
 def describe(
     outcome: BuildOutcome, environment: Mapping[str, str], store: ImageStore
 ) -> dict[str, Any]:
-    """The document. An index has no config, so the config's digest is missing for it.
+    """The document, but for warnings. An index has no config, so that has no digest for it.
 
     ``store`` has the images, and the statements about them, if there are any.
     """
@@ -51,8 +52,6 @@ def describe(
     wanted = environment.get(PROVENANCE_VARIABLE, "").lower()
     if wanted not in _OFF:
         document |= _provenance(outcome, store, full=wanted == MAX)
-    if environment.get(WARNINGS_VARIABLE, "").lower() in ("1", "t", "true"):
-        document["buildx.build.warnings"] = _warnings(outcome)
     return document
 
 
@@ -105,7 +104,29 @@ def encode(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, indent=2, sort_keys=True).encode() + b"\n"
 
 
-def _warnings(outcome: BuildOutcome) -> list[dict[str, Any]]:
+def warnings_of(outcomes: Iterable[BuildOutcome], environment: Mapping[str, str]) -> dict[str, Any]:
+    """The field with what was warned of, each once; nothing unless it is asked for."""
+    if environment.get(WARNINGS_VARIABLE, "").lower() not in ("1", "t", "true"):
+        return {}
+    every = dict.fromkeys(pair for outcome in outcomes for pair in outcome.warnings)
+    return {"buildx.build.warnings": [_warning(*pair) for pair in every]} if every else {}
+
+
+def _warning(text: str, where: str) -> dict[str, Any]:
     """BuildKit's VertexWarning: texts are bytes there, which JSON has in base64."""
-    texts = dict.fromkeys(text for image in outcome.images for text in image.warnings)
-    return [{"level": 1, "short": base64.b64encode(text.encode()).decode()} for text in texts]
+    from builder.lint.selection import CATALOG
+
+    found: dict[str, Any] = {"level": 1, "short": _base64(text)}
+    rule = CATALOG.get(text.partition(":")[0])
+    if rule is not None:
+        found |= {"detail": [_base64(rule.description)], "url": rule.url}
+    name, _, line = where.rpartition(":")
+    if name and line.isdecimal():
+        place = {"line": int(line)}
+        found["sourceInfo"] = {"filename": name, "language": LANGUAGE}
+        found["range"] = [{"start": place, "end": place}]
+    return found
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode("utf-8", "replace")).decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -13,7 +14,7 @@ import pytest
 from builder.progress.events import WarningRaised
 from engine.builds.attesting.options import Attesting, Provenance
 from engine.builds.delivery.listing import listed
-from engine.builds.delivery.metadata import describe, encode
+from engine.builds.delivery.metadata import describe, encode, warnings_of
 from engine.builds.delivery.outputs import OutputError
 from images.archive import load
 from images.config import ImageConfig
@@ -405,7 +406,7 @@ def test_metadata(bench: Bench) -> None:
     }
     assert told["image.name"] == "docker.io/library/app:1,registry.example/app:2"
     assert told["buildx.build.ref"] == outcome.ref
-    assert "buildx.build.warnings" not in told
+    assert warnings_of([outcome], {"BUILDX_METADATA_WARNINGS": "true"}) == {}
 
 
 @pytest.mark.parametrize("form", ["index", "referrers"])
@@ -459,13 +460,19 @@ def test_metadata_is_of_one_form(bench: Bench, tmp_path: Path) -> None:
 def test_metadata_of_an_index_and_of_warnings(bench: Bench) -> None:
     text = f"{SCRATCH}CMD run\n"
     outcome = bench("type=image", dockerfile=text, platforms=TWO)
-    told = describe(outcome, {"BUILDX_METADATA_WARNINGS": "1"}, bench.store)
+    told = describe(outcome, {}, bench.store)
     assert told["containerimage.digest"] == str(outcome.root.digest)
     assert "containerimage.config.digest" not in told
     assert "image.name" not in told
-    (warning,) = told["buildx.build.warnings"]
+    assert warnings_of([outcome], {}) == {}
+    asked = {"BUILDX_METADATA_WARNINGS": "1"}
+    (warning,) = warnings_of([outcome, outcome], asked)["buildx.build.warnings"]
     assert warning["level"] == 1
-    assert warning["short"].startswith("SlNPTkFyZ3")
+    assert base64.b64decode(warning["short"]).startswith(b"JSONArgsRecommended: JSON arguments")
+    assert base64.b64decode(warning["detail"][0]).startswith(b"JSON arguments recommended for")
+    assert warning["url"].endswith("/rule/json-args-recommended/")
+    assert warning["sourceInfo"] == {"filename": "Dockerfile", "language": "Dockerfile"}
+    assert warning["range"] == [{"start": {"line": 5}, "end": {"line": 5}}]
 
 
 def test_a_squashed_image_that_cannot_carry_its_cache(bench: Bench) -> None:
