@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
+
 from lading.errors import UsageError
 from lading.flags import ON_OFF, OPTIONAL, OPTIONAL_TEXT, SWITCH, Flag, Line
 from lading.flags.elsewhere import ELSEWHERE, IGNORED, MEANS, Foreign
@@ -76,6 +78,34 @@ def _switched(flag: Flag, name: str, value: str, before: list[str]) -> list[str]
         off = name.startswith("--no-")
         return [*kept, names[0] if on != off else names[1]]
     return [*kept, name] if on else kept
+
+
+class SwitchCommand(click.Command):
+    """A command whose switches take a value, ``--switch=false``, as those of docker's plugins."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read such words first; the last one about a switch counts."""
+        switches = {
+            name: option
+            for option in self.params
+            if isinstance(option, click.Option) and option.is_bool_flag
+            for name in option.opts
+        }
+        words: list[str] = []
+        for number, word in enumerate(args):
+            if word == "--":
+                words += args[number:]
+                break
+            name, equals, value = word.partition("=")
+            if not (equals and name in switches):
+                words.append(word)
+                continue
+            option = switches[name]
+            names = (*option.opts, *option.secondary_opts)
+            on = _truth(name, value)
+            words = [before for before in words if before not in names]
+            words += [name] if on else option.secondary_opts[:1]
+        return super().parse_args(ctx, words)
 
 
 def _truth(name: str, value: str) -> bool:

@@ -15,6 +15,7 @@ from images.platform import Platform
 from images.reference import Reference
 from lading.app import App
 from lading.commands.declared import access_options
+from lading.commands.foreign import SwitchCommand
 from lading.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def imagetools() -> None:
     """
 
 
-@imagetools.command()
+@imagetools.command(cls=SwitchCommand)
 @click.argument("sources", metavar="[SOURCE...]", nargs=-1)
 @click.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="What to call the result")
 @click.option(
@@ -176,7 +177,7 @@ def _write_metadata(path: Path, assembled: Assembled, names: Sequence[Reference]
     write_whole(path, json.dumps(told, indent=2).encode() + b"\n")
 
 
-@imagetools.command()
+@imagetools.command(cls=SwitchCommand)
 @click.argument("name")
 @click.option("--format", "template", metavar="TEMPLATE", help="Go template, or json")
 @click.option("--raw", is_flag=True, help="The document as it is, byte for byte")

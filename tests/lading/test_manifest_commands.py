@@ -177,6 +177,23 @@ def test_an_image_alone_is_told_as_buildx_does(run: Run, host: str) -> None:
     assert "no field .Nothing" in wrong
 
 
+@pytest.mark.parametrize(
+    ("words", "listed"),
+    [
+        (("--prefer-index=false",), False),
+        (("--prefer-index=0", "--prefer-index=true"), True),
+        (("--no-prefer-index", "--prefer-index=T"), True),
+        (("--prefer-index", "--prefer-index=false"), False),
+        (("--append=false",), True),
+    ],
+)
+def test_switches_take_a_value(run: Run, host: str, words: tuple[str, ...], listed: bool) -> None:
+    shown = run("imagetools", "create", "--dry-run=true", *words, f"{host}/app:amd64")
+    assert ("manifests" in json.loads(shown)) == listed
+    wrong = ("imagetools", "create", "--prefer-index=perhaps", f"{host}/app:amd64")
+    assert "neither true nor false" in run(*wrong, status=125)
+
+
 def test_lists_go_through_layouts(run: Run, host: str, tmp_path: Path) -> None:
     layout, list_ = f"oci-layout://{tmp_path}/layout", f"{host}/made:1"
     images = (f"{host}/app:amd64", f"{host}/app:arm64")
