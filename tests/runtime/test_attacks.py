@@ -374,7 +374,9 @@ def test_nothing_of_our_environment_reaches_the_container(
     names = {line.partition("=")[0] for line in out.splitlines() if "=" in line}
     assert names <= {"PATH", "HOME", "HOSTNAME", "SHLVL", "PWD", "OLDPWD", "_"}
     for pid in processes_named("lading-launch"):
-        assert b"leak" not in Path(f"/proc/{pid}/environ").read_bytes()
+        # One that served another container may end meanwhile.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            assert b"leak" not in Path(f"/proc/{pid}/environ").read_bytes()
 
 
 def test_a_fork_bomb_stays_in_its_box_and_dies(box: Box) -> None:
