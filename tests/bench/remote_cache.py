@@ -268,7 +268,7 @@ def cases(stack: ExitStack, quick: bool) -> Iterator[Case]:
             "lading, then push": job.one_after_the_other(),
         },
         f"<= 0.9 x {others[-1].name}",
-        2 if quick else 5,
+        1 if quick else 5,
     )
 
 
