@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 from contextlib import suppress
 from functools import cache
@@ -118,6 +119,9 @@ class SecondTries:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell's background job ignores it, and so would every command that a test interrupts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(SecondTries(), "lading-second-tries")
     marks = os.environ.get("LADING_MUST_RUN", "").split()
     if marks:

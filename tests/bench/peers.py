@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tests.bench.harness import Action, quietly
 
@@ -140,6 +142,69 @@ class BuildKit:
             self._process.wait(30)
             self._process = None
         set_aside(self._folder)
+
+
+class Buildx:
+    """docker buildx whose builder is a container, as a CI job makes one: buildx's default driver.
+
+    The container's image has buildkitd, buildctl and runc from PATH. Registries of ``insecure`` are
+    spoken to in plain HTTP.
+    """
+
+    _BUILDER: Final = "bench"
+    _IMAGE: Final = "bench/buildkit"
+
+    def __init__(self, docker: Docker, folder: Path, *, insecure: Sequence[str]) -> None:
+        self._folder = folder
+        self._environment = {
+            **os.environ,
+            "DOCKER_HOST": f"unix://{docker.socket}",
+            "BUILDX_CONFIG": str(folder),
+        }
+        folder.mkdir()
+        self._config = folder / "buildkitd.toml"
+        self._config.write_text("".join(f'[registry."{host}"]\nhttp = true\n' for host in insecure))
+        entry = 'ENTRYPOINT ["/bin/buildkitd"]'
+        docker.command("import", "-c", entry, self._programs(), self._IMAGE)()
+
+    def _programs(self) -> Path:
+        """A root file system of the programs, as a tar file."""
+        rootfs = busybox_rootfs(self._folder)
+        root = self._folder / "busybox-root"
+        for name in ("buildkitd", "buildctl", "runc"):
+            program = shutil.which(name)
+            assert program is not None, name
+            shutil.copy2(program, root / "bin" / name)
+            libraries = subprocess.run(["ldd", program], capture_output=True, text=True).stdout
+            for path in re.findall(r"(?:=> |^\s*)(/\S+)", libraries, re.MULTILINE):
+                (root / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, root / path[1:])
+        subprocess.run(["tar", "-C", root, "-cf", rootfs, "."], check=True)
+        return rootfs
+
+    def build(self, *argv: str | Path) -> Action:
+        """A callable that makes the builder and builds with it."""
+        create = self._buildx(
+            "create", "--name", self._BUILDER, "--driver", "docker-container", "--driver-opt",
+            f"image={self._IMAGE},network=host", "--buildkitd-config", self._config,
+        )  # fmt: skip
+        build = self._buildx(
+            "build", "--builder", self._BUILDER, "--provenance=false", "--progress=quiet", *argv
+        )
+
+        def both() -> None:
+            create()
+            build()
+
+        return both
+
+    def remove(self) -> None:
+        """Remove the builder with all it has, where there is one."""
+        self._buildx("rm", "--force", self._BUILDER)()
+        os.sync()
+
+    def _buildx(self, *argv: str | Path) -> Action:
+        return quietly("docker-buildx", *argv, env=self._environment)
 
 
 @contextmanager

@@ -8,18 +8,20 @@ ended, ``buildkitd`` is ended and its root put aside. Both push the image and, w
 changed, write the cache back, each with mode=max. BuildKit works on Debian's docker-registry; ours
 on our registry, and on that one too.
 
-The target is of a job as CI runs it, where nothing runs before: buildx's docker-container builder
-starts a daemon for the job, so ``buildkitd`` is started within the time that is measured. What its
-container takes besides, and the pull of its image, is left out in its favour. Beside it stands the
-same job with a daemon that was up before, for who keeps one running.
+The target is of a job as CI runs it, where no BuildKit runs before: the job makes buildx's builder
+in a container, as hosted runners do since Docker's image store has no registry cache to write, and
+builds with it. dockerd is up before, and the builder's image is there. Beside it stand the same job
+with a bare ``buildkitd`` that is started for it, and with one that was up before, which is also
+what Docker's own builder on a containerd image store comes to.
 
 A last case is about layers that leave while the build goes on: slow steps that each make a large
 layer, nothing of which is known, over a slow link to the same registry. Ours is also shown with the
 push as a command of its own.
 
-``buildkitd`` and ``buildctl`` are taken from PATH (``go build ./cmd/...`` in a module of
-github.com/moby/buildkit makes them). Without them the peer is Debian's dockerd 20.10 with an inline
-cache, which has no other for registries; its store is emptied by prune.
+``buildkitd``, ``buildctl`` and ``docker-buildx`` are taken from PATH (``go build ./cmd/...`` in
+modules of github.com/moby/buildkit and github.com/docker/buildx makes them). Without the last one
+the first to compare with is the bare daemon. Without all, the peer is Debian's dockerd 20.10 with
+an inline cache, which has no other for registries; its store is emptied by prune.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from typing import NamedTuple
 from tests.bench.build import MEGABYTE, copy_of_usr, docker_registry
 from tests.bench.harness import Action, Case, main, quietly
 from tests.bench.main_job import LADING
-from tests.bench.peers import BuildKit, busybox_rootfs, dockerd, lading_registry, set_aside
+from tests.bench.peers import BuildKit, Buildx, busybox_rootfs, dockerd, lading_registry, set_aside
 from tests.bench.slow_link import slow_link
 
 SOURCES = 200
@@ -199,10 +201,11 @@ def peers(stack: ExitStack, job: Job) -> Sequence[Peer]:
 
             return both
 
-        return (
-            Peer("buildkit", from_nothing, buildkit.stop),
-            Peer("buildkit, daemon up", daemon_up, buildkit.fresh, slowly),
+        bare = (
+            Peer("buildkitd", from_nothing, buildkit.stop),
+            Peer("buildkitd, up before", daemon_up, buildkit.fresh, slowly),
         )
+        return (*_buildx(stack, job), *bare)
     docker = stack.enter_context(dockerd())
 
     def inline_job(*, write: bool) -> Action:
@@ -220,6 +223,25 @@ def peers(stack: ExitStack, job: Job) -> Sequence[Peer]:
         return both
 
     return (Peer("dockerd inline", inline_job, docker.command("system", "prune", "-af")),)
+
+
+def _buildx(stack: ExitStack, job: Job) -> Iterator[Peer]:
+    """BuildKit as docker's users have it, where it can be had."""
+    if not shutil.which("docker-buildx"):
+        return
+    docker = stack.enter_context(dockerd())
+    buildx = Buildx(docker, job.folder / "buildx", insecure=(job.theirs,))
+    stack.callback(buildx.remove)
+
+    def job_of(*, write: bool) -> Action:
+        cache = f"type=registry,ref={job.theirs}/app:buildx-cache"
+        flags = ("--cache-to", f"{cache},mode=max") if write else ()
+        return buildx.build(
+            "--push", "-t", f"{job.theirs}/app:buildx", "--cache-from", cache, *flags,
+            "--build-arg", f"BASE={job.theirs}/base", job.context,
+        )  # fmt: skip
+
+    yield Peer("buildx", job_of, buildx.remove)
 
 
 def cases(stack: ExitStack, quick: bool) -> Iterator[Case]:
