@@ -147,15 +147,15 @@ class BuildKit:
 class Buildx:
     """docker buildx whose builder is a container, as a CI job makes one: buildx's default driver.
 
-    The container's image has buildkitd, buildctl and runc from PATH. Registries of ``insecure`` are
-    spoken to in plain HTTP.
+    The container's image has buildkitd, buildctl and runc from PATH. It is in ``registry``, where
+    buildx asks for a newer one, and which is spoken to in plain HTTP.
     """
 
     _BUILDER: Final = "bench"
-    _IMAGE: Final = "bench/buildkit"
 
-    def __init__(self, docker: Docker, folder: Path, *, insecure: Sequence[str]) -> None:
+    def __init__(self, docker: Docker, folder: Path, registry: str) -> None:
         self._folder = folder
+        self._image = f"{registry}/buildkit"
         self._environment = {
             **os.environ,
             "DOCKER_HOST": f"unix://{docker.socket}",
@@ -163,9 +163,10 @@ class Buildx:
         }
         folder.mkdir()
         self._config = folder / "buildkitd.toml"
-        self._config.write_text("".join(f'[registry."{host}"]\nhttp = true\n' for host in insecure))
+        self._config.write_text(f'[registry."{registry}"]\nhttp = true\n')
         entry = 'ENTRYPOINT ["/bin/buildkitd"]'
-        docker.command("import", "-c", entry, self._programs(), self._IMAGE)()
+        docker.command("import", "-c", entry, self._programs(), self._image)()
+        docker.command("push", self._image)()
 
     def _programs(self) -> Path:
         """A root file system of the programs, as a tar file."""
@@ -186,7 +187,7 @@ class Buildx:
         """A callable that makes the builder and builds with it."""
         create = self._buildx(
             "create", "--name", self._BUILDER, "--driver", "docker-container", "--driver-opt",
-            f"image={self._IMAGE},network=host", "--buildkitd-config", self._config,
+            f"image={self._image},network=host", "--buildkitd-config", self._config,
         )  # fmt: skip
         build = self._buildx(
             "build", "--builder", self._BUILDER, "--provenance=false", "--progress=quiet", *argv
@@ -200,7 +201,8 @@ class Buildx:
 
     def remove(self) -> None:
         """Remove the builder with all it has, where there is one."""
-        self._buildx("rm", "--force", self._BUILDER)()
+        command = ["docker-buildx", "rm", "--force", self._BUILDER]
+        subprocess.run(command, env=self._environment, capture_output=True)
         os.sync()
 
     def _buildx(self, *argv: str | Path) -> Action:
@@ -225,10 +227,30 @@ def lading_registry(folder: Path) -> Iterator[str]:
         process.stdout.close()
 
 
+_RUNTIME: Final = """\
+#!/bin/sh
+for word; do
+    case $last in
+    --bundle) sed -i 's/"CAP_SYS_RESOURCE",//g' "$word/config.json" ;;
+    --process) sed -i 's/"CAP_SYS_RESOURCE",//g' "$word" ;;
+    esac
+    last=$word
+done
+exec runc "$@"
+"""
+"""runc for machines that may not give away what they have not got."""
+
+
 @contextmanager
 def dockerd() -> Iterator[Docker]:
-    """Start a dockerd on a socket, state and bridge of its own; stop it afterwards."""
+    """Start a dockerd on a socket, state and bridge of its own; stop it afterwards.
+
+    Its privileged containers have every capability but CAP_SYS_RESOURCE.
+    """
     base = Path(tempfile.mkdtemp(prefix="bench-dockerd-"))
+    runtime = base / "runtime"
+    runtime.write_text(_RUNTIME)
+    runtime.chmod(0o755)
     with (base / "log").open("wb") as log:
         process = subprocess.Popen(
             [
@@ -237,6 +259,8 @@ def dockerd() -> Iterator[Docker]:
                 f"--data-root={base}/data",
                 f"--exec-root={base}/exec",
                 f"--pidfile={base}/pid",
+                f"--add-runtime=bench={runtime}",
+                "--default-runtime=bench",
             ],
             stdout=log,
             stderr=log,

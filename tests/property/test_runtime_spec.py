@@ -148,6 +148,7 @@ def test_later_options_win(options: list[str]) -> None:
     assert not parsed.attr_set & parsed.attr_clr & ~0x70
 
 
+@settings(max_examples=40)
 @given(st.lists(st.dictionaries(st.text(max_size=5), JSON), max_size=5), st.integers(1, 50))
 def test_messages_arrive_whatever_the_pieces(messages: list[dict], piece: int) -> None:
     one, two = socket.socketpair()

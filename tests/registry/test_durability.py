@@ -97,7 +97,7 @@ def kill_again_and_again(nursery: Nursery, root: Path, seeds: range, workers: in
     "What is deleted is gone at once and stays gone.",
     "An upload session survives.",
 )
-@pytest.mark.parametrize(("rounds", "workers"), [(20, 1), (5, 2)])
+@pytest.mark.parametrize(("rounds", "workers"), [(10, 1), (5, 2)])
 def test_abuse_01_kill_at_random_moments(
     nursery: Nursery, tmp_path: Path, rounds: int, workers: int
 ) -> None:

@@ -40,6 +40,7 @@ def test_what_rooms_keep_goes_along(
     """Keys, the log and events that wait: there, and back again."""
     environment = {**s3_server.environment, "LADING_NOTARY_PASSPHRASE": "correct horse"}
     folders = [tmp_path / name for name in ("one", "two", "three")]
+    tags = {f"team/app:t{number}" for number in range(3)}
     for folder in folders:
         folder.mkdir()
     bucket = s3_server.settings(f"{tmp_path.name}/") if way == "postgresql" else ""
@@ -62,6 +63,7 @@ def test_what_rooms_keep_goes_along(
                 assert keys == key
                 if number == len(places) - 1:
                     inbox.reply = lambda _: (204, {})
+                    eventually(lambda: {it.subject for it in inbox.requests} == tags, 60)
                     eventually(lambda: found.metric("events_pending") == 0, 60)
                     continue
                 after, after_storage = places[number + 1]
@@ -78,7 +80,6 @@ def test_what_rooms_keep_goes_along(
     assert sizes == [1, 1, 2, 2, 3]
     assert heads[1] == heads[2]
     assert heads[3] == heads[4]
-    assert {it.subject for it in inbox.requests} == {f"team/app:t{it}" for it in range(3)}
 
 
 def test_keys_that_no_replica_could_open_stay(tmp_path: Path) -> None:
