@@ -116,7 +116,7 @@ def build(
             stop = _stopping(channel, cancellation)
             try:
                 with tracker.start(f"[internal] sending sources to {node.endpoint}"):
-                    _send_sources(job, inputs, channel, yard)
+                    _send_sources(job, inputs, channel, yard, node)
                 result = _follow(channel, display, lending, node)
                 return _take(result, request, channel, yard, elsewhere, lock)
             finally:
@@ -238,23 +238,30 @@ def _hello(channel: Channel) -> Message:
     return hello
 
 
-def _send_sources(job: Job, inputs: BuildInputs, channel: Channel, yard: Yard) -> None:
+def _send_sources(job: Job, inputs: BuildInputs, channel: Channel, yard: Yard, node: Node) -> None:
     _hello(channel)
-    channel.send("build", **job.message())
-    if job.stored:
-        wanted = _wanted(channel).texts("blobs", most=len(job.stored), limit=200)
-        send_blobs(wanted, job.stored, channel, yard.store)
-    for found in _contexts(inputs).values():
-        listing = ContextListing(found, yard.store.root / "builder")
-        rows = listing.rows()
-        channel.send("files", rows=rows)
-        channel.send_stream(listing.contents(_wanted(channel).numbers("numbers", below=len(rows))))
+    try:
+        channel.send("build", **job.message())
+        if job.stored:
+            wanted = _wanted(channel, node).texts("blobs", most=len(job.stored), limit=200)
+            send_blobs(wanted, job.stored, channel, yard.store)
+        for found in _contexts(inputs).values():
+            listing = ContextListing(found, yard.store.root / "builder")
+            rows = listing.rows()
+            channel.send("files", rows=rows)
+            numbers = _wanted(channel, node).numbers("numbers", below=len(rows))
+            channel.send_stream(listing.contents(numbers))
+    except PeerGoneError as gone:
+        # A builder that refuses, on a full disk say, reads no further: what it said is still there.
+        with suppress(ChannelError):
+            raise _failed(channel.receive("error"), node.endpoint) from gone
+        raise
 
 
-def _wanted(channel: Channel) -> Message:
+def _wanted(channel: Channel, node: Node) -> Message:
     answer = channel.receive("want", "error")
     if answer.kind == "error":
-        raise _failed(answer, "the other end")
+        raise _failed(answer, node.endpoint)
     return answer
 
 
