@@ -31,7 +31,7 @@ type: $(STAMP) ## mypy, strict, over all packages
 
 WORKERS ?= 3
 test: setup ## everything but soaks, with what this machine allows; CI demands all of it; WORKERS=3 at once
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --reruns 1 --reruns-delay 2 --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --reruns 2 --reruns-delay 2 --cov --cov-report=term:skip-covered $(ARGS)
 
 test-unit: $(STAMP) ## only what needs neither root, network nor peers
 	$(BIN)/pytest -m "not root and not network and not peer and not slow and not soak" $(ARGS)

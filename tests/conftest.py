@@ -2,7 +2,7 @@
 
 A test marked ``root``, ``network`` or ``peer`` is skipped where the machine cannot run it. With
 ``LADING_MUST_RUN="root network peer"`` in the environment such a skip fails the run. Of the tests
-that `make test` tries a second time, no more than ``SECOND_TRIES`` may need it.
+that `make test` tries again, no more than ``SECOND_TRIES`` may need it.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class MustRun:
 
 
 class SecondTries:
-    """Fails a session in which too many tests held only the second time."""
+    """Fails a session in which too many tests did not hold the first time."""
 
     def __init__(self) -> None:
         self._again: dict[str, str] = {}
@@ -112,7 +112,7 @@ class SecondTries:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self._again:
             many = len(self._again) > SECOND_TRIES
-            title = f"tried a second time ({SECOND_TRIES} may be)"
+            title = f"tried again ({SECOND_TRIES} may be)"
             terminalreporter.section(title, red=many, yellow=not many)
             for name, failure in sorted(self._again.items()):
                 terminalreporter.line(f"{name}\n{failure}\n")
