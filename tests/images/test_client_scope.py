@@ -149,7 +149,7 @@ def test_a_server_that_says_nothing_is_left_when_the_scope_ends(
     while not connections and thread.is_alive():
         time.sleep(0.01)
     scope.cancel()
-    thread.join(30)
+    thread.join(60)
     run(client.close())
     assert [type(error) for error in ended] == [Cancelled]
 
