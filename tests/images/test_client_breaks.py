@@ -30,8 +30,8 @@ SHORT = (1_500_000, 3_000_000)
 LONGER = (2_000_000, 20_000_000)
 """or some do."""
 PATIENT = RetryPolicy(attempts=40, first=0.1, ceiling=0.5)
-"""Who asks how far an upload is before the server saw that its connection broke is told that another
-request has it, and begins anew: the pauses leave it time for that."""
+"""Who asks how far an upload is before the server has seen that its connection broke is told that
+another request has it, and begins anew: the pauses leave the server time."""
 
 
 class BreakingLink:

@@ -170,7 +170,8 @@ def answers(*parts: bytes, repeat: int = 1) -> str:
         with listener:
             for _ in range(64):
                 connection, _ = listener.accept()
-                with connection:
+                # The client may have had enough, at any moment.
+                with connection, suppress(BrokenPipeError, ConnectionResetError):
                     if connection.recv(1, socket.MSG_PEEK)[:1] == b"\x16":
                         continue
                     head = b""
@@ -178,10 +179,8 @@ def answers(*parts: bytes, repeat: int = 1) -> str:
                         head += byte
                     if head.startswith(b"GET /end"):
                         return
-                    # The client may have had enough.
-                    with suppress(BrokenPipeError, ConnectionResetError):
-                        for part in parts * repeat:
-                            connection.sendall(part)
+                    for part in parts * repeat:
+                        connection.sendall(part)
 
     threading.Thread(target=serve, daemon=True).start()
     return f"127.0.0.1:{listener.getsockname()[1]}"
