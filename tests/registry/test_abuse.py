@@ -33,7 +33,7 @@ def raw_request(client: Client, line: str) -> Any:
         host, port = client.base.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(line.encode("latin-1") + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        answer = await asyncio.wait_for(reader.read(), 10)
+        answer = await asyncio.wait_for(reader.read(), 60)
         writer.close()
         return answer
 
@@ -427,7 +427,7 @@ async def test_abuse_17_a_read_that_a_delete_overtakes_is_not_kept(
     def overtaken(index: SqliteIndex, repository: str, name: str) -> Any:
         found = read(index, repository, name)
         delete = client.send("DELETE", f"/v2/a/{path}")
-        asyncio.run_coroutine_threadsafe(delete, loop).result(10)
+        asyncio.run_coroutine_threadsafe(delete, loop).result(60)
         return found
 
     with monkeypatch.context() as patch:
