@@ -17,8 +17,8 @@ from tests.registry.kit import digest_of
 from tests.registry.running import certificate
 from tests.registry.service_kit import Service, call, eventually, service
 
-# Long enough for a client that means well on a machine that stands still for a moment. Of the two
-# timers that judge who is silent from the beginning, the one that is not looked at comes much later.
+# Long enough for a client that means well on a machine that stands still for a moment. A connection
+# that says nothing is also one that is kept alive, and has to end as what it is looked for here.
 LIMITS = """
 [limits]
 header_timeout = "1s"
