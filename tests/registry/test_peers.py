@@ -74,7 +74,7 @@ def run(*command: str | Path, **environment: str) -> str:
         [str(part) for part in command],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
         env={**os.environ, **environment},
     )
