@@ -23,6 +23,7 @@ def run_tool(*argv: str) -> None:
         pytest.fail(process.stdout + process.stderr, pytrace=False)
 
 
+@pytest.mark.timeout(900)  # without its cache, and beside other tests, mypy takes minutes
 @pytest.mark.parametrize(
     "argv",
     [

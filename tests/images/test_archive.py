@@ -183,7 +183,8 @@ def test_cut_off_anywhere_nothing_is_loaded(name: str, store: SmallStore) -> Non
 def test_a_stream_that_cannot_seek(store: SmallStore) -> None:
     data = docker_tar(layer_tar(size=IN_MEMORY * 2), tags=["team/app:1"])
     reader, writer = os.pipe()
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
         os.close(reader)
         with os.fdopen(writer, "wb") as pipe:
             pipe.write(data)
@@ -191,7 +192,7 @@ def test_a_stream_that_cannot_seek(store: SmallStore) -> None:
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
         load(pipe, store)
-    os.wait()
+    os.waitpid(child, 0)
     assert set(store.tagged) == {REF}
 
 

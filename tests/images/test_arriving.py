@@ -34,7 +34,8 @@ def in_thread(reader: BinaryIO) -> Iterator[list[bytes | Exception]]:
     thread = threading.Thread(target=read)
     thread.start()
     yield found
-    thread.join(20)
+    thread.join(60)
+    assert not thread.is_alive()
     reader.close()
 
 
@@ -81,7 +82,7 @@ def test_nobody_waits_for_what_never_begins(tmp_path: Path) -> None:
     thread = threading.Thread(target=lambda: found.append(arrival.follow()))
     thread.start()
     arrival.finish()
-    thread.join(20)
+    thread.join(60)
     assert found == [None]
 
 

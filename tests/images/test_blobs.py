@@ -237,7 +237,7 @@ def test_killed_in_the_middle(blobs, tmp_path, monkeypatch):
     ready = context.Event()
     child = context.Process(target=_write_slowly, args=(tmp_path, ready))
     child.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     monkeypatch.setattr(module, "STAGE_GRACE", -1.0)
     monkeypatch.setattr(module, "DEAD_GRACE", -1.0)
     assert [dead for _, dead in blobs.stages()] == [False]

@@ -29,7 +29,9 @@ SHORT = (1_500_000, 3_000_000)
 """Bytes after which a connection breaks: none lasts for a whole blob,"""
 LONGER = (2_000_000, 20_000_000)
 """or some do."""
-PATIENT = RetryPolicy(attempts=40, first=0.001, ceiling=0.01)
+PATIENT = RetryPolicy(attempts=40, first=0.1, ceiling=0.5)
+"""Who asks how far an upload is before the server has seen that its connection broke is told that
+another request has it, and begins anew: the pauses leave the server time."""
 
 
 class BreakingLink:

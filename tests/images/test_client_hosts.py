@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ipaddress
+import socket
 import ssl
 from pathlib import Path
 
@@ -240,14 +241,13 @@ async def test_an_unknown_host_is_named() -> None:
 
 
 async def test_nobody_listening() -> None:
-    server = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
     clock = Clock()
-    async with client(clock) as it:
-        with pytest.raises(RegistryConnectionError, match="Connection refused"):
-            await it.resolve(ref(f"127.0.0.1:{port}"))
+    # Whose port it is does not listen, and nobody else gets it meanwhile.
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        async with client(clock) as it:
+            with pytest.raises(RegistryConnectionError, match="Connection refused"):
+                await it.resolve(ref(f"127.0.0.1:{held.getsockname()[1]}"))
     assert clock.slept == []  # nobody waits for a typing error
 
 
@@ -257,8 +257,12 @@ async def test_a_registry_that_restarts_is_waited_for() -> None:
     async with client(clock) as it:
         async with registry.serve() as host:
             await it.resolve(ref(host))
-        with pytest.raises(RegistryConnectionError):
-            await it.resolve(ref(host))
+        # Nobody else may listen there meanwhile.
+        with socket.socket() as held:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind(("127.0.0.1", int(host.rpartition(":")[2])))
+            with pytest.raises(RegistryConnectionError):
+                await it.resolve(ref(host))
     assert len(clock.slept) == 4
 
 

@@ -59,12 +59,13 @@ def distribution(folder: Path, *, user: str | None = None) -> Iterator[str]:
         yield host
     finally:
         server.send_signal(signal.SIGTERM)
-        server.wait(10)
+        server.wait(60)
         log.close()
 
 
 def _await(host: str) -> None:
-    for _ in range(200):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"http://{host}/v2/", timeout=5):
                 return
@@ -307,7 +308,8 @@ def engine(folder: Path) -> Iterator[list[str]]:
     )  # fmt: skip
     command = [docker, "--host", socket_path]
     try:
-        for _ in range(300):
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
             if (
                 subprocess.run([*command, "version"], capture_output=True, check=False).returncode
                 == 0
@@ -317,7 +319,7 @@ def engine(folder: Path) -> Iterator[list[str]]:
         yield command
     finally:
         server.send_signal(signal.SIGTERM)
-        server.wait(30)
+        server.wait(60)
         log.close()
 
 

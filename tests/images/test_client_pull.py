@@ -487,11 +487,13 @@ async def test_a_cancelled_pull_leaves_no_stage(
 ) -> None:
     image = sample(*(os.urandom(3_000_000) for _ in range(4)))
     publish(registry, NAME, image, "1")
-    started = asyncio.Event()
+    # One layer never comes whole, or all of them might be there before the cancellation is.
+    stall = registry.fail(path=f"/blobs/{image.manifest.layers[0].digest}", stall_at=2_500_000)
+    started, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def watch(event: Event) -> None:
         if isinstance(event, LayerEvent) and event.current:
-            started.set()
+            loop.call_soon_threadsafe(started.set)
 
     async with registry.serve() as host, client() as it:
         task = asyncio.create_task(it.pull(ref(host), store, progress=watch))
@@ -499,6 +501,7 @@ async def test_a_cancelled_pull_leaves_no_stage(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        stall.resume.set()
     assert store.tagged == {}
     assert image.descriptor.digest not in store.everything()
 

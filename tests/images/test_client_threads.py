@@ -21,14 +21,14 @@ async def test_a_cancellation_waits_for_the_thread_and_hands_its_result_to_undo(
 
     def work() -> str:
         begun.set()
-        go.wait(10)
+        go.wait(60)
         return "opened"
 
     def undo(result: str) -> None:
         undone.append((result, threading.current_thread() is threading.main_thread()))
 
     task = asyncio.create_task(in_thread(work, undo=undo))
-    await asyncio.to_thread(begun.wait, 10)
+    await asyncio.to_thread(begun.wait, 60)
     for _ in range(3):
         task.cancel()
         await asyncio.sleep(0)

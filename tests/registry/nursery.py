@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -39,7 +39,7 @@ class Server:
 
     def wait(self) -> None:
         """Wait until its process group is gone."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
                 os.killpg(self.pid, 0)
@@ -67,15 +67,17 @@ class Nursery:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait(60)
         self._process.stdout.close()
 
     @contextmanager
-    def server(self, root: Path, *, workers: int = 1, fault: str = "") -> Iterator[Server]:
+    def server(
+        self, root: Path, *, workers: int = 1, fault: str = "", lease: float | None = None
+    ) -> Iterator[Server]:
         """A registry that listens; it is killed when the block ends, if it still lives."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        order = {"root": str(root), "workers": workers, "fault": fault}
+        order = {"root": str(root), "workers": workers, "fault": fault, "lease": lease}
         self._process.stdin.write(json.dumps(order) + "\n")
         ready, _, _ = select.select([self._process.stdout], [], [], 60)
         assert ready, "no server came up"
@@ -103,12 +105,16 @@ def _serve(order: dict[str, object]) -> None:
     os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    from registry.collection.settings import CollectionSettings
     from registry.config import RegistryConfig
     from registry.serve import serve
     from tests.registry import faults
 
     root, workers = Path(str(order["root"])), int(str(order["workers"]))
     config = RegistryConfig(root=root, port=0, workers=workers)
+    if order["lease"] is not None:
+        collection = CollectionSettings(lease=float(str(order["lease"])))
+        config = replace(config, collection=collection)
     pid = os.getpid()
 
     def ready(bound: object) -> None:

@@ -73,7 +73,7 @@ class OutsideIssuer:
             "audience": "lading",
             "subjects": ("repo:our-org/*",),
             "groups_claim": "groups",
-            "timeout": 2.0,
+            "timeout": 20.0,
         }
         return IssuerSettings(**{**fields, **changes})
 

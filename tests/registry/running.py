@@ -70,14 +70,14 @@ class Running:
 
     def __enter__(self) -> BoundAddress:
         self._thread.start()
-        assert self._started.wait(10)
+        assert self._started.wait(60)
         assert self._bound is not None
         return self._bound
 
     def __exit__(self, *_: object) -> None:
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(20)
+        self._thread.join(90)  # a drain may take a third of that
         assert not self._thread.is_alive()
 
     def _run(self, config: RegistryConfig) -> None:

@@ -14,7 +14,7 @@ from registry.settings import LimitSettings
 
 
 def main() -> None:
-    config = RegistryConfig(root=Path(sys.argv[1]), port=0, limits=LimitSettings(drain_timeout=5))
+    config = RegistryConfig(root=Path(sys.argv[1]), port=0, limits=LimitSettings(drain_timeout=60))
     serve(config, ready=lambda bound: print(bound.port, flush=True))
 
 

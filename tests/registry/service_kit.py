@@ -61,7 +61,7 @@ def call(
     headers: Mapping[str, str] | None = None,
 ) -> tuple[int, Mapping[str, str], bytes]:
     """One request on a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=90)
     try:
         connection.request(method, path, body, dict(headers or {}))
         response = connection.getresponse()
@@ -70,7 +70,7 @@ def call(
         connection.close()
 
 
-def eventually(check: Callable[[], object], seconds: float = 15) -> None:
+def eventually(check: Callable[[], object], seconds: float = 60) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + seconds
     while not check():
@@ -118,7 +118,7 @@ def service(
         )
     try:
         assert process.stdout is not None
-        readable, _, _ = select.select([process.stdout], [], [], 30)
+        readable, _, _ = select.select([process.stdout], [], [], 90)
         line = process.stdout.readline() if readable else ""
         match = re.match(rf"serving {scheme}://\S+:(\d+) from ", line)
         assert match, (line, log.read_text())
@@ -127,7 +127,7 @@ def service(
         if process.poll() is None:
             process.terminate()
         try:
-            process.wait(30)
+            process.wait(60)  # a drain may take half of that
         finally:
             process.kill()
             process.stdout.close()

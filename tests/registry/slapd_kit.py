@@ -108,7 +108,7 @@ class Slapd:
             "bind_dn": f"cn=registry,{ROOT}",
             "bind_password_file": secret,
             "group_base": f"ou=groups,{ROOT}",
-            "timeout": 3.0,
+            "timeout": 20.0,
         }
         return LdapSettings(**{**fields, **changes})
 
@@ -122,7 +122,7 @@ class Slapd:
             [name, "-H", url, *bind],
             input=text.encode(),
             check=True,
-            timeout=20,
+            timeout=60,
             stdout=subprocess.DEVNULL,
         )
 
@@ -150,11 +150,11 @@ def slapd(folder: Path) -> Iterator[Slapd]:
     finally:
         process.send_signal(signal.SIGCONT)
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         log.close()
 
 
 def _answers(port: int) -> bool:
     time.sleep(0.05)
     command = ["ldapsearch", "-x", "-H", f"ldap://127.0.0.1:{port}", "-b", "", "-s", "base"]
-    return subprocess.run(command, capture_output=True, timeout=20).returncode == 0
+    return subprocess.run(command, capture_output=True, timeout=60).returncode == 0

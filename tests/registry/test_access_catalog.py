@@ -81,7 +81,7 @@ def served(config: Path, root: Path) -> Iterator[tuple[subprocess.Popen[str], in
         yield process, int(line.split()[1].rpartition(":")[2])
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         assert process.stdout is not None
         process.stdout.close()
 
@@ -90,7 +90,7 @@ def statuses(port: int, headers: dict[str, str], path: str = "/v2/a/manifests/1"
     """What a number of fresh connections, and so most likely each worker, answer."""
     found = set()
     for _ in range(12):
-        connection = HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request("GET", path, headers=headers)
         found.add(connection.getresponse().status)
         connection.close()
@@ -101,7 +101,7 @@ def becomes(
     port: int, headers: dict[str, str], status: int, path: str = "/v2/a/manifests/1"
 ) -> None:
     """Wait until every worker answers with ``status``."""
-    for _ in range(100):
+    for _ in range(300):
         if statuses(port, headers, path) == {status}:
             return
         time.sleep(0.1)

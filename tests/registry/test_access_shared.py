@@ -49,7 +49,7 @@ def test_what_one_process_writes_another_reads() -> None:
 
 
 def test_a_rate_is_that_of_all_workers_together(tmp_path: Path) -> None:
-    settings = "[access.rate]\naddress = 0.1\nburst = 200\n"
+    settings = "[access.rate]\naddress = 0.01\nburst = 2000\n"
     with service(tmp_path, settings, workers=2) as found:
         connections = [HTTPConnection("127.0.0.1", found.port, timeout=30) for _ in range(12)]
         answers = []

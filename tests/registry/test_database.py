@@ -24,6 +24,7 @@ def test_writers_of_several_processes_queue(tmp_path: Path) -> None:
     assert writer.is_alive(), "it waits for its turn"
     assert index.blob("a", digest_of(b"x")) is None, "and reads do not"
     os.close(other)
-    writer.join(10)
+    writer.join(60)
+    assert not writer.is_alive()
     assert index.blob("a", digest_of(b"x")) is not None
     index.close()

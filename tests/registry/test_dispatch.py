@@ -22,7 +22,7 @@ async def exchange(client: Client, request: str) -> bytes:
     host, port = client.base.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(request.replace("\n", "\r\n").encode())
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), 60)
     writer.close()
     return answer
 
@@ -107,7 +107,7 @@ async def test_no_body_is_invited_from_who_has_no_right(start: StartRegistry) ->
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n")
     writer.write(b"Expect: 100-continue\r\n\r\n")
-    answer = await asyncio.wait_for(reader.readline(), 10)
+    answer = await asyncio.wait_for(reader.readline(), 60)
     writer.close()
     assert answer.startswith(b"HTTP/1.1 405")
 
@@ -127,7 +127,7 @@ async def test_a_drain_waits_for_what_is_under_way() -> None:
     assert await drain.wait(1) == 0
     drain.enter()
     assert await drain.wait(0.01) == 1
-    waiting = asyncio.create_task(drain.wait(10))
+    waiting = asyncio.create_task(drain.wait(60))
     await asyncio.sleep(0)
     drain.leave()
     assert await waiting == 0

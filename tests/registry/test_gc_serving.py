@@ -204,7 +204,7 @@ async def test_the_server_collects_by_itself(start: StartRegistry, root: Path) -
     digest = await asyncio.to_thread(push)
     await later(root)
     client = await start()
-    for _ in range(200):
+    for _ in range(1200):
         if not await asyncio.to_thread(os.listdir, root / "blobs" / "sha256"):
             break
         await asyncio.sleep(0.05)

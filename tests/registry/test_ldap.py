@@ -187,7 +187,7 @@ async def test_a_session_in_a_browser_follows_the_directory(own: Slapd, tmp_path
 
 async def test_a_silent_directory_is_the_reason(start: StartRegistry, own: Slapd) -> None:
     """Nobody waits longer than the timeout, and no one is told of a wrong password."""
-    settings = await asyncio.to_thread(own.settings, timeout=0.5, cache=0.2)
+    settings = await asyncio.to_thread(own.settings, timeout=3.0, cache=0.2)
     client = await start(access=access(settings))
     answer = await ask_token(client, "repository:dev:pull", headers=basic("ada"))
     token = bearer(answer.json["token"])

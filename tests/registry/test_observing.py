@@ -90,7 +90,7 @@ def clean_root() -> Iterator[None]:
 def test_lines_are_dropped_when_nobody_reads_them() -> None:
     class Stuck(io.StringIO):
         def write(self, text: str) -> int:
-            stuck.wait(10)
+            stuck.wait(60)
             return super().write(text)
 
     stuck, stream = threading.Event(), Stuck()
@@ -210,7 +210,7 @@ async def test_one_process_of_several_runs_the_tasks(tmp_path: Path) -> None:
         )
 
     async def until(count: int) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(ran) < count:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.01)

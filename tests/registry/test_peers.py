@@ -74,7 +74,7 @@ def run(*command: str | Path, **environment: str) -> str:
         [str(part) for part in command],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
         env={**os.environ, **environment},
     )
@@ -192,7 +192,7 @@ def dockerd(folder: Path) -> Iterator[str]:
     with (folder / "log").open("wb") as log:
         daemon = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log)
     try:
-        for _ in range(150):
+        for _ in range(600):
             if (place / "docker.sock").exists():
                 break
             assert daemon.poll() is None, (folder / "log").read_text()[-2000:]
@@ -200,7 +200,7 @@ def dockerd(folder: Path) -> Iterator[str]:
         yield address
     finally:
         daemon.terminate()
-        daemon.wait(30)
+        daemon.wait(60)
         # dockerd binds its data onto itself and leaves that.
         subprocess.run(["umount", folder / "data"], capture_output=True, check=False)
         shutil.rmtree(place, ignore_errors=True)

@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -17,13 +17,20 @@ from tests.registry.kit import digest_of
 from tests.registry.running import certificate
 from tests.registry.service_kit import Service, call, eventually, service
 
+# Long enough for a client that means well on a machine that stands still for a moment. A connection
+# that says nothing is also one that is kept alive, and has to end as what it is looked for here.
 LIMITS = """
 [limits]
-header_timeout = "0.4s"
-idle_timeout = "0.5s"
+header_timeout = "1s"
+idle_timeout = "1s"
 body_rate = 2000
-keep_alive = "0.5s"
-connections = 20
+keep_alive = "2s"
+"""
+PATIENT = """
+[limits]
+header_timeout = "5m"
+idle_timeout = "5m"
+keep_alive = "5m"
 """
 DATA = os.urandom(1 << 20) * 6
 PATH = f"/v2/a/blobs/{digest_of(DATA)}"
@@ -41,9 +48,11 @@ def connect(found: Service, text: str = "", *, buffer: int = 0) -> socket.socket
     client = socket.socket()
     if buffer:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-    client.settimeout(20)
+    client.settimeout(60)
     client.connect(("127.0.0.1", found.port))
-    client.sendall(text.encode())
+    # Who is turned away at once may be so before it has said anything.
+    with suppress(ConnectionError):
+        client.sendall(text.encode())
     return client
 
 
@@ -71,12 +80,12 @@ def test_a_head_that_trickles(strict: Service) -> None:
     with connect(strict, "GET /v2/ HTTP/1.1\r\n") as client:
         sent = 0
         try:
-            for sent in range(100):
+            for sent in range(400):
                 client.sendall(f"X-{sent}: y\r\n".encode())
                 time.sleep(0.05)
         except ConnectionError:
             pass
-        assert sent < 99
+        assert sent < 399
 
 
 def test_an_idle_connection(strict: Service) -> None:
@@ -99,22 +108,27 @@ def test_a_body_that_trickles(strict: Service) -> None:
     before = strict.metric("body_timeouts_total")
     with connect(strict, post(1_000_000)) as client:
         answer = b""
-        for _ in range(100):
-            client.sendall(b"x" * 50)
+        for _ in range(200):
+            # The server may have answered and hung up since the last look; the answer is here then.
+            with suppress(ConnectionError):
+                client.sendall(b"x" * 50)
             time.sleep(0.05)
             client.setblocking(False)
             try:
                 answer = client.recv(1000)
                 break
             except BlockingIOError:
-                client.settimeout(20)
+                client.settimeout(60)
     assert answer.startswith(b"HTTP/1.1 408")
     assert strict.metric("body_timeouts_total") == before + 1
 
 
 def test_a_client_that_takes_nothing_of_large_content(strict: Service) -> None:
+    before = strict.logged().count(f"GET {PATH} ")
     with connect(strict, f"GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n", buffer=50_000) as client:
-        eventually(lambda: strict.metric("requests_active") == 0)
+        # A request that has not begun is not active either: its line tells that it is over.
+        eventually(lambda: strict.logged().count(f"GET {PATH} ") > before)
+        assert strict.metric("requests_active") == 0
         assert len(read_all(client)) < len(DATA)
 
 
@@ -131,24 +145,24 @@ def test_a_client_that_takes_none_of_many_answers(strict: Service) -> None:
         eventually(lambda: strict.metric("connections_open") == 0)
 
 
-def test_too_many_connections(strict: Service) -> None:
-    eventually(lambda: strict.metric("connections_open") == 0)
-    with ExitStack() as stack:
-        many = [stack.enter_context(connect(strict)) for _ in range(20)]
-        eventually(lambda: strict.metric("connections_open") == 20)
-        with connect(strict, "GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n") as late:
+def test_too_many_connections(tmp_path: Path) -> None:
+    # They say nothing and have to stay for as long as this takes.
+    config = f"{PATIENT}connections = 20\n"
+    with service(tmp_path, config, workers=1) as found, ExitStack() as stack:
+        many = [stack.enter_context(connect(found)) for _ in range(20)]
+        eventually(lambda: found.metric("connections_open") == 20)
+        with connect(found, "GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n") as late:
             assert read_all(late).startswith(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1")
         many[0].close()
-        eventually(lambda: strict.metric("connections_open") < 20)
-        assert call(strict.port, "GET", "/v2/")[0] == 200
-    assert strict.metric("connections_refused_total") == 1
+        eventually(lambda: found.metric("connections_open") < 20)
+        assert call(found.port, "GET", "/v2/")[0] == 200
+        assert found.metric("connections_refused_total") == 1
 
 
 def test_a_handshake_that_does_not_come(tmp_path: Path) -> None:
     cert, key = certificate(tmp_path)
     config = f'{LIMITS}[tls]\ncert = "{cert}"\nkey = "{key}"\n'
     with service(tmp_path, config, workers=1, scheme="https") as found, connect(found) as client:
-        client.settimeout(10)
         assert read_all(client) == b""
 
 
@@ -165,7 +179,7 @@ def test_a_client_that_takes_nothing_under_tls(tmp_path: Path) -> None:
             assert uploader.recv(1000).startswith(b"HTTP/1.1 201")
         with context.wrap_socket(connect(found, buffer=32_768)) as client:
             client.sendall(f"GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            eventually(lambda: f"GET {PATH} 499 " in found.logged(), 30)
+            eventually(lambda: f"GET {PATH} 499 " in found.logged())
             assert len(read_all(client)) < len(DATA)
         assert " ERROR " not in found.logged()
 
@@ -177,7 +191,8 @@ def test_many_slow_pulls_take_little_memory(tmp_path: Path, tls: bool) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * clients)), hard))
     # Pages are made ready some time after the start, and take memory that is no client's.
-    config, scheme = "[web]\nenabled = false\n", "http"
+    # Nobody is late, however long it takes to open all of them.
+    config, scheme = f"{PATIENT}[web]\nenabled = false\n", "http"
     context = ssl._create_unverified_context()
     if tls:
         cert, key = certificate(tmp_path)
@@ -201,6 +216,7 @@ def test_many_slow_pulls_take_little_memory(tmp_path: Path, tls: bool) -> None:
         eventually(lambda: found.metric("requests_active") == clients)
         time.sleep(0.5)
         grown = found.metric("worker_resident_bytes") - before
-        assert grown < clients * (350_000 if tls else 60_000), f"{grown / clients:,.0f} bytes each"
+        # Some 300 KB under TLS; with pieces or buffers that are too large it is 780 KB and more.
+        assert grown < clients * (500_000 if tls else 60_000), f"{grown / clients:,.0f} bytes each"
         for number in (0, clients // 2, clients - 1):
             assert taken[number] + len(read_all(readers[number])) > len(DATA)

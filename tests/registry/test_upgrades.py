@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from registry import schema
-from tests.registry.service_kit import PROJECT, call, service
+from tests.registry.service_kit import PROJECT, call, eventually, service
 
 FORMATS = PROJECT / "fixtures" / "registry" / "formats"
 WRITTEN = {1: "95fd09506839eae4b69a87c813a22d9d", 4: "86a02f6c85b49ce768ead838c1ec40ec"}
@@ -42,7 +42,7 @@ def format_of(root: Path) -> int:
 
 def lading(*argv: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "lading", "registry", *argv]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def document(port: int, path: str) -> dict[str, object]:
@@ -155,7 +155,8 @@ def test_a_server_writes_nothing_behind_a_newer_release(tmp_path: Path) -> None:
         assert (status, headers["Retry-After"]) == (503, "5"), body
         assert call(served.port, "GET", f"/v2/a/blobs/sha256:{known}")[2] == b"before"
         assert call(served.port, "GET", f"/v2/a/blobs/sha256:{late}")[0] == 404
-        assert f"format {schema.VERSION + 1}, this process writes" in served.logged()
+        said = f"format {schema.VERSION + 1}, this process writes"
+        eventually(lambda: said in served.logged())
         assert "Traceback" not in served.logged()
 
 

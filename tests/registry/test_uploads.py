@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from registry import body
 from registry.app import create_app
 from registry.config import RegistryConfig
 from registry.errors import ApiError
 from registry.service import open_registry
 from registry.settings import LimitSettings
 from tests.registry.conftest import StartRegistry
-from tests.registry.kit import Client, digest_of
+from tests.registry.kit import Answer, Client, digest_of
 
 D = digest_of
 DATA = bytes(range(256)) * 40
@@ -24,6 +25,26 @@ DATA = bytes(range(256)) * 40
 
 def chunk(first: int, last: int) -> dict[str, str]:
     return {"Content-Range": f"{first}-{last}", "Content-Type": "application/octet-stream"}
+
+
+def bytes_taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes of bodies came at a time; to ask a session would be to hold it."""
+    sizes: list[int] = []
+    real = body._Source.next
+
+    async def counted(source: body._Source) -> bytes:
+        data = await real(source)
+        sizes.append(len(data))
+        return data
+
+    monkeypatch.setattr(body._Source, "next", counted)
+    return sizes
+
+
+async def until(check: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):
+        while not check():
+            await asyncio.sleep(0.005)
 
 
 async def fetched(client: Client, repository: str, data: bytes) -> bool:
@@ -187,15 +208,18 @@ async def test_two_servers_share_a_session(start: StartRegistry) -> None:
     assert await fetched(two, "a", DATA)
 
 
-async def test_abuse_14_a_dropped_connection_keeps_what_arrived(client: Client) -> None:
+async def test_abuse_14_a_dropped_connection_keeps_what_arrived(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The client drops mid-chunk and resumes where the server says."""
+    taken = bytes_taken(monkeypatch)
     location = await client.start_upload("a")
     host, port = client.base.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n".encode())
     writer.write(DATA[:4000])
     await writer.drain()
-    await asyncio.sleep(0.1)
+    await until(lambda: sum(taken) == 4000)
     writer.close()
     await writer.wait_closed()
     answer = await settled(client, location)
@@ -205,13 +229,11 @@ async def test_abuse_14_a_dropped_connection_keeps_what_arrived(client: Client) 
     assert await fetched(client, "a", DATA)
 
 
-async def settled(client: Client, location: str) -> object:
-    for _ in range(100):
-        answer = await client.send("GET", location)
-        if answer.status != 409:
-            return answer
-        await asyncio.sleep(0.02)
-    raise AssertionError("the session never came free")
+async def settled(client: Client, location: str) -> Answer:
+    async with asyncio.timeout(60):
+        while (answer := await client.send("GET", location)).status == 409:
+            await asyncio.sleep(0.02)
+    return answer
 
 
 async def test_abuse_14_a_stalled_client_is_dropped(start: StartRegistry) -> None:
@@ -223,7 +245,7 @@ async def test_abuse_14_a_stalled_client_is_dropped(start: StartRegistry) -> Non
     writer.write(
         f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\nabc".encode()
     )
-    answer = await asyncio.wait_for(reader.readline(), 10)
+    answer = await asyncio.wait_for(reader.readline(), 60)
     writer.close()
     assert b"408" in answer
     assert (await settled(client, location)).headers["Range"] == "0-2"
@@ -235,13 +257,16 @@ async def test_malformed_chunked_encoding(client: Client) -> None:
     reader, writer = await asyncio.open_connection(host, int(port))
     head = f"PATCH {location} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     writer.write(head.encode() + b"5\r\nhello\r\nZZ\r\n")
-    answer = await asyncio.wait_for(reader.readline(), 10)
+    answer = await asyncio.wait_for(reader.readline(), 60)
     writer.close()
     assert b"400" in answer
 
 
-async def test_abuse_13_a_session_has_one_request_at_a_time(client: Client) -> None:
+async def test_abuse_13_a_session_has_one_request_at_a_time(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two PUTs race for one session; exactly one wins."""
+    taken = bytes_taken(monkeypatch)
     gate = asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:
@@ -252,7 +277,7 @@ async def test_abuse_13_a_session_has_one_request_at_a_time(client: Client) -> N
     location = await client.start_upload("a")
     put = f"{location}?digest={D(DATA)}"
     first = asyncio.create_task(client.send("PUT", put, data=slow()))
-    await asyncio.sleep(0.1)
+    await until(lambda: sum(taken) == 100)
     second = await client.send("PUT", put, data=DATA)
     assert (second.status, second.code) == (409, "BLOB_UPLOAD_INVALID")
     gate.set()

@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 NOW = datetime.datetime.now(datetime.UTC)
 HOUR = datetime.timedelta(hours=1)
+DAY = 24 * HOUR
+"""What a certificate lives; ``NOW`` is when the tests were read, long before the last one runs."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Authority:
         self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         signer = self if by is None else by
         self.certificate = (
-            _builder(self.name, signer.name, self.key, HOUR)
+            _builder(self.name, signer.name, self.key, DAY)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(signer.key, hashes.SHA256())
         )
@@ -62,7 +64,7 @@ class Authority:
         *,
         names: Sequence[x509.GeneralName] = (),
         units: Sequence[str] = (),
-        ends: datetime.timedelta = HOUR,
+        ends: datetime.timedelta = DAY,
         server: bool = False,
         also: Sequence[str] = (),
     ) -> Pair:
@@ -97,7 +99,7 @@ class Authority:
         (folder / "ca.crt").write_bytes(self.file.read_bytes())
         return pair
 
-    def revoke(self, file: Path, *pairs: Pair, ends: datetime.timedelta = HOUR) -> None:
+    def revoke(self, file: Path, *pairs: Pair, ends: datetime.timedelta = DAY) -> None:
         """Write the list of what is revoked."""
         builder = (
             x509.CertificateRevocationListBuilder()

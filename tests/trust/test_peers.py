@@ -110,7 +110,8 @@ def distribution_registry(tmp_path: Path) -> Iterator[str]:
 
 def _wait_for(address: str) -> None:
     host, _, port = address.partition(":")
-    for _ in range(200):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         try:
             socket.create_connection((host, int(port)), timeout=1).close()
         except OSError:
