@@ -173,7 +173,8 @@ def _stop(pid: int) -> None:
     deadline = time.monotonic() + _PATIENCE
     with contextlib.suppress(ProcessLookupError, FileNotFoundError):
         os.kill(pid, signal.SIGSTOP)
-        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        # Stopped, or ended just before: its parent is stopped and does not reap it.
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "TZX":
             assert time.monotonic() < deadline, "it does not stop"
             time.sleep(0.005)
 
