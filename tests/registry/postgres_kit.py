@@ -91,14 +91,21 @@ class PostgresServer:
     def stop(self) -> None:
         self.control("stop", "-m", "immediate")
 
+    def revive(self) -> None:
+        """Start it if a test that failed left it stopped."""
+        try:
+            self.control("status")
+        except subprocess.CalledProcessError:
+            self.start()
+
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """It is there while the block runs, and does nothing: all its processes are stopped."""
         first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
-        os.kill(first, signal.SIGSTOP)  # before the others: it makes new ones
+        _stop(first)  # before the others: it makes new ones
         children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
         for pid in map(int, children):
-            os.kill(pid, signal.SIGSTOP)
+            _stop(pid)
         try:
             yield
         finally:
@@ -159,6 +166,17 @@ def postgres(*, durable: bool = False) -> Iterator[PostgresServer]:
     finally:
         _end(server)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stop(pid: int) -> None:
+    """Stop a process; it may go on for a moment after the signal, so wait until it does not."""
+    deadline = time.monotonic() + _PATIENCE
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        os.kill(pid, signal.SIGSTOP)
+        # Stopped, or ended just before: its parent is stopped and does not reap it.
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "TZX":
+            assert time.monotonic() < deadline, "it does not stop"
+            time.sleep(0.005)
 
 
 def _unprivileged() -> str:

@@ -116,13 +116,16 @@ def test_a_slow_receiver_delays_only_itself(mail: Post, inbox: Inbox) -> None:
     answer = threading.Event()
 
     def reply(_: Received) -> Reply:
-        answer.wait(20)
+        answer.wait(240)
         return 200, {}
 
     inbox.reply = reply
     for number in range(20):
         mail.index.say(f"r{number}", "1")
-    with receiver() as other, mail.courier(webhook(inbox, parallel=3), webhook(other, "other")):
+    with (
+        receiver() as other,
+        mail.courier(webhook(inbox, parallel=3, timeout=240.0), webhook(other, "other")),
+    ):
         eventually(lambda: mail.standing("other").delivered == 20)
         eventually(lambda: len(inbox.requests) >= 3)
         assert len(inbox.requests) == 3, "no more than it may have at once"

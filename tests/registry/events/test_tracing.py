@@ -67,7 +67,7 @@ def test_deliveries_take_their_trace_along(tmp_path: Path) -> None:
         config = tracing(collector, sample=1, service='"depot"') + webhook(inbox, events='["tag"]')
         with service(tmp_path, config) as found:
             push(found, "app", "1")
-            eventually(lambda: inbox.requests)
+            eventually(lambda: found.metric("events_delivered_total") == 1)
         names = {span.name: span for span in spans(collector)}
         assert "PUT manifest" in names
         span = names["deliver hook"]

@@ -8,9 +8,10 @@ import pytest
 
 from images.mediatype import OCI_MANIFEST
 from lading.main import main
+from tests.registry.events.test_service import refused
 from tests.registry.gate.gatekit import HOST, REPOSITORY, image, new_key, policy
 from tests.registry.kit import digest_of
-from tests.registry.service_kit import call, service
+from tests.registry.service_kit import call, eventually, service
 from tests.registry.test_reload import reload
 
 PATH = f"/v2/{REPOSITORY}/manifests/1"
@@ -29,9 +30,9 @@ def test_a_bad_policy_keeps_the_old_gate(tmp_path: Path) -> None:
         assert call(port, "GET", PATH)[0] == 403
         for broken in ('default = "perhaps"\n', good.replace("release.pub", "missing.pub")):
             path.write_text(broken)
-            reload(found, good=False)
+            refused(found)
             assert call(port, "GET", PATH)[0] == 403
-        assert "reload refused, the configuration is as it was" in found.logged()
+        eventually(lambda: "reload refused, the configuration is as it was" in found.logged())
         path.write_text('default = "accept"\n')
         reload(found)
         assert call(port, "GET", PATH)[0] == 200

@@ -66,7 +66,7 @@ def docker_registry(folder: Path) -> Iterator[int]:
             [require_program("docker-registry"), "serve", str(config)], stdout=log, stderr=log
         )
     try:
-        for _ in range(100):
+        for _ in range(600):
             try:
                 ask(port, "GET", "/v2/")
                 break

@@ -193,7 +193,7 @@ async def test_the_schedule_runs_what_is_due(
         name="m", upstream=there.base.removeprefix("http://"), repositories=("team/app",)
     )
     front = await start(root=tmp_path / "scheduled", mirror=(rule,))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await get(front, "team/app/manifests/1.0") != raw:
             await asyncio.sleep(0.05)
 

@@ -33,6 +33,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.mark.peer
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("way", ["files", pytest.param("postgresql", marks=pytest.mark.slow)])
 def test_what_rooms_keep_goes_along(
     s3_server: Server, postgres_server: PostgresServer, tmp_path: Path, way: str
@@ -63,8 +64,9 @@ def test_what_rooms_keep_goes_along(
                 assert keys == key
                 if number == len(places) - 1:
                     inbox.reply = lambda _: (204, {})
-                    eventually(lambda: {it.subject for it in inbox.requests} == tags, 60)
-                    eventually(lambda: found.metric("events_pending") == 0, 60)
+                    # The pause before an attempt is as long as all that came before it.
+                    eventually(lambda: set(inbox.subjects()) == tags, 250)
+                    eventually(lambda: found.metric("events_pending") == 0)
                     continue
                 after, after_storage = places[number + 1]
                 line = (

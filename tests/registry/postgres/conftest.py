@@ -26,10 +26,16 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def own_server() -> Iterator[PostgresServer]:
-    """Another server, which tests may crash; they leave it running."""
+def crashing_server() -> Iterator[PostgresServer]:
     with postgres() as server:
         yield server
+
+
+@pytest.fixture
+def own_server(crashing_server: PostgresServer) -> PostgresServer:
+    """Another server, which tests may crash; it runs, whatever the test before left of it."""
+    crashing_server.revive()
+    return crashing_server
 
 
 @pytest.fixture

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from registry.sql.postgres.index import PostgresIndex
 from registry.sql.settings import IndexSettings
 from registry.sql.sqlite import SqliteDatabase
 from tests.registry.postgres_kit import PostgresServer
+from tests.registry.service_kit import eventually
 
 pytestmark = pytest.mark.peer
 
@@ -61,12 +63,14 @@ def link(index: PostgresIndex, number: int, name: str = "a") -> None:
 
 def cut(server: PostgresServer, schema: str) -> None:
     """End every session that has this schema, as a fault of the network would."""
+    # With a timeout, which waits for the end: a session is not over when it was told so.
     server.sql(
-        "SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+        "SELECT pg_terminate_backend(l.pid, 60000)"
+        " FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
         " WHERE l.pid <> pg_backend_pid() AND a.application_name = 'lading registry'"
     )
     server.sql(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
         " WHERE application_name = 'lading registry'"
     )
 
@@ -80,11 +84,11 @@ def test_batches_of_replicas_come_one_after_the_other(
     def slow() -> None:
         index.link_blob("a", digest(1), 1)
         inside.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
 
     first = threading.Thread(target=index.write, args=("a", slow))
     first.start()
-    assert inside.wait(20)
+    assert inside.wait(60)
     look = partial(other.writer.execute, "SELECT COUNT(*) FROM blob_links")
     second = threading.Thread(
         target=lambda: seen.append(other.write("a", lambda: look().fetchone()))
@@ -94,8 +98,8 @@ def test_batches_of_replicas_come_one_after_the_other(
     assert second.is_alive(), "it waits for its turn"
     assert other.blob("a", digest(1)) is None, "and reads do not"
     go_on.set()
-    second.join(20)
-    first.join(20)
+    second.join(60)
+    first.join(60)
     assert seen == [(1,)]
 
 
@@ -220,8 +224,9 @@ def test_who_stands_still_in_a_batch_does_not_hold_up_the_others(
     index: PostgresIndex, other: PostgresIndex
 ) -> None:
     def stand_still() -> None:
-        index.writer.execute("SET LOCAL idle_in_transaction_session_timeout = 200")
         index.link_blob("a", digest(1), 1)
+        # Last of what it does in time, which a busy machine may take more of.
+        index.writer.execute("SET LOCAL idle_in_transaction_session_timeout = 200")
         link(other, 2)
         index.link_blob("a", digest(3), 3)
 
@@ -231,17 +236,26 @@ def test_who_stands_still_in_a_batch_does_not_hold_up_the_others(
     assert other.blob("a", digest(1)) is other.blob("a", digest(3)) is None
 
 
-def test_every_connection_in_use_is_told(settings: IndexSettings) -> None:
+def test_every_connection_in_use_is_told(
+    settings: IndexSettings, postgres_server: PostgresServer
+) -> None:
     few = IndexSettings(
         type=settings.type, url=settings.url, schema=settings.schema, connections=1, wait=1.0
     )
     index = PostgresIndex(few)
-    slow = partial(index.reader().execute, "SELECT pg_sleep(4)")
+    reader = index.reader()
+
+    def slow() -> None:
+        with suppress(DatabaseError):
+            reader.execute("SELECT pg_sleep(250)")
+
     busy = threading.Thread(target=slow)
     busy.start()
-    time.sleep(0.5)
+    sleeping = "pg_stat_activity WHERE state = 'active' AND query = 'SELECT pg_sleep(250)'"
+    eventually(lambda: postgres_server.sql(f"SELECT 1 FROM {sleeping}"))
     with pytest.raises(DatabaseBusyError, match="in use"):
         index.catalog(last="", limit=1)
+    postgres_server.sql(f"SELECT pg_cancel_backend(pid) FROM {sleeping}")
     busy.join()
     assert index.catalog(last="", limit=1) == []
     index.close()
@@ -336,12 +350,12 @@ def test_a_schema_grows_when_no_batch_of_an_older_release_is_under_way(
     def slowly() -> None:
         index.link_blob("a", digest(2), 2)
         begun.set()
-        assert go_on.wait(30)
+        assert go_on.wait(60)
         index.link_blob("a", digest(3), 3)
 
     writer = threading.Thread(target=lambda: index.write("a", slowly))
     writer.start()
-    assert begun.wait(30)
+    assert begun.wait(60)
     newer = (*sqlite_schema.STEPS, "CREATE TABLE later (name TEXT NOT NULL);\n")
     monkeypatch.setattr(sqlite_schema, "STEPS", newer)
     monkeypatch.setattr(sqlite_schema, "VERSION", len(newer))
@@ -351,8 +365,8 @@ def test_a_schema_grows_when_no_batch_of_an_older_release_is_under_way(
     upgrade.join(0.3)
     assert upgrade.is_alive()
     go_on.set()
-    writer.join(30)
-    upgrade.join(30)
+    writer.join(60)
+    upgrade.join(60)
     (new,) = opened
     with pytest.raises(OutgrownError) as caught:
         link(index, 4)
@@ -403,12 +417,16 @@ def test_a_database_that_cannot_be_used(
 
 
 def test_a_wrong_password_is_told_and_not_shown(own_server: PostgresServer, tmp_path: Path) -> None:
-    own_server.sql("CREATE ROLE careful LOGIN PASSWORD 'right'")
+    role = f"careful_{secrets.token_hex(4)}"
+    own_server.sql(f"CREATE ROLE {role} LOGIN PASSWORD 'right'")
     access = own_server.folder / "data" / "pg_hba.conf"
-    access.write_text("host all careful 127.0.0.1/32 scram-sha-256\n" + access.read_text())
+    access.write_text(f"host all {role} 127.0.0.1/32 scram-sha-256\n" + access.read_text())
+    before = own_server.sql("SELECT pg_conf_load_time()")
     own_server.sql("SELECT pg_reload_conf()")
+    # It is only told to; connections that are made before it did are as free as ever.
+    eventually(lambda: own_server.sql("SELECT pg_conf_load_time()") != before)
     file = tmp_path / "url"
-    url = f"postgresql://careful:{{}}@127.0.0.1:{own_server.port}/lading"
+    url = f"postgresql://{role}:{{}}@127.0.0.1:{own_server.port}/lading"
     file.write_text(url.format("wrong-secret"))
     settings = own_server.settings(url_file=file)
     with pytest.raises(RegistryStartError) as caught:
@@ -420,15 +438,16 @@ def test_a_wrong_password_is_told_and_not_shown(own_server: PostgresServer, tmp_
         PostgresIndex(settings)
     assert "permission denied" in caught.value.what
     assert "owner" in str(caught.value.fix)
-    own_server.sql("GRANT CREATE ON DATABASE lading TO careful")
+    own_server.sql(f"GRANT CREATE ON DATABASE lading TO {role}")
     PostgresIndex(settings).close()
-    file.write_text("postgresql://careful:hidden@[")
+    file.write_text(f"postgresql://{role}:hidden@[")
     with pytest.raises(RegistryStartError) as caught:
         PostgresIndex(settings)
     assert "hidden" not in f"{caught.value!r} {caught.value.__cause__!r}"
 
 
 def test_texts_that_are_not_utf8_are_refused(postgres_server: PostgresServer) -> None:
+    postgres_server.sql("DROP DATABASE IF EXISTS latin")
     postgres_server.sql(
         "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
     )

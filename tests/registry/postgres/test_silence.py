@@ -23,7 +23,7 @@ async def test_a_frozen_server_is_given_up_and_used_again(
 ) -> None:
     """A read, a write, the barrier and the locks; each would wait for as long as it is frozen."""
     monkeypatch.setattr(module, "LOCK_SECONDS", 1)
-    settings = own_server.settings(wait=2.0, timeout=1.0)
+    settings = own_server.settings(wait=4.0, timeout=3.0)
     index = await asyncio.to_thread(PostgresIndex, settings)
     assert index.barrier is not None
     tags = partial(index.tags, "a", last="", limit=9)
@@ -53,7 +53,7 @@ async def test_a_frozen_server_is_given_up_and_used_again(
         except DatabaseLostError:
             return False
 
-    await asyncio.to_thread(eventually, works, 30)
+    await asyncio.to_thread(eventually, works)
     await index.barrier.passed()
     await index.barrier.close()
     await asyncio.to_thread(index.close)

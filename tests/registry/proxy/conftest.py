@@ -95,7 +95,7 @@ def cached(start: StartRegistry, tmp_path: Path) -> Callable[..., Awaitable[Clie
     """Start a registry that caches ``authority`` below ``hub/``."""
 
     async def begin(authority: str, more: Any = None, **fields: Any) -> Client:
-        make = partial(ProxyRule, upstream=authority, prefix="hub/", timeout=5.0, **fields)
+        make = partial(ProxyRule, upstream=authority, prefix="hub/", timeout=30.0, **fields)
         rule = await asyncio.to_thread(make)
         return await start(root=tmp_path / "front", proxy=(rule,), **(more or {}))
 

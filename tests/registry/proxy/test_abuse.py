@@ -30,6 +30,7 @@ from tests.registry.proxy.conftest import Answer, Lying, StartLying
 
 Cached = Callable[..., Awaitable[Client]]
 BLOB = os.urandom(1 << 20)
+_HALF = 1 << 19
 TAG = "/v2/hub/app/manifests/v1"
 
 
@@ -188,6 +189,49 @@ async def test_a_redirect_into_this_machine_is_not_followed(
     assert inner.requests == []
 
 
+class Halves:
+    """Answers for a blob in two halves; the second waits until the client has some of the first.
+
+    What fails before that is answered with an error instead, which is another story.
+    """
+
+    def __init__(self, raw: bytes, *rest: bytes, endless: bool = False) -> None:
+        self.seen = asyncio.Event()
+        self._manifest = serving(raw)
+        self._rest = rest
+        self._endless = endless
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        if "/blobs/" not in request.path:
+            return await self._manifest(request)
+        response = web.StreamResponse()
+        if not self._endless:
+            response.content_length = len(BLOB)
+        await response.prepare(request)
+        await response.write(BLOB[:_HALF])
+        await self.seen.wait()
+        for piece in self._rest:
+            await response.write(piece)
+        try:
+            while self._endless:
+                await response.write(BLOB)
+        except (ConnectionError, asyncio.CancelledError):
+            return response
+        if not self._rest:
+            assert request.transport is not None
+            request.transport.close()
+        return response
+
+    async def broken_off(self, front: Client) -> None:
+        """Ask for the blob, which does not arrive whole."""
+        path = f"/v2/hub/app/blobs/{digest_of(BLOB)}"
+        async with front.session.get(front.base + path) as response:
+            assert response.status == 200
+            self.seen.set()
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.read()
+
+
 async def _kept(front: Client) -> list[str]:
     catalog = (await front.send("GET", "/v2/_catalog")).json["repositories"]
     assert isinstance(catalog, list)
@@ -212,12 +256,12 @@ async def test_a_blob_of_another_digest_never_arrives_whole(
     lying: StartLying, cached: Cached
 ) -> None:
     raw = manifest(layers=[BLOB])
-    upstream = await lying(serving(raw, blob=BLOB[:-1] + bytes([BLOB[-1] ^ 1])))
+    other = Halves(raw, BLOB[_HALF:-1] + bytes([BLOB[-1] ^ 1]))
+    upstream = await lying(other)
     front = await cached(upstream.authority)
     await front.send("GET", TAG)
     path = f"/v2/hub/app/blobs/{digest_of(BLOB)}"
-    with pytest.raises(aiohttp.ClientPayloadError):
-        await front.send("GET", path)
+    await other.broken_off(front)
     upstream.answer = serving(raw, blob=BLOB)
     assert (await front.send("GET", path)).body == BLOB, "and nothing of it poisons the next"
 
@@ -252,45 +296,20 @@ async def test_an_oversized_manifest_is_not_read_to_its_end(
 async def test_a_blob_that_does_not_end_is_cut_off(
     lying: StartLying, cached: Cached, tmp_path: Path
 ) -> None:
-    raw = manifest(layers=[BLOB])
-
-    async def endless(request: web.Request) -> web.StreamResponse:
-        if "/blobs/" not in request.path:
-            return await serving(raw)(request)
-        response = web.StreamResponse()
-        await response.prepare(request)
-        try:
-            while True:
-                await response.write(BLOB)
-        except (ConnectionError, asyncio.CancelledError):
-            return response
-
+    endless = Halves(manifest(layers=[BLOB]), endless=True)
     front = await cached((await lying(endless)).authority)
     await front.send("GET", TAG)
-    with pytest.raises(aiohttp.ClientPayloadError):
-        await front.send("GET", f"/v2/hub/app/blobs/{digest_of(BLOB)}")
+    await endless.broken_off(front)
     assert os.listdir(tmp_path / "front" / "uploads") == []
 
 
 async def test_a_blob_that_breaks_off_is_not_served_as_whole(
     lying: StartLying, cached: Cached, tmp_path: Path
 ) -> None:
-    raw = manifest(layers=[BLOB])
-
-    async def short(request: web.Request) -> web.StreamResponse:
-        if "/blobs/" not in request.path:
-            return await serving(raw)(request)
-        response = web.StreamResponse(headers={"Content-Length": str(len(BLOB))})
-        await response.prepare(request)
-        await response.write(BLOB[: 1 << 19])
-        assert request.transport is not None
-        request.transport.close()
-        return response
-
+    short = Halves(manifest(layers=[BLOB]))
     front = await cached((await lying(short)).authority)
     await front.send("GET", TAG)
-    with pytest.raises(aiohttp.ClientPayloadError):
-        await front.send("GET", f"/v2/hub/app/blobs/{digest_of(BLOB)}")
+    await short.broken_off(front)
     assert os.listdir(tmp_path / "front" / "uploads") == []
 
 

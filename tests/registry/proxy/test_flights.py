@@ -100,5 +100,5 @@ async def test_a_process_that_dies_gives_its_locks_back(tmp_path: Path) -> None:
     await asyncio.sleep(0.2)
     assert not held.is_set()
     await asyncio.to_thread(other.communicate, b"x")
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, 60)
     locks.close()

@@ -117,8 +117,11 @@ def test_kill_in_the_middle_of_a_fetch_leaves_nothing_half_written(tmp_path: Pat
 
 
 def _staged(store: Path) -> int:
-    folder = store / "uploads"
-    return sum(file.stat().st_size for file in folder.iterdir()) if folder.exists() else 0
+    size = 0
+    with suppress(FileNotFoundError):  # a file is renamed or gone by the time it is looked at
+        for file in (store / "uploads").iterdir():
+            size += file.stat().st_size
+    return size
 
 
 def _whole(port: int) -> bool:

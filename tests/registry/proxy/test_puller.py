@@ -7,9 +7,11 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 
 from lading.cli import run_command
+from registry.proxy import memory
 from registry.proxy.settings import ProxyRule
 from tests.registry.conftest import StartRegistry
 from tests.registry.kit import MISSING, Answer, Client, digest_of, index, manifest
@@ -206,8 +208,9 @@ async def test_the_longest_prefix_decides_and_an_upstream_may_be_a_part(
 
 
 async def test_while_the_upstream_fails_what_is_here_is_served_with_a_warning(
-    upstream: Client, watched: Lying, cached: Cached
+    upstream: Client, watched: Lying, cached: Cached, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(memory, "PAUSE", 600.0)
     raw = await upstream.push_image("app", "v1", layers=[LAYER])
     front = await cached(watched.authority, check_interval=0.0)
     await front.send("GET", "/v2/hub/app/manifests/v1")

@@ -83,7 +83,7 @@ class Cluster:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
         )
 
     def logged(self) -> str:

@@ -93,10 +93,13 @@ def garbage(number: int) -> bytes:
 
 
 def cut_locks(server: PostgresServer) -> None:
-    """End every connection, those that hold locks among them, as a failover does."""
+    """End every connection, those that hold locks among them, as a failover does.
+
+    The timeout makes it wait for their ends: they are not over when they were told so.
+    """
     with suppress(Exception):
         server.sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
             " WHERE pid <> pg_backend_pid() AND datname = current_database()"
         )
 

@@ -56,10 +56,13 @@ def process(url: str) -> Iterator[Process]:
 
 
 def cut_all(url: str) -> None:
-    """End every other connection, as a server does that restarts or fails over."""
+    """End every other connection, as a server does that restarts or fails over.
+
+    The timeout makes it wait for their ends: they are not over when they were told so.
+    """
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
             " WHERE pid <> pg_backend_pid() AND datname = current_database()"
         )
 

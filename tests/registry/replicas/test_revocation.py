@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import secrets
 from collections.abc import Iterator
 from urllib.parse import urlencode
 
@@ -42,9 +43,17 @@ def two(
         yield running
 
 
-def add_user(two: Cluster, name: str, password: str) -> None:
+def new_name(name: str) -> str:
+    """A name that nobody has, also where a test is tried again."""
+    return f"{name}-{secrets.token_hex(4)}"
+
+
+def add_user(two: Cluster, name: str, password: str) -> str:
+    """A new user; returns the whole name."""
+    name = new_name(name)
     done = two.command("user", "add", name, "--password-stdin", stdin=f"{password}\n")
     assert done.returncode == 0, done.stderr
+    return name
 
 
 def command(two: Cluster, *words: str) -> str:
@@ -81,90 +90,91 @@ def refreshed(port: int, token: str) -> int:
 
 
 def test_a_removed_user_is_out_everywhere(two: Cluster) -> None:
-    add_user(two, "ada", "ada's password")
+    ada = add_user(two, "ada", "ada's password")
     here, there = two.ports
-    login = basic("ada", "ada's password")
+    login = basic(ada, "ada's password")
     for port in two.ports:
         assert status(port, login) == 200
     given = token_of(here, login)["token"]
     for port in two.ports:
         assert status(port, bearer(given), "/v2/a/tags/list") == 404, "one key signs for all"
-    command(two, "user", "remove", "ada")
+    command(two, "user", "remove", ada)
     for port in (there, here):
         eventually(lambda port=port: status(port, login) == 401)
         eventually(lambda port=port: status(port, bearer(given), "/v2/a/tags/list") == 401)
 
 
 def test_a_new_password_ends_what_the_old_one_gave(two: Cluster) -> None:
-    add_user(two, "bob", "bob's password")
+    bob = add_user(two, "bob", "bob's password")
     here, there = two.ports
-    login = basic("bob", "bob's password")
+    login = basic(bob, "bob's password")
     refresh = token_of(here, login, offline_token="true")["refresh_token"]
     assert refreshed(there, refresh) == 200
-    done = two.command("user", "passwd", "bob", "--password-stdin", stdin="another one\n")
+    done = two.command("user", "passwd", bob, "--password-stdin", stdin="another one\n")
     assert done.returncode == 0
     for port in two.ports:
         eventually(lambda port=port: status(port, login) == 401)
-        assert status(port, basic("bob", "another one")) == 200
+        assert status(port, basic(bob, "another one")) == 200
         assert refreshed(port, refresh) in (400, 401)
 
 
 def test_a_logout_ends_refresh_tokens_everywhere(two: Cluster) -> None:
-    add_user(two, "eve", "eve's password")
+    eve = add_user(two, "eve", "eve's password")
     here, there = two.ports
-    login = basic("eve", "eve's password")
+    login = basic(eve, "eve's password")
     refresh = token_of(here, login, offline_token="true")["refresh_token"]
     assert refreshed(there, refresh) == 200
-    assert command(two, "user", "logout", "eve") == "1"
+    assert command(two, "user", "logout", eve) == "1"
     for port in two.ports:
         assert refreshed(port, refresh) in (400, 401), "each use asks the database"
 
 
 def test_a_revoked_robot_is_out_everywhere(two: Cluster) -> None:
-    secret = command(two, "robot", "create", "ci", "--allow", "**:pull")
-    login = basic("ci", secret)
+    name = new_name("ci")
+    secret = command(two, "robot", "create", name, "--allow", "**:pull")
+    login = basic(name, secret)
     for port in two.ports:
         eventually(lambda port=port: status(port, login) == 200)
-    command(two, "robot", "revoke", "ci")
+    command(two, "robot", "revoke", name)
     for port in two.ports:
         eventually(lambda port=port: status(port, login) == 401)
 
 
 def test_who_is_denied_is_out_everywhere(two: Cluster) -> None:
-    add_user(two, "mallory", "their password")
-    login = basic("mallory", "their password")
+    mallory = add_user(two, "mallory", "their password")
+    login = basic(mallory, "their password")
     given = token_of(two.ports[0], login)["token"]
-    command(two, "access", "deny", "user:mallory")
+    command(two, "access", "deny", f"user:{mallory}")
     for port in two.ports:
         eventually(lambda port=port: status(port, bearer(given), "/v2/a/tags/list") == 401)
-    command(two, "access", "permit", "user:mallory")
+    command(two, "access", "permit", f"user:{mallory}")
     for port in two.ports:
         eventually(lambda port=port: status(port, bearer(given), "/v2/a/tags/list") == 404)
 
 
 def test_a_session_in_a_browser_is_good_everywhere_and_ends_everywhere(two: Cluster) -> None:
-    add_user(two, "grace", "grace's password")
+    grace = add_user(two, "grace", "grace's password")
     here, there = two.ports
     code, headers, page = call(here, "GET", "/web/login")
     assert code == 200, page
     nonce = cookie(headers["Set-Cookie"])
     found = re.search(rb'name="token" value="([^"]+)"', page)
     assert found is not None
-    form = {"token": found[1].decode(), "user": "grace", "password": "grace's password"}
+    form = {"token": found[1].decode(), "user": grace, "password": "grace's password"}
     sent = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": nonce}
     code, headers, page = call(there, "POST", "/web/login", urlencode(form), sent)
     assert code == 303, page
     session = {"Cookie": f"{nonce}; {cookie(headers['Set-Cookie'])}"}
 
     def named(port: int) -> bool:
-        return b"grace" in call(port, "GET", "/", headers=session)[2]
+        return grace.encode() in call(port, "GET", "/", headers=session)[2]
 
     assert named(here)
     assert named(there)
     command(two, "access", "rotate-key")
     for port in two.ports:
         assert named(port), "the old key still verifies"
-    command(two, "user", "remove", "grace")
+    command(two, "user", "remove", grace)
     for port in two.ports:
         eventually(lambda port=port: not named(port))
 

@@ -60,6 +60,8 @@ class Server:
     def frozen(self) -> Iterator[None]:
         """It is there while the block runs, takes connections, and does nothing."""
         self.process.send_signal(signal.SIGSTOP)
+        # Its threads may go on for a moment after the signal.
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
         try:
             yield
         finally:
@@ -104,7 +106,7 @@ def lading(server: Server, *arguments: str | Path) -> tuple[int, str]:
         env={**os.environ, **server.environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     return done.returncode, done.stdout + done.stderr
@@ -136,11 +138,11 @@ def running_server(folder: Path, *options: str) -> Iterator[Server]:
         yield server
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _wait(port: int) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,10 @@ async def test_login_and_deletion_with_the_keyboard_alone(client: Client, tmp_pa
         await tab.call("Emulation.setScriptExecutionDisabled", value=True)
         await tab.open(address, width=WIDE[0], height=WIDE[1], scheme="light")
         assert "/web/login?next=" in await tab.evaluate("location.href")
+        # A field gets the focus with the first picture, which may come after the page has loaded.
+        async with asyncio.timeout(60):
+            while await tab.evaluate("document.activeElement.id") != "user":
+                await asyncio.sleep(0.02)
         await tab.type("ada")
         await tab.press("Tab", TAB)
         await tab.type("adaada")

@@ -139,7 +139,7 @@ async def test_a_new_password_ends_the_session(site: Client, tmp_path: Path) -> 
     await browser.log_in("ada")
     assert "ada/app" in await names(browser)
     users_file(tmp_path / "users", "ada", "bob")
-    for _ in range(100):
+    for _ in range(600):
         if "ada/app" not in await names(browser):
             return
         await asyncio.sleep(0.1)
@@ -149,10 +149,13 @@ async def test_a_new_password_ends_the_session(site: Client, tmp_path: Path) -> 
 async def test_a_wrong_password_is_told_and_then_delayed(site: Client) -> None:
     browser = Browser(site)
     statuses = []
-    for number in range(8):
+    # The delay begins with half a second and grows; a busy machine may be slower than its first.
+    for number in range(14):
         form = (await browser.get("/web/login")).one("form", **{"class": "login"})
         answer = await browser.submit(form, user="ada", password=f"wrong{number}")
         statuses.append(answer.status)
+        if answer.status != 403:
+            break
     assert statuses[0] == 403
     assert "do not fit" in parse(answer).text or statuses[-1] == 429
     assert statuses[-1] == 429
@@ -287,12 +290,13 @@ async def test_deletions_and_logins_are_in_the_audit_log(
     for _ in range(2):
         await owner.submit(form)
     await client.session.close()
-    for _ in range(100):
-        events = [json.loads(line) for line in path.read_text().splitlines()]
-        events = [event for event in events if event["event"] in ("token", "delete")]
-        if len(events) == 2:
-            break
-        await asyncio.sleep(0.05)
+    events: list[dict[str, object]] = []
+    async with asyncio.timeout(60):
+        while len(events) < 2:
+            await asyncio.sleep(0.05)
+            # A line that is not whole yet has no end.
+            events = [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+            events = [event for event in events if event["event"] in ("token", "delete")]
     token, deletion = events
     assert (token["who"], token["allowed"]) == ("user:ada", True)
     assert (deletion["who"], deletion["reference"]) == ("user:ada", "1")

@@ -63,7 +63,7 @@ async def test_signatures_of_the_registry_are_verified(client: Client, key: Priv
     await Signer(client, key).bundle(IMAGE, ":1")
     await Signer(client, key).tag(IMAGE, ":1")
     browser = Browser(client)
-    for _ in range(100):
+    for _ in range(300):
         found = verdicts(await browser.get(PAGE))
         if len(found) == 3:
             break
@@ -183,7 +183,7 @@ def _openpgp(folder: Path) -> list[bytes]:
 
 async def test_a_signature_of_another_image_does_not_count(client: Client) -> None:
     browser = Browser(client)
-    for _ in range(100):
+    for _ in range(300):
         if verdicts(await browser.get(PAGE)):
             break
         await asyncio.sleep(0.2)
@@ -194,7 +194,7 @@ async def test_a_signature_of_another_image_does_not_count(client: Client) -> No
     await client.push_manifest(REPOSITORY, other, "other")
     moved = replaced(stolen.body, subject=descriptor(other, OCI_MANIFEST))
     await client.push_manifest(REPOSITORY, moved)
-    for _ in range(100):
+    for _ in range(300):
         found = verdicts(await browser.get(f"/web/image/{REPOSITORY}:other"))
         if len(found) == 2:
             break
