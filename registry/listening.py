@@ -108,10 +108,12 @@ def _bind_groups(host: str, port: int, count: int) -> tuple[tuple[socket.socket,
         first = list(_bind(addresses, reuse_port=False))
         if count == 1:
             return (tuple(first),)
-        addresses = [(listener.family, listener.getsockname()[:2]) for listener in first]
+        # Never let go: somebody else could take a port that the system chose.
         for listener in first:
-            listener.close()
-        return tuple(tuple(_bind(addresses, reuse_port=True)) for _ in range(count))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        addresses = [(listener.family, listener.getsockname()[:2]) for listener in first]
+        others = (tuple(_bind(addresses, reuse_port=True)) for _ in range(count - 1))
+        return tuple(first), *others
     except OSError as error:
         raise RegistryStartError(
             f"cannot listen: {error.strerror or error}",
