@@ -33,6 +33,7 @@ def run_tool(*argv: str) -> None:
     ],
     ids=["ruff", "format", "mypy", "imports"],
 )
+@pytest.mark.timeout(900)  # mypy begins without a cache where nobody typed `make type` before
 def test_tool_is_content(argv: tuple[str, ...]) -> None:
     run_tool(*argv)
 
@@ -72,6 +73,7 @@ for name in names:
 """
 
 
+@pytest.mark.timeout(900)
 def test_every_module_imports_alone_without_a_warning() -> None:
     run_tool("-W", "error", "-c", IMPORT_ALONE, ",".join(PACKAGES), *module_names())
 

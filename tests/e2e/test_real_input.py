@@ -29,7 +29,8 @@ from tests.e2e.real_world import (
 )
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.root, pytest.mark.network]
+# Whoever comes first waits for packages of a mirror as well.
+pytestmark = [pytest.mark.root, pytest.mark.network, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

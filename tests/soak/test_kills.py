@@ -170,6 +170,7 @@ def disturb(user: Lading, undisturbed: Lading, context: Path, kills: int, seed: 
     assert user("system", "check", "--rehash").returncode == 0
 
 
+@pytest.mark.timeout(900)
 def test_dozens_of_kills(lading: Lading, undisturbed: Lading, context: Path) -> None:
     disturb(lading, undisturbed, context, kills=24, seed=7)
 
