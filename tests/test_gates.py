@@ -23,6 +23,7 @@ def run_tool(*argv: str) -> None:
         pytest.fail(process.stdout + process.stderr, pytrace=False)
 
 
+@pytest.mark.timeout(900)  # without its cache, and beside other tests, mypy takes minutes
 @pytest.mark.parametrize(
     "argv",
     [
@@ -33,7 +34,6 @@ def run_tool(*argv: str) -> None:
     ],
     ids=["ruff", "format", "mypy", "imports"],
 )
-@pytest.mark.timeout(900)  # mypy begins without a cache where nobody typed `make type` before
 def test_tool_is_content(argv: tuple[str, ...]) -> None:
     run_tool(*argv)
 
