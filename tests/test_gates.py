@@ -73,6 +73,7 @@ for name in names:
 """
 
 
+@pytest.mark.timeout(900)
 def test_every_module_imports_alone_without_a_warning() -> None:
     run_tool("-W", "error", "-c", IMPORT_ALONE, ",".join(PACKAGES), *module_names())
 

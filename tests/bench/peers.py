@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -243,7 +244,7 @@ exec runc "$@"
 
 @contextmanager
 def dockerd() -> Iterator[Docker]:
-    """Start a dockerd on a socket, state and bridge of its own; stop it afterwards.
+    """Start a dockerd on a socket and state of its own; stop it afterwards.
 
     Its privileged containers have every capability but CAP_SYS_RESOURCE.
     """
@@ -251,6 +252,9 @@ def dockerd() -> Iterator[Docker]:
     runtime = base / "runtime"
     runtime.write_text(_RUNTIME)
     runtime.chmod(0o755)
+    # All have one bridge and one set of rules for it, and fail when another makes these meanwhile.
+    turn = (base.parent / "bench-dockerd.lock").open("wb")
+    fcntl.flock(turn, fcntl.LOCK_EX)
     with (base / "log").open("wb") as log:
         process = subprocess.Popen(
             [
@@ -267,16 +271,18 @@ def dockerd() -> Iterator[Docker]:
         )
     docker = Docker(base / "docker.sock")
     try:
-        _wait_for(docker, process, base / "log")
+        with turn:
+            _wait_for(docker, process, base / "log")
         yield docker
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
         shutil.rmtree(base, ignore_errors=True)
 
 
 def _wait_for(docker: Docker, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(300):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"dockerd ended: {log.read_text()[-2000:]}")
         probe = [docker.client, "-H", f"unix://{docker.socket}", "version"]

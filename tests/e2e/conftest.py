@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -19,6 +21,7 @@ from tests.bench.peers import busybox_rootfs
 from tests.conftest import require_program
 
 LADING = Path(sys.executable).with_name("lading")
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,15 @@ class Lading:
             )
         return done
 
-    def start(self, *argv: str | Path) -> subprocess.Popen[str]:
+    def start(
+        self, *argv: str | Path, stderr: int | IO[bytes] = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         """Start and do not wait."""
         return subprocess.Popen(
             [LADING, *argv],
             env=self.environment,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
 
@@ -99,27 +104,46 @@ class Registry:
 def registry(lading: Lading, tmp_path: Path) -> Iterator[Registry]:
     """A registry of ours on a free loopback port."""
     storage = tmp_path / "registry"
-    process = lading.start("registry", "serve", "--addr", "127.0.0.1:0", "--storage", storage)
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    address = line.split()[1].removeprefix("http://")
-    _answers(f"http://{address}/v2/")
-    yield Registry(address, storage)
-    process.terminate()
-    assert process.wait(20) == 0
-    process.stdout.close()
-    assert process.stderr is not None
-    process.stderr.close()
+    argv = ("registry", "serve", "--addr", "127.0.0.1:0", "--storage", storage)
+    # It logs every request, and a pipe that nobody reads would fill up and stop it.
+    with tempfile.TemporaryFile() as log:
+        process = lading.start(*argv, stderr=log)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        address = line.split()[1].removeprefix("http://")
+        _answers(f"http://{address}/v2/")
+        yield Registry(address, storage)
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+        process.stdout.close()
 
 
 def _answers(url: str) -> None:
-    for _ in range(100):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(url, timeout=1):
+            with urllib.request.urlopen(url, timeout=10):
                 return
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.05)
     pytest.fail(f"{url} does not answer")
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what a loaded machine may take its time with."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """The files below a folder, some of which may go meanwhile, folders and all.
+
+    ``Path.rglob`` fails when a folder goes that it is about to list.
+    """
+    for place, _, names in os.walk(folder):
+        yield from (Path(place, name) for name in names)
 
 
 def leftover_mounts(folder: Path) -> list[str]:

@@ -22,7 +22,7 @@ FIXTURES = PROJECT / "fixtures" / "real"
 BASE = "debian:bookworm-slim"
 CA_BUNDLE = Path(os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"))
 SLOW_BUILD = 280
-PATIENCE = 60
+PATIENCE = 120
 
 
 def debian_archive() -> Path:

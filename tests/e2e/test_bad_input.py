@@ -14,7 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import LADING, Lading, Registry, leftover_mounts, write
+from tests.e2e.conftest import (
+    LADING,
+    Lading,
+    Registry,
+    files_below,
+    leftover_mounts,
+    until,
+    write,
+)
 
 pytestmark = pytest.mark.root
 
@@ -116,7 +124,7 @@ def test_content_that_does_not_match_its_digest_is_refused(
     lading("push", "-q", name)
     lading("rmi", "busybox", name)
     lading("system", "prune", "-f", "-a")
-    blobs = [path for path in registry.storage.rglob("*") if len(path.name) == 64]
+    blobs = [path for path in files_below(registry.storage) if len(path.name) == 64]
     layer = max(blobs, key=lambda path: path.stat().st_size)
     data = bytearray(layer.read_bytes())
     data[len(data) // 2] ^= 1
@@ -167,36 +175,44 @@ def test_a_killed_build_leaves_nothing_half_done(lading: Lading, tmp_path: Path)
         time.sleep(source.uniform(0.05, 0.6))
         build.send_signal(signal.SIGKILL)
         build.communicate()
-    assert lading("system", "check", "--rehash").returncode == 0
+    # What they were writing counts as left behind after a minute; the next build removes it.
+    told = lading("system", "check", "--rehash", status=None).stderr.splitlines()
+    heads = [line for line in told if not line.startswith("  ")]
+    assert [line for line in heads if "a killed process left" not in line] == []
     lading("build", "-t", "app", context)
     assert lading("run", "--rm", "app", "cat", "/f11").stdout == "11\n"
     assert not leftover_mounts(tmp_path)
 
 
 def test_a_killed_run_leaves_no_process_and_no_directory(lading: Lading, tmp_path: Path) -> None:
-    marker = "7351.1"
+    marker = f"7351.{os.getpid()}"
     run = subprocess.Popen(
         [LADING, "run", "--rm", "busybox", "sleep", marker], env=lading.environment
     )
-    _until(lambda: _processes(marker))
+    until(lambda: _processes(marker))
     run.kill()
     run.wait()
-    _until(lambda: not _processes(marker))
-    assert lading("run", "--rm", "busybox", "true").stdout == ""
+    until(lambda: not _processes(marker))
     containers = tmp_path / "root/containers"
-    assert [path for path in containers.iterdir() if not path.name.startswith(".")] == []
+
+    def swept() -> bool:
+        # While the killed one's shim still takes it down, it is left to the next command.
+        assert lading("run", "--rm", "busybox", "true").stdout == ""
+        return all(path.name.startswith(".") for path in containers.iterdir())
+
+    until(swept)
 
 
 def test_an_interrupted_build_ends_at_once_and_cleanly(lading: Lading, tmp_path: Path) -> None:
-    marker = "7352.2"
+    marker = f"7352.{os.getpid()}"
     context = write(tmp_path / "c", {"Dockerfile": f"FROM busybox\nRUN sleep {marker}\n"})
     build = lading.start("build", context)
-    _until(lambda: _processes(marker))
+    until(lambda: _processes(marker))
     build.send_signal(signal.SIGINT)
-    _, err = build.communicate(timeout=20)
+    _, err = build.communicate(timeout=60)
     assert build.returncode == 130
     assert "Traceback" not in err
-    _until(lambda: not _processes(marker))
+    until(lambda: not _processes(marker))
 
 
 def _processes(argument: str) -> list[str]:
@@ -209,12 +225,3 @@ def _processes(argument: str) -> list[str]:
         if words[:1] == [b"sleep"] and argument.encode() in words:
             found.append(path.parent.name)
     return found
-
-
-def _until(condition: object) -> None:
-    assert callable(condition)
-    for _ in range(200):
-        if condition():
-            return
-        time.sleep(0.05)
-    pytest.fail("waited ten seconds in vain")

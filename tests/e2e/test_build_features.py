@@ -178,7 +178,7 @@ def on_terminal(lading: Lading, keys: bytes, *argv: str | Path) -> tuple[int, st
         os.execve(LADING, ["lading", *map(str, argv)], lading.environment)
     screen = b""
     typed = False
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if not select.select([master], [], [], 1)[0]:
             continue

@@ -92,7 +92,7 @@ def test_the_layers_say_which_step_brought_the_bytes(lading: Lading, tmp_path: P
 
 
 def test_a_build_on_a_terminal(lading: Lading, tmp_path: Path) -> None:
-    text = "FROM busybox\nRUN echo first words && sleep 1 && printf '\\033[2Jx\\n'\nRUN true\n"
+    text = "FROM busybox\nRUN echo first words && sleep 5 && printf '\\033[2Jx\\n'\nRUN true\n"
     context = write(tmp_path / "context", {"Dockerfile": text})
     terminal = Terminal(100, 30)
     build = subprocess.Popen(

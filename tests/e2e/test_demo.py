@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 @pytest.mark.root
 @pytest.mark.network
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_demo_tells_its_story_twice() -> None:
     require_program("mmdebstrap")
     for _ in range(2):

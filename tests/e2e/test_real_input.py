@@ -13,6 +13,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -28,7 +29,8 @@ from tests.e2e.real_world import (
 )
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.root, pytest.mark.network]
+# Whoever comes first waits for packages of a mirror as well.
+pytestmark = [pytest.mark.root, pytest.mark.network, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def fetch(url: str, data: dict[str, str] | None = None) -> str:
     """The body of an answer, whatever its status."""
     body = None if data is None else urllib.parse.urlencode(data).encode()
     try:
-        with urllib.request.urlopen(url, body, timeout=10) as answer:
+        with urllib.request.urlopen(url, body, timeout=60) as answer:
             return str(answer.read().decode())
     except urllib.error.HTTPError as error:
         with error:
@@ -174,7 +176,9 @@ def test_a_changed_source_is_compiled_with_the_same_tools(
 ) -> None:
     context = copied("c", tmp_path)
     source = context / "src/greet.c"
-    source.write_text(source.read_text().replace('"greet " VERSION', '"greeter " VERSION'))
+    text = source.read_text().replace('"greet " VERSION', '"greeter " VERSION')
+    # Compiled before, in a first try of this test, it would not be compiled again.
+    source.write_text(f"{text}/* {uuid4()} */\n")
     output = world.build("c-changed", "--build-arg", "VERSION=2", context=context)
     done = steps(output, cached=False)
     assert not any("apt-get" in step or step.startswith("ADD") for step in done)
@@ -226,7 +230,8 @@ def test_a_changed_module_does_not_install_again(
 ) -> None:
     context = copied("python", tmp_path)
     module = context / "app/service.py"
-    module.write_text(module.read_text().replace("fine", "splendid"))
+    # A second try must not find what the first one built.
+    module.write_text(module.read_text().replace("fine", "splendid") + f"# {uuid4()}\n")
     (context / "app/test_service.py").write_text("")
     done = steps(world.build("python-changed", context=context), cached=False)
     assert [step.split()[0] for step in done] == ["COPY", "RUN"]
@@ -259,12 +264,14 @@ def test_the_front_end_ships_its_bundle_alone(world: World, tmp_path: Path) -> N
     ]
     context = copied("node", tmp_path)
     source = context / "src/title.js"
-    source.write_text(source.read_text().replace("Shipped by", "Carried by"))
+    # What the bundle says is new in a second try of this test too.
+    carried = f"{uuid4().hex[:8]} Carried by"
+    source.write_text(source.read_text().replace("Shipped by", carried))
     done = steps(world.build("node-changed", context=context), cached=False)
     assert [step.split()[0] for step in done] == ["COPY", "RUN", "COPY", "WORKDIR"]
     failed = world.try_build("node-test", "--target", "test", context=context)
     assert failed.returncode == 1
-    assert "'Carried by lading'" in failed.stderr
+    assert f"'{carried} lading'" in failed.stderr
     world.build("node-test", "--target", "test", context=copied("node", tmp_path / "same"))
 
 
@@ -298,8 +305,10 @@ def test_the_database_keeps_its_data_in_its_volume(
 ) -> None:
     port = free_port()
     secret = ("-v", f"{password}:/run/secrets/mariadb-root:ro")
-    volumes = ("-v", "db-data:/var/lib/mysql", "-v", "db-socket:/run/mysqld")
-    inside = ("-v", "db-socket:/run/mysqld")
+    # A second try needs volumes that the first one left nothing in.
+    data, sockets = f"db-data-{uuid4()}", f"db-socket-{uuid4()}"
+    volumes = ("-v", f"{data}:/var/lib/mysql", "-v", f"{sockets}:/run/mysqld")
+    inside = ("-v", f"{sockets}:/run/mysqld")
     flags = (*secret, *volumes, "-e", "MARIADB_DATABASE=shop", "-p", f"127.0.0.1:{port}:3306")
     with world.started(*flags, mariadb) as server:
         server.until(lambda: ask(world, "-e", "select 1+1", flags=inside) == "2\n")
@@ -347,7 +356,7 @@ def test_wordpress_installs_itself_and_shows_its_theme(
     world: World, mariadb: str, password: Path
 ) -> None:
     world.build("wordpress")
-    sockets = ("-v", "wp-socket:/run/mysqld")
+    sockets = ("-v", f"wp-socket-{uuid4()}:/run/mysqld")
     secret = ("-v", f"{password}:/run/secrets/wordpress-db:ro")
     port = free_port()
     url = f"http://127.0.0.1:{port}/"

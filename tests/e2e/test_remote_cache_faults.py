@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from images.manifest import Manifest
 from images.mediatype import OCI_MANIFEST
 from images.reference import Reference
 from records import replace
-from tests.e2e.conftest import Lading, Registry
+from tests.e2e.conftest import Lading, Registry, files_below, until
 from tests.e2e.remote_cache_kit import build, machine, make_context
 
 pytestmark = pytest.mark.root
@@ -133,7 +132,7 @@ def test_layers_that_are_gone_are_made_again(
     context = make_context(tmp_path / "context", base)
     cache = f"type=registry,ref={registry.address}/app:cache"
     build(lading, context, "--cache-to", f"{cache},mode=max")
-    blobs = (path for path in registry.storage.rglob("*") if path.is_file())
+    blobs = files_below(registry.storage / "blobs" / "sha256")
     largest = max(
         (path for path in blobs if 250_000 < path.stat().st_size < 350_000),
         key=lambda path: path.stat().st_size,
@@ -197,14 +196,15 @@ def manifest(registry: Registry) -> bytes:
 
 def has_blob_of(registry: Registry, size: int) -> bool:
     """Whether a committed blob has about so many bytes; random ones do not compress."""
-    blobs = (registry.storage / "blobs" / "sha256").rglob("*")
-    return any(path.is_file() and size < path.stat().st_size < size + 5000 for path in blobs)
+    blobs = files_below(registry.storage / "blobs" / "sha256")
+    return any(size < path.stat().st_size < size + 5000 for path in blobs)
 
 
 def wait_until(condition: Callable[[], bool], running: Popen[str]) -> None:
-    for _ in range(600):
+    def arrived() -> bool:
         if condition():
-            return
+            return True
         assert running.poll() is None, running.communicate()
-        time.sleep(0.05)
-    pytest.fail("it did not come to that")
+        return False
+
+    until(arrived)

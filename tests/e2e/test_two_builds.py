@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Lading, write
+from tests.e2e.conftest import Lading, files_below, until, write
 
 pytestmark = pytest.mark.root
 
@@ -21,6 +21,12 @@ RUN --mount=type=cache,target=/log echo ran >> /log/other
 """
 
 
+# The first step ends when it is told to, or after a minute.
+HELD = DOCKERFILE.replace(
+    "sleep 1.5", "for n in $(seq 600); do test -e /log/go && break; sleep 0.1; done"
+)
+
+
 @pytest.fixture
 def context(tmp_path: Path) -> Path:
     return write(tmp_path / "context", {"Dockerfile": DOCKERFILE, "a": "a"})
@@ -28,16 +34,22 @@ def context(tmp_path: Path) -> Path:
 
 def runs(lading: Lading, name: str) -> int:
     """How often a step wrote into the log that outlives builds."""
-    found = [path.read_text() for path in (lading.folder / "root").glob(f"builder/**/{name}")]
-    return sum(text.count("ran") for text in found)
+    return sum(path.read_text().count("ran") for path in logs(lading, name))
 
 
-def wait_for_run(lading: Lading) -> None:
-    for _ in range(400):
-        if runs(lading, "runs"):
-            return
-        time.sleep(0.05)
-    pytest.fail("the step did not begin")
+def logs(lading: Lading, name: str) -> list[Path]:
+    """The logs of that name; builds that run may make and remove folders beside them."""
+    return [path for path in files_below(lading.folder / "root/builder") if path.name == name]
+
+
+def waits(process: subprocess.Popen[str], folder: Path) -> bool:
+    """Whether a process has a lock file of a step open."""
+    with suppress(FileNotFoundError):
+        for link in Path(f"/proc/{process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                if link.readlink().is_relative_to(folder):
+                    return True
+    return False
 
 
 def start(lading: Lading, context: Path, name: str) -> subprocess.Popen[str]:
@@ -58,12 +70,15 @@ def test_both_succeed_with_one_digest_and_each_step_runs_once(
 
 
 def test_the_other_goes_on_when_the_one_that_works_is_killed(lading: Lading, context: Path) -> None:
+    write(context, {"Dockerfile": HELD})
     first = start(lading, context, "one")
-    wait_for_run(lading)
+    until(lambda: runs(lading, "runs"))
     second = start(lading, context, "two")
-    time.sleep(0.5)
+    until(lambda: waits(second, lading.folder / "root/builder/locks"))
     first.send_signal(signal.SIGKILL)
     first.communicate()
+    (log,) = logs(lading, "runs")
+    log.with_name("go").touch()
     out, err = second.communicate(timeout=120)
     assert second.returncode == 0, err
     assert out.startswith("sha256:")

@@ -41,7 +41,12 @@ def test_a_list(built: Run) -> None:
         ["shop", "(nowhere)"],
         ["shop:latest", "Completed"],
     ]
-    assert built("history", "builds")[1] == out, "ls is what it does without a word"
+    # Ages go on: what two calls say is only the same where a third one after them says it too.
+    looks = []
+    while len(looks) < 100 and (not looks or looks[-1][0] != looks[-1][2]):
+        calls = (("ls",), (), ("ls",))
+        looks.append([built("history", "builds", *words)[1] for words in calls])
+    assert looks[-1][0] == looks[-1][1] == looks[-1][2], "ls is what it does without a word"
     assert built("history", "builds", "ls", "-q")[1].split() == [row[0] for row in words]
     failed = built("history", "builds", "ls", "--filter", "status=failed", "--format", "{{.Error}}")
     assert "target stage" in failed[1]

@@ -46,12 +46,14 @@ def server(tmp_path: Path) -> Iterator[str]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        for _ in range(100):
+        deadline = time.monotonic() + 60
+        while True:
             try:
                 create_connection(("127.0.0.1", port)).close()
                 break
             except ConnectionRefusedError:
                 assert process.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < deadline, (folder / "log").read_text()
                 time.sleep(0.05)
         yield f"https://localhost:{port}"
     finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +38,10 @@ TEXT = 'FROM test/arm64\nRUN ["/hello"]\n'
 
 @contextmanager
 def registered(flags: str) -> Iterator[binfmt.Interpreter]:
-    """Tell the kernel about QEMU for arm64; the newest entry is the one that counts."""
+    """Tell the kernel about QEMU for arm64; the newest entry is the one that counts.
+
+    One test of this machine at a time: entries are everybody's.
+    """
     require_program("qemu-aarch64-static")
     if Platform.host().architecture != "amd64":
         pytest.skip("needs an amd64 machine")
@@ -44,11 +49,13 @@ def registered(flags: str) -> Iterator[binfmt.Interpreter]:
     (line,) = (line for key, line in binfmt.configured().items() if key == "qemu-aarch64")
     fields = line.split(":")
     fields[1], fields[7] = name, flags
-    binfmt.register(":".join(fields))
-    try:
-        yield binfmt.parse_line(":".join(fields))
-    finally:
-        (binfmt.PLACE / name).write_text("-1")
+    with (Path(tempfile.gettempdir()) / "lading-test-binfmt.lock").open("wb") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        binfmt.register(":".join(fields))
+        try:
+            yield binfmt.parse_line(":".join(fields))
+        finally:
+            (binfmt.PLACE / name).write_text("-1")
 
 
 @pytest.fixture
