@@ -64,7 +64,7 @@ def test_devices_are_filtered(box: Box, tmp_path: Path) -> None:
         "cd /dev; mknod mem c 1 1 && cat mem; mknod disk b 254 0 && dd if=disk count=1; "
         "echo x > null && head -c 3 zero | wc -c",
     )
-    assert done.stdout == "3\n"
+    assert done.stdout == "3\n", done.stderr
     assert done.stderr.count("Operation not permitted") == 2
 
 
