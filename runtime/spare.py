@@ -32,6 +32,8 @@ from runtime.network.ports import PortBinding
 from runtime.request import ContainerRequest, Rootfs
 from runtime.spec import default_spec
 from runtime.state import (
+    CLAIM_ATTEMPTS,
+    CLAIM_SECONDS,
     StateDirectory,
     Stubs,
     busy,
@@ -41,8 +43,6 @@ from runtime.state import (
 )
 from runtime.warm import Warm
 
-_CLAIM_ATTEMPTS: Final = 10
-_CLAIM_SECONDS: Final = 0.02
 PARENT: Final = "lading"
 """The control group that holds those of all containers, unless a request names another."""
 
@@ -235,13 +235,13 @@ def claim_named(
     if holdings.state is None:
         holdings.state = claim(warm.runtime_dir, request.id, slots)
         return holdings.state
-    for _ in range(_CLAIM_ATTEMPTS):
+    for _ in range(CLAIM_ATTEMPTS):
         try:
             holdings.state = holdings.state.renamed(request.id, slots)
         except FileExistsError as error:
             if not remains.clear(str(error.filename), warm.layout):
                 # Alive, or just being swept.
-                time.sleep(_CLAIM_SECONDS)
+                time.sleep(CLAIM_SECONDS)
         else:
             return holdings.state
     raise busy(request.id)

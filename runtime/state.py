@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterable, Sequence, Set
 from contextlib import suppress
 from typing import Final
@@ -23,6 +24,9 @@ from runtime.request import Rootfs
 from runtime.rooted import opened
 
 _ETC_FILES: Final = ("hosts", "hostname", "resolv.conf")
+CLAIM_ATTEMPTS: Final = 10
+CLAIM_SECONDS: Final = 0.02
+"""Between two attempts: whoever is in the way may be a sweep."""
 
 
 class StateDirectory(Record):
@@ -93,16 +97,29 @@ def claim(runtime_dir: str, identifier: str, slots: Sequence[int]) -> StateDirec
         RuntimeFault: ``busy``; a live container has this id.
     """
     path = f"{runtime_dir}/containers/{identifier}"
-    _make_folder(path)
-    lock = os.open(f"{path}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise busy(identifier) from error
+    for _ in range(CLAIM_ATTEMPTS):
+        if (lock := _lock(path)) is not None:
+            break
+        # A sweep may have come between making the lock and taking it.
+        time.sleep(CLAIM_SECONDS)
+    else:
+        raise busy(identifier)
     for name in ("rootfs", *(f"scratch/{slot}" for slot in slots)):
         _make_folder(f"{path}/{name}")
     return StateDirectory(path, lock, tuple(slots))
+
+
+def _lock(path: str) -> int | None:
+    """The lock of a state directory, made if need be; None if another has it or has removed it."""
+    _make_folder(path)
+    with suppress(FileNotFoundError):
+        lock = os.open(f"{path}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(lock).st_nlink:
+                return lock
+        os.close(lock)
+    return None
 
 
 def _make_folder(path: str) -> None:

@@ -36,7 +36,7 @@ def test_an_interrupt_kills_the_running_step(based: Workbench) -> None:
     def interrupted(step: RunStep) -> int:
         step.cancellation.subscribe(stopped.set)
         _thread.interrupt_main()
-        assert stopped.wait(20)
+        assert stopped.wait(60)
         return 137
 
     with pytest.raises(KeyboardInterrupt):
@@ -56,13 +56,13 @@ def test_what_is_behind_a_command_is_done_while_the_next_one_runs(
     spaces: list[Path] = []
 
     def first(step: RunStep) -> int:
-        assert ready.wait(20)
+        assert ready.wait(60)
         spaces.append(step.upper.parent)
         (step.work / "work/incompat").mkdir(parents=True)
         return 0
 
     def second(step: RunStep) -> int:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while sorted(os.listdir(spaces[0])) != ["lock", "upper"]:
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -81,8 +81,12 @@ def test_a_killed_build_leaves_a_consistent_store(based: Workbench, tmp_path: Pa
 
         def die(step: RunStep) -> int:
             write(step, "half", "done")
-            # The layer of the first command is packed in the background; let it finish.
-            time.sleep(0.5)
+            # The layer of the first command is packed in the background; let it finish. What it
+            # holds is then on record twice: by what was asked, and by what that stands on.
+            deadline = time.monotonic() + 60
+            while sum(bool(row.digests) for row in based.store.cache.rows()) < 2:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
             return 0
 
@@ -121,22 +125,37 @@ def test_identical_steps_of_two_builds_run_once(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(build, "first")
-        assert inside.wait(20)
+        assert inside.wait(60)
         second = pool.submit(build, "second")
         assert not first.result()
         assert second.result()
     assert ran == ["first"]
 
 
+class Asked(Cancellation):
+    """Knows whether somebody who waits has looked at it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looked_at = threading.Event()
+
+    @property
+    def cancelled(self) -> bool:
+        self.looked_at.set()
+        return super().cancelled
+
+
 def test_a_lock_is_exclusive_and_leaves_no_file(tmp_path: Path) -> None:
     held = KeyLock.acquire(tmp_path, KEY, Cancellation())
     assert not held.waited
+    asked = Asked()
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(KeyLock.acquire, tmp_path, KEY, Cancellation())
+        waiting = pool.submit(KeyLock.acquire, tmp_path, KEY, asked)
+        assert asked.looked_at.wait(60)
         time.sleep(0.05)
         assert not waiting.done()
         held.release()
-        other = waiting.result(timeout=20)
+        other = waiting.result(timeout=60)
     assert other.waited
     other.release()
     assert list(tmp_path.iterdir()) == []

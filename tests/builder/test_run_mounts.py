@@ -79,7 +79,7 @@ def _two_stages(options: str) -> str:
 
 
 def test_private_users_get_directories_of_their_own(based: Workbench) -> None:
-    meeting = threading.Barrier(2, timeout=20)
+    meeting = threading.Barrier(2, timeout=60)
     sources: set[Path] = set()
 
     def meet(step: RunStep) -> None:
@@ -94,7 +94,7 @@ def test_private_users_get_directories_of_their_own(based: Workbench) -> None:
 
 
 def test_shared_users_meet(based: Workbench) -> None:
-    meeting = threading.Barrier(2, timeout=20)
+    meeting = threading.Barrier(2, timeout=60)
 
     def meet(step: RunStep) -> None:
         meeting.wait()

@@ -163,7 +163,7 @@ def test_proxies_reach_the_command_but_not_the_key(based: Workbench) -> None:
 
 
 def test_independent_stages_run_at_the_same_time(based: Workbench) -> None:
-    meeting = threading.Barrier(2, timeout=20)
+    meeting = threading.Barrier(2, timeout=60)
 
     def meet(step: RunStep) -> None:
         meeting.wait()
@@ -237,7 +237,7 @@ def test_a_failure_stops_the_other_stages(based: Workbench) -> None:
         return 137
 
     def bad(step: RunStep) -> int:
-        assert started.wait(20)
+        assert started.wait(60)
         return 1
 
     text = (

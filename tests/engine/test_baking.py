@@ -81,7 +81,7 @@ def test_a_target_gets_the_result_of_another_as_a_context_and_the_lease_ends() -
 
 
 def test_targets_that_need_nothing_of_each_other_run_at_the_same_time() -> None:
-    meeting = threading.Barrier(3, timeout=20)
+    meeting = threading.Barrier(3, timeout=60)
 
     def fulfilling(order, yard, tracker, *, cancellation):
         meeting.wait()
@@ -98,7 +98,7 @@ def test_the_first_failure_stops_the_rest_and_is_what_is_told() -> None:
         name = threading.current_thread().name.removeprefix("bake-")
         ran.append(name)
         if name == "bad":
-            started.wait(20)
+            started.wait(60)
             raise BuildInputError("broken")
         started.set()
         while not cancellation.cancelled:

@@ -25,6 +25,31 @@ stty su sync tail tee test touch tr true tty umount uname unshare vi wc wget xar
 """.split()  # noqa: SIM905 - forty quoted words read worse
 
 
+_RUN = os.getpid()
+
+
+def mark(number: int) -> str:
+    """Seconds to sleep for ever, by which ``ps`` tells this test run's process from any other's.
+
+    ``number`` is a digit that no other test of the file has.
+    """
+    return f"{number}{_RUN:07}"
+
+
+def processes_of(folder: Path) -> dict[int, str]:
+    """Pids and names of the processes that serve the run-time directory ``folder``."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            name = (path / "comm").read_text().strip()
+            words = (path / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if os.fsencode(folder) in words:
+            found[int(path.name)] = name
+    return found
+
+
 @pytest.fixture(scope="session")
 def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The unpacked image: busybox, a user bob and two groups. Never written by a test."""
@@ -77,8 +102,11 @@ class Box:
 
     @property
     def prefix(self) -> str:
-        """What the ids of this box's containers begin with."""
-        return f"test-{self.folder.parent.name}"
+        """What the ids of this box's containers begin with.
+
+        Control groups have these names on the whole machine, where other runs of the tests may be.
+        """
+        return f"test-{_RUN}-{self.folder.parent.name}"
 
     def request(
         self,

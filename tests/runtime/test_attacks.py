@@ -20,7 +20,7 @@ import pytest
 
 from runtime.client import Rootfs, RuntimeFault, run
 from runtime.spec import Mount, Resources
-from tests.runtime.conftest import Box, Outcome
+from tests.runtime.conftest import Box, Outcome, processes_of
 
 pytestmark = pytest.mark.root
 Inside = Callable[..., Outcome]
@@ -39,15 +39,9 @@ def symlink_layer(folder: Path, **links: str) -> str:
     return str(folder)
 
 
-def processes_named(name: str) -> list[int]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if (folder / "comm").read_text().strip() == name:
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
+def processes_named(box: Box, *names: str) -> list[int]:
+    """Those of our launcher; the first process of another's may become a container meanwhile."""
+    return [pid for pid, name in processes_of(box.runtime_dir).items() if name in names]
 
 
 def refused(outcome: Outcome) -> None:
@@ -100,10 +94,9 @@ except OSError as error:
         )
         refused(outcome)
 
-    def test_processes_of_ours_on_the_host(self, inside: Inside) -> None:
+    def test_processes_of_ours_on_the_host(self, box: Box, inside: Inside) -> None:
         inside("pass")
-        names = ("lading-launch", "lading-shim", "lading-embryo")
-        pids = [pid for name in names for pid in processes_named(name)]
+        pids = processes_named(box, "lading-launch", "lading-shim", "lading-embryo")
         assert pids
         script = f"""
 import os
@@ -119,9 +112,9 @@ for pid in {pids}:
 
     def test_launcher_runs_from_a_read_only_mount(self, box: Box) -> None:
         box.run("true")
-        for pid in processes_named("lading-launch"):
+        for pid in processes_named(box, "lading-launch"):
             # Its forks have its name for a moment and may be gone by now.
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, ProcessLookupError):
                 assert os.statvfs(f"/proc/{pid}/exe").f_flag & os.ST_RDONLY
 
 
@@ -373,35 +366,41 @@ def test_nothing_of_our_environment_reaches_the_container(
     out = box.sh("env; cat /proc/*/environ | tr '\\0' '\\n'", hostname="box").out
     names = {line.partition("=")[0] for line in out.splitlines() if "=" in line}
     assert names <= {"PATH", "HOME", "HOSTNAME", "SHLVL", "PWD", "OLDPWD", "_"}
-    for pid in processes_named("lading-launch"):
-        # One that served another container may end meanwhile.
+    for pid in processes_named(box, "lading-launch"):
+        # Its forks have its name for a moment and may be gone by now.
         with suppress(FileNotFoundError, ProcessLookupError):
             assert b"leak" not in Path(f"/proc/{pid}/environ").read_bytes()
 
 
+BOMB = "bomb() { bomb | bomb & }; bomb & exec sleep 600"
+"""Its first process forks once, before there are many: a shell that cannot fork ends."""
+
+
+def await_explosion(box: Box) -> None:
+    deadline = time.monotonic() + 60
+    while "can't fork" not in box.outcome(0).err:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_a_fork_bomb_stays_in_its_box_and_dies(box: Box) -> None:
-    request = box.request(
-        ["sh", "-c", "bomb() { bomb | bomb & }; bomb; sleep 60"],
-        resources=Resources(pids_limit=40),
-    )
+    request = box.request(["sh", "-c", BOMB], resources=Resources(pids_limit=40))
     container = box.start(request)
-    time.sleep(0.5)
+    await_explosion(box)
     assert subprocess.run(["true"], check=False).returncode == 0
     container.kill(9)
-    assert container.wait(30) == 137
+    assert container.wait(60) == 137
     assert not list(Path("/sys/fs/cgroup").glob(f"*/lading/{request.id}"))
 
 
 def test_a_fork_bomb_in_the_hosts_pid_namespace_dies_too(box: Box) -> None:
     request = box.request(
-        ["sh", "-c", "bomb() { bomb | bomb & }; bomb; exec sleep 60"],
-        resources=Resources(pids_limit=40),
-        host_namespaces=["pid"],
+        ["sh", "-c", BOMB], resources=Resources(pids_limit=40), host_namespaces=["pid"]
     )
     container = box.start(request)
-    time.sleep(0.5)
+    await_explosion(box)
     container.kill(9)
-    assert container.wait(30) == 137
+    assert container.wait(60) == 137
     assert not list(Path("/sys/fs/cgroup").glob(f"*/lading/{request.id}"))
 
 
@@ -414,7 +413,7 @@ def test_a_reader_that_never_reads_does_not_stop_the_shim(box: Box) -> None:
     )
     time.sleep(0.3)
     container.kill(9)
-    assert container.wait(20) == 137
+    assert container.wait(60) == 137
     os.close(reader)
     os.close(writer)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from runtime.mount_options import MountOptions, parse
 from runtime.process import Privileges, environment, narrow
 from runtime.request import ContainerRequest, Port, Rootfs, SecretFile
 from runtime.spec import default_spec
-from runtime.state import Stubs, claim, clear_volatile, remove_created
+from runtime.state import Stubs, claim, clear_volatile, remove_created, remove_tree
 
 
 class TestMountOptions:
@@ -188,6 +190,37 @@ class TestState:
         again = claim(str(tmp_path), "box", [])
         again.remove()
         assert not (tmp_path / "containers/box").exists()
+
+    def test_a_sweep_that_has_the_lock_is_waited_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        swept = claim(str(tmp_path), "box", [])
+
+        def finish(_: float) -> None:
+            remove_tree(swept.path)
+            os.close(swept.lock)
+
+        monkeypatch.setattr(time, "sleep", finish)
+        again = claim(str(tmp_path), "box", [])
+        assert os.path.samestat(os.fstat(again.lock), os.stat(f"{again.path}/lock"))
+        again.remove()
+
+    def test_a_lock_that_a_sweep_removed_is_none(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        flock, calls = fcntl.flock, []
+
+        def late(fd: int, operation: int) -> None:
+            calls.append(fd)
+            if len(calls) == 1:
+                remove_tree(f"{tmp_path}/containers/box")
+            flock(fd, operation)
+
+        monkeypatch.setattr(fcntl, "flock", late)
+        made = claim(str(tmp_path), "box", [])
+        assert len(calls) == 2
+        assert os.path.samestat(os.fstat(made.lock), os.stat(f"{made.path}/lock"))
+        made.remove()
 
     def test_what_follows_the_last_note_is_not_believed(self, tmp_path: Path) -> None:
         dead = claim(str(tmp_path), "box", [])

@@ -15,7 +15,7 @@ import pytest
 
 from runtime.client import Container, ContainerRequest, Rootfs, run, stop_launcher
 from runtime.spec import Mount, default_spec
-from tests.runtime.conftest import Box
+from tests.runtime.conftest import Box, processes_of
 
 pytestmark = pytest.mark.root
 
@@ -32,16 +32,8 @@ def own_dir(tmp_path: Path) -> Iterator[Path]:
 
 def ours(folder: Path, *names: str) -> dict[int, str]:
     """Pids and names of the processes that serve ``folder``."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            name = (path / "comm").read_text().strip()
-            words = (path / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if os.fsencode(folder) in words and (not names or name in names):
-            found[int(path.name)] = name
-    return found
+    found = processes_of(folder)
+    return {pid: name for pid, name in found.items() if not names or name in names}
 
 
 def start(box: Box, folder: Path, name: str, *args: str, network: str = "none") -> Container:
@@ -58,7 +50,7 @@ def start(box: Box, folder: Path, name: str, *args: str, network: str = "none") 
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -80,25 +72,32 @@ def links() -> dict[int, str]:
 
 def links_of(folder: Path) -> set[str]:
     """The links by which the waiting containers of ``folder`` are connected."""
-    said = ""
+    own, said = os.readlink("/proc/self/ns/net"), ""
     for pid in ours(folder, "lading-embryo"):
-        command = ["nsenter", "-t", str(pid), "-n", "ip", "-o", "link", "show", "type", "veth"]
-        said += subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        # It is born in our namespace, and may be gone by now.
+        with suppress(OSError, subprocess.CalledProcessError):
+            if os.readlink(f"/proc/{pid}/ns/net") != own:
+                command = ["nsenter", "-t", str(pid), "-n"]
+                command += ["ip", "-o", "link", "show", "type", "veth"]
+                said += subprocess.run(command, capture_output=True, text=True, check=True).stdout
     indexes = links()
-    return {indexes[int(number)] for number in re.findall(r"@if(\d+):", said)}
+    numbers = map(int, re.findall(r"@if(\d+):", said))
+    return {indexes[number] for number in numbers if number in indexes}
 
 
 def test_shims_are_used_again_and_keep_no_descriptor(box: Box, own_dir: Path) -> None:
     def descriptors() -> dict[int, int]:
         found = {}
         for pid in ours(own_dir, "lading-shim"):
-            found[pid] = len(os.listdir(f"/proc/{pid}/fd"))
+            # One that nobody needs goes after a while.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found[pid] = len(os.listdir(f"/proc/{pid}/fd"))
         return found
 
     def run_some(first: int, count: int) -> dict[int, int]:
         for number in range(first, first + count):
             network = "bridge" if number % 2 else "none"
-            assert start(box, own_dir, f"n{number}", "true", network=network).wait(30) == 0
+            assert start(box, own_dir, f"n{number}", "true", network=network).wait(60) == 0
         until(lambda: len(ours(own_dir, "lading-embryo")) == len(ours(own_dir, "lading-shim")))
         return descriptors()
 
@@ -112,9 +111,14 @@ def test_shims_are_used_again_and_keep_no_descriptor(box: Box, own_dir: Path) ->
 
 def test_nothing_is_left_when_the_launcher_goes(box: Box, own_dir: Path) -> None:
     for number in range(6):
-        assert start(box, own_dir, f"n{number}", "true", network="bridge").wait(30) == 0
-    until(lambda: links_of(own_dir))
-    connected = links_of(own_dir)
+        assert start(box, own_dir, f"n{number}", "true", network="bridge").wait(60) == 0
+    connected: set[str] = set()
+
+    def is_connected() -> bool:
+        connected.update(links_of(own_dir))
+        return bool(connected)
+
+    until(is_connected)
     spares = [path.name for path in (own_dir / "containers").iterdir()]
     stop_launcher(own_dir)
     until(lambda: not ours(own_dir))
@@ -136,14 +140,14 @@ def has_ended(pid: int) -> bool:
 def test_a_killed_spare_leaves_nothing_for_the_next_start(
     box: Box, own_dir: Path, victim: str
 ) -> None:
-    assert start(box, own_dir, "first", "true", network="bridge").wait(30) == 0
+    assert start(box, own_dir, "first", "true", network="bridge").wait(60) == 0
     until(lambda: len(ours(own_dir, "lading-embryo")) == 2)
     spares = {path.name for path in (own_dir / "containers").iterdir()}
     victims = ours(own_dir, victim)
     for pid in victims:
         os.kill(pid, signal.SIGKILL)
     until(lambda: all(map(has_ended, victims)))
-    assert start(box, own_dir, "second", "true", network="bridge").wait(30) == 0
+    assert start(box, own_dir, "second", "true", network="bridge").wait(60) == 0
     if victim == "lading-embryo":
         # Their shims learn of it from the next client that they take.
         stop_launcher(own_dir)
@@ -171,7 +175,7 @@ def test_the_id_of_a_dead_shim_is_free_again(box: Box, own_dir: Path) -> None:
     (remains / "lock").touch()
     (remains / "rootfs").mkdir()
     own_dir.chmod(0o700)
-    assert start(box, own_dir, "again", "true").wait(30) == 0
+    assert start(box, own_dir, "again", "true").wait(60) == 0
     assert not remains.exists()
 
 

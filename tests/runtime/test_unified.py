@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtime.cgroups import read_layout
-from tests.runtime.conftest import Box
+from tests.runtime.conftest import Box, mark
 
 pytestmark = pytest.mark.root
 
@@ -25,7 +25,7 @@ identifier, pid = sys.argv[4], sys.argv[5]
 spec = default_spec(["sh", "-c", sys.argv[6]], host_namespaces=["pid"] if pid == "host" else [])
 request = ContainerRequest(identifier, spec, Rootfs(lower=(sys.argv[2],)))
 try:
-    code = run(request, stdin=0, stdout=1, stderr=2, runtime_dir=folder).wait(30)
+    code = run(request, stdin=0, stdout=1, stderr=2, runtime_dir=folder).wait(60)
 finally:
     stop_launcher(folder)
 assert not Path("/sys/fs/cgroup/lading", identifier).exists()
@@ -40,8 +40,8 @@ def run_unified(
     if read_layout().unified is None:
         pytest.skip("no cgroup2 hierarchy")
     command = ["unshare", "-m", "sh", "-c", ALONE, "sh", sys.executable, "-c", PROGRAM]
-    command += [os.getcwd(), str(box.rootfs), str(folder / "run"), f"v2-{folder.name}", pid, script]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    command += [os.getcwd(), str(box.rootfs), str(folder / "run"), f"{box.prefix}-v2", pid, script]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_container_is_born_in_its_group(box: Box, tmp_path: Path) -> None:
@@ -64,12 +64,13 @@ def test_devices_are_filtered(box: Box, tmp_path: Path) -> None:
         "cd /dev; mknod mem c 1 1 && cat mem; mknod disk b 254 0 && dd if=disk count=1; "
         "echo x > null && head -c 3 zero | wc -c",
     )
-    assert done.stdout == "3\n"
+    assert done.stdout == "3\n", done.stderr
     assert done.stderr.count("Operation not permitted") == 2
 
 
 def test_everything_inside_is_killed_with_it(box: Box, tmp_path: Path) -> None:
-    done = run_unified(box, tmp_path, "setsid sleep 987 & setsid sleep 987 & exit 3", pid="host")
+    sleep = f"sleep {mark(1)}"
+    done = run_unified(box, tmp_path, f"setsid {sleep} & setsid {sleep} & exit 3", pid="host")
     assert done.returncode == 3, done.stderr
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-    assert "sleep 987" not in running.stdout
+    assert sleep not in running.stdout

@@ -13,7 +13,8 @@ from typing import TextIO
 
 import pyte
 
-PATIENCE = 20.0
+PATIENCE = 60.0
+BEGIN, END = b"\x1b[?2026h", b"\x1b[?2026l"
 
 
 class Terminal:
@@ -44,13 +45,18 @@ class Terminal:
         return "\n".join(self.display()).rstrip()
 
     def wait(self, condition: Callable[[str], bool]) -> str:
-        """The screen, once it is as it should be."""
+        """The screen, once it is as it should be and no frame is half drawn."""
         deadline = time.monotonic() + PATIENCE
-        while not condition(text := self.text()):
+        while self._is_drawing() or not condition(text := self.text()):
             if time.monotonic() > deadline:
-                raise AssertionError(f"the screen never came to be so:\n{text}")
+                raise AssertionError(f"the screen never came to be so:\n{self.text()}")
             time.sleep(0.01)
         return text
+
+    def _is_drawing(self) -> bool:
+        """Whether the terminal has got a part of a frame: the pieces that it reads end anywhere."""
+        with self._lock:
+            return self.raw.rfind(BEGIN) > self.raw.rfind(END)
 
     def close(self) -> None:
         """Hang up, when everything has been read."""

@@ -176,9 +176,9 @@ def test_cancellation_ends_a_running_step(runner, make_step):
     codes = []
     thread = threading.Thread(target=lambda: codes.append(runner.run(step)))
     thread.start()
-    assert started.wait(30)
+    assert started.wait(60)
     step.cancellation.cancel()
-    thread.join(30)
+    thread.join(60)
     assert codes == [137]
 
 

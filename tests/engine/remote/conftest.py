@@ -45,7 +45,7 @@ class Machine:
     def lading(self, *words: object, status: int = 0) -> str:
         command = [str(word) for word in (LADING, *words)]
         done = subprocess.run(
-            command, env=self.variables, capture_output=True, text=True, timeout=120, check=False
+            command, env=self.variables, capture_output=True, text=True, timeout=240, check=False
         )
         text = done.stdout + done.stderr
         assert done.returncode == status, text

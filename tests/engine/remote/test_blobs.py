@@ -23,7 +23,7 @@ def ends() -> Iterator[tuple[Channel, Channel]]:
     with ExitStack() as stack:
         made = []
         for end in socket.socketpair():
-            end.settimeout(10)
+            end.settimeout(60)
             stack.enter_context(end)
             reader = stack.enter_context(end.makefile("rb", buffering=0))
             made.append(
@@ -51,7 +51,7 @@ def test_what_is_lacked_is_brought(
     taker.start()
     wanted = ends[0].receive("want")["blobs"]
     send_blobs(wanted, offered, ends[0], has)
-    taker.join(10)
+    taker.join(60)
     assert wanted == [names[0], names[2]]
     assert [lacks.blobs.read(digest) for digest in offered] == [b"one", b"two", b"three"]
 

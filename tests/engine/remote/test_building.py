@@ -98,8 +98,12 @@ def test_what_goes_wrong_there_is_told_here(over_ssh: Machine) -> None:
     assert "no builder" in near.lading("build", "--builder", "other", context, status=1)
 
 
+# Seconds, by which a step is told from those of other tests.
+MARK = f"7{os.getpid():07}"
+
+
 def sleeping() -> bool:
-    found = subprocess.run(["pgrep", "-f", "^sleep 4321$"], capture_output=True, check=False)
+    found = subprocess.run(["pgrep", "-f", f"^sleep {MARK}$"], capture_output=True, check=False)
     return found.returncode == 0
 
 
@@ -107,13 +111,13 @@ def sleeping() -> bool:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_client_that_goes_away_stops_the_build(over_ssh: Machine, number: int) -> None:
     context = over_ssh.folder / "context"
-    (context / "Dockerfile").write_text("FROM base:1\nRUN sleep 4321\n")
+    (context / "Dockerfile").write_text(f"FROM base:1\nRUN sleep {MARK}\n")
     command = [LADING, "build", context]
     with (over_ssh.folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=over_ssh.variables, stdout=log, stderr=log)
     wait_for(sleeping)
     process.send_signal(number)
-    process.wait(20)
+    process.wait(60)
     wait_for(lambda: not sleeping())
 
 
@@ -164,7 +168,7 @@ def test_the_end_that_builds_says_nothing_of_a_client_that_left(near: Machine) -
         env=near.variables,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 1
@@ -207,7 +211,7 @@ def test_over_tls_with_certificates_of_both_sides(near: Machine, far: Machine) -
             wait_for(partial(logged, folder / "log", line))
     finally:
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         process.stdout.close()
 
 

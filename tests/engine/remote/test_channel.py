@@ -28,7 +28,7 @@ from images.reference import Reference
 def ends() -> Iterator[tuple[Channel, socket.socket]]:
     """A channel, and the raw other end."""
     near, far = socket.socketpair()
-    far.settimeout(10)
+    far.settimeout(60)
     with near, far, near.makefile("rb", buffering=0) as reader, near.makefile("wb") as writer:
         yield Channel(reader, writer, peer="the peer"), far
 

@@ -14,7 +14,8 @@ from tests.engine.remote.conftest import LADING, Machine, wait_for
 
 pytestmark = pytest.mark.root
 
-MARK = "61234"
+MARK = f"6{os.getpid():07}"
+"""Seconds, by which a step is told from those of other test runs."""
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def killed_in_the_middle(near: Machine) -> tuple[int, str]:
         process = subprocess.Popen(command, env=near.variables, stdout=file, stderr=file)
         wait_for(asleep)
         os.kill(int((near.folder / "slow.pid").read_text()), signal.SIGKILL)
-        status = process.wait(90)
+        status = process.wait(120)
     wait_for(lambda: not asleep())
     return status, log.read_text()
 

@@ -32,7 +32,7 @@ class Docker:
 
     def call(self, *words: str, stdin: bytes = b"") -> str:
         command = [require_program("docker"), "-H", self.url, *words]
-        result = subprocess.run(command, input=stdin, capture_output=True, check=True, timeout=60)
+        result = subprocess.run(command, input=stdin, capture_output=True, check=True, timeout=120)
         return result.stdout.decode().strip()
 
     @contextmanager
@@ -54,10 +54,10 @@ class Docker:
             yield
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(90)
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while True:
             try:
                 self.call("version")
@@ -120,7 +120,7 @@ def assert_docker_works(docker: Docker) -> None:
     pid = int(docker.call("inspect", "-f", "{{.State.Pid}}", identifier))
     namespace = open_namespace(pid)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while (client := reach(None, address)) is None:
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -36,7 +36,7 @@ def serving(registry: SimulatedRegistry) -> Iterator[str]:
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
     thread.start()
-    ready.wait(10)
+    assert ready.wait(60)
     try:
         yield address[0]
     finally:
