@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 
 # The same examples every time, so that a failure is the change's own; soaks search for new ones.
 settings.register_profile("suite", deadline=None, derandomize=True)
@@ -25,6 +25,10 @@ settings.register_profile("search", deadline=None)
 settings.load_profile("suite")
 
 MARKS = ("root", "network", "peer")
+
+# Traced for coverage, these and all that search take two to four times as long, and they cover
+# next to nothing that others do not.
+UNTRACED = {"e2e", "fuzz", "property", "soak"}
 
 # Enough for a machine that stood still for a moment, too few to live with a test that is a lottery.
 SECOND_TRIES = 3
@@ -64,6 +68,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         reason = _missing(mark) if item.get_closest_marker(mark) else None
         if reason is not None:
             pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        searches = is_hypothesis_test(getattr(item, "obj", None))
+        if searches or item.get_closest_marker("slow") or UNTRACED & set(item.path.parts):
+            item.add_marker("no_cover")
 
 
 class MustRun:

@@ -12,6 +12,8 @@ from builder.plan.planner import PLAN_LIMIT
 from builder.plan.stage import LAYER_LIMIT
 from tests.builder.plans import STUB, StubResolver, plan_text
 
+pytestmark = pytest.mark.no_cover
+
 
 def lines(template: str, count: int) -> str:
     return "".join(template.replace("@", str(n)).replace("#", str(n + 1)) for n in range(count))

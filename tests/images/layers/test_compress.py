@@ -19,7 +19,7 @@ def text(size: int) -> bytes:
     """Bytes that compress about as well as programs do."""
     source = random.Random(size)
     words = [source.randbytes(source.randrange(2, 12)) for _ in range(500)]
-    return b"".join(source.choice(words) for _ in range(size // 6))[:size]
+    return b"".join(source.choices(words, k=size // 6))[:size]
 
 
 def compress(kind: str, data: bytes, *, step: int = 1 << 30, threads: int = 0) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -23,7 +24,8 @@ from tests.registry.s3.kit import PART, Store
 pytestmark = pytest.mark.peer
 
 DATA = bytes(range(256)) * 10
-BIG = b"".join(n.to_bytes(4, "big") for n in range(3 * PART // 4 + 1000))
+WORDS = 3 * PART // 4 + 1000
+BIG = struct.pack(f">{WORDS}I", *range(WORDS))
 
 
 def feed(stage: ObjectStage, data: bytes, *, step: int = 1 << 20) -> None:
