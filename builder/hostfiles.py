@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from builder.scan import ContextScan
 
 
+def digest_file(digests: Path, directory: str) -> Path:
+    """Where below ``digests`` those of the files of one directory are remembered."""
+    return digests / hashlib.sha256(os.fsencode(directory)).hexdigest()[:32]
+
+
 class HostFiles:
     """The files of a context; nothing is looked at before it is asked for."""
 
@@ -41,8 +46,7 @@ class HostFiles:
         self._inputs = inputs
         self._now_ns = now_ns
         self._scan = scan
-        name = hashlib.sha256(os.fsencode(inputs.path)).hexdigest()[:32]
-        self._digest_file = digests / name
+        self._digest_file = digest_file(digests, inputs.path)
         self.lock = threading.RLock()
         """Held while files are looked at: builds that share them hash each of them once."""
 

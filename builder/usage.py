@@ -169,7 +169,8 @@ def _row(row: CacheRow, kind: str, size: int, description: str) -> CacheEntry:
 
 def _files(store: ImageStore) -> Iterator[CacheEntry]:
     for folder, (kind, description) in _FILES.items():
-        with suppress(FileNotFoundError), os.scandir(state_directory(store) / folder) as found:
+        place = state_directory(store) / folder
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(place) as found:
             for file in found:
                 with suppress(FileNotFoundError):
                     yield _file(file, kind, description)

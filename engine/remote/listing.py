@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from builder.context import ContextTree
 from builder.digests import FileDigests
+from builder.hostfiles import digest_file
 from builder.ignore import IgnorePatterns
 from engine.remote.channel import PIECE
 from engine.remote.errors import ChannelError, NodeError
@@ -70,7 +71,7 @@ class ContextListing:
         if inputs.ignore is not None:
             ignore = IgnorePatterns.parse(inputs.ignore, filename=inputs.ignore_name)
         self._tree = ContextTree(inputs.path, ignore, name=inputs.name)
-        self._remembered = state / "digests"
+        self._remembered = digest_file(state / "digests", inputs.path)
         self._digests = FileDigests.load(self._remembered, time.time_ns())
         self._nodes = list(self._tree.walk())
 

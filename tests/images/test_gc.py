@@ -241,7 +241,7 @@ def _soak(root, seed, stop):
             store.remove(name.familiar)
         except ImagesError as error:
             errors += 1
-            print(error)
+            print(error, flush=True)
     os._exit(min(errors, 100))
 
 

@@ -121,6 +121,16 @@ def test_a_client_that_goes_away_stops_the_build(over_ssh: Machine, number: int)
     wait_for(lambda: not sleeping())
 
 
+def test_digests_of_files_that_are_not_new_are_remembered_in_the_cache(by_script: Machine) -> None:
+    near = by_script
+    context = near.folder / "context"
+    for path in context.iterdir():
+        os.utime(path, (0, 1_000_000_000))
+    near.lading("build", "-t", "app:1", context)
+    assert "digests of a context's files" in near.lading("builder", "du", "--verbose")
+    near.lading("build", "-t", "app:1", context)
+
+
 def test_the_node_builds_twice_and_compares(by_script: Machine) -> None:
     near = by_script
     context = near.folder / "context"
