@@ -31,7 +31,7 @@ MARKS = ("root", "network", "peer")
 UNTRACED = {"e2e", "fuzz", "property", "soak"}
 
 # Enough for a machine that stood still for a moment, too few to live with a test that is a lottery.
-SECOND_TRIES = 3
+SECOND_TRIES = 5
 
 
 @cache
