@@ -243,15 +243,19 @@ exec runc "$@"
 
 
 @contextmanager
-def dockerd() -> Iterator[Docker]:
+def dockerd(*, lacking: bool = False) -> Iterator[Docker]:
     """Start a dockerd on a socket and state of its own; stop it afterwards.
 
-    Its privileged containers have every capability but CAP_SYS_RESOURCE.
+    When ``lacking``, no container has CAP_SYS_RESOURCE, privileged ones neither, and each starts
+    some milliseconds later.
     """
     base = Path(tempfile.mkdtemp(prefix="bench-dockerd-"))
-    runtime = base / "runtime"
-    runtime.write_text(_RUNTIME)
-    runtime.chmod(0o755)
+    flags = []
+    if lacking:
+        runtime = base / "runtime"
+        runtime.write_text(_RUNTIME)
+        runtime.chmod(0o755)
+        flags = [f"--add-runtime=bench={runtime}", "--default-runtime=bench"]
     # All have one bridge and one set of rules for it, and fail when another makes these meanwhile.
     turn = (base.parent / "bench-dockerd.lock").open("wb")
     fcntl.flock(turn, fcntl.LOCK_EX)
@@ -263,8 +267,7 @@ def dockerd() -> Iterator[Docker]:
                 f"--data-root={base}/data",
                 f"--exec-root={base}/exec",
                 f"--pidfile={base}/pid",
-                f"--add-runtime=bench={runtime}",
-                "--default-runtime=bench",
+                *flags,
             ],
             stdout=log,
             stderr=log,

@@ -229,7 +229,7 @@ def _buildx(stack: ExitStack, job: Job) -> Iterator[Peer]:
     """BuildKit as docker's users have it, where it can be had."""
     if not shutil.which("docker-buildx"):
         return
-    docker = stack.enter_context(dockerd())
+    docker = stack.enter_context(dockerd(lacking=True))
     buildx = Buildx(docker, job.folder / "buildx", job.theirs)
     stack.callback(buildx.remove)
 
