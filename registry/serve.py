@@ -98,6 +98,8 @@ def serve(
     count = config.workers or min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
     notifier = Notifier(environment)
     keep_pages()
+    if count > 1:
+        _share()
     service = _open(config, count, environment, reread)
     bound = service.listeners.bound(config.scheme)
 
@@ -154,6 +156,12 @@ def _open(
     return _Service(
         config, listeners, context, Tally(count), Patience(), reread or (lambda: config)
     )
+
+
+def _share() -> None:
+    """Import before the fork what each worker would import for itself, into memory of its own."""
+    import uvloop  # noqa: F401
+    from cryptography.hazmat.primitives import serialization  # noqa: F401
 
 
 def _worker(service: _Service, number: int) -> Worker:

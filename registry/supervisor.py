@@ -84,7 +84,6 @@ class Supervisor:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             # Pages of what is loaded by now stay shared, if no collection touches them.
-            gc.collect()
             gc.freeze()
             for worker in self._workers:
                 self._start_first(worker)

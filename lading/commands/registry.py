@@ -179,8 +179,11 @@ def serve(app: App, /, *, file: Path | None, **flags: Any) -> None:
 
     SIGHUP reads configuration, certificates and users again, without dropping a request.
     """
+    from registry.imports import without_authorities
     from registry.logs import configure
-    from registry.serve import serve as run_server
+
+    with without_authorities():
+        from registry.serve import serve as run_server
 
     config = effective(app, file, flags)
     configure(config.log)

@@ -1,0 +1,54 @@
+"""The server's import: what it spares, and what it leaves as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from registry.imports import without_authorities
+from tests.registry.tls_kit import Authority
+
+PROBE = """
+import json, os, ssl
+from registry.imports import without_authorities
+
+with without_authorities():
+    import registry.serve
+from aiohttp import connector
+
+own = ssl.create_default_context()
+contexts = (connector._SSL_CONTEXT_VERIFIED, connector._SSL_CONTEXT_UNVERIFIED, own)
+print(json.dumps([context.cert_store_stats()["x509"] for context in contexts]))
+print(connector._SSL_CONTEXT_VERIFIED.verify_mode is ssl.CERT_REQUIRED)
+"""
+
+
+def test_aiohttp_reads_no_authorities_and_contexts_made_later_do(tmp_path: Path) -> None:
+    environment = os.environ | {"SSL_CERT_FILE": str(Authority(tmp_path).file)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE], env=environment, capture_output=True, text=True, check=True
+    )
+
+    counts, verifies = done.stdout.splitlines()
+    assert json.loads(counts) == [0, 0, 1]
+    assert verifies == "True"
+
+
+@pytest.mark.parametrize("before", ["/etc/ssl/own.pem", None])
+def test_the_environment_is_as_before(before: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if before is None:
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    else:
+        monkeypatch.setenv("SSL_CERT_FILE", before)
+
+    with without_authorities():
+        assert ssl.create_default_context().cert_store_stats()["x509"] == 0
+
+    assert os.environ.get("SSL_CERT_FILE") == before
