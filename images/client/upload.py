@@ -254,12 +254,24 @@ async def _patch(
 
 
 async def _status(transport: Transport, upload: Upload, location: Url) -> tuple[Url, int]:
+    """Where to go on, and from which byte.
+
+    A registry may not know yet that the request which broke off has ended, and answer 409 as long
+    as it holds the session; that is waited for.
+    """
     request = Request(
         "GET", upload.repository, location, upload.target,
         scopes=upload.scopes, expected=frozenset({204}),
     )  # fmt: skip
-    async with transport.send(request) as response:
-        return _location(response, upload, fallback=location), _reached(response, 0)
+    attempt = 1
+    while True:
+        try:
+            async with transport.send(request) as response:
+                return _location(response, upload, fallback=location), _reached(response, 0)
+        except RegistryError as error:
+            if error.status != 409:
+                raise
+            attempt = await _pause(transport, attempt, error)
 
 
 async def _finish(
