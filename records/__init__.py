@@ -34,6 +34,7 @@ else:
 __all__ = [
     "Record",
     "RecordType",
+    "defaults_of",
     "field",
     "field_names",
     "from_values",
@@ -207,6 +208,16 @@ class Record(metaclass=RecordType):
 def field_names(cls: type[Record]) -> tuple[str, ...]:
     """The names of a record's fields, those given by name only last."""
     return cls.__record_fields__
+
+
+def defaults_of(cls: type[Record]) -> dict[str, Any]:
+    """The defaults of a record's fields by name; what is required is not among them."""
+    made = {
+        name: setting.default_factory()
+        for name, setting in cls.__field_settings__.items()
+        if setting.default_factory is not _NOTHING
+    }
+    return cls.__field_defaults__ | made
 
 
 def values_of(record: Record) -> tuple[Any, ...]:

@@ -6,10 +6,10 @@ in that database, for all replicas, and ``root`` has nothing that must outlive i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from records import Record
 from registry.access.snapshot import Places
 from registry.config import RegistryConfig
 from registry.errors import RegistryStartError
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from registry.replicas.files import StoredFiles
 
 
-@dataclass(frozen=True, slots=True)
-class Backing:
+class Backing(Record):
     """Where state is: ``files`` is the folder of small files, ``stores`` opens the databases."""
 
     root: Path

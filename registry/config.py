@@ -1,6 +1,6 @@
 """How one registry is configured: a frozen value of nested settings, checked when it is made.
 
-Each room keeps its settings in a dataclass of its own (``registry.configuration.declare`` says how)
+Each room keeps its settings in a record of its own (``registry.configuration.declare`` says how)
 and hangs it here. ``registry.configuration.sources`` makes the value from a file, the environment
 and flags; ``docs/registry.schema.json`` and the reference in ``docs/registry.md`` come from here.
 """
@@ -8,10 +8,10 @@ and flags; ``docs/registry.schema.json`` and the reference in ``docs/registry.md
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from records import Record, field
 from registry.access.settings import AccessSettings
 from registry.collection.settings import CollectionSettings
 from registry.configuration.declare import file_problems, refuse
@@ -45,8 +45,7 @@ __all__ = ["DEFAULT_PORT", "MANIFEST_LIMIT", "AccessSettings", "RegistryConfig"]
 DEFAULT_PORT = 5000
 
 
-@dataclass(frozen=True, slots=True)
-class RegistryConfig:
+class RegistryConfig(Record):
     """Where the registry keeps its state, where it listens and what it allows.
 
     Raises:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from records import Record
 from registry.config import RegistryConfig
 from registry.errors import RegistryStartError
 from registry.systemd import inherited_sockets
@@ -23,8 +23,7 @@ _METRICS_NAME: Final = "metrics"
 """FileDescriptorName= of an inherited socket that serves metrics."""
 
 
-@dataclass(frozen=True, slots=True)
-class BoundAddress:
+class BoundAddress(Record):
     """Where the registry listens."""
 
     scheme: str
@@ -43,8 +42,7 @@ class BoundAddress:
         return f"{self.scheme}://{self.authority}"
 
 
-@dataclass(frozen=True, slots=True)
-class Listeners:
+class Listeners(Record):
     """``workers[i]`` are the sockets of worker ``i``; all share those in ``metrics``."""
 
     workers: tuple[tuple[socket.socket, ...], ...]

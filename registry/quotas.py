@@ -9,9 +9,9 @@ exceed it, so concurrent pushes cannot pass it between them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Annotated
 
+from records import Record
 from registry.access.patterns import literal_prefix
 from registry.configuration.declare import Size, refuse
 from registry.errors import QuotaError, RegistryConfigError
@@ -19,8 +19,7 @@ from registry.guard import Usage, Usages
 from registry.rules import repository_matcher, repository_problems
 
 
-@dataclass(frozen=True, slots=True)
-class QuotaRule:
+class QuotaRule(Record):
     """The most that repositories may take."""
 
     repositories: Annotated[str, "Pattern of repositories"] = "**"

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+from records import Record
 from registry.configuration.declare import Duration, refuse
 from registry.errors import RegistryConfigError
 from registry.rules import repository_matcher, repository_problems, tag_matcher
 
 
-@dataclass(frozen=True, slots=True)
-class RetentionRule:
+class RetentionRule(Record):
     """Keeps some of the tags that it selects, and removes the others."""
 
     repositories: Annotated[str, "Pattern of repositories"] = "**"
@@ -44,8 +44,7 @@ class RetentionRule:
             yield RegistryConfigError("a limit must not be negative", where="keep_last")
 
 
-@dataclass(frozen=True, slots=True)
-class ImmutableRule:
+class ImmutableRule(Record):
     """Tags that may be made once and then neither move nor go."""
 
     repositories: Annotated[str, "Pattern of repositories"] = "**"

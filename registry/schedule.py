@@ -10,10 +10,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from images.errors import ImagesError
+from records import Record
 from registry.election import Offices, while_elected
 from registry.sql.errors import STORE_ERRORS
 
@@ -23,8 +23,7 @@ OFFICE: Final = "schedule"
 _LOOK_SECONDS: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Record):
     """Something to do every ``seconds``; ``run`` returns what to log, "" for nothing."""
 
     name: str

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from records import Record
 from registry.access.audit import AuditLog
 from registry.access.caller import Callers
 from registry.access.control import AccessControl
@@ -53,8 +53,7 @@ if TYPE_CHECKING:
     from registry.tracing.tracer import Tracer
 
 
-@dataclass(frozen=True, slots=True)
-class Registry:
+class Registry(Record):
     """The parts of one registry, as handlers see them."""
 
     config: RegistryConfig

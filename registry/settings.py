@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from records import Record
 from registry.configuration.declare import Duration, Size, refuse
 from registry.errors import RegistryConfigError
 
@@ -48,8 +48,7 @@ class ClientAuth(enum.Enum):
     REQUIRED = "required"
 
 
-@dataclass(frozen=True, slots=True)
-class TlsSettings:
+class TlsSettings(Record):
     """TLS of the main address; without a certificate it speaks plain HTTP."""
 
     cert: Annotated[Path | None, "Certificate chain (PEM); read again on SIGHUP"] = None
@@ -89,8 +88,7 @@ class TlsSettings:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class LimitSettings:
+class LimitSettings(Record):
     """What one client, one request and the whole server may take."""
 
     manifest_size: Annotated[Size, "Longest manifest"] = MANIFEST_LIMIT
@@ -130,8 +128,7 @@ class LimitSettings:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class LogSettings:
+class LogSettings(Record):
     """Log records go to stderr, one a line."""
 
     level: Annotated[LogLevel, "From how grave an event on it is logged"] = LogLevel.INFO
@@ -139,8 +136,7 @@ class LogSettings:
     access: Annotated[bool, "Whether each request has a line"] = True
 
 
-@dataclass(frozen=True, slots=True)
-class MetricsSettings:
+class MetricsSettings(Record):
     """Prometheus metrics and health, on an address of their own."""
 
     host: Annotated[str, "Address of /metrics, /healthz and /readyz"] = "127.0.0.1"

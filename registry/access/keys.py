@@ -11,9 +11,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from records import Record
 from registry.access.jwt import LEEWAY, encode_bytes
 from registry.access.settings import Algorithm, TokenSettings
 from registry.errors import RegistryConfigError, RegistryStartError
@@ -33,8 +33,7 @@ _WIDTH: Final = 32
 """Bytes of each half of an ES256 signature, and of each coordinate (RFC 7518, section 3.4)."""
 
 
-@dataclass(frozen=True, slots=True)
-class SigningKey:
+class SigningKey(Record):
     """A private key, and since when it signs (seconds since the epoch)."""
 
     private: PrivateKey
@@ -97,8 +96,7 @@ class SigningKey:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRing:
+class KeyRing(Record):
     """The keys of one moment: all verify, ``signer`` signs."""
 
     keys: Mapping[str, SigningKey]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from records import Record
 from registry.access.identity import Decision, Identity, Kind
 from registry.access.patterns import compile_pattern, literal_prefix, text_test
 from registry.access.settings import AccessSettings, Effect, Right, RuleSettings
@@ -38,8 +39,7 @@ _ANONYMOUS_PULL: Final = RuleSettings(
 _DENIED: Final = Decision(allowed=False, rule="no rule allows it")
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
+class _Rule(Record):
     """A rule as it applies to one caller."""
 
     label: str

@@ -7,11 +7,11 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
+from records import Record, field
 from registry.access.certificates.settings import CertificateSettings
 from registry.access.ldap.settings import LdapSettings
 from registry.access.oidc.settings import IssuerSettings
@@ -55,8 +55,7 @@ class Effect(enum.Enum):
     DENY = "deny"
 
 
-@dataclass(frozen=True, slots=True)
-class RuleSettings:
+class RuleSettings(Record):
     """One rule: who may, or may not, do what in which repositories."""
 
     repositories: Annotated[
@@ -106,16 +105,14 @@ class RuleSettings:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class GroupSettings:
+class GroupSettings(Record):
     """Users under one name, for rules."""
 
     name: Annotated[str, "What rules call it"]
     users: Annotated[tuple[str, ...], "Its members"]
 
 
-@dataclass(frozen=True, slots=True)
-class TokenSettings:
+class TokenSettings(Record):
     """The token server, on the registry's own address."""
 
     service: Annotated[str, "The audience of tokens"] = "lading"
@@ -149,8 +146,7 @@ class TokenSettings:
             yield RegistryConfigError("it must not be negative", where="personal_lifetime")
 
 
-@dataclass(frozen=True, slots=True)
-class RateSettings:
+class RateSettings(Record):
     """Requests a second that all workers together take, averaged; unset is no limit."""
 
     user: Annotated[float | None, "Of each user or robot"] = None
@@ -165,16 +161,14 @@ class RateSettings:
                 raise RegistryConfigError(f"{name} must be positive", where=name)
 
 
-@dataclass(frozen=True, slots=True)
-class AuditSettings:
+class AuditSettings(Record):
     """The audit log: one JSON object a line for each decision that matters."""
 
     path: Annotated[Path | None, "File to append to, opened again on SIGHUP; unset is none"] = None
     pulls: Annotated[bool, "Whether permitted pulls are written down, too"] = False
 
 
-@dataclass(frozen=True, slots=True)
-class AccessSettings:
+class AccessSettings(Record):
     """Who may do what."""
 
     htpasswd: Annotated[

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 from images.errors import ImagesError
+from records import Record
 from registry.access.denials import load_denials
 from registry.access.identity import Identity, Kind
 from registry.access.keys import KeyRing, load_ring
@@ -33,8 +33,7 @@ T = TypeVar("T")
 FOLDER: Final = "access"
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(Record):
     """Where things are kept: below the root of a registry, or where its replicas share them."""
 
     root: SmallFile
@@ -90,8 +89,7 @@ class Places:
         return (str(self.users), str(self.robots), str(self.keys), str(self.denials))
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Record):
     """All that decides; ``ring`` is None while nobody needs credentials."""
 
     places: Places
@@ -164,8 +162,7 @@ def take_snapshot(places: Places, *, now: float, previous: Snapshot | None = Non
     return Snapshot(places, users, robots, denials, policy, ring, watched, signatures, quiet)
 
 
-@dataclass(frozen=True, slots=True)
-class _Nothing:
+class _Nothing(Record):
     """What was there before the first snapshot."""
 
     users: Mapping[str, bytes] | None = None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
+from records import Record
 
-@dataclass(frozen=True, slots=True)
-class CollectionReport:
+
+class CollectionReport(Record):
     """What was removed or, with ``dry_run``, would be; sizes in bytes.
 
     ``blobs`` counts links of repositories, ``files`` contents that no repository had any more.
@@ -32,8 +32,7 @@ class CollectionReport:
         return dataclasses.asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Record):
     """``done`` of ``total`` in this phase (``repositories``, ``orphans``, ``files``).
 
     ``total`` is 0 where it is not known; ``name`` is the repository that was just finished.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated
 
+from records import Record
 from registry.configuration.declare import Duration, refuse
 from registry.errors import RegistryConfigError
 from registry.rules import repository_problems
@@ -13,8 +13,7 @@ from registry.rules import repository_problems
 DAY = 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class UntaggedRule:
+class UntaggedRule(Record):
     """Manifests without a tag go when nobody pushed or pulled them for a time."""
 
     repositories: Annotated[str, "Pattern of repositories"] = "**"
@@ -29,8 +28,7 @@ class UntaggedRule:
             yield RegistryConfigError("after must not be negative", where="after")
 
 
-@dataclass(frozen=True, slots=True)
-class CollectionSettings:
+class CollectionSettings(Record):
     """Collection of what nobody needs, while the registry serves."""
 
     lease: Annotated[Duration, "How long content stays that a client was told exists"] = 3600.0

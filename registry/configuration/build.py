@@ -1,4 +1,4 @@
-"""From a tree of nodes to frozen settings, by the annotations of their dataclasses.
+"""From a tree of nodes to frozen settings, by the annotations of their records.
 
 Everything that is wrong is collected with its place, so one look mends a file; a section is made
 only when each of its fields is right, since what it then says of their combination is true.
@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from records import Record, defaults_of, field_names
 from registry.configuration.document import Node
 from registry.configuration.units import Unit, parse_duration, parse_size
 from registry.errors import RegistryConfigError
@@ -48,8 +49,8 @@ class Wanted:
 
     @property
     def is_section(self) -> bool:
-        """Whether it is a dataclass of settings."""
-        return dataclasses.is_dataclass(self.kind)
+        """Whether it is a record of settings."""
+        return issubclass(self.kind, Record)
 
     def noun(self) -> str:
         """What to tell somebody who wrote something else."""
@@ -88,20 +89,16 @@ def understand(annotation: Any) -> Wanted:
         if dots is Ellipsis:
             return Wanted(tuple, item=understand(item))
     if isinstance(annotation, type) and (
-        annotation in _NOUNS
-        or issubclass(annotation, enum.Enum)
-        or dataclasses.is_dataclass(annotation)
+        annotation in _NOUNS or issubclass(annotation, enum.Enum | Record)
     ):
         return Wanted(annotation)
     raise TypeError(f"no way to write {annotation!r} in a file")
 
 
-def fields_of(section: type[Any]) -> Mapping[str, Wanted]:
+def fields_of(section: type[Record]) -> Mapping[str, Wanted]:
     """What each field of a section asks for, in order."""
     hints = typing.get_type_hints(section, include_extras=True)
-    return types.MappingProxyType(
-        {field.name: understand(hints[field.name]) for field in dataclasses.fields(section)}
-    )
+    return types.MappingProxyType({name: understand(hints[name]) for name in field_names(section)})
 
 
 class Builder:
@@ -110,7 +107,7 @@ class Builder:
     def __init__(self) -> None:
         self.problems: list[RegistryConfigError] = []
 
-    def section(self, kind: type[Any], node: Node, path: str = "") -> Any:
+    def section(self, kind: type[Record], node: Node, path: str = "") -> Any:
         """An instance of a settings class; None when anything in it is wrong."""
         if not isinstance(node.value, dict):
             return self._wrong(node, path, "a table of settings belongs here")
@@ -124,9 +121,10 @@ class Builder:
             for name, want in wanted.items()
             if name in node.value
         }
-        for field in dataclasses.fields(kind):
-            if field.name not in values and _has_no_default(field):
-                self._wrong(node, path, f"{field.name} is missing")
+        given = values.keys() | defaults_of(kind).keys()
+        for name in wanted:
+            if name not in given:
+                self._wrong(node, path, f"{name} is missing")
         if len(self.problems) > before:
             return None
         try:
@@ -242,10 +240,6 @@ def _word(text: str) -> bool:
     if text.lower() not in _WORDS:
         raise ValueError(text)
     return _WORDS[text.lower()]
-
-
-def _has_no_default(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _join(path: str, name: str) -> str:

@@ -1,16 +1,15 @@
-"""How a room of the registry states its settings: a frozen dataclass, one field a setting.
+"""How a room of the registry states its settings: a record, one field a setting.
 
 Each field has a default, and an annotation with its type and a sentence of help.
 ``__post_init__`` checks what the types cannot, and raises ``RegistryConfigError`` with the field's
 name in ``where``::
 
-    @dataclass(frozen=True, slots=True)
-    class QuotaSettings:
+    class QuotaSettings(Record):
         bytes: Annotated[Size | None, "Most bytes of one repository"] = None
 
 The class hangs on ``registry.config.RegistryConfig`` with ``field(default_factory=...)``. Known
 types are ``str``, ``int``, ``float``, ``bool``, ``Path``, ``Duration``, ``Size``, enums of strings,
-other such dataclasses, ``tuple[..., ...]`` of all these, and each of them ``| None``.
+other such records, ``tuple[..., ...]`` of all these, and each of them ``| None``.
 """
 
 from __future__ import annotations

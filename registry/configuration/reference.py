@@ -1,11 +1,11 @@
-"""The settings as a page for people: one table a section, from the same dataclasses."""
+"""The settings as a page for people: one table a section, from the same records."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any, Final
 
+from records import defaults_of
 from registry.configuration.build import Wanted, fields_of
 from registry.configuration.schema import plain
 from registry.configuration.sources import PREFIX
@@ -36,24 +36,23 @@ def _section(kind: type[Any], path: str, title: str) -> Iterator[str]:
     later: list[tuple[type[Any], str, str]] = []
     summary = (kind.__doc__ or "").strip().partition("\n\n")[0]
     yield f"{title}\n\n{' '.join(summary.split())}\n\n| setting | default | |\n|---|---|---|"
-    for field in dataclasses.fields(kind):
-        wanted = fields_of(kind)[field.name]
-        name = f"{path}.{field.name}" if path else field.name
+    defaults = defaults_of(kind)
+    for short, wanted in fields_of(kind).items():
+        name = f"{path}.{short}" if path else short
         if wanted.is_section:
             later.append((wanted.kind, name, f"## `{name}`"))
             continue
         if wanted.item is not None and wanted.item.is_section:
             later.append((wanted.item.kind, "", f"## Each of `{name}`"))
-        yield f"| `{field.name}` | {_default(field, wanted)} | {wanted.help} |"
+        default = _default(defaults[short], wanted) if short in defaults else "required"
+        yield f"| `{short}` | {default} | {wanted.help} |"
     yield ""
     for inner, name, heading in later:
         yield from _section(inner, name, heading)
 
 
-def _default(field: dataclasses.Field[Any], wanted: Wanted) -> str:
-    if field.default is dataclasses.MISSING:
-        return "required"
-    value = plain(field.default, wanted)
+def _default(default: Any, wanted: Wanted) -> str:
+    value = plain(default, wanted)
     if value is None or value in ("", []):
         return "unset" if value is None else "empty"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"

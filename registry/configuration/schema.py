@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from pathlib import Path
 from typing import Any, Final
 
+from records import Record, defaults_of
 from registry.configuration.build import Wanted, fields_of
 from registry.configuration.units import (
     DURATION_PATTERN,
@@ -34,7 +34,7 @@ def json_schema(kind: type[Any], *, title: str) -> dict[str, Any]:
 
 def plain(value: Any, wanted: Wanted | None = None) -> Any:
     """A setting's value as a file has it: units written out, enums by value."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, Record):
         wants = fields_of(type(value))
         return {name: plain(getattr(value, name), want) for name, want in wants.items()}
     if isinstance(value, tuple):
@@ -52,16 +52,16 @@ def plain(value: Any, wanted: Wanted | None = None) -> Any:
 def _section(kind: type[Any], definitions: dict[str, Any]) -> dict[str, Any]:
     properties = {}
     required = []
-    for field in dataclasses.fields(kind):
-        wanted = fields_of(kind)[field.name]
+    defaults = defaults_of(kind)
+    for name, wanted in fields_of(kind).items():
         schema = _value(wanted, definitions)
         if wanted.help:
             schema["description"] = wanted.help
-        if field.default is not dataclasses.MISSING:
-            schema["default"] = plain(field.default, wanted)
-        elif field.default_factory is dataclasses.MISSING:
-            required.append(field.name)
-        properties[field.name] = schema
+        if name not in defaults:
+            required.append(name)
+        elif not wanted.is_section:
+            schema["default"] = plain(defaults[name], wanted)
+        properties[name] = schema
     summary = (kind.__doc__ or "").strip().partition("\n")[0]
     schema = {"type": "object", "description": summary, "properties": properties}
     if required:

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from records import Record
 from registry.configuration.build import Builder, Wanted, fields_of
 from registry.configuration.document import Node, read_file
 from registry.errors import RegistryConfigError
 
-S = TypeVar("S")
+S = TypeVar("S", bound=Record)
 
 PREFIX: Final = "LADING_REGISTRY_"
 """What the name of every variable begins with: ``LADING_REGISTRY_TLS_CERT`` is ``tls.cert``."""
@@ -52,14 +53,14 @@ def load(
     return made
 
 
-def variables(kind: type[Any]) -> dict[str, tuple[str, Wanted]]:
+def variables(kind: type[Record]) -> dict[str, tuple[str, Wanted]]:
     """Every variable, with the dotted name and type of the setting it replaces."""
     return {
         PREFIX + name.replace(".", "_").upper(): (name, wanted) for name, wanted in leaves(kind)
     }
 
 
-def leaves(kind: type[Any], path: str = "") -> Iterator[tuple[str, Wanted]]:
+def leaves(kind: type[Record], path: str = "") -> Iterator[tuple[str, Wanted]]:
     """The dotted names of all settings that are no sections."""
     for name, wanted in fields_of(kind).items():
         full = f"{path}.{name}" if path else name
@@ -70,10 +71,13 @@ def leaves(kind: type[Any], path: str = "") -> Iterator[tuple[str, Wanted]]:
 
 
 def _apply_environment(
-    kind: type[Any], tree: Node, environment: Mapping[str, str], builder: Builder
+    kind: type[Record], tree: Node, environment: Mapping[str, str], builder: Builder
 ) -> None:
+    given = sorted(name for name in environment if name.startswith(PREFIX))
+    if not given:
+        return
     known = variables(kind)
-    for variable in sorted(name for name in environment if name.startswith(PREFIX)):
+    for variable in given:
         if variable not in known:
             close = difflib.get_close_matches(variable, list(known), n=1, cutoff=0.8)
             builder.problems.append(

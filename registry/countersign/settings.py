@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated
 
 from images.errors import ImagesError
 from images.reference import Reference
+from records import Record
 from registry.configuration.declare import refuse
 from registry.errors import RegistryConfigError
 from registry.rules import repository_problems
 
 
-@dataclass(frozen=True, slots=True)
-class CountersignSettings:
+class CountersignSettings(Record):
     """Which manifests the registry signs with its own key, and as what it signs."""
 
     repositories: Annotated[tuple[str, ...], "Patterns of repositories; none by default"] = ()

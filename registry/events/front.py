@@ -10,10 +10,10 @@ import asyncio
 import logging
 import socket
 from collections.abc import Collection, Coroutine
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from records import Record
 from registry.election import FileOffices, Offices, while_elected
 from registry.errors import RegistryStartError
 from registry.sql.errors import STORE_ERRORS
@@ -36,8 +36,7 @@ _TROUBLE_SECONDS: Final = 30.0
 _WILDCARDS: Final = ("", "0.0.0.0", "::")
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Record):
     """Everything that the webhooks of one configuration need."""
 
     follower: EventFollower

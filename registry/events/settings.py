@@ -5,12 +5,12 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
+from records import Record
 from registry.configuration.declare import Duration, file_problems, refuse
 from registry.errors import RegistryConfigError
 from registry.rules import repository_problems
@@ -47,8 +47,7 @@ class EventMode(enum.Enum):
 CHANGES: Final = tuple(kind for kind in EventKind if kind is not EventKind.PULL)
 
 
-@dataclass(frozen=True, slots=True)
-class EventSettings:
+class EventSettings(Record):
     """How events speak of this registry."""
 
     source: Annotated[
@@ -69,8 +68,7 @@ class EventSettings:
             yield RegistryConfigError("pulls are told once a second at most", where="pull_interval")
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderSettings:
+class HeaderSettings(Record):
     """A header of every request to a webhook; its value is given here or in a file."""
 
     name: Annotated[str, "Name of the header"]
@@ -93,8 +91,7 @@ class HeaderSettings:
             yield RegistryConfigError("the value is not printable ASCII", where="value")
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookSettings:
+class WebhookSettings(Record):
     """One receiver of events."""
 
     name: Annotated[str, "Name of the webhook, for the queue, the metrics and the log"]

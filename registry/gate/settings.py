@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from records import Record
 from registry.configuration.declare import refuse
 from registry.countersign.settings import is_host
 from registry.errors import RegistryConfigError
 from registry.rules import repository_problems
 
 
-@dataclass(frozen=True, slots=True)
-class GateRule:
+class GateRule(Record):
     """Serves manifests of some repositories only when they satisfy a policy."""
 
     repositories: Annotated[str, "Pattern of repositories; the first rule that fits decides"] = "**"

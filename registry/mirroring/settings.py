@@ -5,11 +5,11 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
 from images.reference import is_repository
+from records import Record
 from registry.configuration.declare import Duration, file_problems, refuse
 from registry.errors import RegistryConfigError
 from registry.mirroring.versions import range_matcher
@@ -25,8 +25,7 @@ class Direction(enum.Enum):
     PUSH = "push"
 
 
-@dataclass(frozen=True, slots=True)
-class MirrorRule:
+class MirrorRule(Record):
     """Copies repositories between this registry and another one, again and again."""
 
     name: Annotated[str, "What commands, metrics and the log call it"] = ""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
+from records import Record
 
-@dataclass(frozen=True, slots=True)
-class TrustSettings:
+
+class TrustSettings(Record):
     """Whether docker's content trust is served; what is stored stays when it is switched off."""
 
     enabled: Annotated[bool, "Serve Notary trust data to docker and others"] = True

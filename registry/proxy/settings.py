@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
 
 from images.reference import is_repository
+from records import Record
 from registry.access.patterns import OWN, pattern_problem
 from registry.configuration.declare import Duration, file_problems, refuse
 from registry.countersign.settings import is_host
@@ -53,8 +53,7 @@ class Remote(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyRule:
+class ProxyRule(Record):
     """Brings what is asked for below ``prefix`` from another registry, and keeps it."""
 
     upstream: Annotated[str, "Where from: host[:port][/path], such as docker.io"] = ""

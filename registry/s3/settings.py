@@ -5,11 +5,11 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
+from records import Record
 from registry.configuration.declare import Duration, Size, file_problems, refuse
 from registry.errors import RegistryConfigError
 
@@ -41,8 +41,7 @@ class Encryption(enum.Enum):
     KMS = "aws:kms"
 
 
-@dataclass(frozen=True, slots=True)
-class StorageSettings:
+class StorageSettings(Record):
     """The store of blobs; everything but ``type`` is about ``s3``."""
 
     type: Annotated[StorageType, "Where blobs are; the index stays under root"] = StorageType.FILES

@@ -5,11 +5,11 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import parse_qs, urlsplit
 
+from records import Record
 from registry.configuration.declare import Duration, file_problems, refuse
 from registry.errors import RegistryConfigError
 
@@ -24,8 +24,7 @@ class IndexType(enum.Enum):
     POSTGRESQL = "postgresql"
 
 
-@dataclass(frozen=True, slots=True)
-class IndexSettings:
+class IndexSettings(Record):
     """The database; everything but ``type`` is about ``postgresql``."""
 
     type: Annotated[IndexType, "Database of names, tags and rights to blobs"] = IndexType.SQLITE

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
 
+from records import Record
 from registry.configuration.declare import refuse
 from registry.errors import RegistryConfigError
 
 
-@dataclass(frozen=True, slots=True)
-class TracingSettings:
+class TracingSettings(Record):
     """Spans of requests and webhooks, sent to an OpenTelemetry collector."""
 
     endpoint: Annotated[

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Annotated
 
+from records import Record
 from registry.errors import RegistryConfigError
 
 _ORIGIN = re.compile(r"[^\s+]{1,255}\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class TransparencySettings:
+class TransparencySettings(Record):
     """An append-only log of every tag that moves, every signature and every deletion."""
 
     enabled: Annotated[bool, "Whether the log is kept"] = False

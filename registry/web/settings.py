@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated
 
+from records import Record
 from registry.configuration.declare import Duration, refuse
 from registry.errors import RegistryConfigError
 
 
-@dataclass(frozen=True, slots=True)
-class WebSettings:
+class WebSettings(Record):
     """The pages at ``/`` for people with browsers; clients use ``/v2/`` and never see them."""
 
     enabled: Annotated[bool, "Serve pages at / and below /web/"] = True

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records import Record, RecordType, field, field_names, from_values, replace, values_of
+from records import (
+    Record,
+    RecordType,
+    defaults_of,
+    field,
+    field_names,
+    from_values,
+    replace,
+    values_of,
+)
 
 
 class Pair(Record, order=True):
@@ -113,6 +122,10 @@ class TestRecord:
         assert replace(named, value="z") == Named("a", "z", True, {"k": "v"}, comments=("c",))
         with pytest.raises(TypeError, match="unexpected or repeated field nope"):
             replace(named, nope=1)
+
+    def test_defaults_are_told_without_a_record(self) -> None:
+        assert defaults_of(Named) == {"legacy": False, "tags": {}, "comments": ()}
+        assert defaults_of(Named)["tags"] is not defaults_of(Named)["tags"]
 
     def test_inherits_fields_in_order(self) -> None:
         named = Named("a", "b", comments=("c",))

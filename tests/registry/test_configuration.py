@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import json
 from pathlib import Path
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 from lading.app import App
 from lading.commands.registry import registry
+from records import Record
 from registry.config import RegistryConfig
 from registry.configuration import units
 from registry.configuration.build import understand
@@ -243,8 +243,7 @@ class Colour(enum.Enum):
     RED = "red"
 
 
-@dataclasses.dataclass(frozen=True)
-class Inner:
+class Inner(Record):
     size: Size = 1
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Final
 
+from records import Record
 from registry.access.oidc.settings import SOURCE_NAME, fields_of
 from registry.configuration.declare import refuse
 from registry.errors import RegistryConfigError
@@ -27,8 +27,7 @@ class CertificateField(enum.Enum):
     URI = "uri"
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateSettings:
+class CertificateSettings(Record):
     """Whom a client certificate names; the first entry that fits counts."""
 
     name: Annotated[str, "What rules call them: NAME/..., and their groups NAME/..."]

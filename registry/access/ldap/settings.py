@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
+from records import Record
 from registry.access.oidc.settings import SOURCE_NAME, is_loopback
 from registry.configuration.declare import Duration, refuse
 from registry.errors import RegistryConfigError
@@ -16,8 +16,7 @@ USER: Final = "{user}"
 DN: Final = "{dn}"
 
 
-@dataclass(frozen=True, slots=True)
-class LdapSettings:
+class LdapSettings(Record):
     """A directory that knows people and their passwords."""
 
     name: Annotated[str, "What rules call it: its people are NAME/..., its groups NAME/..."]

@@ -6,11 +6,11 @@ import enum
 import ipaddress
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
+from records import Record, field
 from registry.configuration.declare import Duration, refuse
 from registry.errors import RegistryConfigError
 
@@ -38,8 +38,7 @@ class OutsideAlgorithm(enum.Enum):
     EDDSA = "EdDSA"
 
 
-@dataclass(frozen=True, slots=True)
-class BrowserLoginSettings:
+class BrowserLoginSettings(Record):
     """How people log in at an issuer with their browsers (OpenID Connect, code flow)."""
 
     client_id: Annotated[
@@ -74,8 +73,7 @@ class BrowserLoginSettings:
             yield RegistryConfigError("it cannot be shown on a button", where="title")
 
 
-@dataclass(frozen=True, slots=True)
-class IssuerSettings:
+class IssuerSettings(Record):
     """Somebody else who signs tokens that this registry takes."""
 
     name: Annotated[str, "What rules call it: its people are NAME/..."]
