@@ -20,9 +20,9 @@ from tests.e2e.conftest import (
     Registry,
     files_below,
     leftover_mounts,
-    until,
     write,
 )
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -189,10 +189,10 @@ def test_a_killed_run_leaves_no_process_and_no_directory(lading: Lading, tmp_pat
     run = subprocess.Popen(
         [LADING, "run", "--rm", "busybox", "sleep", marker], env=lading.environment
     )
-    until(lambda: _processes(marker))
+    eventually(lambda: _processes(marker))
     run.kill()
     run.wait()
-    until(lambda: not _processes(marker))
+    eventually(lambda: not _processes(marker))
     containers = tmp_path / "root/containers"
 
     def swept() -> bool:
@@ -200,19 +200,19 @@ def test_a_killed_run_leaves_no_process_and_no_directory(lading: Lading, tmp_pat
         assert lading("run", "--rm", "busybox", "true").stdout == ""
         return all(path.name.startswith(".") for path in containers.iterdir())
 
-    until(swept)
+    eventually(swept)
 
 
 def test_an_interrupted_build_ends_at_once_and_cleanly(lading: Lading, tmp_path: Path) -> None:
     marker = f"7352.{os.getpid()}"
     context = write(tmp_path / "c", {"Dockerfile": f"FROM busybox\nRUN sleep {marker}\n"})
     build = lading.start("build", context)
-    until(lambda: _processes(marker))
+    eventually(lambda: _processes(marker))
     build.send_signal(signal.SIGINT)
     _, err = build.communicate(timeout=60)
     assert build.returncode == 130
     assert "Traceback" not in err
-    until(lambda: not _processes(marker))
+    eventually(lambda: not _processes(marker))
 
 
 def _processes(argument: str) -> list[str]:

@@ -18,8 +18,9 @@ from images.manifest import Manifest
 from images.mediatype import OCI_MANIFEST
 from images.reference import Reference
 from records import replace
-from tests.e2e.conftest import Lading, Registry, files_below, until
+from tests.e2e.conftest import Lading, Registry, files_below
 from tests.e2e.remote_cache_kit import build, machine, make_context
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -207,4 +208,4 @@ def wait_until(condition: Callable[[], bool], running: Popen[str]) -> None:
         assert running.poll() is None, running.communicate()
         return False
 
-    until(arrived)
+    eventually(arrived)

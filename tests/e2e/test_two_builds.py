@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Lading, files_below, until, write
+from tests.e2e.conftest import Lading, files_below, write
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -72,9 +73,9 @@ def test_both_succeed_with_one_digest_and_each_step_runs_once(
 def test_the_other_goes_on_when_the_one_that_works_is_killed(lading: Lading, context: Path) -> None:
     write(context, {"Dockerfile": HELD})
     first = start(lading, context, "one")
-    until(lambda: runs(lading, "runs"))
+    eventually(lambda: runs(lading, "runs"))
     second = start(lading, context, "two")
-    until(lambda: waits(second, lading.folder / "root/builder/locks"))
+    eventually(lambda: waits(second, lading.folder / "root/builder/locks"))
     first.send_signal(signal.SIGKILL)
     first.communicate()
     (log,) = logs(lading, "runs")

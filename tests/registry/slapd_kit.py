@@ -15,7 +15,7 @@ from typing import Any
 from registry.access.ldap.settings import LdapSettings
 from tests.ports import free_port
 from tests.registry.running import certificate
-from tests.registry.service_kit import eventually
+from tests.waiting import eventually
 
 ROOT = "dc=example,dc=org"
 SLAPD = shutil.which("slapd", path="/usr/sbin:/usr/bin:/sbin:/bin")

@@ -24,8 +24,9 @@ from registry.config import RegistryConfig
 from registry.errors import RegistryConfigError
 from registry.settings import ClientAuth, TlsSettings
 from tests.registry.access_kit import basic, users_file
-from tests.registry.service_kit import eventually, service
+from tests.registry.service_kit import service
 from tests.registry.tls_kit import HOUR, Authority, Pair
+from tests.waiting import eventually
 
 _SHA256 = hashes.SHA256()
 ELSEWHERE = "192.0.2.77"

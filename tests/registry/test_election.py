@@ -6,13 +6,12 @@ import asyncio
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from registry.election import Election, FileOffices, while_elected
 from tests.registry.running import PROJECT
+from tests.waiting import eventually_async
 
 HOLD = """
 import sys, pathlib
@@ -56,13 +55,6 @@ class Work:
             self.ended += 1
 
 
-async def until(check: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not check():
-        assert time.monotonic() < deadline, "it never came true"
-        await asyncio.sleep(0.005)
-
-
 def test_an_office_is_given_to_one_and_falls_free(tmp_path: Path) -> None:
     first, second = (FileOffices(tmp_path).stand_for("office") for _ in range(2))
     assert first.holds()
@@ -101,12 +93,12 @@ async def test_work_stops_when_the_office_is_lost_and_begins_again() -> None:
     task = asyncio.create_task(
         while_elected(lambda: office, work, look_seconds=0.005, answer_seconds=30)
     )
-    await until(lambda: work.begun)
+    await eventually_async(lambda: work.begun)
     office.mine = False
-    await until(lambda: work.ended)
+    await eventually_async(lambda: work.ended)
     assert work.begun == 1
     office.mine = True
-    await until(lambda: work.begun == 2)
+    await eventually_async(lambda: work.begun == 2)
     task.cancel()
     await asyncio.wait([task])
     assert work.ended == 2
@@ -118,12 +110,12 @@ async def test_work_stops_when_nobody_can_confirm_the_office() -> None:
     task = asyncio.create_task(
         while_elected(lambda: office, work, look_seconds=0.005, answer_seconds=1.0)
     )
-    await until(lambda: work.begun)
+    await eventually_async(lambda: work.begun)
     office.answers.clear()
-    await until(lambda: work.ended == work.begun)
+    await eventually_async(lambda: work.ended == work.begun)
     before = work.begun
     office.answers.set()
-    await until(lambda: work.begun > before)
+    await eventually_async(lambda: work.begun > before)
     task.cancel()
     await asyncio.wait([task])
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.registry.running import certificate
-from tests.registry.service_kit import Service, call, eventually, service
+from tests.registry.service_kit import Service, call, service
 from tests.registry.test_slow_clients import read_all
+from tests.waiting import eventually
 
 HEAD = "GET /v2/ HTTP/1.1\r\nHost: x\r\n"
 CASES = {

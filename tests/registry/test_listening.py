@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from registry import listening
 from registry.config import RegistryConfig
 from registry.errors import RegistryStartError
 from registry.listening import BoundAddress, open_listeners
@@ -26,6 +28,27 @@ def test_workers_share_one_port_by_sockets_of_their_own(tmp_path: Path) -> None:
     assert bound == BoundAddress("http", "127.0.0.1", ports.pop())
     listeners.keep(1)
     assert [group[0].fileno() >= 0 for group in listeners.workers] == [False, True, False]
+    listeners.close()
+
+
+def test_a_port_that_the_system_chose_is_held_while_others_join(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bind, tried = listening._bind, []
+
+    def beside_a_stranger(
+        addresses: Sequence[tuple[int, tuple[str, int]]], *, reuse_port: bool
+    ) -> Iterator[socket.socket]:
+        if reuse_port:
+            ((_, address),) = addresses
+            with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+                stranger.bind(address)
+            tried.append(address)
+        yield from bind(addresses, reuse_port=reuse_port)
+
+    monkeypatch.setattr(listening, "_bind", beside_a_stranger)
+    listeners = open_listeners(RegistryConfig(root=tmp_path, port=0), 3, {})
+    assert tried == 2 * [listeners.workers[0][0].getsockname()]
     listeners.close()
 
 

@@ -25,7 +25,8 @@ from registry.settings import LogFormat, LogLevel, LogSettings
 from registry.status import Status
 from registry.tally import BOUNDS, Count, Level, Tally
 from tests.registry.conftest import StartRegistry
-from tests.registry.service_kit import call, eventually, service
+from tests.registry.service_kit import call, service
+from tests.waiting import eventually
 
 
 async def test_a_request_id_of_the_client_is_kept(start: StartRegistry) -> None:

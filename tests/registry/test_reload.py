@@ -18,7 +18,8 @@ import pytest
 
 from tests.registry.kit import digest_of
 from tests.registry.running import certificate
-from tests.registry.service_kit import Service, call, eventually, service
+from tests.registry.service_kit import Service, call, service
+from tests.waiting import eventually
 
 
 def basic(user: str, password: str) -> dict[str, str]:

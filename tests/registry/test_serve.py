@@ -26,7 +26,7 @@ from tests.registry.conftest import StartRegistry
 from tests.registry.crashmodel import exchange as call
 from tests.registry.kit import digest_of
 from tests.registry.running import Running, certificate, server
-from tests.registry.service_kit import eventually
+from tests.waiting import eventually
 
 DATA = os.urandom(1 << 20) * 3
 

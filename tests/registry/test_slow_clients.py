@@ -15,7 +15,8 @@ import pytest
 
 from tests.registry.kit import digest_of
 from tests.registry.running import certificate
-from tests.registry.service_kit import Service, call, eventually, service
+from tests.registry.service_kit import Service, call, service
+from tests.waiting import eventually
 
 # Long enough for a client that means well on a machine that stands still for a moment. A connection
 # that says nothing is also one that is kept alive, and has to end as what it is looked for here.

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from registry import schema
-from tests.registry.service_kit import PROJECT, call, eventually, service
+from tests.registry.service_kit import PROJECT, call, service
+from tests.waiting import eventually
 
 FORMATS = PROJECT / "fixtures" / "registry" / "formats"
 WRITTEN = {1: "95fd09506839eae4b69a87c813a22d9d", 4: "86a02f6c85b49ce768ead838c1ec40ec"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from registry.service import open_registry
 from registry.settings import LimitSettings
 from tests.registry.conftest import StartRegistry
 from tests.registry.kit import Answer, Client, digest_of
+from tests.waiting import eventually_async
 
 D = digest_of
 DATA = bytes(range(256)) * 40
@@ -39,12 +40,6 @@ def bytes_taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(body._Source, "next", counted)
     return sizes
-
-
-async def until(check: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not check():
-            await asyncio.sleep(0.005)
 
 
 async def fetched(client: Client, repository: str, data: bytes) -> bool:
@@ -219,7 +214,7 @@ async def test_abuse_14_a_dropped_connection_keeps_what_arrived(
     writer.write(f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n".encode())
     writer.write(DATA[:4000])
     await writer.drain()
-    await until(lambda: sum(taken) == 4000)
+    await eventually_async(lambda: sum(taken) == 4000)
     writer.close()
     await writer.wait_closed()
     answer = await settled(client, location)
@@ -277,7 +272,7 @@ async def test_abuse_13_a_session_has_one_request_at_a_time(
     location = await client.start_upload("a")
     put = f"{location}?digest={D(DATA)}"
     first = asyncio.create_task(client.send("PUT", put, data=slow()))
-    await until(lambda: sum(taken) == 100)
+    await eventually_async(lambda: sum(taken) == 100)
     second = await client.send("PUT", put, data=DATA)
     assert (second.status, second.code) == (409, "BLOB_UPLOAD_INVALID")
     gate.set()

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.registry.kit import digest_of, manifest
-from tests.registry.service_kit import Service, call, eventually, service
+from tests.registry.service_kit import Service, call, service
+from tests.waiting import eventually
 
 DATA = b"x" * 100_000
 IMAGE = manifest(layers=[DATA])

@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 import termios
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import pytest
 from runtime.client import ContainerRequest, Rootfs, RuntimeFault, SecretFile, run
 from runtime.spec import Mount, Resources, Rlimit, default_spec
 from tests.runtime.conftest import Box, layer, mark
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -29,13 +28,6 @@ def leftovers(box: Box, identifier: str) -> list[str]:
     mounts = Path("/proc/self/mountinfo").read_text()
     found += [line for line in mounts.splitlines() if identifier in line]
     return found
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("code", [0, 1, 42, 255])
@@ -53,7 +45,7 @@ def test_signals_from_the_client_arrive(box: Box) -> None:
     container = box.start(
         box.request(["sh", "-c", "trap 'exit 7' USR1; echo up; while :; do sleep 0.05; done"])
     )
-    until(lambda: "up" in box.outcome(0).out)
+    eventually(lambda: "up" in box.outcome(0).out)
     container.kill(signal.SIGUSR1)
     assert container.wait(60) == 7
     again = box.start(box.request(["sleep", "60"]))
@@ -428,7 +420,7 @@ def test_resize_reaches_the_program(box: Box) -> None:
         change=as_terminal,
     )
     container = box.start(request, stdin=reader, terminal=True)
-    until(lambda: "up" in box.outcome(0).out)
+    eventually(lambda: "up" in box.outcome(0).out)
     container.resize(40, 120)
     assert container.wait(60) == 3
     assert "40 120" in box.outcome(0).out
@@ -458,7 +450,7 @@ def test_a_vanished_client_takes_its_container_along(box: Box) -> None:
     container = box.start(request)
     assert leftovers(box, request.id)
     container.close()
-    until(lambda: not leftovers(box, request.id))
+    eventually(lambda: not leftovers(box, request.id))
     with pytest.raises(ProcessLookupError):
         os.kill(container.pid, 0)
 
@@ -474,11 +466,11 @@ def test_kill_minus_nine_of_the_client_leaves_nothing(box: Box) -> None:
         finally:
             os._exit(1)
     out = box.folder / "out"
-    until(lambda: out.exists() and out.read_text() == "up\n")
+    eventually(lambda: out.exists() and out.read_text() == "up\n")
     assert leftovers(box, request.id)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    until(lambda: not leftovers(box, request.id))
+    eventually(lambda: not leftovers(box, request.id))
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     assert f"sleep {seconds}" not in running.stdout
 
@@ -490,7 +482,7 @@ def test_an_independent_container_outlives_its_client(box: Box, tmp_path: Path) 
         request={"kill_on_disconnect": False, "exit_file": str(exit_file)},
     )
     box.start(request).close()
-    until(exit_file.exists)
+    eventually(exit_file.exists)
     assert exit_file.read_text() == "9\n"
 
 
@@ -502,7 +494,7 @@ def test_a_killed_shim_takes_its_container_along_and_the_id_is_free(box: Box) ->
     os.kill(shim, signal.SIGKILL)
     with pytest.raises(RuntimeFault, match="supervisor died"):
         container.wait(60)
-    until(lambda: not Path(f"/proc/{container.pid}").exists())
+    eventually(lambda: not Path(f"/proc/{container.pid}").exists())
     again = replace(request, spec=default_spec(["true"]))
 
     def free() -> bool:
@@ -514,7 +506,7 @@ def test_a_killed_shim_takes_its_container_along_and_the_id_is_free(box: Box) ->
                 raise
             return False
 
-    until(free)
+    eventually(free)
     assert not leftovers(box, request.id)
 
 

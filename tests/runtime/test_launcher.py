@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from runtime import client
 from runtime.client import ContainerRequest, Rootfs, RuntimeFault, run, stop_launcher
 from runtime.spec import default_spec
 from tests.runtime.conftest import Box
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -39,7 +40,7 @@ def own_dir(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "run"
     yield folder
     stop_launcher(folder)
-    until(lambda: not launchers(folder))
+    eventually(lambda: not launchers(folder))
 
 
 def launchers(folder: Path) -> list[int]:
@@ -59,7 +60,7 @@ def launchers(folder: Path) -> list[int]:
 def test_a_launcher_is_there_before_it_is_needed_and_only_one(box: Box, own_dir: Path) -> None:
     client.prepare(own_dir)
     client.prepare(own_dir)
-    until(lambda: len(launchers(own_dir)) == 1)
+    eventually(lambda: len(launchers(own_dir)) == 1)
     before = launchers(own_dir)
     with start(box, own_dir, "true") as container:
         assert container.wait(60) == 0
@@ -71,13 +72,6 @@ def start(box: Box, folder: Path, *args: str, name: str = "box") -> client.Conta
         f"{box.prefix}-{name}", default_spec(args), Rootfs(lower=(str(box.rootfs),))
     )
     return run(request, stdin=0, stdout=1, stderr=2, runtime_dir=folder)
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_clients_that_race_start_one_launcher(box: Box, own_dir: Path) -> None:
@@ -99,7 +93,7 @@ def test_stopping_waits_and_can_be_repeated(box: Box, own_dir: Path) -> None:
     stop_launcher(own_dir)
     # Its last fork may still have its name.
     assert pid not in launchers(own_dir)
-    until(lambda: not launchers(own_dir))
+    eventually(lambda: not launchers(own_dir))
     stop_launcher(own_dir)
     assert start(box, own_dir, "true").wait(60) == 0
 
@@ -108,7 +102,7 @@ def test_containers_outlive_the_launcher(box: Box, own_dir: Path) -> None:
     container = start(box, own_dir, "sh", "-c", "sleep 0.8; exit 5")
     (pid,) = launchers(own_dir)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not launchers(own_dir))
+    eventually(lambda: not launchers(own_dir))
     second = start(box, own_dir, "true", name="second")
     assert second.wait(60) == 0
     assert container.wait(60) == 5
@@ -145,9 +139,9 @@ def test_spares_die_with_the_launcher(box: Box, own_dir: Path) -> None:
         everybody[:] = [*spares, *(embryo for spare in spares for embryo in children(spare))]
         return len(spares) == 2 and all(map(children, spares)) and len(everybody) == 4
 
-    until(are_all_there)
+    eventually(are_all_there)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not any(Path(f"/proc/{one}").exists() for one in everybody))
+    eventually(lambda: not any(Path(f"/proc/{one}").exists() for one in everybody))
 
 
 def test_a_killed_spare_is_replaced(box: Box, own_dir: Path) -> None:
@@ -156,7 +150,7 @@ def test_a_killed_spare_is_replaced(box: Box, own_dir: Path) -> None:
     killed: set[int] = set()
     for _ in range(3):
         time.sleep(0.2)
-        until(lambda: set(shims(pid)) - killed)
+        eventually(lambda: set(shims(pid)) - killed)
         victim = min(set(shims(pid)) - killed)
         os.kill(victim, signal.SIGKILL)
         killed.add(victim)
@@ -166,7 +160,7 @@ def test_a_killed_spare_is_replaced(box: Box, own_dir: Path) -> None:
 def test_an_idle_launcher_leaves(box: Box, own_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LADING_LAUNCHER_IDLE", "0.3")
     container = start(box, own_dir, "sleep", "2")
-    until(lambda: not launchers(own_dir))
+    eventually(lambda: not launchers(own_dir))
     assert not (own_dir / client.SOCKET_NAME).exists()
     assert container.wait(60) == 0
     for _ in range(4):
@@ -193,7 +187,7 @@ def test_a_launcher_of_older_code_is_replaced(box: Box, own_dir: Path, tmp_path:
     os.utime(copy / "runtime/shim.py")
     assert call("three") == 0
     # The old one's last fork may still have its name.
-    until(lambda: len(launchers(own_dir)) == 1)
+    eventually(lambda: len(launchers(own_dir)) == 1)
     assert launchers(own_dir) != before
 
 
@@ -201,7 +195,7 @@ def test_a_socket_left_by_a_crash_is_replaced(box: Box, own_dir: Path) -> None:
     assert start(box, own_dir, "true").wait(60) == 0
     (pid,) = launchers(own_dir)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not launchers(own_dir))
+    eventually(lambda: not launchers(own_dir))
     assert (own_dir / client.SOCKET_NAME).exists()
     assert start(box, own_dir, "true").wait(60) == 0
 

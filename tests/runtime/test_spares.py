@@ -6,8 +6,7 @@ import os
 import re
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from runtime.client import Container, ContainerRequest, Rootfs, run, stop_launcher
 from runtime.spec import Mount, default_spec
 from tests.runtime.conftest import Box, processes_of
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -47,13 +47,6 @@ def start(box: Box, folder: Path, name: str, *args: str, network: str = "none") 
         network=network,
     )
     return run(request, stdin=0, stdout=1, stderr=2, runtime_dir=folder)
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def groups(prefix: str) -> list[str]:
@@ -98,7 +91,7 @@ def test_shims_are_used_again_and_keep_no_descriptor(box: Box, own_dir: Path) ->
         for number in range(first, first + count):
             network = "bridge" if number % 2 else "none"
             assert start(box, own_dir, f"n{number}", "true", network=network).wait(60) == 0
-        until(lambda: len(ours(own_dir, "lading-embryo")) == len(ours(own_dir, "lading-shim")))
+        eventually(lambda: len(ours(own_dir, "lading-embryo")) == len(ours(own_dir, "lading-shim")))
         return descriptors()
 
     before = run_some(0, 8)
@@ -106,7 +99,7 @@ def test_shims_are_used_again_and_keep_no_descriptor(box: Box, own_dir: Path) ->
     assert len(after) <= 4
     assert set(before) & set(after)
     # One more where the next container's place on a bridge is ready; more while it is being made.
-    until(lambda: max(descriptors().values()) <= max(before.values()) + 1)
+    eventually(lambda: max(descriptors().values()) <= max(before.values()) + 1)
 
 
 def test_nothing_is_left_when_the_launcher_goes(box: Box, own_dir: Path) -> None:
@@ -118,13 +111,13 @@ def test_nothing_is_left_when_the_launcher_goes(box: Box, own_dir: Path) -> None
         connected.update(links_of(own_dir))
         return bool(connected)
 
-    until(is_connected)
+    eventually(is_connected)
     spares = [path.name for path in (own_dir / "containers").iterdir()]
     stop_launcher(own_dir)
-    until(lambda: not ours(own_dir))
+    eventually(lambda: not ours(own_dir))
     assert not list((own_dir / "containers").iterdir())
     assert not [name for spare in spares for name in groups(spare)]
-    until(lambda: not connected.intersection(links().values()))
+    eventually(lambda: not connected.intersection(links().values()))
 
 
 def has_ended(pid: int) -> bool:
@@ -141,19 +134,19 @@ def test_a_killed_spare_leaves_nothing_for_the_next_start(
     box: Box, own_dir: Path, victim: str
 ) -> None:
     assert start(box, own_dir, "first", "true", network="bridge").wait(60) == 0
-    until(lambda: len(ours(own_dir, "lading-embryo")) == 2)
+    eventually(lambda: len(ours(own_dir, "lading-embryo")) == 2)
     spares = {path.name for path in (own_dir / "containers").iterdir()}
     victims = ours(own_dir, victim)
     for pid in victims:
         os.kill(pid, signal.SIGKILL)
-    until(lambda: all(map(has_ended, victims)))
+    eventually(lambda: all(map(has_ended, victims)))
     assert start(box, own_dir, "second", "true", network="bridge").wait(60) == 0
     if victim == "lading-embryo":
         # Their shims learn of it from the next client that they take.
         stop_launcher(own_dir)
     else:
-        until(lambda: not spares.intersection(os.listdir(own_dir / "containers")))
-        until(lambda: not [name for spare in spares for name in groups(spare)])
+        eventually(lambda: not spares.intersection(os.listdir(own_dir / "containers")))
+        eventually(lambda: not [name for spare in spares for name in groups(spare)])
 
 
 def test_a_container_of_a_killed_shim_is_swept(box: Box, own_dir: Path) -> None:
@@ -163,8 +156,8 @@ def test_a_container_of_a_killed_shim_is_swept(box: Box, own_dir: Path) -> None:
     identifier = f"{box.prefix}-victim"
     assert groups(identifier)
     os.kill(shim, signal.SIGKILL)
-    until(lambda: not groups(identifier))
-    until(lambda: not (own_dir / "containers" / identifier).exists())
+    eventually(lambda: not groups(identifier))
+    eventually(lambda: not (own_dir / "containers" / identifier).exists())
     assert not list((box.folder / "victim").glob(".stubs-*"))
     assert not box.folder.joinpath("victim", "work", "work", "incompat").exists()
 
@@ -215,10 +208,12 @@ def test_five_hundred_containers_leave_nothing(box: Box, own_dir: Path) -> None:
     assert sum(map(private_memory, ours(own_dir, "lading-shim"))) < 1.5 * resident
     assert not groups(f"{box.prefix}-")
     stop_launcher(own_dir)
-    until(lambda: not ours(own_dir))
+    eventually(lambda: not ours(own_dir))
     assert not list((own_dir / "containers").iterdir())
     assert str(own_dir) not in Path("/proc/self/mountinfo").read_text()
-    until(lambda: not [name for name in set(links().values()) - before if name.startswith("lv")])
+    eventually(
+        lambda: not [name for name in set(links().values()) - before if name.startswith("lv")]
+    )
 
 
 def private_memory(pid: int) -> int:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -72,13 +71,6 @@ def near(tmp_path: Path) -> Machine:
     (tmp_path / "context/Dockerfile").write_text(DOCKERFILE)
     (tmp_path / "context/word").write_text("hello\n")
     return Machine(tmp_path)
-
-
-def wait_for(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 90
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture

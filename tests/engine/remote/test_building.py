@@ -16,8 +16,9 @@ from socket import create_connection
 import pytest
 
 from tests.conftest import require_program
-from tests.engine.remote.conftest import LADING, Machine, wait_for
+from tests.engine.remote.conftest import LADING, Machine
 from tests.ports import free_port
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -57,7 +58,7 @@ def over_ssh(near: Machine, far: Machine) -> Iterator[Machine]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([server, "-D", "-e", "-f", folder / "config"], stderr=log)
     try:
-        wait_for(lambda: answers(port))
+        eventually(lambda: answers(port))
         endpoint = f"ssh://{getpass.getuser()}@127.0.0.1:{port}"
         near.lading("builder", "create", "--use", "--command", far_lading, "far", endpoint)
         yield near
@@ -115,10 +116,10 @@ def test_a_client_that_goes_away_stops_the_build(over_ssh: Machine, number: int)
     command = [LADING, "build", context]
     with (over_ssh.folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=over_ssh.variables, stdout=log, stderr=log)
-    wait_for(sleeping)
+    eventually(sleeping)
     process.send_signal(number)
     process.wait(60)
-    wait_for(lambda: not sleeping())
+    eventually(lambda: not sleeping())
 
 
 def test_digests_of_files_that_are_not_new_are_remembered_in_the_cache(by_script: Machine) -> None:
@@ -218,7 +219,7 @@ def test_over_tls_with_certificates_of_both_sides(near: Machine, far: Machine) -
         assert [it["platform"]["architecture"] for it in images] == ["amd64", "arm64"]
         assert "ended" in near.lading("build", "--builder", "stranger", context, status=1)
         for line in ("INFO builder: 127.0.0.1 is here as client", "WARNING builder: 127.0.0.1: "):
-            wait_for(partial(logged, folder / "log", line))
+            eventually(partial(logged, folder / "log", line))
     finally:
         process.terminate()
         assert process.wait(60) == 0

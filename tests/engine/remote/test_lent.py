@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import require_program
-from tests.engine.remote.conftest import LADING, Machine, wait_for
+from tests.engine.remote.conftest import LADING, Machine
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -33,7 +34,7 @@ def agent(near: Machine) -> Iterator[Path]:
     )
     process = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
     try:
-        wait_for(socket.exists)
+        eventually(socket.exists)
         environ = {**os.environ, "SSH_AUTH_SOCK": str(socket)}
         subprocess.run(["ssh-add", "-q", folder / "key"], env=environ, check=True)
         yield socket

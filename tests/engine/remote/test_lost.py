@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.remote.conftest import LADING, Machine, wait_for
+from tests.engine.remote.conftest import LADING, Machine
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -58,10 +59,10 @@ def killed_in_the_middle(near: Machine) -> tuple[int, str]:
     command = [str(LADING), "build", "-t", "app:1", "--progress", "plain", near.folder / "context"]
     with log.open("wb") as file:
         process = subprocess.Popen(command, env=near.variables, stdout=file, stderr=file)
-        wait_for(asleep)
+        eventually(asleep)
         os.kill(int((near.folder / "slow.pid").read_text()), signal.SIGKILL)
         status = process.wait(120)
-    wait_for(lambda: not asleep())
+    eventually(lambda: not asleep())
     return status, log.read_text()
 
 

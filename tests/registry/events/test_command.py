@@ -10,7 +10,8 @@ from typing import Any
 
 from tests.registry.events.receiving import receiver
 from tests.registry.events.test_service import push, webhook
-from tests.registry.service_kit import PROJECT, eventually, service
+from tests.registry.service_kit import PROJECT, service
+from tests.waiting import eventually
 
 
 def run(folder: Path, *arguments: str) -> str:

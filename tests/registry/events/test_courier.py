@@ -13,7 +13,7 @@ from registry.events.settings import WebhookSettings
 from tests.registry.events.couriers import Post, post, webhook
 from tests.registry.events.receiving import Inbox, Received, Reply, receiver
 from tests.registry.running import certificate
-from tests.registry.service_kit import eventually
+from tests.waiting import eventually
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ import pytest
 
 from tests.registry.events.receiving import Received, Reply, receiver
 from tests.registry.events.test_service import push, webhook
-from tests.registry.service_kit import Service, eventually, service
+from tests.registry.service_kit import Service, service
+from tests.waiting import eventually
 
 ROUNDS = 6
 REPOSITORIES = ("a", "b")

@@ -17,8 +17,9 @@ from registry.rules import repository_matcher
 from tests.registry.events.receiving import receiver
 from tests.registry.events.test_service import OCI, push, webhook
 from tests.registry.kit import manifest
-from tests.registry.service_kit import call, eventually, service
+from tests.registry.service_kit import call, service
 from tests.registry.test_reload import reload
+from tests.waiting import eventually
 
 
 def test_pulls_are_told_to_who_asks(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 from tests.ports import free_port
 from tests.registry.events.receiving import Inbox, receiver
 from tests.registry.kit import digest_of, manifest
-from tests.registry.service_kit import PROJECT, Service, call, eventually, service
+from tests.registry.service_kit import PROJECT, Service, call, service
 from tests.registry.test_reload import reload
+from tests.waiting import eventually
 
 OCI = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
 

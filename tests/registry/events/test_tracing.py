@@ -16,7 +16,8 @@ from registry.service import open_tracer
 from registry.tracing.settings import TracingSettings
 from tests.registry.events.receiving import Inbox, receiver
 from tests.registry.events.test_service import push, webhook
-from tests.registry.service_kit import call, eventually, service
+from tests.registry.service_kit import call, service
+from tests.waiting import eventually
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 

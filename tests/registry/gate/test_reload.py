@@ -11,8 +11,9 @@ from lading.main import main
 from tests.registry.events.test_service import refused
 from tests.registry.gate.gatekit import HOST, REPOSITORY, image, new_key, policy
 from tests.registry.kit import digest_of
-from tests.registry.service_kit import call, eventually, service
+from tests.registry.service_kit import call, service
 from tests.registry.test_reload import reload
+from tests.waiting import eventually
 
 PATH = f"/v2/{REPOSITORY}/manifests/1"
 

@@ -11,8 +11,9 @@ from lading.cli import run_command
 from registry.storage import FileStorage
 from tests.conftest import require_program
 from tests.images.test_client_peers import distribution
-from tests.registry.service_kit import call, eventually, service
+from tests.registry.service_kit import call, service
 from tests.registry.test_peers import layout, run
+from tests.waiting import eventually
 
 __all__ = ["layout"]
 

@@ -19,7 +19,8 @@ from tests.registry.moving.kit import Load, fill, lading, listings, push, still_
 from tests.registry.postgres_kit import PostgresServer, postgres
 from tests.registry.s3.conftest import s3_server
 from tests.registry.s3.kit import Server
-from tests.registry.service_kit import call, eventually, service
+from tests.registry.service_kit import call, service
+from tests.waiting import eventually
 
 __all__ = ["s3_server"]
 

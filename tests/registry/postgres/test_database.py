@@ -33,7 +33,7 @@ from registry.sql.postgres.index import PostgresIndex
 from registry.sql.settings import IndexSettings
 from registry.sql.sqlite import SqliteDatabase
 from tests.registry.postgres_kit import PostgresServer
-from tests.registry.service_kit import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.peer
 

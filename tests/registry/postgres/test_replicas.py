@@ -22,7 +22,8 @@ from tests.registry import kit
 from tests.registry.postgres_kit import PostgresServer
 from tests.registry.s3.conftest import s3_server
 from tests.registry.s3.kit import Server
-from tests.registry.service_kit import PROJECT, Service, call, eventually, service
+from tests.registry.service_kit import PROJECT, Service, call, service
+from tests.waiting import eventually
 
 __all__ = ["s3_server"]
 

@@ -13,7 +13,7 @@ from registry.sql.postgres import link as module
 from registry.sql.postgres.index import PostgresIndex
 from registry.sql.postgres.patience import Pause
 from tests.registry.postgres_kit import PostgresServer
-from tests.registry.service_kit import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.peer
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from images.mediatype import OCI_MANIFEST
 from tests.registry.kit import digest_of, manifest
-from tests.registry.service_kit import call, eventually, service
+from tests.registry.service_kit import call, service
 from tests.registry.test_durability import store_is_clean
+from tests.waiting import eventually
 
 LAYER = os.urandom(4 << 20)
 IMAGE = manifest(layers=[LAYER])

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.registry.proxy.test_processes import BLOB, IMAGE, LAYER, config, upstream
-from tests.registry.service_kit import call, eventually, service
+from tests.registry.service_kit import call, service
 from tests.registry.test_reload import reload
+from tests.waiting import eventually
 
 
 def test_rules_change_while_a_blob_is_on_its_way(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from registry.election import while_elected
 from registry.replicas.locks import LockOffices, Locks
 from tests.registry.postgres_kit import PostgresServer
 from tests.registry.running import PROJECT
-from tests.registry.service_kit import eventually
-from tests.registry.test_election import Work, until
+from tests.registry.test_election import Work
+from tests.waiting import eventually, eventually_async
 
 pytestmark = pytest.mark.peer
 
@@ -149,10 +149,10 @@ async def test_work_goes_over_to_another_process(process: Process, url: str) -> 
         offices = LockOffices(process())
         stand = partial(offices.stand_for, "office")
         tasks.append(asyncio.create_task(while_elected(stand, work, look_seconds=0.02)))
-        await until(lambda: works[0].begun)
+        await eventually_async(lambda: works[0].begun)
     await asyncio.to_thread(cut_all, url)
-    await until(lambda: works[0].ended)
-    await until(lambda: sum(work.begun - work.ended for work in works) == 1)
+    await eventually_async(lambda: works[0].ended)
+    await eventually_async(lambda: sum(work.begun - work.ended for work in works) == 1)
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)

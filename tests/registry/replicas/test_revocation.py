@@ -18,7 +18,8 @@ import pytest
 from tests.registry.postgres_kit import PostgresServer
 from tests.registry.replicas.cluster import Cluster, cluster
 from tests.registry.s3.kit import Server
-from tests.registry.service_kit import call, eventually
+from tests.registry.service_kit import call
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.peer
 

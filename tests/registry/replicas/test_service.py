@@ -20,7 +20,8 @@ from tests.registry.kit import descriptor, digest_of
 from tests.registry.postgres_kit import PostgresServer
 from tests.registry.replicas.cluster import Balancer, Cluster, cluster
 from tests.registry.s3.kit import PART, Server
-from tests.registry.service_kit import call, eventually
+from tests.registry.service_kit import call
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.peer
 

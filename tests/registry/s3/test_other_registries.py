@@ -10,7 +10,8 @@ import pytest
 
 from tests.registry import kit
 from tests.registry.s3.kit import PART, Server, lading
-from tests.registry.service_kit import Service, call, eventually, service
+from tests.registry.service_kit import Service, call, service
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.peer
 

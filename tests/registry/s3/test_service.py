@@ -22,7 +22,8 @@ from tests.conftest import require_program
 from tests.registry import kit
 from tests.registry.kit import digest_of
 from tests.registry.s3.kit import PART, Server
-from tests.registry.service_kit import Service, call, eventually, service
+from tests.registry.service_kit import Service, call, service
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.peer
 

@@ -11,7 +11,7 @@ from registry.s3.connecting import connect
 from registry.s3.settings import StorageSettings, StorageType
 from registry.s3.silence import Silence
 from tests.registry.s3.kit import ACCESS, SECRET, Server
-from tests.registry.service_kit import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.peer
 

@@ -20,8 +20,9 @@ from registry.access.settings import AccessSettings, TokenSettings
 from tests.registry.access_kit import ask_token, basic, bearer, post_form, rule, users_file
 from tests.registry.conftest import StartRegistry
 from tests.registry.kit import Client
-from tests.registry.service_kit import call, eventually, service
+from tests.registry.service_kit import call, service
 from tests.registry.web.webkit import Browser, parse
+from tests.waiting import eventually
 
 ADA = Identity(Kind.USER, "ada")
 
