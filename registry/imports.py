@@ -13,7 +13,7 @@ _AUTHORITIES: Final = "SSL_CERT_FILE"
 
 @contextmanager
 def without_authorities() -> Iterator[None]:
-    """Import aiohttp inside, and its client's default TLS contexts trust nobody.
+    """Import aiohttp inside, and its client's default TLS contexts load no authorities.
 
     aiohttp makes two of them as it is imported and reads all authorities of the system into each:
     a sixth of the registry's start-up and 2 MB of every worker. Nothing of the registry uses them:
