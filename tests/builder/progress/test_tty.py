@@ -109,7 +109,8 @@ def test_a_table_that_is_taller_than_the_screen_stays_in_place(terminal: Termina
     for vertex in vertices:
         vertex.done()
     sink.close()
-    terminal.wait(lambda text: "[49/60] RUN busy" in text)
+    print("after", file=terminal.out, flush=True)
+    terminal.wait(lambda text: "after" in text)
     written = terminal.raw.rpartition(b"\x1b[?2026h")[2].decode()
     assert all(f"[{number}/60]" in written for number in range(50)), "the end shows all of it"
 
