@@ -83,7 +83,7 @@ def test_frames_are_whole_and_never_clear_the_screen(terminal: Terminal) -> None
         number += 1
     vertex.done()
     sink.close()
-    terminal.wait(lambda text: "FINISHED" in text)
+    terminal.wait(lambda text: "FINISHED" in text and terminal.raw.endswith(b"\x1b[?2026l"))
     assert FRAME.sub(b"", terminal.raw) == b""
     assert len(FRAME.findall(terminal.raw)) >= 3
     assert b"\x1b[2J" not in terminal.raw
