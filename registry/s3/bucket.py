@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from registry.errors import ObjectStoreError
+from registry.s3.fetching import Body, Fetcher
 from registry.s3.silence import SILENT, Silence
 
 _MISSING: Final = frozenset({"NoSuchKey", "NoSuchUpload", "404", "NotFound"})
@@ -34,18 +35,6 @@ _CONTENT_TYPE: Final = "application/octet-stream"
 
 class ObjectUnknownError(ObjectStoreError):
     """No object, or no multipart upload, has this name."""
-
-
-class Body(Protocol):
-    """The bytes of an answer as they arrive."""
-
-    def read(self, amount: int) -> bytes:
-        """The next bytes, none at the end."""
-        ...
-
-    def close(self) -> None:
-        """Give up the rest, and the connection with it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +57,8 @@ class Listed:
 class Bucket:
     """A bucket under a prefix. ``final`` adds the storage class: it is for blobs, not for stages.
 
-    ``presigner`` signs URLs for clients, who may reach the store by another endpoint.
+    ``presigner`` signs URLs for clients, who may reach the store by another endpoint; ``fetcher``
+    reads objects as far as it can.
     """
 
     def __init__(
@@ -78,6 +68,7 @@ class Bucket:
         *,
         prefix: str = "",
         presigner: Any = None,
+        fetcher: Fetcher | None = None,
         encryption: dict[str, str] | None = None,
         storage_class: str | None = None,
         copy_part_size: int = 128 << 20,
@@ -86,6 +77,7 @@ class Bucket:
         self._silence = Silence(patience)
         self._client = client
         self._presigner = client if presigner is None else presigner
+        self._fetcher = fetcher
         self._bucket = bucket
         self._prefix = prefix
         self._made = {"ContentType": _CONTENT_TYPE, **(encryption or {})}
@@ -114,6 +106,11 @@ class Bucket:
 
     def get(self, name: str, first: int, last: int) -> Body:
         """Bytes ``first`` to ``last`` of an object, both included; ``ObjectUnknownError``."""
+        if self._fetcher is not None:
+            with self._asked("get_object"):
+                found = self._fetcher.fetch(self._prefix + name, first, last)
+            if found is not None:
+                return found
         body: Body = self._call("get_object", name, Range=f"bytes={first}-{last}")["Body"]
         return body
 

@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from registry.errors import RegistryStartError
 from registry.s3.bucket import Bucket
+from registry.s3.fetching import Fetcher
 from registry.s3.settings import StorageSettings
 from registry.s3.silence import give_up
 
@@ -76,11 +77,13 @@ def _bucket(settings: StorageSettings) -> Bucket:
         if settings.kms_key is not None:
             encryption["SSEKMSKeyId"] = settings.kms_key
     public = settings.redirect_endpoint
+    client = _client(session, settings, settings.endpoint)
     return Bucket(
-        _client(session, settings, settings.endpoint),
+        client,
         settings.bucket,
         prefix=settings.prefix,
         presigner=None if public is None else _client(session, settings, public),
+        fetcher=Fetcher(client, settings.bucket),
         encryption=encryption,
         storage_class=settings.storage_class,
         copy_part_size=settings.copy_part_size,

@@ -13,7 +13,8 @@ from urllib3.exceptions import HTTPError
 
 from images.errors import BlobUnknownError
 from registry.errors import ObjectStoreError
-from registry.s3.bucket import Body, Bucket, ObjectUnknownError
+from registry.s3.bucket import Bucket, ObjectUnknownError
+from registry.s3.fetching import Body
 
 PIECE: Final = 256 << 10
 _ATTEMPTS: Final = 4
@@ -21,7 +22,7 @@ _BROKEN: Final = (BotoCoreError, HTTPClientError, HTTPError, HTTPException, OSEr
 
 
 class ObjectFile(io.RawIOBase):
-    """An object as a file for reading, from ``offset`` to the end; one request for all of it.
+    """An object as a file for reading, from ``offset`` to ``size``; one request for all of it.
 
     Raises on reading: ``BlobUnknownError`` when it is gone, ``ObjectStoreError``.
     """

@@ -64,7 +64,7 @@ class RemoteContent:
         return response
 
     def _open(self, digest: Digest, offset: int, count: int) -> tuple[ObjectFile, bytes]:
-        file = self.storage.file(digest, offset=offset)
+        file = self.storage.file(digest, offset=offset, count=count)
         try:
             return file, _next(file, count)
         except BaseException:

@@ -118,10 +118,14 @@ class ObjectStorage:
         """Open a blob for reading; raises ``BlobUnknownError``."""
         return cast(BinaryIO, io.BufferedReader(self.file(digest), PIECE))
 
-    def file(self, digest: Digest, *, offset: int = 0) -> ObjectFile:
-        """A blob as a file from ``offset``, unbuffered; raises ``BlobUnknownError``."""
+    def file(self, digest: Digest, *, offset: int = 0, count: int | None = None) -> ObjectFile:
+        """A blob as a file, unbuffered; raises ``BlobUnknownError``.
+
+        The store is asked for ``count`` bytes from ``offset``, or for all that follows.
+        """
         found = self.find(digest)
-        return ObjectFile(self._bucket, found.name, found.size, offset=offset)
+        end = found.size if count is None else min(offset + count, found.size)
+        return ObjectFile(self._bucket, found.name, end, offset=offset)
 
     def url(self, digest: Digest, *, expiry: float) -> str:
         """A URL by which anybody may GET the blob for ``expiry`` seconds."""

@@ -27,6 +27,7 @@ from botocore.config import Config
 
 from registry.database import NO_REPOSITORY, Database
 from registry.s3.bucket import Bucket
+from registry.s3.fetching import Fetcher
 from registry.s3.storage import ObjectStorage
 from registry.sql.sqlite import SqliteDatabase
 from tests.ports import free_port
@@ -77,6 +78,7 @@ class Server:
             region_name="us-east-1",
             endpoint_url=self.endpoint,
             config=Config(
+                signature_version="s3v4",
                 s3={"addressing_style": "path"},
                 retries={"mode": "standard", "total_max_attempts": 2},
                 connect_timeout=2,
@@ -163,8 +165,13 @@ class Store:
 
     def again(self, *, copy_part_size: int = 128 << 20, **options: Any) -> ObjectStorage:
         client = self.server.client
+        self.fetcher = Fetcher(client, self.server.bucket)
         self.bucket = Bucket(
-            client, self.server.bucket, prefix=self.prefix, copy_part_size=copy_part_size
+            client,
+            self.server.bucket,
+            prefix=self.prefix,
+            fetcher=self.fetcher,
+            copy_part_size=copy_part_size,
         )
         storage = ObjectStorage(self.bucket, part_size=PART, **options)
         database = SqliteDatabase(self.root)
