@@ -69,10 +69,14 @@ class Fetcher:
         span = {"Range": f"bytes={first}-{last}"}
         try:
             url, new = self._url(key)
+        except BotoCoreError:
+            return None
+        try:
             request = AWSRequest("GET", url, headers=span, stream_output=True)
             answer = self._http.send(request.prepare())
-        except SILENT:
-            raise
+        except SILENT as error:
+            # Its words have the URL, by which anybody may read the object.
+            raise type(error)(endpoint_url=url.partition("?")[0]) from None
         except BotoCoreError:
             return None
         body: Body = answer.raw
