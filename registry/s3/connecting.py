@@ -28,6 +28,7 @@ _FIXES: Final = {
     "AccessDenied": "these credentials may not list the bucket: give them its rights",
     "InvalidAccessKeyId": "nobody has this access key: correct the credentials",
     "SignatureDoesNotMatch": "the secret key is another: correct the credentials",
+    "RequestTimeTooSkewed": "set this machine's clock by NTP: requests are signed with the time",
     "PermanentRedirect": "the bucket is in another region: correct storage.region",
     "AuthorizationHeaderMalformed": "the bucket is in another region: correct storage.region",
 }

@@ -25,6 +25,7 @@ from registry.replicas.locks import LockOffices, Locks, lock_number
 from registry.sql.connection import Connection
 from registry.sql.errors import DatabaseError, DatabaseLostError, OutcomeUnknownError
 from registry.sql.postgres.changes import ChangeBarrier, Slots, slot_of
+from registry.sql.postgres.clock import check_clock
 from registry.sql.postgres.faults import start_error
 from registry.sql.postgres.link import Address, Link
 from registry.sql.postgres.migrating import check_server, migrate_index
@@ -85,7 +86,7 @@ class PostgresDatabase(Database):
 
         Raises:
             IndexFormatError: a newer release wrote it. RegistryStartError: the server cannot be
-            used. DatabaseError: it cannot be reached, or refuses.
+            used, or its clock is another. DatabaseError: it cannot be reached, or refuses.
         """
         self._address = address
         self._sleep = sleep
@@ -112,6 +113,7 @@ class PostgresDatabase(Database):
         try:
             growing.open()
             check_server(growing, self.where)
+            check_clock(growing, self.where)
             migrate_index(growing, address.schema, where=self.where)
             self._link.open()
         except DatabaseError as error:

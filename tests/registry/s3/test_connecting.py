@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,17 @@ def test_what_is_wrong_is_said_at_start(
     assert what in refused.value.what
     assert fix in (refused.value.fix or "")
     assert SECRET not in str(refused.value)
+
+
+@pytest.mark.peer
+def test_a_clock_that_is_wrong_is_said_at_start(
+    settings: StorageSettings, s3_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = datetime.now(UTC) - timedelta(hours=1)
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda *_, **__: late)
+    with pytest.raises(RegistryStartError, match="refuses: RequestTimeTooSkewed") as refused:
+        connect(replace(settings, endpoint=s3_server.endpoint))
+    assert "clock" in (refused.value.fix or "")
 
 
 def test_without_credentials(
