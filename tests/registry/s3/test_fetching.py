@@ -13,7 +13,7 @@ from botocore.exceptions import ConnectionClosedError, NoCredentialsError, ReadT
 from images.digest import Digest
 from registry.errors import ObjectStoreError
 from registry.s3 import fetching
-from registry.s3.bucket import ObjectUnknownError
+from registry.s3.bucket import Bucket, ObjectUnknownError
 from registry.s3.connecting import connect
 from registry.s3.fetching import Body, Fetcher
 from tests.registry.s3.kit import ACCESS, SECRET, Server, Store
@@ -154,6 +154,27 @@ def test_what_breaks_is_the_sdks(
     with asked(s3_server.client) as sent:
         assert read(store.bucket.get("it", 5, 9)) == DATA[5:10]
     assert sent == ["GetObject"]
+
+
+class Nothing:
+    """A fetcher that has the SDK asked, and itself asks nobody."""
+
+    def fetch(self, _key: str, _first: int, _last: int) -> None:
+        return None
+
+
+class Mute:
+    """The SDK's client of a store that never answers."""
+
+    def get_object(self, **_: Any) -> None:
+        raise ReadTimeoutError(endpoint_url="http://it")
+
+
+def test_who_asks_nobody_has_heard_nobody() -> None:
+    bucket = Bucket(Mute(), "it", fetcher=Nothing())  # type: ignore[arg-type]
+    for what in ("cannot be reached", "cannot be reached", "keeps silent"):
+        with pytest.raises(ObjectStoreError, match=what):
+            bucket.get("a", 0, 9)
 
 
 def test_silence_is_told_at_once(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
