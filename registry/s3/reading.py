@@ -22,16 +22,16 @@ _BROKEN: Final = (BotoCoreError, HTTPClientError, HTTPError, HTTPException, OSEr
 
 
 class ObjectFile(io.RawIOBase):
-    """An object as a file for reading, from ``offset`` to ``size``; one request for all of it.
+    """An object as a file for reading, from ``offset`` to ``end``; one request for all of it.
 
     Raises on reading: ``BlobUnknownError`` when it is gone, ``ObjectStoreError``.
     """
 
-    def __init__(self, bucket: Bucket, name: str, size: int, *, offset: int = 0) -> None:
+    def __init__(self, bucket: Bucket, name: str, end: int, *, offset: int = 0) -> None:
         super().__init__()
         self._bucket = bucket
         self._name = name
-        self._size = size
+        self._end = end
         self._position = offset
         self._body: Body | None = None
 
@@ -49,7 +49,7 @@ class ObjectFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go on elsewhere; returns where. Raises ValueError before the beginning."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._end}[whence]
         position = base + offset
         if position < 0:
             raise ValueError(f"no byte is at {position}")
@@ -60,7 +60,7 @@ class ObjectFile(io.RawIOBase):
 
     def read(self, count: int = -1) -> bytes:
         """The next bytes, up to ``count``; none at the end."""
-        left = max(self._size - self._position, 0)
+        left = max(self._end - self._position, 0)
         wanted = left if count < 0 else min(count, left)
         if not wanted:
             return b""
@@ -90,7 +90,7 @@ class ObjectFile(io.RawIOBase):
         for _ in range(_ATTEMPTS):
             try:
                 if self._body is None:
-                    self._body = self._bucket.get(self._name, self._position, self._size - 1)
+                    self._body = self._bucket.get(self._name, self._position, self._end - 1)
                 data = self._body.read(count)
             except ObjectUnknownError as error:
                 raise BlobUnknownError("the store has it no more", where=self._name) from error
