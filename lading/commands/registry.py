@@ -179,7 +179,7 @@ def serve(app: App, /, *, file: Path | None, **flags: Any) -> None:
 
     SIGHUP reads configuration, certificates and users again, without dropping a request.
     """
-    from registry.imports import without_authorities
+    from registry.cold_start import without_authorities
     from registry.logs import configure
 
     with without_authorities():

@@ -1,4 +1,4 @@
-"""The server's import: what it spares, and what it leaves as it was."""
+"""A cold start of the server: what it is spared, and what is left as it was."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from registry.imports import without_authorities
+from registry.cold_start import without_authorities
 from tests.registry.tls_kit import Authority
 
 PROBE = """
-import json, os, ssl
-from registry.imports import without_authorities
+import json, ssl, sys
+from lading.main import main
 
-with without_authorities():
-    import registry.serve
+status = main(["registry", "serve", "--workers", "-1"])
+assert status == 1, status
+assert "registry.serve" in sys.modules
 from aiohttp import connector
 
 own = ssl.create_default_context()

@@ -1,4 +1,4 @@
-"""What the import of the server costs, where that can be helped."""
+"""What a cold start of the server is spared."""
 
 from __future__ import annotations
 
