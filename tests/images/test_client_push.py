@@ -200,34 +200,32 @@ async def test_a_lost_answer_is_found_out_by_looking(
     assert len(registry.seen("PUT", "/uploads/")) == 2  # each blob once
 
 
-async def test_chunked_upload_resumes_where_it_stopped(
-    registry: SimulatedRegistry, store: SmallStore
-) -> None:
+async def chunks_sent(registry: SimulatedRegistry, store: SmallStore) -> list[str]:
+    """Push a layer of 250,000 bytes by 100,000; which pieces were sent until it was there."""
     layer = os.urandom(250_000)
     image = sample(layer)
     keep(store, image)
-    registry.fail(method="PATCH", hang_up=True, after=True)  # taken, but the answer is lost
-    registry.fail(method="PATCH", status=503)
     async with registry.serve() as host, client(chunk_size=100_000) as it:
         await it.push(ref(host), store, image.descriptor)
     assert registry.blobs[NAME, str(Digest.of(layer))] == layer
-    ranges = [r.headers["Content-Range"] for r in registry.seen("PATCH")]
-    assert ranges == ["0-99999", "100000-199999", "100000-199999", "200000-249999"]
+    return [r.headers["Content-Range"] for r in registry.seen("PATCH")]
+
+
+async def test_chunked_upload_resumes_where_it_stopped(
+    registry: SimulatedRegistry, store: SmallStore
+) -> None:
+    registry.fail(method="PATCH", hang_up=True, after=True)  # taken, but the answer is lost
+    registry.fail(method="PATCH", status=503)
+    sent = await chunks_sent(registry, store)
+    assert sent == ["0-99999", "100000-199999", "100000-199999", "200000-249999"]
 
 
 async def test_a_session_that_the_lost_request_still_holds_is_waited_for(
     registry: SimulatedRegistry, store: SmallStore
 ) -> None:
-    layer = os.urandom(250_000)
-    image = sample(layer)
-    keep(store, image)
     registry.fail(method="PATCH", hang_up=True, after=True)
     registry.fail(method="GET", path="/uploads/", status=409, times=2)
-    async with registry.serve() as host, client(chunk_size=100_000) as it:
-        await it.push(ref(host), store, image.descriptor)
-    assert registry.blobs[NAME, str(Digest.of(layer))] == layer
-    ranges = [r.headers["Content-Range"] for r in registry.seen("PATCH")]
-    assert ranges == ["0-99999", "100000-199999", "200000-249999"]
+    assert await chunks_sent(registry, store) == ["0-99999", "100000-199999", "200000-249999"]
 
 
 async def test_a_registry_that_stays_broken_fails_the_push(
